@@ -1,0 +1,1 @@
+"""From messages to TensorBoard event files; the only place that imports tensorboardX."""

@@ -1,0 +1,1 @@
+"""Pictures from numbers; the only place that imports matplotlib."""

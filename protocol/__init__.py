@@ -1,0 +1,1 @@
+"""Recordings: the format, the messages and the wire, for everybody. Needs no torch, no zmq, no matplotlib."""

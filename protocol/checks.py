@@ -1,0 +1,162 @@
+"""What a message must satisfy beyond its types, checked where it is made and again where it is read."""
+
+import math
+from collections.abc import Iterable
+
+from protocol import limits
+from protocol.array import Array, check_array
+from protocol.errors import Malformed, TooLarge
+from protocol.messages import (
+    Audio,
+    Embedding,
+    Graph,
+    HParams,
+    Images,
+    Layout,
+    Matrix,
+    Message,
+    Scalars,
+    SegmentHead,
+    TensorSummaries,
+    TensorSummary,
+    Text,
+)
+from protocol.names import check_run, check_tag
+
+
+def check_message(message: Message) -> None:
+    """Raise Malformed or TooLarge, naming the field, what was expected and what came."""
+    match message:
+        case SegmentHead():
+            _check_segment_head(message)
+        case Scalars():
+            _check_tags(message.values)
+        case TensorSummaries():
+            _check_tags(message.summaries)
+            for tag, summary in message.summaries.items():
+                _check_summary(tag, summary)
+        case Matrix():
+            _check_matrix(message)
+        case Images():
+            _check_images(message.tag, message.images)
+            _check_labels(message.tag, message.captions, (0, message.images.shape[0]))
+        case Text():
+            check_tag(message.tag)
+            _check_size(f"text {message.tag} in characters", len(message.text), limits.TEXT_MAX_CHARACTERS)
+        case Audio():
+            _check_audio(message)
+        case Embedding():
+            _check_embedding(message)
+        case Graph():
+            _check_graph(message)
+        case Layout():
+            for category, charts in message.categories.items():
+                _check_labels("layout", [category, *charts])
+        case HParams():
+            _check_tags(message.parameters)
+            _check_tags(message.metrics)
+        case _:
+            pass
+
+
+def _check_segment_head(head: SegmentHead) -> None:
+    check_run(head.run)
+    if len(head.stream) != 16 or head.first_sequence < 1:
+        raise Malformed(f"segment head: stream of {len(head.stream)} bytes, first sequence {head.first_sequence}")
+    if not (0 <= head.rank < 2**31 and 0 <= head.attempt < 2**31):
+        raise Malformed(f"segment head: rank {head.rank}, attempt {head.attempt}; expected 0 to 2**31")
+
+
+def _check_summary(tag: str, summary: TensorSummary) -> None:
+    check_array(f"{tag}: indexes", summary.indexes, dtypes=("uint16",), dimensions=1)
+    check_array(f"{tag}: counts", summary.counts, dtypes=("uint64",), dimensions=1)
+    _check_size(f"{tag}: buckets", summary.indexes.shape[0], limits.BUCKETS_MAX)
+    if summary.indexes.shape != summary.counts.shape or not 0 <= summary.mantissa_bits <= 3:
+        raise Malformed(f"{tag}: {summary.indexes.shape[0]} indexes for {summary.counts.shape[0]} counts")
+    indexes = summary.indexes.numpy()
+    if indexes.size and (indexes[-1] >> (9 + summary.mantissa_bits) or (indexes[1:] <= indexes[:-1]).any()):
+        raise Malformed(f"{tag}: bucket indexes are not ascending below 2**{9 + summary.mantissa_bits}")
+    moments = (summary.minimum, summary.maximum, summary.sum, summary.sum_squares)
+    if min(summary.count, summary.zeros, summary.nans) < 0 or not all(map(math.isfinite, moments[:2])):
+        raise Malformed(f"{tag}: negative counts, or an infinite minimum or maximum")
+
+
+def _check_matrix(matrix: Matrix) -> None:
+    check_tag(matrix.tag)
+    check_array(matrix.tag, matrix.values, dtypes=("float16", "float32"), dimensions=2)
+    _check_sides(matrix.tag, matrix.values.shape, limits.MATRIX_SIDE_MAX)
+    _check_labels(matrix.tag, [matrix.title, matrix.row_label, matrix.column_label])
+    if matrix.value_range is not None:
+        low, high = matrix.value_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise Malformed(f"{matrix.tag}: value range {matrix.value_range}; expected finite low < high")
+
+
+def _check_images(tag: str, images: Array) -> None:
+    check_tag(tag)
+    check_array(tag, images, dtypes=("uint8",), dimensions=4)
+    _check_size(f"{tag}: pictures", images.shape[0], limits.IMAGES_MAX)
+    _check_sides(tag, images.shape[:3], limits.IMAGE_SIDE_MAX)
+    if images.shape[3] not in (1, 3, 4):
+        raise Malformed(f"{tag}: {images.shape[3]} channels; expected uint8 [N, H, W, C] with C of 1, 3 or 4")
+
+
+def _check_audio(audio: Audio) -> None:
+    check_tag(audio.tag)
+    _check_size(f"{audio.tag}: clips", len(audio.clips), limits.CLIPS_MAX)
+    if not 1 <= audio.sample_rate_hz <= limits.SAMPLE_RATE_MAX_HZ:
+        raise Malformed(f"{audio.tag}: sample rate {audio.sample_rate_hz} Hz")
+    for clip in audio.clips:
+        check_array(audio.tag, clip, dtypes=("int16",), dimensions=2)
+        if not 1 <= clip.shape[1] <= 8:
+            raise Malformed(f"{audio.tag}: {clip.shape[1]} channels; expected int16 [frames, channels], 1 to 8")
+    _check_labels(audio.tag, audio.captions, (0, len(audio.clips)))
+
+
+def _check_embedding(embedding: Embedding) -> None:
+    tag = check_tag(embedding.tag)
+    check_array(tag, embedding.vectors, dtypes=("float32",), dimensions=2)
+    rows = embedding.vectors.shape[0]
+    _check_sides(tag, embedding.vectors.shape, limits.EMBEDDING_ROWS_MAX)
+    _check_size(f"{tag}: columns", len(embedding.columns), limits.EMBEDDING_COLUMNS_MAX)
+    _check_labels(tag, embedding.columns)
+    if len(embedding.rows) not in (0, rows) or bool(embedding.rows) != bool(embedding.columns):
+        raise Malformed(f"{tag}: metadata of {len(embedding.rows)} rows for {rows} vectors")
+    for row in embedding.rows:
+        _check_labels(tag, row, (len(embedding.columns),))
+    if embedding.thumbnails is not None:
+        check_array(f"{tag}: thumbnails", embedding.thumbnails, dtypes=("uint8",), dimensions=4)
+        if embedding.thumbnails.shape[0] != rows or embedding.thumbnails.shape[3] != 3:
+            raise Malformed(f"{tag}: thumbnails of shape {embedding.thumbnails.shape} for {rows} vectors")
+        _check_sides(tag, embedding.thumbnails.shape[1:3], limits.IMAGE_SIDE_MAX)
+
+
+def _check_graph(graph: Graph) -> None:
+    _check_size("graph: nodes", len(graph.nodes), limits.GRAPH_NODES_MAX)
+    for node in graph.nodes:
+        _check_labels("graph", [node.name, node.operation, *node.attributes, *node.attributes.values()])
+
+
+def _check_tags(tags: Iterable[str]) -> None:
+    number = 0
+    for number, tag in enumerate(tags, 1):  # noqa: B007 - the last number is the count
+        check_tag(tag)
+    _check_size("tags in one record", number, limits.TAGS_MAX)
+
+
+def _check_labels(what: str, labels: list[str], allowed_lengths: tuple[int, ...] = ()) -> None:
+    if allowed_lengths and len(labels) not in allowed_lengths:
+        raise Malformed(f"{what}: {len(labels)} captions or cells came; expected {allowed_lengths[-1]}")
+    for label in labels:
+        _check_size(f"{what}: label in characters", len(label), limits.LABEL_MAX_CHARACTERS)
+
+
+def _check_sides(what: str, sides: tuple[int, ...], limit: int) -> None:
+    if min(sides) < 1:
+        raise Malformed(f"{what}: shape {sides} is empty")
+    _check_size(f"{what}: largest side", max(sides), limit)
+
+
+def _check_size(what: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge(what, size, limit)

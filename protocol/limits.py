@@ -1,0 +1,78 @@
+"""Every bound of the protocol, each with its reason.
+
+A bound protects the logger's memory and the user's disk from a wrong or hostile message. Sizes are in bytes and
+counts in items unless the name says otherwise. Functions take the bound as an argument where tests need a small one.
+"""
+
+from typing import Final
+
+# One record: an embedding of 10,000 x 768 float32 (30 MB) or 64 images of 384 x 384 x 3 (28 MB) fit.
+RECORD_SIZE_MAX_BYTES: Final = 64 * 2**20
+
+# One wire message: the largest record, its frame, and the message's own head.
+WIRE_MESSAGE_SIZE_MAX_BYTES: Final = RECORD_SIZE_MAX_BYTES + 2**16
+
+# A wire message other than DATA: a run's name, a reason.
+CONTROL_MESSAGE_SIZE_MAX_BYTES: Final = 2**16
+
+# What a sender packs in one DATA message: large enough that the call disappears, small enough to copy in 0.1 ms
+# while it holds the interpreter.
+BATCH_SIZE_MAX_BYTES: Final = 2**18
+
+# Bytes a stream may have on their way: covers a 100 ms acknowledgement at 500 MB/s, bounds the receiver's memory.
+CREDIT_BYTES: Final = 64 * 2**20
+
+# A segment on disk: large enough to be few, small enough to copy, scan and delete one at a time.
+SEGMENT_SIZE_MAX_BYTES: Final = 64 * 2**20
+
+# Sequence numbers, so that the one behind the last still fits a signed 64-bit integer. At a million records a second
+# a stream lives 292,000 years.
+SEQUENCE_MAX: Final = 2**63 - 1
+
+# Path of a run under the log directory. File systems take 255 bytes a component and 4,096 a path.
+RUN_DEPTH_MAX: Final = 8
+RUN_COMPONENT_MAX_BYTES: Final = 120
+RUN_MAX_BYTES: Final = 512
+
+# TensorBoard shows tags in cards and menus; longer ones are a mistake, and each is held in memory.
+TAG_MAX_CHARACTERS: Final = 512
+
+# Tags in one record: more than the parameters of the largest models have.
+TAGS_MAX: Final = 20_000
+
+# Text of one message: a chapter. TensorBoard renders it as markdown in one go.
+TEXT_MAX_CHARACTERS: Final = 1_000_000
+
+# Captions, metadata cells, labels: shown on one line.
+LABEL_MAX_CHARACTERS: Final = 4_096
+
+# Steps are int64 in event files; TensorBoard's front end counts in doubles, exact up to 2**53.
+STEP_MAX: Final = 2**53
+
+# Occupied histogram buckets a tensor: with no mantissa bits kept there are 512, so that coarsening always fits.
+BUCKETS_MAX: Final = 640
+
+# Array dimensions and the sides of pictures (matplotlib and browsers draw nothing useful beyond).
+ARRAY_DIMENSIONS_MAX: Final = 8
+MATRIX_SIDE_MAX: Final = 4_096
+IMAGE_SIDE_MAX: Final = 8_192
+IMAGES_MAX: Final = 256
+
+# The projector shows at most 100,000 points and gets slow long before.
+EMBEDDING_ROWS_MAX: Final = 100_000
+EMBEDDING_COLUMNS_MAX: Final = 32
+
+# Audio clips in one message, and the sample rates that players take.
+CLIPS_MAX: Final = 64
+SAMPLE_RATE_MAX_HZ: Final = 384_000
+
+# Nodes of a model graph: TensorBoard's layout becomes unusable beyond.
+GRAPH_NODES_MAX: Final = 50_000
+
+# One list or map of a body; the longest legal one is an embedding's rows. A msgpack reader allocates a list as long as
+# its head says before it reads the items.
+BODY_LIST_MAX: Final = EMBEDDING_ROWS_MAX
+
+# All lists and maps of a body together, and what they hold: an embedding's rows of 32 cells. In Python each is some 60
+# bytes, so that a body of empty lists would take 60 times its size.
+BODY_ITEMS_MAX: Final = EMBEDDING_ROWS_MAX * (EMBEDDING_COLUMNS_MAX + 3)

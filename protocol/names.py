@@ -1,0 +1,76 @@
+"""Names that come from outside: a run becomes a folder, a tag a title. Both are checked before anything is made."""
+
+import unicodedata
+
+from protocol.errors import Malformed, TooLarge
+from protocol.limits import (
+    RUN_COMPONENT_MAX_BYTES,
+    RUN_DEPTH_MAX,
+    RUN_MAX_BYTES,
+    STEP_MAX,
+    TAG_MAX_CHARACTERS,
+)
+
+# Backslash and colon are separators elsewhere; the others confuse TensorBoard's routes or a shell.
+_RUN_FORBIDDEN = frozenset('\\:*?"<>|&#+%')
+
+
+def check_run(run: str) -> str:
+    """Return ``run`` when it is a relative path that stays under the log directory.
+
+    Components are separated by ``/``; none is empty, begins with a dot, or holds control characters, backslashes or
+    any of ``: * ? " < > | & # + %``. Raises Malformed or TooLarge.
+    """
+    size = len(run.encode("utf-8", "surrogatepass"))
+    if size > RUN_MAX_BYTES:
+        raise TooLarge("run name in bytes", size, RUN_MAX_BYTES)
+    components = run.split("/")
+    if len(components) > RUN_DEPTH_MAX:
+        raise TooLarge("run name's depth", len(components), RUN_DEPTH_MAX)
+    for component in components:
+        _check_component(run, component)
+    return run
+
+
+def check_tag(tag: str) -> str:
+    """Return ``tag`` when it is printable, not empty and within its limit. Raises Malformed or TooLarge."""
+    if not tag or tag.isspace():
+        raise Malformed("a tag is empty")
+    if len(tag) > TAG_MAX_CHARACTERS:
+        raise TooLarge(f"tag {tag[:40]!r}... in characters", len(tag), TAG_MAX_CHARACTERS)
+    if _unprintable(tag):
+        raise Malformed(f"tag {tag!r} holds control characters or lone surrogates")
+    return tag
+
+
+def check_step(step: int) -> int:
+    """Return ``step`` when TensorBoard can show it: 0 <= step <= 2**53. Raises Malformed."""
+    if not 0 <= step <= STEP_MAX:
+        raise Malformed(f"step {step}; expected 0 to {STEP_MAX:,}")
+    return step
+
+
+def _check_component(run: str, component: str) -> None:
+    if not component or component.startswith("."):
+        raise Malformed(
+            f"run {run!r}: a component is empty or begins with a dot; expected something like 'team/first-try'"
+        )
+    if component != component.strip():
+        raise Malformed(f"run {run!r}: a component begins or ends with a space")
+    if len(component.encode("utf-8", "surrogatepass")) > RUN_COMPONENT_MAX_BYTES:
+        raise TooLarge(
+            "run name's component in bytes",
+            len(component.encode("utf-8", "replace")),
+            RUN_COMPONENT_MAX_BYTES,
+        )
+    forbidden = _RUN_FORBIDDEN.intersection(component)
+    if forbidden or _unprintable(component):
+        raise Malformed(f"run {run!r} holds control characters or one of {' '.join(sorted(_RUN_FORBIDDEN))}")
+
+
+def _unprintable(text: str) -> bool:
+    """Tell whether text holds control characters (Cc), format overrides beyond joiners (Cf), or lone surrogates."""
+    return any(
+        unicodedata.category(c) in ("Cc", "Cs") or c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+        for c in text
+    )

@@ -1,0 +1,56 @@
+"""Segments: the files of a recording, each named for the first sequence number it holds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from protocol.codec import decode_message, encode_body
+from protocol.errors import Malformed, ProtocolError
+from protocol.frame import Frame, pack_frame, read_frame
+from protocol.messages import SegmentHead
+from protocol.record import Kind, Record, pack_record, parse_record
+from protocol.stream import Stream
+
+SEGMENT_SUFFIX: Final = ".segment"
+# A head is some 200 bytes; a run name of 512 bytes and growth to come fit many times.
+SEGMENT_HEAD_MAX_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SegmentFile:
+    """A segment by its name; sorts in reading order."""
+
+    first_sequence: int
+    path: Path
+
+
+def segment_path(folder: Path, first_sequence: int) -> Path:
+    """Return the path of the segment that begins at ``first_sequence``."""
+    return folder / f"{first_sequence:020d}{SEGMENT_SUFFIX}"
+
+
+def list_segments(folder: Path) -> list[SegmentFile]:
+    """Return the segments of a recording in reading order; other files are passed over."""
+    names = (path for path in folder.iterdir() if path.suffix == SEGMENT_SUFFIX)
+    return sorted(SegmentFile(int(path.stem), path) for path in names if path.stem.isdecimal())
+
+
+def pack_segment_head(stream: Stream, first_sequence: int, wall_time_ns: int) -> bytes:
+    """Return the frame that opens a segment."""
+    body = encode_body(stream.segment_head(first_sequence))
+    return pack_frame(pack_record(Record(Kind.SEGMENT, 0, 0, wall_time_ns, body, 0)))
+
+
+def read_segment_head(path: Path) -> SegmentHead:
+    """Return who speaks in a segment. Raises Malformed when the file does not begin with a valid head, OSError."""
+    with path.open("rb") as file:
+        start = memoryview(file.read(SEGMENT_HEAD_MAX_BYTES))
+    try:
+        frame = read_frame(start, 0)
+        if isinstance(frame, Frame):
+            head = decode_message(parse_record(frame.payload))
+            if isinstance(head, SegmentHead):
+                return head
+    except ProtocolError as error:
+        raise Malformed(f"{path} begins with no valid segment head: {error}") from error
+    raise Malformed(f"{path} begins with no segment head ({len(start)} bytes read); it is no recording of this program")

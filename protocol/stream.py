@@ -1,0 +1,38 @@
+"""Who speaks: the identity that a segment, a HELLO and a folder name all carry."""
+
+import secrets
+from dataclasses import dataclass, field
+
+from protocol.messages import SegmentHead
+from protocol.names import check_run
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One process's records in one attempt of a run.
+
+    ``id`` is random, 128 bits. ``attempt`` counts the starts of a run from 0, ``rank`` the processes of one start.
+    Raises Malformed or TooLarge for a run that is no safe relative path.
+    """
+
+    run: str
+    rank: int = 0
+    attempt: int = 0
+    id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+
+    def __post_init__(self) -> None:
+        check_run(self.run)
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the stream's recording; sorts by attempt, then rank."""
+        return f"stream-{self.attempt:04d}-{self.rank:04d}-{self.id.hex()}"
+
+    def segment_head(self, first_sequence: int) -> SegmentHead:
+        """Return the head of a segment that begins at ``first_sequence``."""
+        return SegmentHead(self.id, self.run, self.rank, self.attempt, first_sequence)
+
+    @classmethod
+    def of(cls, head: SegmentHead) -> "Stream":
+        """Return the stream a segment's head names."""
+        return cls(head.run, head.rank, head.attempt, head.stream)

@@ -1,0 +1,1 @@
+"""The reference trainer: text, image and audio aligned on Flickr8k, logged without waiting."""

@@ -1,0 +1,148 @@
+"""The link to a logger: a DEALER socket and the session spoken over it. The trainer imports zmq here alone."""
+
+import logging
+from typing import Final, Protocol
+
+import zmq
+
+from protocol.codec import encode_body
+from protocol.errors import Malformed, ProtocolError
+from protocol.frame import pack_frame
+from protocol.limits import BATCH_SIZE_MAX_BYTES, WIRE_MESSAGE_SIZE_MAX_BYTES
+from protocol.messages import Gap
+from protocol.record import Kind, Record, pack_record
+from protocol.run import Run
+from protocol.stream import Stream
+from protocol.wire import Bye, Data, WireMessage, decode_wire, encode_wire
+from trainer.telemetry.session import SendSession, State
+
+_BYE_LINGER_MS: Final = 200
+_logger = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """What a link ships: a live outbox, or an orphaned one."""
+
+    stream: Stream
+
+    @property
+    def first_sequence(self) -> int:
+        """The first sequence number that is held."""
+
+    @property
+    def next_sequence(self) -> int:
+        """The number behind the last."""
+
+    def read(self, sequence: int, size_max_bytes: int) -> Run | None:
+        """Return records from ``sequence`` on, None when there is none; raise LookupError when it was released."""
+
+
+class LoggerLink:
+    """Ships ``outbox`` to the logger at ``endpoint``; used by one thread. Raises ValueError for a bad endpoint."""
+
+    def __init__(self, outbox: Source, endpoint: str) -> None:
+        self.session = SendSession(outbox.stream)
+        self.endpoint = endpoint
+        self._outbox = outbox
+        self._context = zmq.Context(io_threads=1)
+        self._socket: zmq.SyncSocket | None = None
+        try:
+            self._open_socket()  # now, so that a wrong endpoint is said at start-up
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise ValueError(
+                f"cannot connect to {endpoint!r}: {error}; expected something like tcp://127.0.0.1:5555"
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"<LoggerLink {self.endpoint} {self.session!r}>"
+
+    def step(self, now: float) -> bool:
+        """Take the answers that came and send what may be sent; tell whether data were sent."""
+        session = self.session
+        self._receive(now)
+        if session.overdue(now):
+            _logger.info("no answer from %s; connecting again", self.endpoint)
+            session.lost(now)
+        if session.state in (State.PAUSED, State.REFUSED):
+            self._close_socket()
+        if session.may_open(now):
+            self._open_socket()
+        if session.state is State.OPENING and self._try_send(session.hello()):
+            session.greeted(now)
+        return self._send_run(now)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for an answer, at most ``seconds``; return at once, with False, when there is no socket to wait on."""
+        if self._socket is None:
+            return False
+        self._socket.poll(round(seconds * 1000))
+        return True
+
+    def close(self) -> None:
+        """Say BYE when that is possible, and let go of the socket."""
+        if self.session.state is State.STREAMING:
+            self._try_send(Bye())
+        self._close_socket(linger_ms=_BYE_LINGER_MS)
+        self._context.term()
+
+    def _receive(self, now: float) -> None:
+        while self._socket is not None:
+            try:
+                data = b"".join(self._socket.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            try:
+                self.session.receive(decode_wire(data), now)
+                if self.session.acked_sequence > self._outbox.next_sequence:
+                    raise Malformed(f"{self.session.acked_sequence - 1} acknowledged, which was never sent")
+            except ProtocolError as error:
+                _logger.warning("%s is no logger of this protocol: %s", self.endpoint, error)
+                self.session.lost(now)
+                self._close_socket()
+
+    def _send_run(self, now: float) -> bool:
+        size_max = min(self.session.size_max_bytes, BATCH_SIZE_MAX_BYTES)
+        run = self._read(size_max) if size_max > 0 else None
+        if run is None or not self._try_send(Data(run.frames)):
+            return False
+        self.session.sent(run, now)
+        return True
+
+    def _read(self, size_max_bytes: int) -> Run | None:
+        sequence = self.session.next_sequence
+        try:
+            return self._outbox.read(sequence, size_max_bytes)
+        except LookupError:
+            return _released_gap(sequence, self._outbox.first_sequence)
+
+    def _try_send(self, message: WireMessage) -> bool:
+        if self._socket is None:
+            return False
+        try:
+            self._socket.send(encode_wire(message), zmq.NOBLOCK)
+        except zmq.Again:  # not connected, or its buffer is full
+            return False
+        return True
+
+    def _open_socket(self) -> None:
+        self._socket = socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for a peer that is not there
+        socket.setsockopt(zmq.MAXMSGSIZE, WIRE_MESSAGE_SIZE_MAX_BYTES)
+        socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
+        socket.connect(self.endpoint)
+        self.session.opened()
+
+    def _close_socket(self, linger_ms: int = 0) -> None:
+        if self._socket is not None:
+            self._socket.close(linger=linger_ms)
+            self._socket = None
+
+
+def _released_gap(first_sequence: int, next_sequence: int) -> Run:
+    """Return the record that stands for what another journal acknowledged and this one never saw."""
+    body = encode_body(Gap("acknowledged before by a journal that this logger does not have"))
+    record = Record(Kind.GAP, first_sequence, 0, 0, body, next_sequence - first_sequence)
+    return Run(memoryview(pack_frame(pack_record(record))), first_sequence, next_sequence)

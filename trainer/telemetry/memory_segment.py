@@ -1,0 +1,99 @@
+"""One segment of the outbox: a file in shared memory, allocated in full and mapped before anybody writes to it."""
+
+import mmap
+import os
+from pathlib import Path
+from typing import Final
+
+from protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, pack_head
+from protocol.record import HEADER
+from protocol.segment import pack_segment_head, segment_path
+from protocol.stream import Stream
+
+_POPULATE: Final = getattr(mmap, "MAP_POPULATE", 0)  # Linux: page faults now, not on the training thread
+
+
+class MemorySegment:
+    """A mapped segment of fixed size; frames are appended up to ``end``.
+
+    Made as a spare without a name of its own; :meth:`begin` gives it the name and head of a segment. Raises OSError
+    (ENOSPC) when the memory is not there: a sparse map would answer that with SIGBUS at the first write instead.
+    """
+
+    def __init__(self, folder: Path, size_bytes: int) -> None:
+        self.path = folder / f"{id(self):x}.spare"
+        self.size_bytes = size_bytes
+        self.first_sequence = self.next_sequence = 0
+        self.end = self._first_frame = 0
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(file, 0, size_bytes)
+            self.map = mmap.mmap(file, size_bytes, mmap.MAP_SHARED | _POPULATE)
+        except OSError:
+            self.path.unlink()
+            raise
+        finally:
+            os.close(file)
+
+    def __repr__(self) -> str:
+        return f"<MemorySegment {self.path.name} {self.end:,}/{self.size_bytes:,} bytes>"
+
+    def begin(self, stream: Stream, first_sequence: int, wall_time_ns: int) -> None:
+        """Write the head and take the name of the segment that begins at ``first_sequence``."""
+        head = pack_segment_head(stream, first_sequence, wall_time_ns)
+        self.map[: len(head)] = head
+        self.end = self._first_frame = len(head)
+        self.first_sequence = self.next_sequence = first_sequence
+        self.path = self.path.rename(segment_path(self.path.parent, first_sequence))
+
+    def fits(self, payload_size_bytes: int) -> bool:
+        """Tell whether a frame with a payload of this size can be appended."""
+        return self.end + payload_size_bytes + FRAME_OVERHEAD_BYTES <= self.size_bytes
+
+    def append(self, rest: bytes, payload_size_bytes: int, next_sequence: int) -> None:
+        """Append a frame given its payload and tail in one; its head goes last, so that a torn frame does not exist."""
+        start = self.end
+        end = start + payload_size_bytes + FRAME_OVERHEAD_BYTES
+        self.map[start + HEAD_SIZE_BYTES : end] = rest
+        self.map[start : start + HEAD_SIZE_BYTES] = pack_head(payload_size_bytes)
+        self.next_sequence = next_sequence
+        self.end = end
+
+    def overwrite(self, start: int, data: bytes) -> None:
+        """Write over bytes that were appended before."""
+        self.map[start : start + len(data)] = data
+
+    def copy(self, start: int, end: int) -> memoryview:
+        """Return a copy of the bytes ``[start, end)``."""
+        return memoryview(self.map[start:end])
+
+    def seek(self, sequence: int) -> int:
+        """Return where the frame of ``sequence`` starts. Raises LookupError when no frame starts with it."""
+        start, at = self._first_frame, self.first_sequence
+        while at < sequence:
+            start, at = self._step(start)
+        if at != sequence:
+            raise LookupError(f"sequence {sequence} lies inside a gap that ends at {at}")
+        return start
+
+    def walk(self, start: int, size_bytes: int) -> tuple[int, int]:
+        """Step over frames from ``start``, one at least, until ``size_bytes`` are passed.
+
+        Returns where the next frame starts and its sequence number.
+        """
+        end, at = self._step(start)
+        while end - start < size_bytes:
+            end, at = self._step(end)
+        return end, at
+
+    def _step(self, start: int) -> tuple[int, int]:
+        """Return where the frame behind the one at ``start`` starts, and its sequence number."""
+        size = int.from_bytes(self.map[start : start + 8], "little")
+        _, _, _, span, _, _, sequence, _, _ = HEADER.unpack_from(self.map, start + HEAD_SIZE_BYTES)
+        return start + size + FRAME_OVERHEAD_BYTES, sequence + span
+
+    def close(self, *, keep: bool) -> None:
+        """Unmap; delete the file unless it is to ``keep``."""
+        if not keep:
+            self.path.unlink(missing_ok=True)
+        self.map.close()

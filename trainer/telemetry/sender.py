@@ -1,0 +1,90 @@
+"""The sender thread: empties the outbox into a logger, a recording, or both.
+
+It wakes by itself, some twenty times a second, and takes what has gathered: the training thread wakes nobody. Each of
+its turns holds the interpreter for tens of microseconds; waiting, sending and syncing happen outside of it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import Final
+
+from trainer.telemetry.lag import LagMeter
+from trainer.telemetry.link import LoggerLink
+from trainer.telemetry.outbox import Outbox
+from trainer.telemetry.recorder import Recorder
+from trainer.telemetry.session import State
+
+WAKE_INTERVAL_SECONDS: Final = 0.05
+_logger = logging.getLogger(__name__)
+
+
+class Sender(threading.Thread):
+    """Ships ``outbox`` to each sink that is not None; ``poll_device`` completes slots whose values have arrived."""
+
+    def __init__(
+        self, outbox: Outbox, link: LoggerLink | None, recorder: Recorder | None, poll_device: Callable[[], bool]
+    ) -> None:
+        super().__init__(name="telemetry-sender", daemon=True)
+        self.lag_seconds = 0.0
+        self._outbox, self._link, self._recorder = outbox, link, recorder
+        self._poll_device = poll_device
+        self._lag = LagMeter()
+        self._finish_at: float | None = None
+
+    @property
+    def acked_sequence(self) -> int:
+        """Everything before it is on every sink's disk."""
+        sequences = []
+        if self._link is not None:
+            sequences.append(self._link.session.acked_sequence)
+        if self._recorder is not None:
+            sequences.append(self._recorder.durable_sequence)
+        return min(sequences)
+
+    @property
+    def drained(self) -> bool:
+        """Tell whether nothing is left to ship."""
+        return self.acked_sequence >= self._outbox.next_sequence
+
+    def finish(self, deadline_seconds: float) -> bool:
+        """Ship what is left, for at most ``deadline_seconds``, and stop; tell whether everything was shipped."""
+        self._finish_at = monotonic() + deadline_seconds
+        self.join()
+        return self.drained
+
+    def run(self) -> None:
+        """Turn until told to finish. A fault of this program is said, and what it held stays in the outbox."""
+        try:
+            while not self._finished(monotonic()):
+                if not self._turn(monotonic()):
+                    self._wait()
+        except Exception:
+            _logger.exception("the telemetry sender stopped; records stay in %s", self._outbox.folder)
+        finally:
+            for sink in (self._link, self._recorder):
+                if sink is not None:
+                    sink.close()
+
+    def _turn(self, now: float) -> bool:
+        """Do what can be done now; tell whether there is more to do at once."""
+        pending = self._poll_device()
+        self._outbox.prepare()
+        finishing = self._finish_at is not None and not pending
+        sent = self._link is not None and self._link.step(now)
+        wrote = self._recorder is not None and self._recorder.step(now, finish=finishing)
+        self._outbox.release(self.acked_sequence)
+        self.lag_seconds = self._lag.update(now, self._outbox.next_sequence, self.acked_sequence)
+        return sent or wrote
+
+    def _finished(self, now: float) -> bool:
+        if self._finish_at is None:
+            return False
+        refused = self._link is not None and self._link.session.state is State.REFUSED
+        recorded = self._recorder is None or self._recorder.durable_sequence >= self._outbox.next_sequence
+        return self.drained or now >= self._finish_at or (refused and recorded)
+
+    def _wait(self) -> None:
+        if self._link is None or not self._link.wait(WAKE_INTERVAL_SECONDS):
+            sleep(WAKE_INTERVAL_SECONDS)

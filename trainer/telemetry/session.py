@@ -1,0 +1,125 @@
+"""What the sender says next, decided without I/O: go-back-N over one stream.
+
+Rule 1: everything before ``acked_sequence`` is on the logger's disk and may be forgotten.
+Rule 2: at most ``credit_bytes`` are on their way. What is on its way is known by its runs, oldest first.
+Rule 3: liveness is progress. No answer for ``ANSWER_TIMEOUT_SECONDS`` while one is due means that the peer is lost:
+the link is opened anew, after a pause that doubles from 0.1 to 5 seconds while nobody answers.
+"""
+
+from collections import deque
+from enum import Enum
+from typing import Final
+
+from protocol.errors import Malformed
+from protocol.run import Run
+from protocol.stream import Stream
+from protocol.wire import Ack, Hello, Nak, Reject, Welcome, WireMessage
+
+ANSWER_TIMEOUT_SECONDS: Final = 5.0
+PAUSE_MIN_SECONDS: Final = 0.1
+PAUSE_MAX_SECONDS: Final = 5.0
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    PAUSED = "paused"  # no link; one is opened when the pause is over
+    OPENING = "opening"  # there is a link; HELLO goes out as soon as it is up
+    GREETING = "greeting"  # HELLO sent, no answer yet
+    STREAMING = "streaming"
+    REFUSED = "refused"  # for good; ``reason`` says why
+
+
+class SendSession:
+    """One stream's conversation with a logger; ``now`` is a monotonic time in seconds everywhere."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.state = State.PAUSED
+        self.acked_sequence = 1
+        self.next_sequence = 1
+        self.reason = ""
+        self._credit_bytes = 0
+        self._in_flight: deque[tuple[int, int]] = deque()
+        self._in_flight_bytes = 0
+        self._pause_seconds = PAUSE_MIN_SECONDS
+        self._deadline = 0.0
+
+    def __repr__(self) -> str:
+        return f"<SendSession {self.state.value} acked {self.acked_sequence} next {self.next_sequence}>"
+
+    @property
+    def size_max_bytes(self) -> int:
+        """How many bytes may be sent now."""
+        return self._credit_bytes - self._in_flight_bytes if self.state is State.STREAMING else 0
+
+    def opened(self) -> None:
+        """Account for a link that was opened; it may not be up yet."""
+        self.state = State.OPENING
+
+    def hello(self) -> Hello:
+        """Return the message that opens the conversation."""
+        stream = self.stream
+        return Hello(stream.id, stream.run, stream.rank, stream.attempt, self.acked_sequence)
+
+    def greeted(self, now: float) -> None:
+        """Account for a HELLO that left."""
+        self.state, self._deadline = State.GREETING, now + ANSWER_TIMEOUT_SECONDS
+
+    def sent(self, run: Run, now: float) -> None:
+        """Account for a run that left."""
+        if not self._in_flight:
+            self._deadline = now + ANSWER_TIMEOUT_SECONDS
+        self._in_flight.append((run.next_sequence, len(run.frames)))
+        self._in_flight_bytes += len(run.frames)
+        self.next_sequence = run.next_sequence
+
+    def receive(self, message: WireMessage, now: float) -> None:
+        """Take the logger's answer. Raises Malformed for a message that no logger sends."""
+        self._deadline = now + ANSWER_TIMEOUT_SECONDS
+        match message:
+            case Welcome(next_sequence, credit_bytes):
+                self.state, self._pause_seconds = State.STREAMING, PAUSE_MIN_SECONDS
+                self._credit_bytes = credit_bytes
+                self._clear_flight()
+                self.acked_sequence = self.next_sequence = next_sequence
+            case Ack(next_sequence, credit_bytes):
+                self._credit_bytes = credit_bytes
+                self._acknowledge(next_sequence)
+            case Nak(0):
+                self.state = State.OPENING
+            case Nak(next_sequence):
+                self._acknowledge(next_sequence)
+                self._clear_flight()
+                self.next_sequence = next_sequence
+            case Reject(reason, retry):
+                self.reason = reason
+                self.lost(now)
+                if not retry:
+                    self.state = State.REFUSED
+            case _:
+                raise Malformed(f"a logger does not send {type(message).__name__}")
+
+    def overdue(self, now: float) -> bool:
+        """Tell whether an answer is due and did not come in time."""
+        waiting = self.state is State.GREETING or (self.state is State.STREAMING and bool(self._in_flight))
+        return waiting and now >= self._deadline
+
+    def lost(self, now: float) -> None:
+        """Give the link up and pause."""
+        self.state, self._deadline = State.PAUSED, now + self._pause_seconds
+        self._pause_seconds = min(2 * self._pause_seconds, PAUSE_MAX_SECONDS)
+        self._clear_flight()
+
+    def may_open(self, now: float) -> bool:
+        """Tell whether it is time to open a link."""
+        return self.state is State.PAUSED and now >= self._deadline
+
+    def _acknowledge(self, next_sequence: int) -> None:
+        self.acked_sequence = max(self.acked_sequence, next_sequence)
+        while self._in_flight and self._in_flight[0][0] <= next_sequence:
+            self._in_flight_bytes -= self._in_flight.popleft()[1]
+
+    def _clear_flight(self) -> None:
+        self._in_flight.clear()
+        self._in_flight_bytes = 0

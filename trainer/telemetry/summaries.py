@@ -1,0 +1,123 @@
+"""Summaries of tensors: moments, and a histogram over the float's own bits.
+
+The leading 12 bits of an IEEE binary32 number are its sign, its exponent and three mantissa bits: shifting the pattern
+right by 20 gives one of 4,096 log-linear buckets, eight an octave, without a logarithm or a search. NaN and infinity
+have buckets of their own by construction.
+
+Shape suffixes: N values of a tensor, B = 4096 buckets.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from protocol.array import pack_array
+from protocol.limits import BUCKETS_MAX
+from protocol.messages import TensorSummary
+
+BUCKETS: Final = 4096
+MOMENTS: Final = 4
+_SHIFT: Final = 20
+_POSITIVE_INFINITY: Final = 0x7F8
+_NEGATIVE_INFINITY: Final = 0xFF8
+_MANTISSA_BITS: Final = 3
+# 1 MiB of float32: a block and its bucket numbers stay in the second-level cache between passes.
+_BLOCK_SIZE: Final = 2**18
+
+# Encoded size of one summary beside its tag: every bucket taken, and some 200 bytes of names and numbers.
+SUMMARY_SIZE_MAX_BYTES: Final = BUCKETS_MAX * 10 + 512
+
+Counts: TypeAlias = npt.NDArray[np.int64]
+
+
+def summarize_all(tensors: Mapping[str, Tensor]) -> dict[str, TensorSummary]:
+    """Summarize tensors in host memory by tag, two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(tensors, pool.map(summarize, tensors.values()), strict=True))
+
+
+def summarize(tensor: Tensor) -> TensorSummary:
+    """Summarize a tensor in host memory, of any dtype and shape."""
+    values_N = tensor.detach().reshape(-1).to(torch.float32).numpy()
+    counts_B = np.zeros(BUCKETS, np.int64)
+    bits_N = values_N.view(np.uint32)
+    for start in range(0, len(bits_N), _BLOCK_SIZE):
+        block = bits_N[start : start + _BLOCK_SIZE] >> _SHIFT
+        counts_B += np.bincount(block.astype(np.intp), minlength=BUCKETS)
+    if counts_B[_POSITIVE_INFINITY:0x800].any() or counts_B[_NEGATIVE_INFINITY:].any():
+        values_N = values_N[np.isfinite(values_N)]
+    return pack_summary(counts_B, _moments(values_N))
+
+
+def device_summary(tensor: Tensor) -> Tensor:
+    """Start the summary of a tensor on its device; int64 ``[B + MOMENTS]``, nothing waits.
+
+    The last four are the bit patterns of minimum, maximum, sum and sum of squares as float64.
+    """
+    values_N = tensor.detach().reshape(-1).to(torch.float32)
+    buckets_N = values_N.view(torch.int32).bitwise_right_shift(_SHIFT).bitwise_and(BUCKETS - 1).long()
+    counts_B = torch.zeros(BUCKETS, dtype=torch.int64, device=tensor.device)
+    counts_B.scatter_add_(0, buckets_N, torch.ones_like(buckets_N))
+    finite_N = values_N.isfinite()
+    zeroed_N = values_N.where(finite_N, 0.0).double()
+    moments = torch.stack(
+        (
+            values_N.where(finite_N, torch.inf).amin().double(),
+            values_N.where(finite_N, -torch.inf).amax().double(),
+            zeroed_N.sum(),
+            zeroed_N.square().sum(),
+        )
+    )
+    return torch.cat((counts_B, moments.view(torch.int64)))
+
+
+def pack_device_summary(packed: Counts) -> TensorSummary:
+    """Finish a summary begun by :func:`device_summary` once it is in host memory."""
+    minimum, maximum, total, squares = packed[BUCKETS:].view(np.float64)
+    return pack_summary(packed[:BUCKETS], (float(minimum), float(maximum), float(total), float(squares)))
+
+
+def pack_summary(counts_B: Counts, moments: tuple[float, float, float, float]) -> TensorSummary:
+    """Take the counts of special values out, keep the occupied buckets, and coarsen until they fit their limit."""
+    counts_B = counts_B.copy()
+    positive, negative = int(counts_B[_POSITIVE_INFINITY]), int(counts_B[_NEGATIVE_INFINITY])
+    nans = int(counts_B[_POSITIVE_INFINITY + 1 : 0x800].sum() + counts_B[_NEGATIVE_INFINITY + 1 :].sum())
+    count, zeros = int(counts_B.sum()), int(counts_B[0] + counts_B[0x800])
+    counts_B[_POSITIVE_INFINITY:0x800] = counts_B[_NEGATIVE_INFINITY:] = 0
+    minimum, maximum, total, squares = moments if count > positive + negative + nans else (0.0, 0.0, 0.0, 0.0)
+    mantissa_bits = _MANTISSA_BITS
+    while np.count_nonzero(counts_B) > BUCKETS_MAX:
+        counts_B = counts_B.reshape(-1, 2).sum(1)
+        mantissa_bits -= 1
+    indexes = np.flatnonzero(counts_B)
+    return TensorSummary(
+        count=count,
+        zeros=zeros,
+        nans=nans,
+        positive_infinities=positive,
+        negative_infinities=negative,
+        minimum=minimum,
+        maximum=maximum,
+        sum=total,
+        sum_squares=squares,
+        mantissa_bits=mantissa_bits,
+        indexes=pack_array(indexes.astype(np.uint16)),
+        counts=pack_array(counts_B[indexes].astype(np.uint64)),
+    )
+
+
+def _moments(values_N: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
+    """Minimum, maximum, sum and sum of squares of finite values; the sums of squares of huge ones in float64."""
+    if not len(values_N):
+        return 0.0, 0.0, 0.0, 0.0
+    values = torch.from_numpy(values_N)
+    minimum, maximum = values.aminmax()
+    squares = float(values.dot(values))
+    if not np.isfinite(squares):
+        squares = float(values.double().square().sum())
+    return float(minimum), float(maximum), float(values.sum(dtype=torch.float64)), squares
