@@ -62,10 +62,10 @@ def bucket_octaves(indexes: npt.ArrayLike, mantissa_bits: int) -> Integers:
 def ordered_histogram(summary: TensorSummary) -> tuple[Floats, Floats]:
     """Return (limits, counts) of the finite values as TensorBoard takes them: ascending right edges, and counts.
 
-    Ranges in which nothing lies between occupied buckets become one empty bucket each, and an empty bucket comes
-    first, whose right edge is the left edge of what follows. (TensorBoard drops empty buckets at both ends and puts
-    the proto's ``min`` and ``max`` in place of the outermost edges.) A tensor without finite values gives one empty
-    bucket at zero, which TensorBoard takes for a histogram without buckets.
+    The first and the last bucket are occupied; a range between in which nothing lies becomes one empty bucket. There is
+    no empty bucket in front to say where the first begins: TensorBoard puts the proto's ``min`` and ``max`` in place of
+    the outermost edges, and its data server keeps such a bucket, which then runs backwards. A tensor without finite
+    values gives one empty bucket at zero, which both loaders take.
     """
     indexes = summary.indexes.numpy()
     bits = summary.mantissa_bits
@@ -80,7 +80,7 @@ def ordered_histogram(summary: TensorSummary) -> tuple[Floats, Floats]:
         counts = np.insert(counts, place, float(summary.zeros))
     if not counts.size:
         return np.zeros(1), np.zeros(1)
-    gap = np.concatenate(([True], lower[1:] > upper[:-1]))
+    gap = np.concatenate(([False], lower[1:] > upper[:-1]))
     limits = np.stack((lower, upper), axis=1).reshape(-1)
     both = np.stack((np.zeros_like(counts), counts), axis=1).reshape(-1)
     kept = np.stack((gap, np.ones_like(gap)), axis=1).reshape(-1)

@@ -1,0 +1,52 @@
+"""A real logger in a process of its own, for the time of a benchmark."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+_START_SECONDS = 60.0
+
+
+@contextmanager
+def running_logger(folder: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start ``python -m logger_service serve`` under ``folder``; yield its endpoint and process; end it after."""
+    port = port or free_port()
+    endpoint = f"tcp://127.0.0.1:{port}"
+    arguments = [
+        "serve",
+        "--bind",
+        endpoint,
+        "--recordings",
+        str(folder / "recordings"),
+        "--logdir",
+        str(folder / "runs"),
+    ]
+    with (folder / "logger.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "logger_service", *arguments], stdout=log, stderr=log)
+    try:
+        _wait_for_port(port, process, folder / "logger.log")
+        yield endpoint, process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    """Return a TCP port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = monotonic() + _START_SECONDS
+    while monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        sleep(0.1)
+    raise RuntimeError(f"the logger did not start:\n{log.read_text(errors='replace')}")

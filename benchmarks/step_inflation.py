@@ -1,0 +1,110 @@
+"""``python -m benchmarks.step_inflation``: step time with logging over step time without.
+
+A small convolutional network trains on one CPU thread. Every step is logged (19 0-d tensors), or not, in turns of
+random order, so that both see the same machine. Three states of the logger: up, frozen (SIGSTOP), absent.
+"""
+
+import argparse
+import random
+import signal
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.loads import SCALARS
+from benchmarks.logger_process import free_port, running_logger
+from benchmarks.measure import print_table
+from trainer.telemetry import Telemetry
+
+
+class Training:
+    """A training loop that can be asked for one step at a time."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self._model = nn.Sequential(
+            nn.Conv2d(3, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(1024, 10),
+        )
+        self._optimizer = torch.optim.AdamW(self._model.parameters())
+        self._images, self._labels = torch.rand(32, 3, 32, 32), torch.randint(10, (32,))
+
+    def step(self) -> dict[str, Tensor]:
+        """Train a step; return 19 0-d tensors to log."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = nn.functional.cross_entropy(self._model(self._images), self._labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return dict.fromkeys(SCALARS, loss.detach())
+
+
+@contextmanager
+def _state(name: str, folder: Path, port: int) -> Iterator[None]:
+    """Have a logger at ``port`` that is up or frozen, or have none."""
+    if name == "absent":
+        yield
+        return
+    with running_logger(folder, port) as (_, process):
+        if name == "frozen":
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+
+def compare(training: Training, telemetry: Telemetry, steps: int) -> tuple[list[float], list[float]]:
+    """Return the durations in seconds of steps with and without logging."""
+    durations: tuple[list[float], list[float]] = ([], [])
+    turns = random.Random(0)
+    for number in range(steps):
+        logged = turns.random() < 0.5
+        started = perf_counter()
+        values = training.step()
+        if logged:
+            telemetry.scalars(number, values)
+        durations[0 if logged else 1].append(perf_counter() - started)
+    return durations
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.step_inflation", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--steps", type=int, default=4000, help="steps for each state (default: %(default)s)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    training = Training()
+    rows = []
+    for name in ("up", "frozen", "absent"):
+        port = free_port()
+        with tempfile.TemporaryDirectory() as folder:
+            telemetry = Telemetry("benchmark", endpoint=f"tcp://127.0.0.1:{port}", strict=True)
+            with _state(name, Path(folder), port):
+                compare(training, telemetry, options.steps // 10)
+                logged, bare = compare(training, telemetry, options.steps)
+            with running_logger(Path(folder), port):
+                telemetry.close(60)
+        ratios = [
+            statistics.median(logged) / statistics.median(bare),
+            statistics.fmean(logged) / statistics.fmean(bare),
+        ]
+        rows.append([name, f"{statistics.median(bare) * 1e3:.2f} ms", *(f"{ratio:.4f}" for ratio in ratios)])
+    print_table(
+        "Step time with logging over without", ["logger", "step (median)", "ratio of medians", "of means"], rows
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""A raster that pixels and text are put on, and the kept parts of drawings.
+
+Most of a drawing's time goes into what stays the same from step to step: axes, ticks, labels, the colour bar. A kind
+of picture draws that once a layout with matplotlib (:func:`figure_pixels`), keeps it in a bounded cache, and puts
+only what changes on a copy: cells, title, a line of notes. What is kept are read-only pixels, a pure function of the
+layout, so that no picture depends on what was drawn before it.
+"""
+
+from typing import Any, Final, Literal, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from logger_service.rendering import theme
+from logger_service.rendering.png import Picture, encode_png
+from logger_service.rendering.text import ascent, coverage, fit, presentable, text_width
+from logger_service.rendering.theme import Colour, Pixels, TextStyle
+
+Align: TypeAlias = Literal["left", "centre", "right"]
+
+MARGIN: Final = 16
+HEADER_HEIGHT: Final = 64  # title line, line of notes, and the air below them
+_TITLE_BASELINE: Final = 27
+_NOTE_BASELINE: Final = 48
+
+
+class Canvas:
+    """RGB pixels, white at first. ``x`` grows to the right and ``y`` downwards from the upper left corner."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.pixels: Pixels = np.full((height, width, 3), theme.PAPER, np.uint8)
+
+    @classmethod
+    def over(cls, background: Pixels) -> Self:
+        """Return a canvas that starts as a copy of ``background``, uint8 ``[H, W, 3]``."""
+        canvas = cls.__new__(cls)
+        canvas.pixels = background.copy()
+        return canvas
+
+    def paste(self, x: int, y: int, pixels: Pixels, mask: npt.NDArray[np.bool_] | None = None) -> None:
+        """Put uint8 ``[H, W, 3]`` with its upper left corner at (x, y), all of it inside.
+
+        ``mask``, bool ``[H, W]``, is true where it covers what is there.
+        """
+        height, width, _ = pixels.shape
+        region = self.pixels[y : y + height, x : x + width]
+        if mask is None:
+            region[:] = pixels
+        else:
+            np.copyto(region, pixels, where=mask[:, :, None])
+
+    def fill(self, x: int, y: int, width: int, height: int, colour: Colour) -> None:
+        """Fill a rectangle."""
+        self.pixels[y : y + height, x : x + width] = colour
+
+    def frame(self, x: int, y: int, width: int, height: int) -> None:
+        """Draw a line of one pixel around, and outside of, a rectangle."""
+        for left, top, wide, high in (
+            (x - 1, y - 1, width + 2, 1),
+            (x - 1, y + height, width + 2, 1),
+            (x - 1, y, 1, height),
+            (x + width, y, 1, height),
+        ):
+            self.fill(left, top, wide, high, theme.LINE)
+
+    def write(
+        self,
+        x: float,
+        baseline: float,
+        text: str,
+        style: TextStyle,
+        align: Align = "left",
+    ) -> None:
+        """Write presentable text beside ``x``; what lies outside of the canvas is lost.
+
+        The coverage of the glyphs blends the style's colour over what is there.
+        """
+        covered = coverage(text, style)
+        width = covered.shape[1]
+        left = round(x) - {"left": 0, "centre": width // 2, "right": width}[align]
+        self._blend(left, round(baseline) - ascent(style), covered, style.colour)
+
+    def write_header(self, title: str, step: int, note: str) -> None:
+        """Write the two lines at the head: the title with its step, and what else there is to say."""
+        width = self.pixels.shape[1] - 2 * MARGIN
+        step_text = f"step {step:,}"
+        title_width = width - text_width(step_text, theme.STEP) - 2 * MARGIN
+        shown = fit(presentable(title), title_width, theme.TITLE)
+        self.write(MARGIN, _TITLE_BASELINE, shown, theme.TITLE)
+        step_x = MARGIN + (text_width(shown, theme.TITLE) + 12 if shown else 0)
+        self.write(step_x, _TITLE_BASELINE, step_text, theme.STEP)
+        self.write(MARGIN, _NOTE_BASELINE, fit(presentable(note), width, theme.NOTE), theme.NOTE)
+
+    def picture(self) -> Picture:
+        """Encode what is on the canvas."""
+        return encode_png(self.pixels)
+
+    def _blend(self, x: int, y: int, covered: Pixels, colour: Colour) -> None:
+        height, width, _ = self.pixels.shape
+        left, top = max(x, 0), max(y, 0)
+        seen = covered[top - y : max(height - y, 0), left - x : max(width - x, 0)].astype(np.int32)[:, :, None]
+        region = self.pixels[top : top + seen.shape[0], left : left + seen.shape[1]]
+        region[:] = (region * (255 - seen) + np.asarray(colour, np.int32) * seen + 127) // 255
+
+
+def new_figure(width: int, height: int) -> Figure:
+    """Return a white matplotlib figure of exactly this many pixels, outside of pyplot."""
+    return Figure(figsize=(width / theme.DPI, height / theme.DPI), dpi=theme.DPI, facecolor="white")
+
+
+def style_text(text: Text, style: TextStyle) -> None:
+    """Give text of a figure a style; ``$`` in it stays a dollar sign."""
+    text.set_fontproperties(theme.font(style))
+    text.set_color(theme.fraction(style.colour))
+    text.set_parse_math(False)
+
+
+def style_ticks(axes: Axes) -> None:
+    """Give ticks and their labels the theme's look."""
+    axes.tick_params(length=4, width=1, pad=4, color=theme.fraction(theme.LINE))
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        style_text(label, theme.TICK)
+
+
+def figure_pixels(figure: Figure) -> Pixels:
+    """Draw a figure with Agg and return its pixels, read-only uint8 ``[H, W, 3]``."""
+    canvas: Any = FigureCanvasAgg(figure)  # matplotlib's backends carry no annotations
+    canvas.draw()
+    pixels = np.array(np.asarray(canvas.buffer_rgba())[:, :, :3])
+    pixels.flags.writeable = False
+    return pixels

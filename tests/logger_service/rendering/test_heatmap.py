@@ -1,0 +1,199 @@
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from logger_service.rendering import heatmap as module
+from logger_service.rendering import theme
+from logger_service.rendering.canvas import HEADER_HEIGHT
+from logger_service.rendering.cells import lay_cells
+from logger_service.rendering.heatmap import heatmap
+from logger_service.rendering.png import Picture
+from logger_service.rendering.scale import Range
+from logger_service.rendering.text import coverage
+from protocol.errors import Malformed, TooLarge
+from protocol.limits import MATRIX_SIDE_MAX
+
+Pixels = npt.NDArray[np.uint8]
+Decode = Callable[[Picture], Pixels]
+Floats = npt.NDArray[np.floating[Any]]
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def draw(values: Floats, value_range: tuple[float, float] | None = (-1.0, 1.0), **words: Any) -> Picture:
+    said: dict[str, Any] = {"title": "similarity", "row_label": "text", "column_label": "image", "step": 7} | words
+    return heatmap(values, value_range=value_range, **said)
+
+
+def similarities(side: int = 16) -> npt.NDArray[np.float32]:
+    values = np.random.default_rng(side).uniform(-0.3, 0.3, (side, side))
+    values[np.diag_indices(side)] = 0.9
+    return values.astype(np.float32)
+
+
+def cell_middles(pixels: Pixels, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Return the pixel in the middle of each cell, ``[rows, columns, 3]``."""
+    cells = lay_cells(*shape)
+    rows = HEADER_HEIGHT + (np.arange(shape[0]) * cells.cell_height) + cells.cell_height // 2
+    columns = module._LEFT + (np.arange(shape[1]) * cells.cell_width) + cells.cell_width // 2
+    return pixels[np.ix_(rows, columns)].astype(np.int64)
+
+
+def test_the_diagonal_is_red_and_the_rest_is_not(decode: Decode) -> None:
+    middles = cell_middles(decode(draw(similarities())), (16, 16))
+    redness = middles[:, :, 0] - middles[:, :, 2]
+    diagonal = np.eye(16, dtype=bool)
+    assert (redness[diagonal] > 80).all()
+    assert (middles[diagonal].sum(axis=1) < 350).all()
+    assert (middles[~diagonal].sum(axis=1) > 450).all()
+
+
+def test_row_0_is_at_the_top_and_colours_say_the_sign(decode: Decode) -> None:
+    values = np.zeros((3, 3), np.float32)
+    values[0, 2], values[2, 0] = 1.0, -1.0
+    middles = cell_middles(decode(draw(values)), (3, 3))
+    assert middles[0, 2, 0] > middles[0, 2, 2] + 50
+    assert middles[2, 0, 2] > middles[2, 0, 0] + 50
+    assert middles[1, 1].min() > 235
+
+
+def test_cells_are_the_pixels_that_imshow_draws(decode: Decode) -> None:
+    """Same axes, same colours, nearest interpolation: matplotlib's own image, pixel for pixel."""
+    shape = (24, 16)
+    levels = np.random.default_rng(0).integers(0, 256, shape)
+    values = ((levels + 0.5) / 128 - 1).astype(np.float32)
+    cells = lay_cells(*shape)
+    figure = Figure(figsize=(cells.width / theme.DPI, cells.height / theme.DPI), dpi=theme.DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    palette = ListedColormap(module._palette(Range(-1.0, 1.0))[:256] / 255)
+    axes.imshow(values, cmap=palette, vmin=-1, vmax=1, interpolation="nearest", aspect="auto")
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    expected = np.asarray(canvas.buffer_rgba())[:, :, :3]
+    drawn = decode(draw(values))[HEADER_HEIGHT:, module._LEFT :][: cells.height, : cells.width]
+    np.testing.assert_array_equal(drawn, expected)
+
+
+def test_what_is_not_finite_is_grey(decode: Decode) -> None:
+    values = similarities(6)
+    values[1, 2], values[3, 3], values[5, 0] = np.nan, np.inf, -np.inf
+    grey = (cell_middles(decode(draw(values)), (6, 6)) == theme.NOT_FINITE).all(axis=2)
+    assert sorted(zip(*(place.tolist() for place in np.nonzero(grey)), strict=True)) == [(1, 2), (3, 3), (5, 0)]
+
+
+def test_the_note_says_what_the_picture_cannot() -> None:
+    cells = lay_cells(2000, 2000)
+    note = module._note((2000, 2000), (-0.5, 0.25), 3, cells)
+    assert (
+        note.replace(TIMES, "x")
+        == "2,000 x 2,000 · \N{MINUS SIGN}0.5 … 0.25 · mean of 4 x 4 a cell · 3 not finite (grey)"
+    )
+    assert module._note((2, 3), None, 6, lay_cells(2, 3)) == f"2 {TIMES} 3 · 6 not finite (grey)"
+
+
+def test_values_beyond_the_range_take_the_colours_of_its_ends(decode: Decode) -> None:
+    values = np.array([[-1.0, -9.0], [1.0, 1e30]], np.float32)
+    middles = cell_middles(decode(draw(values)), (2, 2))
+    assert (middles[:, 0] == middles[:, 1]).all()
+
+
+def test_zero_is_nearly_white_in_a_range_that_is_not_symmetric(decode: Decode) -> None:
+    middles = cell_middles(decode(draw(np.array([[0.0, 1.0]], np.float32), (-0.2, 1.0))), (1, 2))
+    assert middles[0, 0].min() > 235
+
+
+def test_without_a_range_values_of_one_sign_take_one_hue(decode: Decode) -> None:
+    middles = cell_middles(decode(draw(np.array([[0.0, 3.0, 10.0]], np.float32), None)), (1, 3))
+    brightness = middles.sum(axis=2)[0]
+    assert (np.diff(brightness) < -100).all()
+    assert (middles[:, :, 2] >= middles[:, :, 0]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (2, 3), (300, 7)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_any_shape_and_float_is_drawn(shape: tuple[int, int], dtype: Any, decode: Decode) -> None:
+    pixels = decode(draw(np.full(shape, 0.5, dtype), None))
+    assert pixels.shape[0] > 100
+    assert pixels.shape[1] >= 440
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    values=arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(width=32)),
+    given_range=st.none() | st.just((-1.0, 1.0)),
+)
+def test_no_value_breaks_a_heatmap(values: Floats, given_range: tuple[float, float] | None) -> None:
+    """NaN, infinities, subnormal and huge numbers; warnings are errors here."""
+    assert draw(values, given_range).png
+
+
+def test_numbers_beyond_float32_count_as_infinite(decode: Decode) -> None:
+    middles = cell_middles(decode(draw(np.array([[1e300, 0.0]]), None)), (1, 2))
+    assert middles[0, 0].tolist() == list(theme.NOT_FINITE)
+
+
+@pytest.mark.parametrize("value_range", [(0.0, 5e-324), (-1e-320, 1e-320), (1e300, 1.1e300)])
+def test_strange_ranges_are_drawn(value_range: tuple[float, float]) -> None:
+    assert draw(similarities(3), value_range).png
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_the_largest_matrix_is_drawn_in_seconds(dtype: Any, decode: Decode) -> None:
+    """A bound far above the 0.1 s it takes, against an algorithm that forgets the size."""
+    values = similarities(MATRIX_SIDE_MAX).astype(dtype)
+    start = time.process_time()
+    picture = draw(values)
+    assert time.process_time() - start < 5
+    assert max(decode(picture).shape) < 1000
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "$\\frac{1}{2", "日本語 שלום مرحبا 🎉", "x" * 4096, "line\nbreak\x00\ud800", "100% $5 & {a} _b ^c \\"],
+)
+def test_any_words_are_drawn_as_they_are(words: str) -> None:
+    assert draw(similarities(2), title=words, row_label=words, column_label=words).png
+
+
+def test_what_was_drawn_before_does_not_change_a_picture() -> None:
+    """Kept parts are pure functions of the layout: the same bytes after other drawings and from nothing."""
+    first = draw(similarities(), step=1)
+    for side in range(2, 22):  # more layouts than are kept
+        draw(similarities(side), None, title=f"other {side}")
+    assert draw(similarities(), step=1) == first
+    module._still_parts.cache_clear()
+    module._palette.cache_clear()
+    coverage.cache_clear()
+    assert draw(similarities(), step=1) == first
+    assert draw(similarities(), step=2) != first
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.zeros((0, 3), np.float32), np.zeros(3, np.float32), np.zeros((2, 2, 2)), np.zeros((2, 2), np.int32)],
+)
+def test_what_is_no_matrix_is_refused(values: Floats) -> None:
+    with pytest.raises(Malformed, match="expected floats"):
+        draw(values)
+
+
+def test_a_side_above_the_limit_is_refused() -> None:
+    with pytest.raises(TooLarge, match="side of a matrix"):
+        draw(np.zeros((1, MATRIX_SIDE_MAX + 1), np.float32))
+
+
+@pytest.mark.parametrize("value_range", [(1.0, 1.0), (1.0, -1.0), (np.nan, 1.0), (0.0, np.inf), (-1.7e308, 1.7e308)])
+def test_what_is_no_range_is_refused(value_range: tuple[float, float]) -> None:
+    with pytest.raises(Malformed, match="value range"):
+        draw(similarities(2), value_range)
