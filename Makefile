@@ -1,0 +1,50 @@
+# make demo     train on a small drawn and spoken data set and watch it in TensorBoard (KEEP=1: TensorBoard stays up)
+# make test     format check, lint, types, tests
+# make format   format the code and fix what the linter can
+# make bench    all benchmarks
+# make clean    remove the environment, caches and what the demo made (never your data)
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+CODE   := protocol trainer logger_service benchmarks tests
+
+.PHONY: demo test check format bench clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/demo-installed
+	@$(BIN)/python -m trainer.demo $(if $(KEEP),--keep) $(DEMO)
+
+test: check
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(TESTS)
+
+check: $(VENV)/test-installed
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/mypy
+
+format: $(VENV)/test-installed
+	@$(BIN)/ruff format $(CODE)
+	@$(BIN)/ruff check --fix $(CODE)
+
+bench: $(VENV)/test-installed
+	@for name in training_thread step_inflation rendering; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo build *.egg-info
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $$($(PYTHON) --version) came; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/demo-installed: $(VENV)/created pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (PyTorch is large; once, some minutes) ..."
+	@$(PIP) --editable '.[trainer,logger,tensorboard]'
+	@touch $@
+
+$(VENV)/test-installed: $(VENV)/demo-installed pyproject.toml constraints.txt
+	@$(PIP) --editable '.[trainer,logger,tensorboard,dev]'
+	@touch $@

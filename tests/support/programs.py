@@ -1,0 +1,72 @@
+"""This project's programs, started as a user starts them."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+
+class LoggerProcess:
+    """``python -m logger_service serve`` on a port of its own, with its folders under ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.recordings, self.logdir = folder / "recordings", folder / "runs"
+        self.log = folder / "logger.log"
+        self.port = free_port()
+        self.endpoint = f"tcp://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, or start again after an end; return when it listens."""
+        arguments = ["--bind", self.endpoint, "--recordings", str(self.recordings), "--logdir", str(self.logdir)]
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "logger_service", "serve", *arguments], stdout=output, stderr=output
+            )
+        deadline = monotonic() + 60
+        while monotonic() < deadline and self.process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            sleep(0.05)
+        raise AssertionError(f"the logger did not start:\n{self.log.read_text()}")
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to tidy up."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM: drain; return the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(120)
+
+
+@contextmanager
+def running_logger(folder: Path) -> Iterator[LoggerProcess]:
+    """Have a logger for the length of a block."""
+    logger = LoggerProcess(folder)
+    logger.start()
+    try:
+        yield logger
+    finally:
+        if logger.process is not None and logger.process.poll() is None:
+            logger.stop()
+
+
+def run_module(module: str, *arguments: str | Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m module`` to its end and return it, output and all."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def free_port() -> int:
+    """Return a TCP port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

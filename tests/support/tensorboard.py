@@ -1,0 +1,74 @@
+"""A real TensorBoard in a process of its own, asked over HTTP."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, Literal
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+Loader = Literal["fast", "slow"]
+SAMPLES = "scalars=100000,images=200,text=200,audio=50"
+
+
+class TensorBoard:
+    """The HTTP interface of a running TensorBoard."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def get(self, route: str, **query: Any) -> Any:
+        """Return the JSON that ``data/<route>`` answers."""
+        return json.loads(self.get_bytes(f"data/{route}", **query))
+
+    def get_bytes(self, route: str, **query: Any) -> bytes:
+        """Return what ``route`` answers."""
+        with urlopen(f"{self.address}/{route}?{urlencode(query)}", timeout=30) as answer:
+            return answer.read()
+
+    def wait_for(self, what: str, condition: Callable[["TensorBoard"], Any], seconds: float = 90) -> Any:
+        """Ask again until ``condition`` is true; return its value. Fails with ``what`` was waited for."""
+        deadline = monotonic() + seconds
+        found: Any = None
+        while monotonic() < deadline:
+            try:
+                if found := condition(self):
+                    return found
+            except (URLError, ConnectionError, TimeoutError, KeyError) as error:
+                found = error
+            sleep(0.25)
+        raise AssertionError(f"TensorBoard did not show {what} in {seconds} s; last: {found!r:.500}")
+
+
+@contextmanager
+def running_tensorboard(logdir: Path, log: Path, loader: Loader = "fast") -> Iterator[TensorBoard]:
+    """Start TensorBoard on ``logdir`` and end it after."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "tensorboard.main",
+        f"--logdir={logdir}",
+        "--host=127.0.0.1",
+        f"--port={port}",
+        f"--load_fast={'true' if loader == 'fast' else 'false'}",
+        "--reload_interval=1",
+        f"--samples_per_plugin={SAMPLES}",
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        yield TensorBoard(f"http://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.wait(30)

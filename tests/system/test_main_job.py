@@ -1,0 +1,228 @@
+"""The main job with real processes: data, trainer, logger, TensorBoard; two epochs, once for all tests here."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support import expected
+from support.programs import LoggerProcess, run_module, running_logger
+from support.tensorboard import Loader, TensorBoard, running_tensorboard
+
+from protocol.recording_reader import RecordingReader
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("main_job")]
+
+EPOCHS = 2
+LOG_INTERVAL = 2
+RUN = "main/job"
+TRAINER = (
+    *("--epochs", EPOCHS, "--batch_size", 8, "--log_interval", LOG_INTERVAL, "--histogram_interval", 1),
+    *("--embed_dim", 32, "--num_workers", 0, "--seed", 7),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A finished run: where everything is, and what the trainer said."""
+
+    data: Path
+    logger: LoggerProcess
+    local_recordings: Path
+    output: str
+
+    @property
+    def run_directory(self) -> Path:
+        return self.logger.logdir / RUN
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "flickr8k"
+    made = run_module("trainer.data.synthetic", folder, "--images", 60, "--seed", 3)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def job(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    folder = tmp_path_factory.mktemp("job")
+    local = folder / "local"
+    with running_logger(folder) as logger:
+        options = ("--root_dir", data, "--run", RUN, "--endpoint", logger.endpoint, "--record", local)
+        trained = run_module("trainer", *options, "--savedir", folder / "checkpoints", *map(str, TRAINER))
+        assert trained.returncode == 0, trained.stderr
+        assert logger.stop() == 0
+    return Job(data, logger, local, trained.stdout)
+
+
+@pytest.fixture(scope="session", params=["fast", "slow"])
+def tensorboard(request: pytest.FixtureRequest, job: Job, tmp_path_factory: pytest.TempPathFactory) -> TensorBoard:
+    loader: Loader = request.param
+    with running_tensorboard(job.logger.logdir, tmp_path_factory.mktemp("tb") / "log", loader) as tensorboard:
+        tensorboard.wait_for(
+            "the last scalar", lambda tb: "telemetry/refused" in tb.get("plugin/scalars/tags").get(RUN, {})
+        )
+        yield tensorboard
+
+
+def steps_of(job: Job) -> int:
+    """Training steps of the run, from its recording: the largest step of any record."""
+    folder = next((job.logger.recordings / RUN).iterdir())
+    reader, last = RecordingReader(folder), 0
+    while records := reader.read():
+        last = max(last, *(record.step for record in records))
+    return last
+
+
+def points(tensorboard: TensorBoard, plugin: str, tag: str) -> list:
+    """Return what the plugin's own page would draw for a tag."""
+    if plugin in ("images", "audio"):
+        return tensorboard.get(f"plugin/{plugin}/{plugin}", run=RUN, tag=tag, sample=0)
+    return tensorboard.get(f"plugin/{plugin}/{plugin}", run=RUN, tag=tag)
+
+
+def test_every_scalar_has_its_number_of_points(tensorboard: TensorBoard, job: Job) -> None:
+    steps = steps_of(job)
+    for tag in expected.EACH_LOG_INTERVAL:
+        assert len(points(tensorboard, "scalars", tag)) == len(range(LOG_INTERVAL, steps + 1, LOG_INTERVAL)), tag
+    for tag in expected.EACH_EPOCH:
+        assert [point[1] for point in points(tensorboard, "scalars", tag)] == [steps // 2, steps], tag
+
+
+def test_nothing_but_the_named_scalars_and_the_hyperparameters_metrics_is_shown(tensorboard: TensorBoard) -> None:
+    tags = set(tensorboard.get("plugin/scalars/tags")[RUN])
+    others = tags - {*expected.EACH_LOG_INTERVAL, *expected.EACH_EPOCH}
+    assert {tag for tag in others if not tag.startswith("hparam/")} == set()
+
+
+def test_pictures_are_shown_each_epoch(tensorboard: TensorBoard) -> None:
+    tags = tensorboard.get("plugin/images/tags")[RUN]
+    assert set(tags) == {*expected.IMAGES_EACH_EPOCH, *expected.OVERVIEWS}
+    for tag in tags:
+        shown = points(tensorboard, "images", tag)
+        assert len(shown) == EPOCHS, tag
+        png = tensorboard.get_bytes("data/plugin/images/individualImage?" + shown[-1]["query"])
+        assert png.startswith(b"\x89PNG"), tag
+
+
+def test_texts_are_shown(tensorboard: TensorBoard) -> None:
+    assert "samples/captions" in tensorboard.get("plugin/text/tags")[RUN]
+    shown = points(tensorboard, "text", "samples/captions")
+    assert len(shown) == EPOCHS
+    assert "<table>" in shown[-1]["text"]
+
+
+def test_sound_is_playable(tensorboard: TensorBoard) -> None:
+    assert "samples/audio" in tensorboard.get("plugin/audio/tags")[RUN]
+    shown = points(tensorboard, "audio", "samples/audio")
+    assert len(shown) == EPOCHS
+    wav = tensorboard.get_bytes("data/plugin/audio/individualAudio?" + shown[-1]["query"])
+    assert wav[:4] == b"RIFF"
+    assert wav[8:12] == b"WAVE"
+
+
+@pytest.mark.parametrize("plugin", ["histograms", "distributions"])
+def test_every_parameter_has_weights_and_gradients(tensorboard: TensorBoard, plugin: str) -> None:
+    tags = set(tensorboard.get(f"plugin/{plugin}/tags")[RUN])
+    weights = {tag.removeprefix("weights") for tag in tags if tag.startswith("weights/")}
+    gradients = {tag.removeprefix("gradients") for tag in tags if tag.startswith("gradients/")}
+    assert weights == gradients
+    assert len(weights) > 50
+    assert "." not in "".join(tags)
+    assert len(points(tensorboard, plugin, f"weights{min(weights)}")) == EPOCHS
+
+
+def test_projector_has_every_embedding_of_each_epoch(tensorboard: TensorBoard) -> None:
+    assert RUN in tensorboard.get("plugin/projector/runs")
+    info = tensorboard.get("plugin/projector/info", run=RUN)
+    names = [embedding["tensorName"] for embedding in info["embeddings"]]
+    for name in expected.PROJECTOR:
+        assert len([found for found in names if re.match(rf"{name}\b", found)]) == EPOCHS, (name, names)
+    for embedding in info["embeddings"]:
+        rows, columns = embedding["tensorShape"]
+        tensor = tensorboard.get_bytes("data/plugin/projector/tensor", run=RUN, name=embedding["tensorName"])
+        assert len(tensor) == rows * columns * 4
+        metadata = tensorboard.get_bytes("data/plugin/projector/metadata", run=RUN, name=embedding["tensorName"])
+        lines = metadata.decode().splitlines()
+        assert lines[0].split("\t") == ["caption", "modality", "image"]
+        assert len(lines) == rows + 1
+        sprite = tensorboard.get_bytes("data/plugin/projector/sprite_image", run=RUN, name=embedding["tensorName"])
+        assert sprite.startswith(b"\x89PNG")
+
+
+def test_graph_shows_the_modules(tensorboard: TensorBoard) -> None:
+    assert RUN in tensorboard.get("plugin/graphs/info")
+    graph = tensorboard.get_bytes("data/plugin/graphs/graph", run=RUN).decode()
+    names = re.findall(r'name: "([^"]+)"', graph)
+    assert {"text_encoder", "image_encoder", "audio_encoder"} <= {name.split("/")[0] for name in names}
+
+
+def test_hyperparameters_are_shown_with_their_metrics(tensorboard: TensorBoard) -> None:
+    from urllib.request import Request, urlopen  # noqa: PLC0415 - a POST, here alone
+
+    body = json.dumps(
+        {
+            "experimentName": "",
+            "colParams": [],
+            "startIndex": 0,
+            "sliceSize": 10,
+            "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
+        }
+    ).encode()
+    request = Request(
+        f"{tensorboard.address}/data/plugin/hparams/session_groups", body, {"Content-Type": "application/json"}
+    )
+    with urlopen(request, timeout=30) as answer:
+        groups = json.load(answer)["sessionGroups"]
+    assert groups[0]["hparams"]["batch_size"] == 8
+    assert {value["name"]["tag"] for value in groups[0]["metricValues"]} >= {"hparam/best_val_loss"}
+
+
+def test_custom_layouts_are_shown(tensorboard: TensorBoard) -> None:
+    layout = tensorboard.get("plugin/custom_scalars/layout")
+    categories = {category["title"]: category for category in layout["category"]}
+    assert set(categories) == set(expected.LAYOUT)
+    charts = [chart for category in categories.values() for chart in category["chart"]]
+    for pattern in (pattern for chart in charts for pattern in chart.get("multiline", {}).get("tag", [])):
+        found = tensorboard.get("plugin/custom_scalars/scalars", run=RUN, tag=pattern)
+        assert found["tagToEvents"], pattern
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("source", ["journal", "local recording"])
+def test_event_files_of_serve_equal_those_of_replay_byte_for_byte(job: Job, tmp_path: Path, source: str) -> None:
+    recordings = job.logger.recordings if source == "journal" else job.local_recordings
+    replayed = run_module("logger_service", "replay", recordings, "--logdir", tmp_path / "replayed")
+    assert replayed.returncode == 0, replayed.stderr
+    live = {name: data for name, data in files_below(job.logger.logdir).items() if "lock" not in name}
+    again = {name: data for name, data in files_below(tmp_path / "replayed").items() if "lock" not in name}
+    assert any("tfevents" in name for name in live)
+    assert live.keys() == again.keys()
+    assert [name for name in live if live[name] != again[name]] == []
+
+
+def test_run_and_recording_verify_clean(job: Job) -> None:
+    for folder in (job.logger.recordings, job.local_recordings, job.logger.logdir):
+        verified = run_module("logger_service", "verify", folder)
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_trainer_says_where_things_are_and_what_telemetry_cost(job: Job) -> None:
+    for said in ("best validation loss", "Recall@1", "telemetry", RUN):
+        assert said.lower() in job.output.lower()
+
+
+def test_a_run_with_no_logger_at_all_replays_to_every_tag(data: Path, tmp_path: Path) -> None:
+    options = ("--root_dir", data, "--run", RUN, "--endpoint", "none", "--record", tmp_path / "recordings")
+    trained = run_module("trainer", *options, "--savedir", tmp_path / "checkpoints", *map(str, TRAINER))
+    assert trained.returncode == 0, trained.stderr
+    replayed = run_module("logger_service", "replay", tmp_path / "recordings", "--logdir", tmp_path / "runs")
+    assert replayed.returncode == 0, replayed.stderr
+    with running_tensorboard(tmp_path / "runs", tmp_path / "tb.log") as tensorboard:
+        tags = tensorboard.wait_for("the run", lambda tb: tb.get("plugin/scalars/tags").get(RUN))
+        assert {*expected.EACH_LOG_INTERVAL, *expected.EACH_EPOCH} <= set(tags)

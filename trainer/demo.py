@@ -1,0 +1,126 @@
+"""``make demo``: a logger, a TensorBoard and a trainer on this machine, on a small data set made for it.
+
+Three programs, started as anybody would start them; this one only waits, and stops what it started.
+"""
+
+import argparse
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+DATA: Final = Path("data/flickr8k")
+SYNTHETIC_DATA: Final = Path("data/flickr8k-synthetic")
+STOP_SECONDS: Final = 60.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the trainer's exit code."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _demo(options)
+    except KeyboardInterrupt:
+        print("\nstopped")
+        return 130
+
+
+def _demo(options: argparse.Namespace) -> int:
+    folder: Path = options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    data = options.root_dir or (DATA if DATA.is_dir() else SYNTHETIC_DATA)
+    if not data.is_dir():
+        _run("trainer.data.synthetic", str(data))
+    recordings, logdir, checkpoints = folder / "recordings", folder / "runs_brain_v2", folder / "checkpoints"
+    endpoint = f"tcp://127.0.0.1:{_free_port(5555)}"
+    address = f"http://127.0.0.1:{_free_port(6006)}"
+    with ExitStack() as stack:
+        logger = [
+            "logger_service",
+            "serve",
+            "--bind",
+            endpoint,
+            "--recordings",
+            str(recordings),
+            "--logdir",
+            str(logdir),
+        ]
+        stack.enter_context(_program(logger, folder / "logger.log"))
+        stack.enter_context(_program(_tensorboard(logdir, address), folder / "tensorboard.log"))
+        print(f"\n  TensorBoard   {address}   (answers in some ten seconds)\n", flush=True)
+        code = _run(
+            "trainer", "--root_dir", str(data), "--endpoint", endpoint, "--savedir", str(checkpoints), *options.trainer
+        )
+        print(f"\n  runs          {logdir}\n  recordings    {recordings}\n  checkpoints   {checkpoints}")
+        print(f"  again         {Path(sys.executable).name} -m logger_service replay {recordings} --logdir replayed")
+        if options.keep and code == 0:
+            print(f"\n  TensorBoard stays at {address}; Ctrl-C ends it", flush=True)
+            signal.pause()
+    return code
+
+
+def _run(module: str, *arguments: str) -> int:
+    """Run a module of this project in the foreground; Ctrl-C reaches it, and it ends in its own way."""
+    with subprocess.Popen([sys.executable, "-m", module, *arguments]) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+@contextmanager
+def _program(arguments: Sequence[str], log: Path) -> Iterator[None]:
+    """Run a module in the background, out of Ctrl-C's reach, and end it with SIGTERM."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield
+    finally:
+        if process.poll() is not None:
+            print(f"{arguments[0]} ended early; see {log}", file=sys.stderr)
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _tensorboard(logdir: Path, address: str) -> list[str]:
+    kept = "scalars=100000,images=200,text=200,audio=50"
+    port = address.rpartition(":")[2]
+    options = {"--logdir": str(logdir), "--host": "127.0.0.1", "--port": port, "--samples_per_plugin": kept}
+    return ["tensorboard.main", "--reload_interval=5", *(f"{name}={value}" for name, value in options.items())]
+
+
+def _free_port(wanted: int) -> int:
+    """Return ``wanted`` when nobody listens there, else a port that is free."""
+    for port in (wanted, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise OSError("no free TCP port on 127.0.0.1")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.demo",
+        description="Start a logger, a TensorBoard and a trainer here, and train on a small data set.",
+        epilog="Arguments behind -- go to the trainer: python -m trainer.demo -- --epochs 3",
+    )
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where runs go (default: %(default)s)")
+    parser.add_argument("--root_dir", "--root-dir", type=Path, help=f"data set (default: {DATA} or {SYNTHETIC_DATA})")
+    parser.add_argument("--keep", action="store_true", help="keep TensorBoard up after training, until Ctrl-C")
+    parser.add_argument("trainer", nargs="*", help="more arguments for the trainer")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
