@@ -1,7 +1,7 @@
 """Arrays on the wire: a dtype from a short list, a shape, and raw little-endian bytes in C order."""
 
 import math
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -32,7 +32,7 @@ class Array(msgspec.Struct, frozen=True):
     """``dtype`` is a key of :data:`DTYPES`; ``data`` holds exactly ``prod(shape)`` items."""
 
     dtype: str
-    shape: tuple[int, ...]
+    shape: Annotated[tuple[int, ...], msgspec.Meta(max_length=ARRAY_DIMENSIONS_MAX)]
     data: bytes
 
     def numpy(self) -> npt.NDArray[Any]:

@@ -9,19 +9,22 @@ from protocol.errors import Malformed, TooLarge
 from protocol.messages import (
     Audio,
     Embedding,
+    Gap,
     Graph,
     HParams,
     Images,
     Layout,
     Matrix,
     Message,
+    ParameterValue,
+    RunStart,
     Scalars,
     SegmentHead,
     TensorSummaries,
     TensorSummary,
     Text,
 )
-from protocol.names import check_run, check_tag
+from protocol.names import check_run, check_step, check_tag
 
 
 def check_message(message: Message) -> None:
@@ -29,6 +32,9 @@ def check_message(message: Message) -> None:
     match message:
         case SegmentHead():
             _check_segment_head(message)
+        case RunStart():
+            check_step(message.first_step)
+            _check_parameters("run start", message.config)
         case Scalars():
             _check_tags(message.values)
         case TensorSummaries():
@@ -50,13 +56,16 @@ def check_message(message: Message) -> None:
         case Graph():
             _check_graph(message)
         case Layout():
-            for category, charts in message.categories.items():
-                _check_labels("layout", [category, *charts])
+            _check_layout(message)
         case HParams():
             _check_tags(message.parameters)
+            _check_parameters("hyperparameters", message.parameters)
             _check_tags(message.metrics)
-        case _:
-            pass
+        case Gap():
+            _check_size("gap: kinds", len(message.kinds), limits.KINDS_MAX)
+            _check_labels("gap", [message.reason, *message.kinds])
+            if min(message.kinds.values(), default=0) < 0:
+                raise Malformed(f"gap: negative counts in {message.kinds}")
 
 
 def _check_segment_head(head: SegmentHead) -> None:
@@ -71,14 +80,22 @@ def _check_summary(tag: str, summary: TensorSummary) -> None:
     check_array(f"{tag}: indexes", summary.indexes, dtypes=("uint16",), dimensions=1)
     check_array(f"{tag}: counts", summary.counts, dtypes=("uint64",), dimensions=1)
     _check_size(f"{tag}: buckets", summary.indexes.shape[0], limits.BUCKETS_MAX)
-    if summary.indexes.shape != summary.counts.shape or not 0 <= summary.mantissa_bits <= 3:
+    if summary.indexes.shape != summary.counts.shape:
         raise Malformed(f"{tag}: {summary.indexes.shape[0]} indexes for {summary.counts.shape[0]} counts")
+    bits = summary.mantissa_bits
+    if not 0 <= bits <= 3:
+        raise Malformed(f"{tag}: {bits} mantissa bits came; expected 0 to 3")
     indexes = summary.indexes.numpy()
-    if indexes.size and (indexes[-1] >> (9 + summary.mantissa_bits) or (indexes[1:] <= indexes[:-1]).any()):
-        raise Malformed(f"{tag}: bucket indexes are not ascending below 2**{9 + summary.mantissa_bits}")
-    moments = (summary.minimum, summary.maximum, summary.sum, summary.sum_squares)
-    if min(summary.count, summary.zeros, summary.nans) < 0 or not all(map(math.isfinite, moments[:2])):
-        raise Malformed(f"{tag}: negative counts, or an infinite minimum or maximum")
+    magnitudes = indexes & (256 << bits) - 1
+    if (indexes[1:] <= indexes[:-1]).any() or (indexes >> (9 + bits)).any():
+        raise Malformed(f"{tag}: bucket indexes are not ascending below 2**{9 + bits}")
+    if (magnitudes == 0).any() or (magnitudes >> bits == 255).any():
+        raise Malformed(f"{tag}: a bucket of zeros, infinities or NaN; these are counted apart")
+    infinities = (summary.positive_infinities, summary.negative_infinities)
+    if min(summary.count, summary.zeros, summary.nans, *infinities) < 0:
+        raise Malformed(f"{tag}: a count is negative")
+    if not (math.isfinite(summary.minimum) and math.isfinite(summary.maximum)):
+        raise Malformed(f"{tag}: minimum {summary.minimum}, maximum {summary.maximum}; expected finite values")
 
 
 def _check_matrix(matrix: Matrix) -> None:
@@ -134,7 +151,26 @@ def _check_embedding(embedding: Embedding) -> None:
 def _check_graph(graph: Graph) -> None:
     _check_size("graph: nodes", len(graph.nodes), limits.GRAPH_NODES_MAX)
     for node in graph.nodes:
-        _check_labels("graph", [node.name, node.operation, *node.attributes, *node.attributes.values()])
+        links = max(len(node.inputs), len(node.output_shapes), len(node.attributes))
+        _check_size(f"graph: links of node {node.name!r:.80}", links, limits.GRAPH_NODE_LINKS_MAX)
+        _check_labels("graph", [node.name, node.operation, *node.inputs])
+        _check_labels("graph", [*node.attributes, *node.attributes.values()])
+        if not all(-1 <= side < 2**63 for shape in node.output_shapes for side in shape):
+            raise Malformed(f"graph: node {node.name!r:.80} with output shapes {node.output_shapes!r:.80}")
+
+
+def _check_layout(layout: Layout) -> None:
+    _check_size("layout: categories", len(layout.categories), limits.LAYOUT_CHARTS_MAX)
+    for category, charts in layout.categories.items():
+        _check_size(f"layout: charts of {category!r:.80}", len(charts), limits.LAYOUT_CHARTS_MAX)
+        _check_labels("layout", [category, *charts])
+        for title, chart in charts.items():
+            _check_labels(f"layout, chart {title!r:.80}", chart.tags, (3,) if chart.kind == "margin" else ())
+
+
+def _check_parameters(what: str, parameters: dict[str, ParameterValue]) -> None:
+    _check_size(f"{what}: parameters", len(parameters), limits.TAGS_MAX)
+    _check_labels(what, [*parameters, *(value for value in parameters.values() if isinstance(value, str))])
 
 
 def _check_tags(tags: Iterable[str]) -> None:
@@ -146,7 +182,7 @@ def _check_tags(tags: Iterable[str]) -> None:
 
 def _check_labels(what: str, labels: list[str], allowed_lengths: tuple[int, ...] = ()) -> None:
     if allowed_lengths and len(labels) not in allowed_lengths:
-        raise Malformed(f"{what}: {len(labels)} captions or cells came; expected {allowed_lengths[-1]}")
+        raise Malformed(f"{what}: {len(labels)} labels came; expected {allowed_lengths[-1]}")
     for label in labels:
         _check_size(f"{what}: label in characters", len(label), limits.LABEL_MAX_CHARACTERS)
 

@@ -14,6 +14,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, TypeAlias
 
 from crc32c import crc32c
@@ -135,10 +136,10 @@ def valid_length(buffer: Buffer, start: int) -> int | None:
 def _next_head(buffer: memoryview, start: int, payload_size_max_bytes: int) -> int | None:
     """Return the offset of the first valid head from ``start`` on, or None."""
     for zeros in _ZERO_RUN.finditer(buffer, start + 4):
-        # The upper half of the length lies in these zeros. Of the places that this leaves, only the first and the
-        # last four can be a head: between them, all its twelve bytes are zero.
-        first, last = zeros.start() - 4, min(zeros.end(), len(buffer) - 4) - 8
-        for at in (*range(first, min(first + 4, last + 1)), *range(max(first + 4, last - 3), last + 1)):
+        # The upper half of the length lies in these zeros. Of the places that this leaves, only the first four and the
+        # last can be a head: at any other, the length is zero and its checksum begins with a zero, which is wrong.
+        first, last = zeros.start() - 4, min(zeros.end() - 8, len(buffer) - HEAD_SIZE_BYTES)
+        for at in chain(range(first, min(first + 4, last)), range(max(first, last), last + 1)):
             length = valid_length(buffer, at)
             if length is not None and length <= payload_size_max_bytes:
                 return at

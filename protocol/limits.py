@@ -69,10 +69,11 @@ SAMPLE_RATE_MAX_HZ: Final = 384_000
 # Nodes of a model graph: TensorBoard's layout becomes unusable beyond.
 GRAPH_NODES_MAX: Final = 50_000
 
-# One list or map of a body; the longest legal one is an embedding's rows. A msgpack reader allocates a list as long as
-# its head says before it reads the items.
-BODY_LIST_MAX: Final = EMBEDDING_ROWS_MAX
+# Inputs, outputs or attributes of one node.
+GRAPH_NODE_LINKS_MAX: Final = 256
 
-# All lists and maps of a body together, and what they hold: an embedding's rows of 32 cells. In Python each is some 60
-# bytes, so that a body of empty lists would take 60 times its size.
-BODY_ITEMS_MAX: Final = EMBEDDING_ROWS_MAX * (EMBEDDING_COLUMNS_MAX + 3)
+# Charts of one category, and categories: more than anybody scrolls through.
+LAYOUT_CHARTS_MAX: Final = 1_000
+
+# Kinds that a gap can name: the header has one byte for a kind.
+KINDS_MAX: Final = 256

@@ -2,16 +2,34 @@
 
 The record's header carries sequence, step and wall time; a message carries the rest. New fields come last and have
 defaults; readers ignore fields they do not know. A message is checked by :func:`protocol.checks.check_message` on its
-way out of a decoder; the types alone promise only the shape of the data.
+way out of a decoder; the types alone promise the shape of the data, and lists and maps no longer than their limits.
 """
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from protocol.array import Array
+from protocol.limits import (
+    ARRAY_DIMENSIONS_MAX,
+    CLIPS_MAX,
+    EMBEDDING_COLUMNS_MAX,
+    EMBEDDING_ROWS_MAX,
+    GRAPH_NODE_LINKS_MAX,
+    GRAPH_NODES_MAX,
+    IMAGES_MAX,
+    KINDS_MAX,
+    LAYOUT_CHARTS_MAX,
+    TAGS_MAX,
+)
 
 ParameterValue: TypeAlias = bool | int | float | str
+Parameters: TypeAlias = Annotated[dict[str, ParameterValue], Meta(max_length=TAGS_MAX)]
+Values: TypeAlias = Annotated[dict[str, float], Meta(max_length=TAGS_MAX)]
+Cells: TypeAlias = Annotated[list[str], Meta(max_length=EMBEDDING_COLUMNS_MAX)]
+Links: TypeAlias = Annotated[list[str], Meta(max_length=GRAPH_NODE_LINKS_MAX)]
+Dimensions: TypeAlias = Annotated[list[int], Meta(max_length=ARRAY_DIMENSIONS_MAX)]
 
 
 class SegmentHead(msgspec.Struct, frozen=True):
@@ -28,13 +46,13 @@ class RunStart(msgspec.Struct, frozen=True):
     """First record of a stream. ``first_step`` is where this attempt goes on (0 for a new run)."""
 
     first_step: int = 0
-    config: dict[str, ParameterValue] = {}
+    config: Parameters = {}
 
 
 class Scalars(msgspec.Struct, frozen=True):
     """Values of one step by tag."""
 
-    values: dict[str, float]
+    values: Values
 
 
 class TensorSummary(msgspec.Struct, frozen=True):
@@ -43,7 +61,8 @@ class TensorSummary(msgspec.Struct, frozen=True):
     ``minimum``, ``maximum``, ``sum`` and ``sum_squares`` are over the finite values (all 0.0 when there is none). A
     bucket index is the leading ``9 + mantissa_bits`` bits of the IEEE binary32 pattern: sign, exponent, first mantissa
     bits. ``indexes`` (uint16, ascending) are the occupied buckets of finite values, ``counts`` (uint64) how many each
-    holds. ``zeros`` counts the two buckets around zero (with 3 mantissa bits: below 1.5e-39 in magnitude).
+    holds. ``zeros`` counts the two buckets around zero (with 3 mantissa bits: below 1.5e-39 in magnitude), which are
+    not among the ``indexes``.
     """
 
     count: int
@@ -63,7 +82,7 @@ class TensorSummary(msgspec.Struct, frozen=True):
 class TensorSummaries(msgspec.Struct, frozen=True):
     """Summaries of one step by tag."""
 
-    summaries: dict[str, TensorSummary]
+    summaries: Annotated[dict[str, TensorSummary], Meta(max_length=TAGS_MAX)]
 
 
 class Matrix(msgspec.Struct, frozen=True):
@@ -82,7 +101,7 @@ class Images(msgspec.Struct, frozen=True):
 
     tag: str
     images: Array
-    captions: list[str] = []
+    captions: Annotated[list[str], Meta(max_length=IMAGES_MAX)] = []
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -96,9 +115,9 @@ class Audio(msgspec.Struct, frozen=True):
     """Sound clips: int16 ``[frames, channels]`` each; ``captions`` is empty or one a clip."""
 
     tag: str
-    clips: list[Array]
+    clips: Annotated[list[Array], Meta(max_length=CLIPS_MAX)]
     sample_rate_hz: int
-    captions: list[str] = []
+    captions: Annotated[list[str], Meta(max_length=CLIPS_MAX)] = []
 
 
 class Embedding(msgspec.Struct, frozen=True):
@@ -106,8 +125,8 @@ class Embedding(msgspec.Struct, frozen=True):
 
     tag: str
     vectors: Array
-    columns: list[str] = []
-    rows: list[list[str]] = []
+    columns: Cells = []
+    rows: Annotated[list[Cells], Meta(max_length=EMBEDDING_ROWS_MAX)] = []
     thumbnails: Array | None = None
 
 
@@ -116,35 +135,38 @@ class GraphNode(msgspec.Struct, frozen=True):
 
     name: str
     operation: str
-    inputs: list[str] = []
-    output_shapes: list[list[int]] = []
-    attributes: dict[str, str] = {}
+    inputs: Links = []
+    output_shapes: Annotated[list[Dimensions], Meta(max_length=GRAPH_NODE_LINKS_MAX)] = []
+    attributes: Annotated[dict[str, str], Meta(max_length=GRAPH_NODE_LINKS_MAX)] = {}
 
 
 class Graph(msgspec.Struct, frozen=True):
     """The model's architecture."""
 
-    nodes: list[GraphNode]
+    nodes: Annotated[list[GraphNode], Meta(max_length=GRAPH_NODES_MAX)]
 
 
 class Chart(msgspec.Struct, frozen=True):
     """One chart of a custom layout: ``tags`` are regular expressions (multiline) or (value, lower, upper) (margin)."""
 
     kind: Literal["multiline", "margin"]
-    tags: list[str]
+    tags: Annotated[list[str], Meta(max_length=LAYOUT_CHARTS_MAX)]
+
+
+Charts: TypeAlias = Annotated[dict[str, Chart], Meta(max_length=LAYOUT_CHARTS_MAX)]
 
 
 class Layout(msgspec.Struct, frozen=True):
     """TensorBoard's custom scalars: chart by title by category."""
 
-    categories: dict[str, dict[str, Chart]]
+    categories: Annotated[dict[str, Charts], Meta(max_length=LAYOUT_CHARTS_MAX)]
 
 
 class HParams(msgspec.Struct, frozen=True):
     """Hyperparameters of a run, and the metrics it ended with."""
 
-    parameters: dict[str, ParameterValue]
-    metrics: dict[str, float]
+    parameters: Parameters
+    metrics: Values
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -154,7 +176,7 @@ class Gap(msgspec.Struct, frozen=True):
     """
 
     reason: str
-    kinds: dict[str, int] = {}
+    kinds: Annotated[dict[str, int], Meta(max_length=KINDS_MAX)] = {}
 
 
 class RunEnd(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Names that come from outside: a run becomes a folder, a tag a title. Both are checked before anything is made."""
 
-import unicodedata
+import re
+from typing import Final
 
 from protocol.errors import Malformed, TooLarge
 from protocol.limits import (
@@ -12,7 +13,9 @@ from protocol.limits import (
 )
 
 # Backslash and colon are separators elsewhere; the others confuse TensorBoard's routes or a shell.
-_RUN_FORBIDDEN = frozenset('\\:*?"<>|&#+%')
+_RUN_FORBIDDEN: Final = frozenset('\\:*?"<>|&#+%')
+# Control characters (Unicode category Cc), lone surrogates (Cs), and the marks that turn text around.
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 def check_run(run: str) -> str:
@@ -38,8 +41,8 @@ def check_tag(tag: str) -> str:
         raise Malformed("a tag is empty")
     if len(tag) > TAG_MAX_CHARACTERS:
         raise TooLarge(f"tag {tag[:40]!r}... in characters", len(tag), TAG_MAX_CHARACTERS)
-    if _unprintable(tag):
-        raise Malformed(f"tag {tag!r} holds control characters or lone surrogates")
+    if _UNPRINTABLE.search(tag):
+        raise Malformed(f"tag {tag!r} holds control characters, direction marks or lone surrogates")
     return tag
 
 
@@ -64,13 +67,5 @@ def _check_component(run: str, component: str) -> None:
             RUN_COMPONENT_MAX_BYTES,
         )
     forbidden = _RUN_FORBIDDEN.intersection(component)
-    if forbidden or _unprintable(component):
+    if forbidden or _UNPRINTABLE.search(component):
         raise Malformed(f"run {run!r} holds control characters or one of {' '.join(sorted(_RUN_FORBIDDEN))}")
-
-
-def _unprintable(text: str) -> bool:
-    """Tell whether text holds control characters (Cc), format overrides beyond joiners (Cf), or lone surrogates."""
-    return any(
-        unicodedata.category(c) in ("Cc", "Cs") or c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-        for c in text
-    )

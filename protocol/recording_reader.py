@@ -3,28 +3,32 @@
 The reader stands at a sequence number and yields what lies there, in order, once. It waits for nothing: when it has
 read all there is, ``read`` returns an empty list, and may be called again later.
 
-Rule 1: a torn frame at the end of the last segment is unfinished, not wrong. Anywhere else it is damage.
-Rule 2: damage is counted and passed over; sequence numbers that never came are in ``holes``.
-Rule 3: what was read before is not read again (a segment begun anew after a failed write repeats some records).
+Rule 1: a segment stands for the numbers from its first up to the first of the next segment, which is begun anew from
+there after a crash or a failed write; what lies beyond in the older one is passed over.
+Rule 2: a torn frame ends its segment. It is damage only when the next segment begins behind the number that is due.
+Rule 3: damage is counted and passed over; sequence numbers that never came are in ``holes``.
+Rule 4: a segment is done when a later one was there before the read that found nothing more in it.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import ProtocolError
-from protocol.frame import End, Frame, read_frame
+from protocol.errors import Malformed, ProtocolError
+from protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, End, Frame, read_frame
+from protocol.limits import RECORD_SIZE_MAX_BYTES, SEQUENCE_MAX
 from protocol.record import Kind, Record, parse_record, parse_sequence
-from protocol.segment import SegmentFile, list_segments, read_segment_head
-from protocol.stream import Stream
+from protocol.segment import SegmentFile, list_segments, read_segment_head, read_stream
 
 _CHUNK_SIZE_BYTES: Final = 2**20
+_CHUNK_SIZE_MAX_BYTES: Final = RECORD_SIZE_MAX_BYTES + FRAME_OVERHEAD_BYTES
 
 
 class RecordingReader:
     """Reads one recording from ``next_sequence`` on; ``first_sequence`` is the first that it may hold.
 
-    Raises Malformed when the first segment has no valid head, OSError when it cannot be read.
+    Raises Malformed when no segment has a valid head, OSError when the folder or a segment cannot be read.
     """
 
     def __init__(self, folder: Path, *, next_sequence: int = 1) -> None:
@@ -32,14 +36,14 @@ class RecordingReader:
         segments = list_segments(folder)
         if not segments:
             raise FileNotFoundError(f"{folder} holds no segments; a recording is a folder of *.segment files")
-        self.stream = Stream.of(read_segment_head(segments[0].path))
+        self.stream = read_stream(segments)
         self.first_sequence = segments[0].first_sequence
         self.next_sequence = next_sequence
         self.damages: list[str] = []
         self.holes: list[tuple[int, int]] = []
-        self._segment = max((s for s in segments if s.first_sequence <= next_sequence), default=segments[0])
-        self._file = os.open(self._segment.path, os.O_RDONLY | os.O_CLOEXEC)
-        self._offset = 0
+        self._stop_sequence = SEQUENCE_MAX
+        self._file = -1
+        self._open(max((s for s in segments if s.first_sequence <= next_sequence), default=segments[0]))
 
     def __repr__(self) -> str:
         return f"<RecordingReader {self.folder.name} at {self.next_sequence} in {self._segment.path.name}>"
@@ -57,56 +61,78 @@ class RecordingReader:
     def read_payloads(self, size_max_bytes: int = _CHUNK_SIZE_BYTES) -> list[memoryview]:
         """As :meth:`read`, the payloads of the frames as they lie."""
         while True:
-            later = self._later_segments()  # listed before reading: what is then read is all of this segment
+            following = self._following_segment()
             offset = self._offset
-            payloads, torn = self._read_chunk(size_max_bytes)
-            fresh = [payload for payload in payloads if self._is_next(payload)]
+            self._stop_sequence = following.first_sequence if following else SEQUENCE_MAX
+            fresh, torn = self._read_chunk(max(size_max_bytes, HEAD_SIZE_BYTES))
             if fresh:
                 return fresh
             if self._offset > offset:
                 continue
-            if not later:
+            if following is None:
                 return []
-            if torn:
-                self._note_damage(offset, "torn frame")
-            self._open(later[0])
+            if torn and self.next_sequence < self._stop_sequence and self._offset > self._damage_end:
+                self._note_damage(0, 0, "torn frame")
+            self._open(following)
 
     def _read_chunk(self, size_bytes: int) -> tuple[list[memoryview], bool]:
-        """Read whole frames from the offset and move behind them; tell whether a torn frame follows."""
+        """Read whole frames from the offset and move behind them; tell whether a torn frame follows.
+
+        What reaches the chunk's end without being a frame is read again, with a larger chunk if need be, so that zeros
+        and damage are seen whole.
+        """
         chunk = memoryview(os.pread(self._file, size_bytes, self._offset))
-        payloads, start = [], 0
+        may_grow = len(chunk) == size_bytes < _CHUNK_SIZE_MAX_BYTES
+        fresh, start = [], 0
         while not isinstance(item := read_frame(chunk, start), End):
             if isinstance(item, Frame):
-                payloads.append(item.payload)
+                if self._is_next(item):
+                    fresh.append(item.payload)
+            elif may_grow and item.end > len(chunk) - HEAD_SIZE_BYTES:
+                break
             else:
-                self._note_damage(self._offset + start, item.reason)
+                self._note_damage(item.start, item.end, item.reason)
             start = item.end
-        if start == 0 and item.needed > len(chunk) == size_bytes:
-            return self._read_chunk(item.needed)
+        needed = item.needed if isinstance(item, End) else 0
+        if start == 0 and may_grow:
+            return self._read_chunk(min(max(needed, 2 * size_bytes), _CHUNK_SIZE_MAX_BYTES))
         self._offset += start
-        return payloads, item.needed > 0
+        return fresh, needed > 0
 
-    def _is_next(self, payload: memoryview) -> bool:
-        """Account for the payload's sequence number; tell whether it is new."""
+    def _is_next(self, frame: Frame) -> bool:
+        """Account for the record's sequence number; tell whether it is new."""
         try:
-            kind, sequence, next_sequence = parse_sequence(payload)
+            kind, sequence, next_sequence = parse_sequence(frame.payload)
         except ProtocolError as error:
-            self._note_damage(self._offset, str(error))
+            self._note_damage(frame.start, frame.end, str(error))
             return False
-        if kind == Kind.SEGMENT or next_sequence <= self.next_sequence:
+        if kind == Kind.SEGMENT or next_sequence <= self.next_sequence or sequence >= self._stop_sequence:
             return False
         if sequence > self.next_sequence:
             self.holes.append((self.next_sequence, sequence - 1))
         self.next_sequence = next_sequence
         return True
 
-    def _later_segments(self) -> list[SegmentFile]:
-        return [segment for segment in list_segments(self.folder) if segment > self._segment]
+    def _following_segment(self) -> SegmentFile | None:
+        """Return the segment behind this one: a later one, or the file that has taken this one's name."""
+        for segment in list_segments(self.folder):
+            if segment > self._segment:
+                return segment
+            if segment == self._segment and not os.path.samestat(segment.path.stat(), os.fstat(self._file)):
+                return segment
+        return None
 
     def _open(self, segment: SegmentFile) -> None:
+        file = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self.close()
-        self._segment, self._offset = segment, 0
-        self._file = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._file, self._segment, self._offset, self._damage_end = file, segment, 0, -1
+        with suppress(Malformed):  # a damaged head is noted when it is read
+            head = read_segment_head(segment.path)
+            if head.stream != self.stream.id:
+                size = os.fstat(file).st_size
+                self._note_damage(0, size, f"a segment of another stream, {head.stream.hex()}")
+                self._offset = size
 
-    def _note_damage(self, offset: int, reason: str) -> None:
-        self.damages.append(f"{self._segment.path.name} at byte {offset:,}: {reason}")
+    def _note_damage(self, start: int, end: int, reason: str) -> None:
+        self.damages.append(f"{self._segment.path.name} at byte {self._offset + start:,}: {reason}")
+        self._damage_end = self._offset + end

@@ -1,21 +1,26 @@
 """Writing a recording on disk: append runs of framed records, make them durable, begin a new segment when one is full.
 
 What "full" means: a segment takes runs until it would pass its size; the disk's own end is an OSError of ``append`` or
-``sync``. After one, what was not durable is not trusted again: the writer goes back to ``durable_sequence`` and begins
-a new segment there (a failed fsync may have dropped pages that a second fsync would call clean). Readers pass over the
-records that then come twice.
+``sync``. After one, what was not durable is not trusted again: the writer cuts it off, goes back to
+``durable_sequence`` and begins a new segment there (a failed fsync may have dropped pages that a second fsync would
+call clean).
+
+A segment is appended to only by the writer that made it, and never after a cut, so that a reader's place in it holds.
+Where two segments hold the same number, readers take the later one's.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from protocol.durable import make_folder, sync_file, sync_folder
 from protocol.errors import Malformed
 from protocol.frame import Frame, read_frames
-from protocol.limits import SEGMENT_SIZE_MAX_BYTES
+from protocol.limits import SEGMENT_SIZE_MAX_BYTES, SEQUENCE_MAX
 from protocol.record import Kind, parse_sequence
 from protocol.run import Run
-from protocol.segment import SegmentFile, list_segments, pack_segment_head, read_segment_head, segment_path
+from protocol.segment import SegmentFile, list_segments, pack_segment_head, read_stream, segment_path
 from protocol.stream import Stream
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -25,29 +30,40 @@ class RecordingWriter:
     """Appends to the recording of ``stream`` in ``folder``, which is made, or continued after its last whole record.
 
     ``next_sequence`` is what the next run must begin with; everything before ``durable_sequence`` survives a power
-    loss. ``wall_time_ns`` stamps the segment heads. Raises Malformed when the folder holds another stream, OSError.
+    loss. ``first_held_sequence`` is the first number whose record can come again: where a power loss tore a hole behind
+    it, the writer goes on at the hole. ``wall_time_ns`` stamps the segment heads. Raises OSError, Malformed when the
+    folder holds another stream, UnsupportedVersion when a newer program wrote it.
     """
 
     def __init__(
-        self, folder: Path, stream: Stream, *, wall_time_ns: int, segment_size_max_bytes: int = SEGMENT_SIZE_MAX_BYTES
+        self,
+        folder: Path,
+        stream: Stream,
+        *,
+        wall_time_ns: int,
+        first_held_sequence: int = SEQUENCE_MAX,
+        segment_size_max_bytes: int = SEGMENT_SIZE_MAX_BYTES,
     ) -> None:
         self.folder, self.stream = folder, stream
         self._wall_time_ns = wall_time_ns
         self._segment_size_max_bytes = segment_size_max_bytes
         self._file = -1
-        self._size_bytes = 0
+        self._size_bytes = self._durable_size_bytes = 0
         self.next_sequence = 1
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         segments = list_segments(folder)
         if segments:
-            self._continue(segments)
+            self._continue(segments, first_held_sequence)
         self.durable_sequence = self.next_sequence
 
     def __repr__(self) -> str:
         return f"<RecordingWriter {self.folder.name} next {self.next_sequence} durable {self.durable_sequence}>"
 
     def append(self, run: Run) -> None:
-        """Append a run that begins at ``next_sequence``. Raises OSError; the run is then not kept."""
+        """Append a run. Raises Malformed when it does not begin at ``next_sequence``.
+
+        Raises OSError; ``next_sequence`` then goes back to ``durable_sequence``.
+        """
         if run.first_sequence != self.next_sequence:
             raise Malformed(f"a run from {run.first_sequence} where {self.next_sequence} is due")
         try:
@@ -67,7 +83,7 @@ class RecordingWriter:
             except OSError:
                 self._go_back()
                 raise
-        self.durable_sequence = self.next_sequence
+        self.durable_sequence, self._durable_size_bytes = self.next_sequence, self._size_bytes
 
     def close(self) -> None:
         """Make everything durable and close; calling it again does nothing."""
@@ -91,13 +107,18 @@ class RecordingWriter:
         path = segment_path(self.folder, first_sequence)
         unfinished = path.with_suffix(".new")
         unfinished.unlink(missing_ok=True)
-        self._file, self._size_bytes = os.open(unfinished, _FLAGS | os.O_EXCL, 0o644), 0
+        self._size_bytes = self._durable_size_bytes = 0
+        self._file = os.open(unfinished, _FLAGS | os.O_EXCL, 0o644)
         self._write(pack_segment_head(self.stream, first_sequence, self._wall_time_ns))
         os.fdatasync(self._file)
+        self._durable_size_bytes = self._size_bytes
         unfinished.replace(path)
         sync_folder(self.folder)
 
     def _go_back(self) -> None:
+        if self._file >= 0:
+            with suppress(OSError):  # what cannot be cut off is damage to readers; the records come again
+                os.ftruncate(self._file, self._durable_size_bytes)
         self._close_file()
         self.next_sequence = self.durable_sequence
 
@@ -106,28 +127,21 @@ class RecordingWriter:
             os.close(self._file)
             self._file = -1
 
-    def _continue(self, segments: list[SegmentFile]) -> None:
-        """Stand behind the last whole record; cut off what is torn behind it."""
-        found = Stream.of(read_segment_head(segments[0].path))
+    def _continue(self, segments: list[SegmentFile], first_held_sequence: int) -> None:
+        """Stand behind the last whole record, or at a hole that can be filled, cutting off what lies behind it."""
+        found = read_stream(segments)
         if found.id != self.stream.id:
             raise Malformed(f"{self.folder} holds stream {found.id.hex()}, not {self.stream.id.hex()}")
         last = segments[-1]
         self.next_sequence, end = last.first_sequence, 0
         for item in read_frames(memoryview(last.path.read_bytes())):
             if isinstance(item, Frame):
-                kind, _, next_sequence = parse_sequence(item.payload)
-                end = item.end
+                kind, sequence, next_sequence = parse_sequence(item.payload)
+                if sequence > self.next_sequence >= first_held_sequence:
+                    os.truncate(last.path, end)
+                    break
                 if kind != Kind.SEGMENT:
-                    self.next_sequence = next_sequence
-        self._file, self._size_bytes = os.open(last.path, _FLAGS), end
-        os.ftruncate(self._file, end)
-        os.fdatasync(self._file)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+                    self.next_sequence = max(self.next_sequence, next_sequence)
+                end = item.end
+        sync_file(last.path)
+        sync_folder(self.folder)

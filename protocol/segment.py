@@ -1,5 +1,8 @@
 """Segments: the files of a recording, each named for the first sequence number it holds."""
 
+import os
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +15,7 @@ from protocol.record import Kind, Record, pack_record, parse_record
 from protocol.stream import Stream
 
 SEGMENT_SUFFIX: Final = ".segment"
+_NAME: Final = re.compile(r"[0-9]{20}\.segment")
 # A head is some 200 bytes; a run name of 512 bytes and growth to come fit many times.
 SEGMENT_HEAD_MAX_BYTES: Final = 4096
 
@@ -30,9 +34,12 @@ def segment_path(folder: Path, first_sequence: int) -> Path:
 
 
 def list_segments(folder: Path) -> list[SegmentFile]:
-    """Return the segments of a recording in reading order; other files are passed over."""
-    names = (path for path in folder.iterdir() if path.suffix == SEGMENT_SUFFIX)
-    return sorted(SegmentFile(int(path.stem), path) for path in names if path.stem.isdecimal())
+    """Return the segments of a recording in reading order; whatever else lies there is passed over."""
+    with os.scandir(folder) as entries:
+        names = [
+            entry.name for entry in entries if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+        ]
+    return sorted(SegmentFile(int(name[:20]), folder / name) for name in names)
 
 
 def pack_segment_head(stream: Stream, first_sequence: int, wall_time_ns: int) -> bytes:
@@ -54,3 +61,14 @@ def read_segment_head(path: Path) -> SegmentHead:
     except ProtocolError as error:
         raise Malformed(f"{path} begins with no valid segment head: {error}") from error
     raise Malformed(f"{path} begins with no segment head ({len(start)} bytes read); it is no recording of this program")
+
+
+def read_stream(segments: list[SegmentFile]) -> Stream:
+    """Return whose recording it is, by the first segment whose head is valid.
+
+    Raises Malformed when there is none, OSError.
+    """
+    for segment in segments[:-1]:
+        with suppress(Malformed):
+            return Stream.of(read_segment_head(segment.path))
+    return Stream.of(read_segment_head(segments[-1].path))

@@ -12,17 +12,23 @@
       BYE    ----------------------->         all of mine is acknowledged; forget me
 """
 
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
+from msgspec import Meta
+from msgspec.msgpack import Decoder
 
 from protocol.codec import decode_body, encode_body
-from protocol.errors import Malformed, UnsupportedVersion
+from protocol.errors import Malformed, TooLarge, UnsupportedVersion
 from protocol.frame import Buffer
+from protocol.limits import CONTROL_MESSAGE_SIZE_MAX_BYTES, SEQUENCE_MAX
 from protocol.names import check_run
 from protocol.stream import Stream
 
 WIRE_VERSION: Final = 1
+
+Sequence: TypeAlias = Annotated[int, Meta(ge=0, le=SEQUENCE_MAX)]
+Size: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -32,13 +38,15 @@ class Hello(msgspec.Struct, frozen=True):
     run: str
     rank: int
     attempt: int
-    next_sequence: int
+    next_sequence: Sequence
 
     def identity(self) -> Stream:
         """Return the stream; raises Malformed or TooLarge when it names none."""
-        if len(self.stream) != 16 or not (0 <= self.rank < 2**31 and 0 <= self.attempt < 2**31):
+        numbers_fit = 0 <= self.rank < 2**31 and 0 <= self.attempt < 2**31 and self.next_sequence > 0
+        if len(self.stream) != 16 or not numbers_fit:
             raise Malformed(
-                f"HELLO with a stream id of {len(self.stream)} bytes, rank {self.rank}, attempt {self.attempt}"
+                f"HELLO with a stream id of {len(self.stream)} bytes, rank {self.rank}, attempt {self.attempt},"
+                f" next sequence {self.next_sequence}"
             )
         return Stream(check_run(self.run), self.rank, self.attempt, self.stream)
 
@@ -46,8 +54,8 @@ class Hello(msgspec.Struct, frozen=True):
 class Welcome(msgspec.Struct, frozen=True):
     """Everything before ``next_sequence`` is on disk; at most ``credit_bytes`` may be on their way."""
 
-    next_sequence: int
-    credit_bytes: int
+    next_sequence: Sequence
+    credit_bytes: Size
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -66,14 +74,14 @@ class Data(msgspec.Struct, frozen=True):
 class Ack(msgspec.Struct, frozen=True):
     """Everything before ``next_sequence`` is on disk."""
 
-    next_sequence: int
-    credit_bytes: int
+    next_sequence: Sequence
+    credit_bytes: Size
 
 
 class Nak(msgspec.Struct, frozen=True):
     """Send again from ``next_sequence``; 0 asks for a HELLO first."""
 
-    next_sequence: int
+    next_sequence: Sequence
 
 
 class Bye(msgspec.Struct, frozen=True):
@@ -82,6 +90,9 @@ class Bye(msgspec.Struct, frozen=True):
 
 WireMessage: TypeAlias = Hello | Welcome | Reject | Data | Ack | Nak | Bye
 _TYPES: Final[tuple[type[WireMessage], ...]] = (Hello, Welcome, Reject, Data, Ack, Nak, Bye)
+_DECODERS: Final[dict[int, Decoder[WireMessage]]] = {
+    number: Decoder(message_type) for number, message_type in enumerate(_TYPES, 1) if message_type is not Data
+}
 _HEADS: Final = {message_type: bytes((WIRE_VERSION, number)) for number, message_type in enumerate(_TYPES, 1)}
 
 
@@ -94,14 +105,17 @@ def encode_wire(message: WireMessage) -> bytes:
 
 
 def decode_wire(data: Buffer) -> WireMessage:
-    """Decode one ZeroMQ frame; raise Malformed or UnsupportedVersion."""
+    """Decode one ZeroMQ frame; raise Malformed, TooLarge or UnsupportedVersion."""
     if len(data) < 2:
         raise Malformed(f"a wire message of {len(data)} bytes; its head alone has 2")
     if data[0] != WIRE_VERSION:
         raise UnsupportedVersion("wire message", data[0], WIRE_VERSION)
-    if not 1 <= data[1] <= len(_TYPES):
+    body = memoryview(data)[2:]
+    if data[1] == _HEADS[Data][1]:
+        return Data(body)
+    decoder = _DECODERS.get(data[1])
+    if decoder is None:
         raise Malformed(f"wire message of unknown type {data[1]}")
-    message_type = _TYPES[data[1] - 1]
-    if message_type is Data:
-        return Data(memoryview(data)[2:])
-    return decode_body(bytes(data[2:]), message_type)
+    if len(data) > CONTROL_MESSAGE_SIZE_MAX_BYTES:
+        raise TooLarge(f"{decoder.type.__name__} in bytes", len(data), CONTROL_MESSAGE_SIZE_MAX_BYTES)
+    return decode_body(body, decoder)

@@ -31,7 +31,7 @@ def id_of(event: Any) -> str:
         case "session_log":
             return str(event.session_log.msg)
         case "graph_def":
-            return GraphDef.FromString(event.graph_def).node[0].attr["_telemetry_id"].s.decode()
+            return str(GraphDef.FromString(event.graph_def).node[0].attr["_telemetry_id"].s.decode())
         case _:
             return str(event.summary.value[0].node_name)
 

@@ -29,7 +29,7 @@ class TensorBoard:
 
     def get_bytes(self, route: str, **query: Any) -> bytes:
         """Return what ``route`` answers."""
-        with urlopen(f"{self.address}/{route}?{urlencode(query)}", timeout=30) as answer:
+        with urlopen(f"{self.address}/{route}{'?' if query else ''}{urlencode(query)}", timeout=30) as answer:
             return answer.read()
 
     def wait_for(self, what: str, condition: Callable[["TensorBoard"], Any], seconds: float = 90) -> Any:

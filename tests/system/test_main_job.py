@@ -2,69 +2,17 @@
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support import expected
-from support.programs import LoggerProcess, run_module, running_logger
-from support.tensorboard import Loader, TensorBoard, running_tensorboard
+from support.job import EPOCHS, LOG_INTERVAL, RUN, TRAINER, Job
+from support.programs import run_module
+from support.tensorboard import TensorBoard, running_tensorboard
 
 from protocol.recording_reader import RecordingReader
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("main_job")]
-
-EPOCHS = 2
-LOG_INTERVAL = 2
-RUN = "main/job"
-TRAINER = (
-    *("--epochs", EPOCHS, "--batch_size", 8, "--log_interval", LOG_INTERVAL, "--histogram_interval", 1),
-    *("--embed_dim", 32, "--num_workers", 0, "--seed", 7),
-)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A finished run: where everything is, and what the trainer said."""
-
-    data: Path
-    logger: LoggerProcess
-    local_recordings: Path
-    output: str
-
-    @property
-    def run_directory(self) -> Path:
-        return self.logger.logdir / RUN
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "flickr8k"
-    made = run_module("trainer.data.synthetic", folder, "--images", 60, "--seed", 3)
-    assert made.returncode == 0, made.stderr
-    return folder
-
-
-@pytest.fixture(scope="session")
-def job(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    folder = tmp_path_factory.mktemp("job")
-    local = folder / "local"
-    with running_logger(folder) as logger:
-        options = ("--root_dir", data, "--run", RUN, "--endpoint", logger.endpoint, "--record", local)
-        trained = run_module("trainer", *options, "--savedir", folder / "checkpoints", *map(str, TRAINER))
-        assert trained.returncode == 0, trained.stderr
-        assert logger.stop() == 0
-    return Job(data, logger, local, trained.stdout)
-
-
-@pytest.fixture(scope="session", params=["fast", "slow"])
-def tensorboard(request: pytest.FixtureRequest, job: Job, tmp_path_factory: pytest.TempPathFactory) -> TensorBoard:
-    loader: Loader = request.param
-    with running_tensorboard(job.logger.logdir, tmp_path_factory.mktemp("tb") / "log", loader) as tensorboard:
-        tensorboard.wait_for(
-            "the last scalar", lambda tb: "telemetry/refused" in tb.get("plugin/scalars/tags").get(RUN, {})
-        )
-        yield tensorboard
 
 
 def steps_of(job: Job) -> int:
@@ -187,7 +135,7 @@ def test_custom_layouts_are_shown(tensorboard: TensorBoard) -> None:
     charts = [chart for category in categories.values() for chart in category["chart"]]
     for pattern in (pattern for chart in charts for pattern in chart.get("multiline", {}).get("tag", [])):
         found = tensorboard.get("plugin/custom_scalars/scalars", run=RUN, tag=pattern)
-        assert found["tagToEvents"], pattern
+        assert found["tag_to_events"], pattern
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

@@ -4,16 +4,19 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Final
 
 from protocol.errors import ProtocolError
-from trainer.telemetry.link import LoggerLink
+from trainer.telemetry.link import LoggerLink, check_endpoint
 from trainer.telemetry.location import outbox_root
 from trainer.telemetry.orphan import OrphanedOutbox, find_outboxes
 from trainer.telemetry.session import State
 
-_EPILOG = """examples:
+_WAKE_INTERVAL_SECONDS: Final = 0.1
+_EPILOG: Final = """examples:
   python -m trainer.telemetry status
   python -m trainer.telemetry drain --endpoint tcp://127.0.0.1:5555
 """
@@ -24,34 +27,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     options = _parser().parse_args(arguments)
     try:
-        folders = find_outboxes(options.folder or outbox_root())
+        root = options.folder or outbox_root()
+        if not root.is_dir():
+            raise NotADirectoryError(f"{root} is no folder; give an outbox, or a folder of them")
+        folders = find_outboxes(root)
+        if not folders:
+            print("nothing is left behind")
         if options.command == "status":
-            return _status(folders)
+            for folder in folders:
+                print(f"{folder}: {_size_bytes(folder):,} bytes, {_describe(folder)}")
+            return 0
+        check_endpoint(options.endpoint)
         return max([_drain(folder, options.endpoint, options.seconds) for folder in folders], default=0)
-    except (OSError, ValueError, ProtocolError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _status(folders: Sequence[Path]) -> int:
-    for folder in folders:
-        size = sum(path.stat().st_size for path in folder.iterdir())
-        try:
-            orphan = OrphanedOutbox(folder)
-        except BlockingIOError:
-            print(f"{folder}: {size:,} bytes, its trainer runs")
-            continue
-        except (ProtocolError, OSError) as error:
-            print(f"{folder}: {size:,} bytes, unreadable: {error}")
-            continue
-        print(
-            f"{folder}: {size:,} bytes, run {orphan.stream.run}, records {orphan.first_sequence:,} to "
-            f"{orphan.next_sequence - 1:,}, its trainer is gone; ship it with: python -m trainer.telemetry drain"
-        )
-        orphan.close(keep=True)
-    if not folders:
-        print("nothing is left behind")
-    return 0
+def _size_bytes(folder: Path) -> int:
+    size = 0
+    for path in folder.glob("*"):
+        with suppress(FileNotFoundError):  # a trainer that runs gives segments back
+            size += path.stat().st_size
+    return size
+
+
+def _describe(folder: Path) -> str:
+    try:
+        orphan = OrphanedOutbox(folder)
+    except BlockingIOError:
+        return "its trainer runs"
+    except (ProtocolError, OSError) as error:
+        return f"unreadable: {error}"
+    orphan.close(keep=True)
+    return (
+        f"run {orphan.stream.run}, records {orphan.first_sequence:,} to {orphan.next_sequence - 1:,}, "
+        f"its trainer is gone; ship it with: python -m trainer.telemetry drain {folder}"
+    )
 
 
 def _drain(folder: Path, endpoint: str, seconds: float) -> int:
@@ -60,19 +72,33 @@ def _drain(folder: Path, endpoint: str, seconds: float) -> int:
     except BlockingIOError:
         print(f"{folder}: its trainer runs and ships it itself")
         return 0
+    except (ProtocolError, OSError) as error:
+        print(f"{folder}: left, unreadable: {error}")
+        return 1
+    shipped, reason = False, ""
+    try:
+        shipped, reason = _ship(orphan, endpoint, seconds)
+    finally:
+        orphan.close(keep=not shipped)
+    outcome = "shipped" if shipped else f"left: {reason}"
+    print(f"{folder}: run {orphan.stream.run}, {orphan.next_sequence - orphan.first_sequence:,} records {outcome}")
+    return 0 if shipped else 1
+
+
+def _ship(orphan: OrphanedOutbox, endpoint: str, seconds: float) -> tuple[bool, str]:
+    """Ship an outbox; tell whether all of it was acknowledged, and why not."""
     link = LoggerLink(orphan, endpoint)
     deadline = monotonic() + seconds
     shipped = refused = False
-    while not (shipped or refused) and monotonic() < deadline:
-        if not link.step(monotonic()) and not link.wait(0.1):
-            sleep(0.1)
-        shipped = link.session.acked_sequence >= orphan.next_sequence
-        refused = link.session.state is State.REFUSED
-    link.close()
-    orphan.close(keep=not shipped)
-    outcome = "shipped" if shipped else f"left: {link.session.reason or f'no logger answered at {endpoint}'}"
-    print(f"{folder}: run {orphan.stream.run}, {orphan.next_sequence - orphan.first_sequence:,} records {outcome}")
-    return 0 if shipped else 1
+    try:
+        while not (shipped or refused) and monotonic() < deadline:
+            if not link.step(monotonic()) and not link.wait(_WAKE_INTERVAL_SECONDS):
+                sleep(_WAKE_INTERVAL_SECONDS)
+            shipped = link.session.acked_sequence >= orphan.next_sequence
+            refused = link.session.state is State.REFUSED
+    finally:
+        link.close()
+    return shipped, link.session.reason or f"no logger answered at {endpoint} within {seconds:g} seconds"
 
 
 def _parser() -> argparse.ArgumentParser:

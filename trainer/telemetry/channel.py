@@ -1,47 +1,77 @@
 """From messages to the outbox, and the life of the threads and sinks behind it."""
 
 import os
+import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from time import time_ns
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from protocol.checks import check_message
-from protocol.codec import KINDS, encode_body
-from protocol.messages import Message
+from protocol.codec import KINDS, decode_message, encode_body
+from protocol.messages import Message, TensorSummaries
+from protocol.record import Record
 from protocol.stream import Stream
 from trainer.telemetry.device_copy import start_copy
 from trainer.telemetry.link import LoggerLink
 from trainer.telemetry.location import outbox_capacity_bytes, outbox_root
-from trainer.telemetry.outbox import Outbox
+from trainer.telemetry.outbox import SEGMENT_SIZE_BYTES, Outbox
 from trainer.telemetry.pending import BODY_SIZE_MIN_BYTES, Build, PendingRecords
 from trainer.telemetry.recorder import Recorder
 from trainer.telemetry.sender import Sender
+
+_SEGMENTS_MIN: Final = 8
+
+
+def encode_message(step: int, message: Message) -> bytes:
+    """Return the body of a message that every reader takes. Raises ProtocolError or TypeError for another.
+
+    What people gave is read back, so that a wrong type is said here and not by the logger, to nobody. Summaries are
+    made by this program; reading back thousands of them would take longer than making them.
+    """
+    if isinstance(message, TensorSummaries):
+        check_message(message)
+        return encode_body(message)
+    body = encode_body(message)
+    decode_message(Record(KINDS[type(message)], 1, step, 0, body))
+    return body
 
 
 class Channel:
     """The way of ``stream`` to a logger at ``endpoint``, to a recording under ``record``, or to both.
 
-    Raises ValueError for an endpoint that cannot be, OSError when memory or folders cannot be had.
+    Raises ProtocolError for a stream that no reader takes, ValueError for an endpoint that cannot be, OSError when
+    memory or folders cannot be had.
     """
 
     def __init__(self, stream: Stream, *, endpoint: str | None, record: Path | None, outbox_bytes: int) -> None:
+        encode_message(0, stream.segment_head(1))
         root, now = outbox_root(), time_ns()
         capacity = outbox_capacity_bytes(root, outbox_bytes)
-        self.outbox = Outbox(root / stream.id.hex(), stream, capacity_bytes=capacity, wall_time_ns=now)
-        try:
-            link = LoggerLink(self.outbox, endpoint) if endpoint else None
-            recorder = Recorder(self.outbox, record, wall_time_ns=now) if record else None
-        except (ValueError, OSError):
-            self.outbox.close(keep=False)
-            raise
-        self._pending = PendingRecords(self.outbox)
         self._unusable = ""
-        self.sender = Sender(self.outbox, link, recorder, self._pending.poll)
-        self.sender.start()
+        self._closing = threading.Lock()
+        with ExitStack() as undo:
+            self.outbox = Outbox(
+                root / stream.id.hex(),
+                stream,
+                capacity_bytes=capacity,
+                wall_time_ns=now,
+                segment_size_bytes=min(SEGMENT_SIZE_BYTES, capacity // _SEGMENTS_MIN),
+            )
+            undo.callback(self.outbox.close, keep=False)
+            link = LoggerLink(self.outbox, endpoint) if endpoint else None
+            if link:
+                undo.callback(link.close)
+            recorder = Recorder(self.outbox, record, wall_time_ns=now) if record else None
+            self._pending = PendingRecords(self.outbox)
+            self.sender = Sender(self.outbox, link, recorder, self._pending.poll)
+            self.sender.start()
+            undo.pop_all()
         _mark_in_forked_children(self)
 
     @property
@@ -56,9 +86,8 @@ class Channel:
         self.outbox.append(kind, step, time_ns(), body)
 
     def keep(self, step: int, message: Message) -> None:
-        """Check and keep a message. Raises ProtocolError, and as :meth:`append`."""
-        check_message(message)
-        self.append(KINDS[type(message)], step, encode_body(message))
+        """Keep a message. Raises ProtocolError or TypeError for one that no reader takes, and as :meth:`append`."""
+        self.append(KINDS[type(message)], step, encode_message(step, message))
 
     def keep_tensors(
         self, step: int, kind: int, tensors: Sequence[Tensor], build: Build, *, size_max_bytes: int = 0
@@ -70,14 +99,15 @@ class Channel:
         if all(tensor.is_cpu for tensor in tensors):
             self.keep(step, build([tensor.numpy() for tensor in tensors]))
             return
-        template = build([torch.zeros(tensor.shape, dtype=tensor.dtype).numpy() for tensor in tensors])
-        check_message(template)
+        zeros = [torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu").numpy() for tensor in tensors]
+        template = encode_message(step, build(zeros))
         if self._unusable:
             raise RuntimeError(self._unusable)
-        size = max(BODY_SIZE_MIN_BYTES, size_max_bytes, len(encode_body(template)))
+        copies = [start_copy(tensor) for tensor in tensors]  # before the slot: what fails here leaves none unfilled
+        size = max(BODY_SIZE_MIN_BYTES, size_max_bytes, len(template))
         slot = self.outbox.reserve(kind, step, time_ns(), size)
         if slot is not None:
-            self._pending.add(slot, [start_copy(tensor) for tensor in tensors], build)
+            self._pending.add(slot, copies, build)
 
     def close(self, deadline_seconds: float) -> bool:
         """Ship what is left for at most ``deadline_seconds``; tell whether all was shipped.
@@ -86,13 +116,20 @@ class Channel:
         """
         if self._unusable:
             return True
-        self._unusable = "telemetry is closed"
+        with self._closing:
+            if self._unusable:
+                return True
+            self._unusable = "telemetry is closed"
+        self.outbox.seal()
         shipped = self.sender.finish(deadline_seconds)
-        self.outbox.close(keep=not shipped)
+        if not self.sender.is_alive():  # else it still uses the outbox, which stays as it is when the process ends
+            self.outbox.close(keep=not shipped)
         return shipped
 
     def _forked(self) -> None:
-        self._unusable = "telemetry does not cross a fork; make a Telemetry of its own in the child process"
+        if not self._unusable:
+            self._unusable = "telemetry does not cross a fork; make a Telemetry of its own in the child process"
+            self.outbox.disown()
 
 
 def _mark_in_forked_children(channel: Channel) -> None:

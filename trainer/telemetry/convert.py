@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from protocol.messages import ParameterValue
+
 Scalar: TypeAlias = float | int | bool | Tensor | np.generic
 ArrayLike: TypeAlias = Tensor | np.ndarray[Any, Any]
 
@@ -35,7 +37,7 @@ def host_scalars(values: Mapping[str, Scalar]) -> dict[str, float] | None:
 
 def stack_scalars(values: Mapping[str, Scalar]) -> Tensor:
     """Return the values as one vector on the first device found among them; nothing waits."""
-    tensors = {tag: value.detach() for tag, value in values.items() if isinstance(value, Tensor)}
+    tensors = {tag: as_tensor(value) for tag, value in values.items() if isinstance(value, Tensor)}
     device = next(tensor.device for tensor in tensors.values() if not tensor.is_cpu)
     return torch.stack(
         [
@@ -45,15 +47,30 @@ def stack_scalars(values: Mapping[str, Scalar]) -> Tensor:
     )
 
 
+def plain_parameters(values: Mapping[str, Any]) -> dict[str, ParameterValue]:
+    """Return parameters as they are sent, numpy's scalars as Python's. Raises TypeError for other types, naming one."""
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
+    for key, value in plain.items():
+        if not isinstance(key, str) or not isinstance(value, bool | int | float | str):
+            raise TypeError(f"parameter {key!r:.80} is {value!r:.80}; expected a bool, int, float or text")
+    return plain
+
+
 def as_tensor(values: ArrayLike) -> Tensor:
-    """Return a tensor without history over the same memory."""
-    return torch.as_tensor(values).detach()
+    """Return a tensor without history, over the same memory where torch can use it. Raises TypeError when complex."""
+    if isinstance(values, np.ndarray) and (min(values.strides, default=0) < 0 or not values.flags.writeable):
+        values = values.copy()
+    tensor = torch.as_tensor(values).detach()
+    if tensor.is_complex():
+        raise TypeError(f"a tensor of {tensor.dtype}; expected real numbers (give its abs(), real or imag)")
+    return tensor
 
 
 def pictures_to_uint8(images: ArrayLike, layout: str = "") -> Tensor:
     """Return uint8 ``[N, H, W, C]`` from dimensions in the order of ``layout`` ("": NCHW, CHW or HW, by their number).
 
-    Floats are in 0..1 and clipped, NaN is 0; integers are in 0..255. Raises ValueError for other shapes.
+    Floats are in 0..1 and clipped, NaN is 0, bools are black or white; integers are in 0..255. Raises ValueError for
+    other shapes.
     """
     pictures = as_tensor(images)
     layout = layout or {4: "NCHW", 3: "CHW", 2: "HW"}.get(pictures.ndim, "")
@@ -64,7 +81,7 @@ def pictures_to_uint8(images: ArrayLike, layout: str = "") -> Tensor:
     pictures = pictures.permute([layout.index(dimension) for dimension in "NHWC" if dimension in layout])
     pictures = pictures if "N" in layout else pictures.unsqueeze(0)
     pictures = pictures if "C" in layout else pictures.unsqueeze(-1)
-    if pictures.is_floating_point():
+    if pictures.is_floating_point() or pictures.dtype == torch.bool:
         pictures = pictures.float().nan_to_num(0.0).mul(255).round_()
     return pictures.clamp(0, 255).to(torch.uint8).contiguous()
 

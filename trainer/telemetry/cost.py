@@ -7,7 +7,7 @@ _STEPS_KEPT: Final = 1024
 
 
 class StepCost:
-    """Sums the time of all calls of a step; keeps the last 1,024 steps. ``step`` is the one being summed, -1 at first."""
+    """Sums the time of all calls of a step and keeps the last 1,024; ``step`` is the one being summed, -1 at first."""
 
     def __init__(self) -> None:
         self.step = -1
@@ -19,7 +19,7 @@ class StepCost:
         if step != self.step:
             if self._ns:
                 self._finished_ns.append(self._ns)
-            self.step, self._ns = step, 0
+            self.step, self._ns = int(step), 0  # a tensor would go on counting
         self._ns += ns
 
     def percentile_us(self, percent: float) -> float:

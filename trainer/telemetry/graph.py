@@ -7,8 +7,9 @@ TensorBoard asks for: names that are unique, none of which is also a scope of an
 few boxes at the top; functions that the outermost module calls itself are put in a box of its class name.
 """
 
+import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from protocol.messages import Graph, GraphNode
 
-ATTRIBUTES_MAX_CHARACTERS: Final = 400
+SETTINGS_MAX_CHARACTERS: Final = 400
 """Of a module's settings (``kernel_size=(3, 3), ...``); a table in them would fill TensorBoard's side panel."""
 
 
@@ -29,7 +30,7 @@ def trace_graph(module: nn.Module, *inputs: Any, **keywords: Any) -> Graph:
     pass raises comes through.
     """
     trace = _Trace(module)
-    trace.add_inputs(inputs, keywords)
+    trace.add_inputs(_argument_names(module, inputs, keywords))
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng(devices=_cuda_devices(module)))
@@ -49,19 +50,19 @@ class _Trace(TorchFunctionMode):
         self.nodes: list[GraphNode] = []
         self._root = type(module).__name__
         self._scopes = {scope for name, child in module.named_modules() if _has_children(child) for scope in _up(name)}
-        self._scopes |= {self._root, "input", ""}
+        self._scopes |= {"input", *([self._root] if _has_children(module) else [])}
         self._taken: set[str] = set()
-        self._parameters = {id(tensor): name for name, tensor in module.named_parameters()}
+        self._parameters = dict(_parameter_names(module, self._root))
         # By id: the name of the node that returned the tensor, and the tensor, kept alive so that no id is used twice.
         self._makers: dict[int, tuple[str, Tensor]] = {}
         self._stack: list[str] = []
         self._inside_leaf = 0
 
-    def add_inputs(self, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-        """Write the tensors among the arguments down as ``input/<position or keyword>``."""
-        for key, value in itertools.chain(enumerate(inputs), keywords.items()):
+    def add_inputs(self, arguments: Mapping[str, Any]) -> None:
+        """Write the tensors among the arguments down as ``input/<name>``."""
+        for name, value in arguments.items():
             for tensor in _tensors(value):
-                self._add(f"input/{key}", "Input", (), tensor)
+                self._add(f"input/{name}", "Input", (), tensor)
 
     def __torch_function__(
         self,
@@ -104,15 +105,12 @@ class _Trace(TorchFunctionMode):
             self._stack.pop()
             self._inside_leaf -= leaf
             if leaf and not self._inside_leaf:
-                settings = {"settings": module.extra_repr()[:ATTRIBUTES_MAX_CHARACTERS]}
-                path = name.replace(".", "/") or self._root
-                self._add(path, type(module).__name__, (inputs, keywords), outputs, settings)
+                path, operation = name.replace(".", "/") or self._root, type(module).__name__
+                self._add(path, operation, (inputs, keywords), outputs, module.extra_repr())
 
         return leave
 
-    def _add(
-        self, name: str, operation: str, inputs: Any, outputs: Any, attributes: dict[str, str] | None = None
-    ) -> None:
+    def _add(self, name: str, operation: str, inputs: Any, outputs: Any, settings: str = "") -> None:
         """Append a node, if it returned any tensor at all, and remember what it returned."""
         tensors = list(_tensors(outputs))
         if not tensors:
@@ -120,14 +118,14 @@ class _Trace(TorchFunctionMode):
         sources = [source for tensor in _tensors(inputs) if (source := self._source(tensor))]
         name = self._unique(name)
         shapes = [list(tensor.shape) for tensor in tensors]
-        self.nodes.append(GraphNode(name, operation, list(dict.fromkeys(sources)), shapes, attributes or {}))
+        attributes = {"settings": settings[:SETTINGS_MAX_CHARACTERS]} if settings else {}
+        self.nodes.append(GraphNode(name, operation, list(dict.fromkeys(sources)), shapes, attributes))
         self._makers.update((id(tensor), (name, tensor)) for tensor in tensors)
 
     def _source(self, tensor: Tensor) -> str | None:
         """Return the name of the node that made the tensor; a parameter becomes a node when it is first used."""
         if id(tensor) not in self._makers and id(tensor) in self._parameters:
-            path = self._parameters[id(tensor)].replace(".", "/")
-            self._add(path if "/" in path else f"{self._root}/{path}", "Parameter", (), tensor)
+            self._add(self._parameters[id(tensor)], "Parameter", (), tensor)
         name, _ = self._makers.get(id(tensor), (None, None))
         return name
 
@@ -138,6 +136,23 @@ class _Trace(TorchFunctionMode):
                 self._taken.add(candidate)
                 return candidate
         raise AssertionError("unreachable")
+
+
+def _argument_names(module: nn.Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments by the names that ``forward`` gives them."""
+    try:
+        return dict(inspect.signature(module.forward).bind(*inputs, **keywords).arguments)
+    except (TypeError, ValueError):  # no signature, or arguments that do not fit: the call itself will say so
+        return {**{str(position): value for position, value in enumerate(inputs)}, **keywords}
+
+
+def _parameter_names(module: nn.Module, root: str) -> Iterator[tuple[int, str]]:
+    """Yield id and name of each parameter; one of a leaf is named beside it, as the leaf is a node and no scope."""
+    for path, child in reversed(list(module.named_modules())):
+        scope = path.replace(".", "/") or root
+        separator = "/" if _has_children(child) or not path else "_"
+        for name, tensor in child.named_parameters(recurse=False):
+            yield id(tensor), f"{scope}{separator}{name}"
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

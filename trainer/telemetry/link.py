@@ -1,6 +1,7 @@
 """The link to a logger: a DEALER socket and the session spoken over it. The trainer imports zmq here alone."""
 
 import logging
+import re
 from typing import Final, Protocol
 
 import zmq
@@ -8,7 +9,7 @@ import zmq
 from protocol.codec import encode_body
 from protocol.errors import Malformed, ProtocolError
 from protocol.frame import pack_frame
-from protocol.limits import BATCH_SIZE_MAX_BYTES, WIRE_MESSAGE_SIZE_MAX_BYTES
+from protocol.limits import BATCH_SIZE_MAX_BYTES, CONTROL_MESSAGE_SIZE_MAX_BYTES
 from protocol.messages import Gap
 from protocol.record import Kind, Record, pack_record
 from protocol.run import Run
@@ -17,6 +18,9 @@ from protocol.wire import Bye, Data, WireMessage, decode_wire, encode_wire
 from trainer.telemetry.session import SendSession, State
 
 _BYE_LINGER_MS: Final = 200
+_COMPLAINT_INTERVAL_SECONDS: Final = 60.0
+_TCP: Final = re.compile(r"tcp://(?:\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]+):([0-9]{1,5})")
+_IPC: Final = re.compile(r"ipc://[^\0]+")
 _logger = logging.getLogger(__name__)
 
 
@@ -42,8 +46,9 @@ class LoggerLink:
 
     def __init__(self, outbox: Source, endpoint: str) -> None:
         self.session = SendSession(outbox.stream)
-        self.endpoint = endpoint
+        self.endpoint = check_endpoint(endpoint)
         self._outbox = outbox
+        self._complain_at = float("-inf")
         self._context = zmq.Context(io_threads=1)
         self._socket: zmq.SyncSocket | None = None
         try:
@@ -60,17 +65,20 @@ class LoggerLink:
     def step(self, now: float) -> bool:
         """Take the answers that came and send what may be sent; tell whether data were sent."""
         session = self.session
-        self._receive(now)
-        if session.overdue(now):
-            _logger.info("no answer from %s; connecting again", self.endpoint)
-            session.lost(now)
-        if session.state in (State.PAUSED, State.REFUSED):
-            self._close_socket()
-        if session.may_open(now):
-            self._open_socket()
-        if session.state is State.OPENING and self._try_send(session.hello()):
-            session.greeted(now)
-        return self._send_run(now)
+        try:
+            self._receive(now)
+            if session.overdue(now):
+                _logger.info("no answer from %s; connecting again", self.endpoint)
+                self._give_up(now)
+            if session.may_open(now):
+                self._open_socket()
+            if session.state is State.OPENING and self._try_send(session.hello(self._outbox.first_sequence)):
+                session.greeted(now)
+            return self._send_run(now)
+        except (ProtocolError, zmq.ZMQError) as error:
+            self._complain(f"{error}; trying again", now)
+            self._give_up(now)
+            return False
 
     def wait(self, seconds: float) -> bool:
         """Wait for an answer, at most ``seconds``; return at once, with False, when there is no socket to wait on."""
@@ -87,34 +95,48 @@ class LoggerLink:
         self._context.term()
 
     def _receive(self, now: float) -> None:
+        session = self.session
         while self._socket is not None:
             try:
-                data = b"".join(self._socket.recv_multipart(zmq.NOBLOCK))
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            try:
-                self.session.receive(decode_wire(data), now)
-                if self.session.acked_sequence > self._outbox.next_sequence:
-                    raise Malformed(f"{self.session.acked_sequence - 1} acknowledged, which was never sent")
-            except ProtocolError as error:
-                _logger.warning("%s is no logger of this protocol: %s", self.endpoint, error)
-                self.session.lost(now)
+            if len(frames) != 1:
+                raise Malformed(f"{len(frames)} frames in a message; expected one")
+            session.receive(decode_wire(frames[0]), now, self._outbox.next_sequence)
+            if session.state is State.PAUSED:
+                self._complain(f"refuses run {session.stream.run} for now: {session.reason}", now)
+                self._close_socket()
+            elif session.state is State.REFUSED:
+                _logger.error("%s refuses run %s for good: %s", self.endpoint, session.stream.run, session.reason)
                 self._close_socket()
 
     def _send_run(self, now: float) -> bool:
         size_max = min(self.session.size_max_bytes, BATCH_SIZE_MAX_BYTES)
         run = self._read(size_max) if size_max > 0 else None
-        if run is None or not self._try_send(Data(run.frames)):
+        if run is None or not self.session.may_send(len(run.frames)) or not self._try_send(Data(run.frames)):
             return False
         self.session.sent(run, now)
         return True
 
     def _read(self, size_max_bytes: int) -> Run | None:
-        sequence = self.session.next_sequence
+        sequence, first_sequence = self.session.next_sequence, self._outbox.first_sequence
+        if sequence < first_sequence:
+            return _released_gap(sequence, first_sequence)
         try:
             return self._outbox.read(sequence, size_max_bytes)
-        except LookupError:
-            return _released_gap(sequence, self._outbox.first_sequence)
+        except LookupError as error:
+            raise Malformed(f"no record begins where the logger asks: {error}") from None
+
+    def _give_up(self, now: float) -> None:
+        self.session.lost(now)
+        self._close_socket()
+
+    def _complain(self, complaint: str, now: float) -> None:
+        """Say what is wrong with the logger, once a minute at most: it may be tried ten times a second."""
+        if now >= self._complain_at:
+            self._complain_at = now + _COMPLAINT_INTERVAL_SECONDS
+            _logger.warning("%s %s", self.endpoint, complaint)
 
     def _try_send(self, message: WireMessage) -> bool:
         if self._socket is None:
@@ -129,7 +151,7 @@ class LoggerLink:
         self._socket = socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for a peer that is not there
-        socket.setsockopt(zmq.MAXMSGSIZE, WIRE_MESSAGE_SIZE_MAX_BYTES)
+        socket.setsockopt(zmq.MAXMSGSIZE, CONTROL_MESSAGE_SIZE_MAX_BYTES)
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
         socket.connect(self.endpoint)
@@ -139,6 +161,21 @@ class LoggerLink:
         if self._socket is not None:
             self._socket.close(linger=linger_ms)
             self._socket = None
+
+
+def check_endpoint(endpoint: str) -> str:
+    """Return a ZeroMQ address that a trainer can connect to. Raises ValueError.
+
+    ZeroMQ itself takes ports above 65,535, no host at all, and transports that lead nowhere.
+    """
+    if not isinstance(endpoint, str):
+        raise ValueError(f"endpoint {endpoint!r}; expected text like tcp://127.0.0.1:5555")  # noqa: TRY004 - a setting
+    tcp = _TCP.fullmatch(endpoint)
+    if not (tcp and 1 <= int(tcp[1]) <= 65535) and not _IPC.fullmatch(endpoint):
+        raise ValueError(
+            f"endpoint {endpoint!r}; expected the logger's address, like tcp://127.0.0.1:5555 or ipc:///path/to/socket"
+        )
+    return endpoint
 
 
 def _released_gap(first_sequence: int, next_sequence: int) -> Run:

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ from protocol.record import HEADER
 from protocol.segment import pack_segment_head, segment_path
 from protocol.stream import Stream
 
+_pack_head: Final = lru_cache(maxsize=256)(pack_head)  # a loop's records come in few sizes
 _POPULATE: Final = getattr(mmap, "MAP_POPULATE", 0)  # Linux: page faults now, not on the training thread
 
 
@@ -25,12 +27,13 @@ class MemorySegment:
         self.size_bytes = size_bytes
         self.first_sequence = self.next_sequence = 0
         self.end = self._first_frame = 0
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # What a constructor that Ctrl-C ended has left under this name is written over.
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.posix_fallocate(file, 0, size_bytes)
             self.map = mmap.mmap(file, size_bytes, mmap.MAP_SHARED | _POPULATE)
-        except OSError:
-            self.path.unlink()
+        except BaseException:
+            self.path.unlink(missing_ok=True)
             raise
         finally:
             os.close(file)
@@ -51,11 +54,15 @@ class MemorySegment:
         return self.end + payload_size_bytes + FRAME_OVERHEAD_BYTES <= self.size_bytes
 
     def append(self, rest: bytes, payload_size_bytes: int, next_sequence: int) -> None:
-        """Append a frame given its payload and tail in one; its head goes last, so that a torn frame does not exist."""
+        """Append a frame given its payload and tail in one; its head goes last, so that a torn frame does not exist.
+
+        From the head on nothing is called, so that no signal handler can come in between: Ctrl-C finds the record
+        kept and accounted for, or not there.
+        """
         start = self.end
         end = start + payload_size_bytes + FRAME_OVERHEAD_BYTES
         self.map[start + HEAD_SIZE_BYTES : end] = rest
-        self.map[start : start + HEAD_SIZE_BYTES] = pack_head(payload_size_bytes)
+        self.map[start : start + HEAD_SIZE_BYTES] = _pack_head(payload_size_bytes)
         self.next_sequence = next_sequence
         self.end = end
 
@@ -77,13 +84,16 @@ class MemorySegment:
         return start
 
     def walk(self, start: int, size_bytes: int) -> tuple[int, int]:
-        """Step over frames from ``start``, one at least, until ``size_bytes`` are passed.
+        """Step over frames from ``start``: one at least, and as many as ``size_bytes`` hold, fewer than there are.
 
         Returns where the next frame starts and its sequence number.
         """
         end, at = self._step(start)
         while end - start < size_bytes:
-            end, at = self._step(end)
+            following, following_sequence = self._step(end)
+            if following - start > size_bytes:
+                break
+            end, at = following, following_sequence
         return end, at
 
     def _step(self, start: int) -> tuple[int, int]:

@@ -6,14 +6,16 @@ Rule 2: a slot is a frame whose values are still on a device. Its place and size
 the records behind it are kept at once; nothing is shipped beyond the first slot that is not filled. Readers of an
 orphaned outbox see an unfilled slot as damage, and its sequence number as lost.
 Rule 3: when the outbox is full, records are refused by class, pictures first and lifecycle last. A refused record has
-a sequence number; the next record that fits is preceded by a Gap that says which numbers, of which kinds, and why.
+a sequence number; the next record that fits is preceded by a Gap that says which numbers, of which kinds, and why. The
+sender thread tells it when no record comes.
+Rule 4: numbers of slots and of refused records are written down in the owner's lock file as they are given out, so that
+an orphaned outbox tells of those too that no record follows.
 """
 
-import fcntl
-import os
+import shutil
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,12 +30,13 @@ from protocol.run import Run
 from protocol.segment import SEGMENT_HEAD_MAX_BYTES
 from protocol.stream import Stream
 from trainer.telemetry.memory_segment import MemorySegment
+from trainer.telemetry.owner_lock import OwnerLock
 from trainer.telemetry.refusal import Refusals, capacity_limits
 
 SEGMENT_SIZE_BYTES: Final = 4 * 2**20
-OWNER_LOCK: Final = "owner.lock"
-# Ends of earlier reads that are remembered, one for each reader: the link and the recorder.
-_READERS_MAX: Final = 4
+# Ends of earlier reads that are remembered: some for each reader, the link and the recorder.
+_STARTS_MAX: Final = 8
+_GAP_SIZE_MAX_BYTES: Final = HEADER_SIZE_BYTES + 1024
 
 
 class Slot:
@@ -52,7 +55,7 @@ class Outbox:
 
     ``append``, ``reserve`` and ``fill`` may be called from any thread; ``read``, ``release`` and ``prepare`` belong to
     the sender thread. ``capacity_bytes`` bounds what is kept; the segment being filled and a spare come on top. Raises
-    OSError when the folder or the first segment cannot be made.
+    OSError when the folder or the first segment cannot be made; nothing is then left of it.
     """
 
     def __init__(
@@ -70,15 +73,21 @@ class Outbox:
         self._segment_size_bytes = segment_size_bytes
         self._limits = capacity_limits(capacity_bytes)
         self._lock = threading.Lock()
+        self._sealed = False
         self._slots: deque[Slot] = deque()
-        folder.mkdir(parents=True, mode=0o700)
-        self._owner = lock_owner(folder)
-        segment = MemorySegment(folder, segment_size_bytes)
-        segment.begin(stream, 1, wall_time_ns)
-        self._segments = [segment]
         self._spare: MemorySegment | None = None
+        self._released_sequence = 1
         self._full_segments_bytes = 0
         self._starts: dict[int, tuple[MemorySegment, int]] = {}
+        folder.mkdir(parents=True, mode=0o700)
+        with ExitStack() as undo:
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            self._owner = OwnerLock(folder, make=True)
+            undo.callback(self._owner.close)
+            segment = MemorySegment(folder, segment_size_bytes)
+            segment.begin(stream, 1, wall_time_ns)
+            self._segments = [segment]
+            undo.pop_all()
 
     def __repr__(self) -> str:
         return f"<Outbox next {self.next_sequence} {self.used_bytes:,}/{self.capacity_bytes:,} bytes>"
@@ -94,29 +103,39 @@ class Outbox:
         return self._segments[0].first_sequence
 
     def append(self, kind: int, step: int, wall_time_ns: int, body: bytes) -> int:
-        """Keep a record and return its sequence number, also when it is refused. Raises TooLarge."""
+        """Keep a record and return its sequence number, also when it is refused.
+
+        Raises TooLarge, RuntimeError when sealed.
+        """
         size = HEADER_SIZE_BYTES + len(body)
         with self._lock:
             if not self._make_room(kind, size, wall_time_ns):
                 return self._refuse(kind)
-            sequence = self.next_sequence
+            segment = self._segments[-1]
+            sequence = segment.next_sequence
             header = pack_header(kind, 1, len(body), sequence, step, wall_time_ns)
-            self.next_sequence += 1
-            self._append_frame(header, body)
+            rest = b"".join((header, body, _pack_crc(crc32c(body, crc32c(header)))))
+            segment.append(rest, size, sequence + 1)
+            self.next_sequence = sequence + 1
         return sequence
 
     def reserve(self, kind: int, step: int, wall_time_ns: int, body_size_max_bytes: int) -> Slot | None:
-        """Reserve a place for a record that :meth:`fill` completes; None when it is refused. Raises TooLarge."""
+        """Reserve a place for a record that :meth:`fill` completes; None when it is refused.
+
+        Raises TooLarge, RuntimeError when sealed.
+        """
         slot = Slot(kind, step, wall_time_ns, HEADER_SIZE_BYTES + body_size_max_bytes)
         with self._lock:
             if not self._make_room(kind, slot.size_bytes, wall_time_ns):
                 self._refuse(kind)
                 return None
-            slot.segment, slot.sequence = self._segments[-1], self.next_sequence
-            slot.start = slot.segment.end
-            self.next_sequence += 1
-            # Zeros where payload and checksum will be: a frame that no reader takes for valid.
-            slot.segment.append(bytes(slot.size_bytes + 4), slot.size_bytes, self.next_sequence)
+            slot.segment = segment = self._segments[-1]
+            slot.sequence, slot.start = segment.next_sequence, segment.end
+            self._owner.give(slot.sequence)
+            # The header for those who step over frames, then zeros, in the checksum too: no reader takes it for valid.
+            header = pack_header(kind, 1, 0, slot.sequence, step, wall_time_ns)
+            segment.append(header.ljust(slot.size_bytes + 4, b"\0"), slot.size_bytes, slot.sequence + 1)
+            self.next_sequence = slot.sequence + 1
             self._slots.append(slot)
         return slot
 
@@ -155,33 +174,58 @@ class Outbox:
 
     def release(self, next_sequence: int) -> None:
         """Give back the segments whose records all lie before ``next_sequence``."""
+        self._released_sequence = next_sequence
         while len(self._segments) > 1 and self._segments[0].next_sequence <= next_sequence:
             with self._lock:
                 segment = self._segments.pop(0)
-                self._full_segments_bytes -= segment.size_bytes
+                self._count_full_segments()
             segment.close(keep=False)
 
-    def prepare(self) -> None:
-        """Keep a spare segment at hand, so that the training thread seldom makes one."""
+    def prepare(self, wall_time_ns: int) -> None:
+        """Do what the training thread is then spared, or what must not wait for its next record.
+
+        A spare segment is kept at hand. A last segment that was released, but is a good part of the capacity, gives way
+        to the spare: nothing else would ever make room again. Refusals are told once there is room.
+        """
         if self._spare is None and self.used_bytes < self.capacity_bytes:
             with suppress(OSError):  # no memory now: a record that finds no room will be refused, and counted
                 self._spare = MemorySegment(self.folder, self._segment_size_bytes)
+        with self._lock:
+            last = self._segments[-1]
+            released = last.next_sequence <= self._released_sequence
+            if released and last.end > self.capacity_bytes / 8 and self._spare is not None:
+                self._begin_segment(0, wall_time_ns)
+            if self.refusals and self.used_bytes + _GAP_SIZE_MAX_BYTES <= self.capacity_bytes:
+                self._append_gap(wall_time_ns)
+
+    def seal(self) -> None:
+        """Take no more records. What is there can still be filled, read and released."""
+        with self._lock:
+            self._sealed = True
+            self._limits = [-1.0] * len(self._limits)
 
     def close(self, *, keep: bool) -> None:
         """Let go of the memory; the files stay for a later drain when ``keep``, else they are deleted."""
+        self.seal()
         with self._lock:
             for segment in [*self._segments, *filter(None, [self._spare])]:
                 segment.close(keep=keep and segment is not self._spare)
         if not keep:
-            (self.folder / OWNER_LOCK).unlink()
-            self.folder.rmdir()
-        os.close(self._owner)
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._owner.close()
+
+    def disown(self) -> None:
+        """Let go of the lock in a forked child, which would else keep it as long as it lives. Not to be used again."""
+        self._owner.close()
 
     def _make_room(self, kind: int, size_bytes: int, wall_time_ns: int) -> bool:
         """Tell whether a payload can be appended now, after telling an open gap and beginning a segment where due."""
-        if self.used_bytes + size_bytes > self._limits[kind]:
+        last = self._segments[-1]
+        if self._full_segments_bytes + last.end + size_bytes > self._limits[kind]:
+            if self._sealed:
+                raise RuntimeError("the outbox takes no more records")
             return False
-        if not self.refusals and self._segments[-1].fits(size_bytes):
+        if not self.refusals and last.fits(size_bytes):
             return True
         if size_bytes > RECORD_SIZE_MAX_BYTES:
             raise TooLarge("record in bytes", size_bytes, RECORD_SIZE_MAX_BYTES)
@@ -191,59 +235,52 @@ class Outbox:
 
     def _start_of(self, segment: MemorySegment, sequence: int) -> int:
         """Return where a frame starts: where an earlier read ended, or by walking there from the segment's head."""
-        known, start = self._starts.pop(sequence, (None, 0))
-        if len(self._starts) > _READERS_MAX:
-            self._starts.clear()
+        known, start = self._starts.get(sequence, (None, 0))
+        if len(self._starts) > _STARTS_MAX:
+            del self._starts[next(iter(self._starts))]
         return start if known is segment else segment.seek(sequence)
-
-    def _append_frame(self, header: bytes, body: bytes) -> None:
-        rest = b"".join((header, body, _pack_crc(crc32c(body, crc32c(header)))))
-        self._segments[-1].append(rest, len(rest) - 4, self.next_sequence)
 
     def _append_gap(self, wall_time_ns: int) -> bool:
         """Append the gap over the numbers since the last frame; tell whether there was room."""
-        gap_size_max_bytes = HEADER_SIZE_BYTES + 1024
-        if not self._segments[-1].fits(gap_size_max_bytes) and not self._begin_segment(
-            gap_size_max_bytes, wall_time_ns
+        if not self._segments[-1].fits(_GAP_SIZE_MAX_BYTES) and not self._begin_segment(
+            _GAP_SIZE_MAX_BYTES, wall_time_ns
         ):
             return False
-        first = self._segments[-1].next_sequence
-        body = encode_body(self.refusals.take_gap())
-        header = pack_header(Kind.GAP, self.next_sequence - first, len(body), first, 0, wall_time_ns)
-        self._append_frame(header, body)
+        segment = self._segments[-1]
+        first, span = segment.next_sequence, self.next_sequence - segment.next_sequence
+        body = encode_body(self.refusals.gap())
+        header = pack_header(Kind.GAP, span, len(body), first, 0, wall_time_ns)
+        if span > 0:  # else told before, and interrupted before that was noted
+            rest = b"".join((header, body, _pack_crc(crc32c(body, crc32c(header)))))
+            segment.append(rest, len(rest) - 4, self.next_sequence)
+        self.refusals.told()
         return True
 
     def _begin_segment(self, size_bytes: int, wall_time_ns: int) -> bool:
         """Begin the next segment, large enough for a payload; tell whether there was memory."""
         last, spare = self._segments[-1], self._spare
         size = max(self._segment_size_bytes, size_bytes + FRAME_OVERHEAD_BYTES + SEGMENT_HEAD_MAX_BYTES)
-        if spare is None or spare.size_bytes < size:
-            try:
+        try:
+            if spare is None or spare.size_bytes < size:
                 spare = MemorySegment(self.folder, size)
-            except OSError:
-                return False
-        else:
-            self._spare = None
-        spare.begin(self.stream, last.next_sequence, wall_time_ns)
-        self._full_segments_bytes += last.size_bytes
+            else:
+                self._spare = None
+            spare.begin(self.stream, last.next_sequence, wall_time_ns)
+        except OSError:
+            return False
         self._segments.append(spare)
+        self._count_full_segments()
         return True
 
+    def _count_full_segments(self) -> None:
+        self._full_segments_bytes = sum(segment.size_bytes for segment in self._segments[:-1])
+
     def _refuse(self, kind: int) -> int:
+        sequence = self.next_sequence
+        self._owner.give(sequence)
         self.refusals.add(kind)
-        self.next_sequence += 1
-        return self.next_sequence - 1
-
-
-def lock_owner(folder: Path) -> int:
-    """Lock an outbox for as long as the returned descriptor is open. Raises BlockingIOError when another owns it."""
-    descriptor = os.open(folder / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+        self.next_sequence = sequence + 1
+        return sequence
 
 
 def _find(ends: list[tuple[MemorySegment, int, int]], sequence: int) -> tuple[MemorySegment, int, int]:

@@ -49,9 +49,12 @@ class Recorder:
         return wrote
 
     def close(self) -> None:
-        """Close the recording; an error has been said before."""
-        if not self._failing:
+        """Close the recording; what could not be made durable stays in the outbox."""
+        try:
             self._writer.close()
+        except OSError as error:
+            if not self._failing:
+                _logger.warning("cannot finish the recording %s: %s", self.folder, error)
 
     def _write(self) -> bool:
         run = self._outbox.read(self._writer.next_sequence, _RUN_SIZE_MAX_BYTES)

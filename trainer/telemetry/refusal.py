@@ -25,7 +25,7 @@ def capacity_limits(capacity_bytes: int) -> list[float]:
 
 
 class Refusals:
-    """Counts refused records; those since the last :meth:`take_gap` are open, not yet told to anybody."""
+    """Counts refused records; those since the last :meth:`told` are open, not yet told to anybody."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -39,8 +39,10 @@ class Refusals:
         self.total += 1
         self._open[Kind(kind).name.lower()] += 1
 
-    def take_gap(self) -> Gap:
-        """Return the message that tells the open refusals, which are then told."""
-        gap = Gap("the outbox was full", dict(self._open))
+    def gap(self) -> Gap:
+        """Return the message that tells the open refusals."""
+        return Gap("the outbox was full", dict(self._open))
+
+    def told(self) -> None:
+        """Account for a gap that was kept."""
         self._open.clear()
-        return gap

@@ -7,7 +7,8 @@ its turns holds the interpreter for tens of microseconds; waiting, sending and s
 import logging
 import threading
 from collections.abc import Callable
-from time import monotonic, sleep
+from contextlib import ExitStack
+from time import monotonic, sleep, time_ns
 from typing import Final
 
 from trainer.telemetry.lag import LagMeter
@@ -17,6 +18,8 @@ from trainer.telemetry.recorder import Recorder
 from trainer.telemetry.session import State
 
 WAKE_INTERVAL_SECONDS: Final = 0.05
+# What a last turn may take beyond the deadline before nobody waits for it any more: a disk can stall for ever.
+_STALL_MAX_SECONDS: Final = 2.0
 _logger = logging.getLogger(__name__)
 
 
@@ -35,12 +38,12 @@ class Sender(threading.Thread):
 
     @property
     def acked_sequence(self) -> int:
-        """Everything before it is on every sink's disk."""
+        """Everything before it is on every sink's disk; a logger that refused the run is none when there is another."""
         sequences = []
-        if self._link is not None:
-            sequences.append(self._link.session.acked_sequence)
         if self._recorder is not None:
             sequences.append(self._recorder.durable_sequence)
+        if self._link is not None and not (sequences and self._link.session.state is State.REFUSED):
+            sequences.append(self._link.session.acked_sequence)
         return min(sequences)
 
     @property
@@ -49,10 +52,13 @@ class Sender(threading.Thread):
         return self.acked_sequence >= self._outbox.next_sequence
 
     def finish(self, deadline_seconds: float) -> bool:
-        """Ship what is left, for at most ``deadline_seconds``, and stop; tell whether everything was shipped."""
+        """Ship what is left, for at most ``deadline_seconds``, and stop; tell whether everything was shipped.
+
+        When a disk or a device stalls, the thread is left behind alive.
+        """
         self._finish_at = monotonic() + deadline_seconds
-        self.join()
-        return self.drained
+        self.join(min(max(deadline_seconds, 0.0) + _STALL_MAX_SECONDS, threading.TIMEOUT_MAX))
+        return self.drained and not self.is_alive()
 
     def run(self) -> None:
         """Turn until told to finish. A fault of this program is said, and what it held stays in the outbox."""
@@ -62,28 +68,27 @@ class Sender(threading.Thread):
                     self._wait()
         except Exception:
             _logger.exception("the telemetry sender stopped; records stay in %s", self._outbox.folder)
-        finally:
+        with ExitStack() as sinks:
             for sink in (self._link, self._recorder):
                 if sink is not None:
-                    sink.close()
+                    sinks.callback(sink.close)
 
     def _turn(self, now: float) -> bool:
         """Do what can be done now; tell whether there is more to do at once."""
         pending = self._poll_device()
-        self._outbox.prepare()
         finishing = self._finish_at is not None and not pending
         sent = self._link is not None and self._link.step(now)
         wrote = self._recorder is not None and self._recorder.step(now, finish=finishing)
         self._outbox.release(self.acked_sequence)
+        self._outbox.prepare(time_ns())
         self.lag_seconds = self._lag.update(now, self._outbox.next_sequence, self.acked_sequence)
         return sent or wrote
 
     def _finished(self, now: float) -> bool:
         if self._finish_at is None:
             return False
-        refused = self._link is not None and self._link.session.state is State.REFUSED
-        recorded = self._recorder is None or self._recorder.durable_sequence >= self._outbox.next_sequence
-        return self.drained or now >= self._finish_at or (refused and recorded)
+        hopeless = self._recorder is None and self._link is not None and self._link.session.state is State.REFUSED
+        return self.drained or hopeless or not now < self._finish_at
 
     def _wait(self) -> None:
         if self._link is None or not self._link.wait(WAKE_INTERVAL_SECONDS):

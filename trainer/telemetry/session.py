@@ -1,9 +1,11 @@
 """What the sender says next, decided without I/O: go-back-N over one stream.
 
-Rule 1: everything before ``acked_sequence`` is on the logger's disk and may be forgotten.
-Rule 2: at most ``credit_bytes`` are on their way. What is on its way is known by its runs, oldest first.
+Rule 1: everything before ``acked_sequence`` is on the logger's disk and may be forgotten. ACK and WELCOME alone say so:
+what a NAK asks to begin from was received, and may still be lost with the logger.
+Rule 2: at most the credit is on its way, or one run when that alone is larger. What is on its way is known by its
+runs, oldest first.
 Rule 3: liveness is progress. No answer for ``ANSWER_TIMEOUT_SECONDS`` while one is due means that the peer is lost:
-the link is opened anew, after a pause that doubles from 0.1 to 5 seconds while nobody answers.
+the link is opened anew, after a pause that doubles from 0.1 to 5 seconds while nothing is acknowledged.
 """
 
 from collections import deque
@@ -53,14 +55,19 @@ class SendSession:
         """How many bytes may be sent now."""
         return self._credit_bytes - self._in_flight_bytes if self.state is State.STREAMING else 0
 
+    def may_send(self, size_bytes: int) -> bool:
+        """Tell whether a run of this size may be sent now; a single record can be larger than any credit."""
+        size_max_bytes = self.size_max_bytes
+        return size_bytes <= size_max_bytes or (size_max_bytes > 0 and not self._in_flight)
+
     def opened(self) -> None:
         """Account for a link that was opened; it may not be up yet."""
         self.state = State.OPENING
 
-    def hello(self) -> Hello:
-        """Return the message that opens the conversation."""
+    def hello(self, first_sequence: int) -> Hello:
+        """Return the message that opens the conversation, given the first number that is still held."""
         stream = self.stream
-        return Hello(stream.id, stream.run, stream.rank, stream.attempt, self.acked_sequence)
+        return Hello(stream.id, stream.run, stream.rank, stream.attempt, first_sequence)
 
     def greeted(self, now: float) -> None:
         """Account for a HELLO that left."""
@@ -74,31 +81,32 @@ class SendSession:
         self._in_flight_bytes += len(run.frames)
         self.next_sequence = run.next_sequence
 
-    def receive(self, message: WireMessage, now: float) -> None:
-        """Take the logger's answer. Raises Malformed for a message that no logger sends."""
+    def receive(self, message: WireMessage, now: float, end_sequence: int) -> None:
+        """Take the logger's answer, given the number behind the last that there is.
+
+        Raises Malformed, and changes nothing, for a message that no logger sends: what it says would be believed for
+        good, and what it names be forgotten.
+        """
+        self._check(message, end_sequence)
         self._deadline = now + ANSWER_TIMEOUT_SECONDS
         match message:
             case Welcome(next_sequence, credit_bytes):
-                self.state, self._pause_seconds = State.STREAMING, PAUSE_MIN_SECONDS
-                self._credit_bytes = credit_bytes
+                self.state, self._credit_bytes = State.STREAMING, credit_bytes
                 self._clear_flight()
                 self.acked_sequence = self.next_sequence = next_sequence
             case Ack(next_sequence, credit_bytes):
                 self._credit_bytes = credit_bytes
                 self._acknowledge(next_sequence)
             case Nak(0):
-                self.state = State.OPENING
+                if self.state is State.STREAMING:  # else a HELLO is on its way already
+                    self.state = State.OPENING
             case Nak(next_sequence):
-                self._acknowledge(next_sequence)
-                self._clear_flight()
-                self.next_sequence = next_sequence
+                self._go_back(next_sequence)
             case Reject(reason, retry):
                 self.reason = reason
                 self.lost(now)
                 if not retry:
                     self.state = State.REFUSED
-            case _:
-                raise Malformed(f"a logger does not send {type(message).__name__}")
 
     def overdue(self, now: float) -> bool:
         """Tell whether an answer is due and did not come in time."""
@@ -115,10 +123,31 @@ class SendSession:
         """Tell whether it is time to open a link."""
         return self.state is State.PAUSED and now >= self._deadline
 
+    def _check(self, message: WireMessage, end_sequence: int) -> None:
+        match message:
+            case Welcome(next_sequence):
+                first, last = 1, end_sequence
+            case Ack(next_sequence):
+                first, last = 0, self.next_sequence
+            case Nak(next_sequence) if next_sequence > 0:
+                first, last = self.acked_sequence, self.next_sequence
+            case Nak() | Reject():
+                return
+            case _:
+                raise Malformed(f"a logger does not send {type(message).__name__}")
+        if not first <= next_sequence <= last:
+            raise Malformed(f"{type(message).__name__} with sequence {next_sequence}; expected {first} to {last}")
+
     def _acknowledge(self, next_sequence: int) -> None:
-        self.acked_sequence = max(self.acked_sequence, next_sequence)
+        if next_sequence > self.acked_sequence:
+            self.acked_sequence, self._pause_seconds = next_sequence, PAUSE_MIN_SECONDS
         while self._in_flight and self._in_flight[0][0] <= next_sequence:
             self._in_flight_bytes -= self._in_flight.popleft()[1]
+
+    def _go_back(self, next_sequence: int) -> None:
+        while self._in_flight and self._in_flight[-1][0] > next_sequence:
+            self._in_flight_bytes -= self._in_flight.pop()[1]
+        self.next_sequence = next_sequence
 
     def _clear_flight(self) -> None:
         self._in_flight.clear()

@@ -28,6 +28,8 @@ _NEGATIVE_INFINITY: Final = 0xFF8
 _MANTISSA_BITS: Final = 3
 # 1 MiB of float32: a block and its bucket numbers stay in the second-level cache between passes.
 _BLOCK_SIZE: Final = 2**18
+# Below, squares may have been lost to underflow: that of 1e-23 is no float32.
+_SQUARES_MIN: Final = 1e-20
 
 # Encoded size of one summary beside its tag: every bucket taken, and some 200 bytes of names and numbers.
 SUMMARY_SIZE_MAX_BYTES: Final = BUCKETS_MAX * 10 + 512
@@ -60,6 +62,8 @@ def device_summary(tensor: Tensor) -> Tensor:
     The last four are the bit patterns of minimum, maximum, sum and sum of squares as float64.
     """
     values_N = tensor.detach().reshape(-1).to(torch.float32)
+    if not values_N.numel():
+        return torch.zeros(BUCKETS + MOMENTS, dtype=torch.int64, device=tensor.device)
     buckets_N = values_N.view(torch.int32).bitwise_right_shift(_SHIFT).bitwise_and(BUCKETS - 1).long()
     counts_B = torch.zeros(BUCKETS, dtype=torch.int64, device=tensor.device)
     counts_B.scatter_add_(0, buckets_N, torch.ones_like(buckets_N))
@@ -83,17 +87,20 @@ def pack_device_summary(packed: Counts) -> TensorSummary:
 
 
 def pack_summary(counts_B: Counts, moments: tuple[float, float, float, float]) -> TensorSummary:
-    """Take the counts of special values out, keep the occupied buckets, and coarsen until they fit their limit."""
+    """Take the counts of special values out, coarsen until what is occupied fits its limit, take the zeros out."""
     counts_B = counts_B.copy()
+    count = int(counts_B.sum())
     positive, negative = int(counts_B[_POSITIVE_INFINITY]), int(counts_B[_NEGATIVE_INFINITY])
     nans = int(counts_B[_POSITIVE_INFINITY + 1 : 0x800].sum() + counts_B[_NEGATIVE_INFINITY + 1 :].sum())
-    count, zeros = int(counts_B.sum()), int(counts_B[0] + counts_B[0x800])
     counts_B[_POSITIVE_INFINITY:0x800] = counts_B[_NEGATIVE_INFINITY:] = 0
     minimum, maximum, total, squares = moments if count > positive + negative + nans else (0.0, 0.0, 0.0, 0.0)
     mantissa_bits = _MANTISSA_BITS
     while np.count_nonzero(counts_B) > BUCKETS_MAX:
         counts_B = counts_B.reshape(-1, 2).sum(1)
         mantissa_bits -= 1
+    around_zero = [0, len(counts_B) // 2]
+    zeros = int(counts_B[around_zero].sum())
+    counts_B[around_zero] = 0
     indexes = np.flatnonzero(counts_B)
     return TensorSummary(
         count=count,
@@ -112,12 +119,12 @@ def pack_summary(counts_B: Counts, moments: tuple[float, float, float, float]) -
 
 
 def _moments(values_N: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
-    """Minimum, maximum, sum and sum of squares of finite values; the sums of squares of huge ones in float64."""
+    """Minimum, maximum, sum and sum of squares of finite values; squares that float32 cannot hold in float64."""
     if not len(values_N):
         return 0.0, 0.0, 0.0, 0.0
     values = torch.from_numpy(values_N)
     minimum, maximum = values.aminmax()
     squares = float(values.dot(values))
-    if not np.isfinite(squares):
+    if not _SQUARES_MIN < squares < np.inf:
         squares = float(values.double().square().sum())
     return float(minimum), float(maximum), float(values.sum(dtype=torch.float64)), squares

@@ -34,7 +34,7 @@ def _guarded(method: _Method) -> _Method:
         try:
             method(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - whatever it was, it must not end training
-            self.telemetry.fault(f"writer.{method.__name__}", error)
+            self.telemetry.faults.note(f"writer.{method.__name__}", error)
 
     return cast("_Method", call)
 
@@ -48,6 +48,7 @@ class SummaryWriter:
     def __init__(self, telemetry: Telemetry) -> None:
         self.telemetry = telemetry
 
+    @_guarded
     def add_scalar(self, tag: str, scalar_value: Scalar, global_step: int | None = None) -> None:
         """Keep one number: a float, an int, or a 0-d tensor on any device."""
         self.telemetry.scalars(global_step or 0, {tag: scalar_value})
@@ -58,26 +59,31 @@ class SummaryWriter:
         values = {f"{main_tag}/{tag}": value for tag, value in tag_scalar_dict.items()}
         self.telemetry.scalars(global_step or 0, values)
 
+    @_guarded
     def add_histogram(self, tag: str, values: ArrayLike, global_step: int | None = None) -> None:
         """Keep a histogram of a tensor of any shape."""
         self.telemetry.summaries(global_step or 0, {tag: values})
 
+    @_guarded
     def add_image(
         self, tag: str, img_tensor: ArrayLike, global_step: int | None = None, *, dataformats: str = "CHW"
     ) -> None:
         """Keep one picture; ``dataformats`` is CHW, HWC or HW."""
         self.telemetry.images(global_step or 0, tag, img_tensor, layout=dataformats)
 
+    @_guarded
     def add_images(
         self, tag: str, img_tensor: ArrayLike, global_step: int | None = None, *, dataformats: str = "NCHW"
     ) -> None:
         """Keep several pictures; ``dataformats`` is NCHW or NHWC."""
         self.telemetry.images(global_step or 0, tag, img_tensor, layout=dataformats)
 
+    @_guarded
     def add_text(self, tag: str, text_string: str, global_step: int | None = None) -> None:
         """Keep markdown."""
         self.telemetry.text(global_step or 0, tag, text_string)
 
+    @_guarded
     def add_audio(
         self, tag: str, snd_tensor: ArrayLike, global_step: int | None = None, *, sample_rate: int = 44100
     ) -> None:
@@ -107,6 +113,7 @@ class SummaryWriter:
         inputs = input_to_model if isinstance(input_to_model, tuple | list) else (input_to_model,)
         self.telemetry.graph(0, trace_graph(model, *inputs))
 
+    @_guarded
     def add_hparams(
         self,
         hparam_dict: Mapping[str, ParameterValue],

@@ -7,64 +7,39 @@ returned, its record survives a kill of this process. A setting that cannot work
 
 import atexit
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter_ns
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar, cast
+from typing import Any, Final, Literal, Self, TypeAlias
 
 import numpy.typing as npt
 import torch
 
+from protocol import messages
 from protocol.array import Array, pack_array
 from protocol.codec import encode_scalars
-from protocol.messages import (
-    Audio,
-    Chart,
-    Embedding,
-    Graph,
-    HParams,
-    Images,
-    Layout,
-    Matrix,
-    Message,
-    ParameterValue,
-    RunEnd,
-    RunStart,
-    Scalars,
-    TensorSummaries,
-    Text,
-)
-from protocol.names import check_step, check_tag
+from protocol.names import check_step
 from protocol.record import Kind
 from protocol.stream import Stream
 from trainer.telemetry import convert, summaries
-from trainer.telemetry.channel import Channel
+from trainer.telemetry.call import telemetry_call
+from trainer.telemetry.channel import Channel, encode_message
 from trainer.telemetry.convert import ArrayLike, Scalar
 from trainer.telemetry.cost import StepCost
+from trainer.telemetry.faults import Faults
+from trainer.telemetry.known_tags import KnownTags
 from trainer.telemetry.location import OUTBOX_BYTES
 from trainer.telemetry.summary_writer import SummaryWriter
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5555"
-_TAGS_REMEMBERED_MAX: Final = 100_000
 _logger = logging.getLogger(__name__)
-_Method = TypeVar("_Method", bound=Callable[..., None])
-
-
-def _call(method: _Method) -> _Method:
-    """Make a method keep the contract: measured, and never raising unless strict."""
-
-    @wraps(method)
-    def call(self: "Telemetry", step: int, *args: Any, **kwargs: Any) -> None:
-        started = perf_counter_ns()
-        try:
-            method(self, step, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - whatever it was, it must not end training
-            self.fault(method.__name__, error)
-        self._cost.add(step, perf_counter_ns() - started)
-
-    return cast("_Method", call)
+_UNSHIPPED: Final = (
+    "telemetry of run %s is not all shipped; it waits in shared memory. Start a logger, then: "
+    "python -m trainer.telemetry drain %s --endpoint %s"
+)
+_Status: TypeAlias = Literal["completed", "failed", "interrupted"]
 
 
 class Telemetry:
@@ -75,7 +50,8 @@ class Telemetry:
     end of a ``with`` block, waits up to ``drain_seconds`` for the logger. Steps are not negative, and a tag's steps
     grow.
 
-    Raises ProtocolError (a run that is no safe path), ValueError (settings) or OSError (memory, folders) at start-up.
+    Raises ProtocolError (a run that is no safe path), ValueError or TypeError (settings) or OSError (memory, folders)
+    at start-up.
     """
 
     def __init__(
@@ -88,26 +64,31 @@ class Telemetry:
         attempt: int = 0,
         first_step: int = 0,
         rank: int = 0,
-        config: Mapping[str, ParameterValue] | None = None,
+        config: Mapping[str, Any] | None = None,
         drain_seconds: float = 5.0,
         outbox_bytes: int = OUTBOX_BYTES,
     ) -> None:
-        if endpoint is None and record is None:
+        if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
-        self.strict, self.drain_seconds = strict, drain_seconds
-        self.faults = 0
-        self._said: set[tuple[str, type[Exception]]] = set()
-        self._tags: set[str] = set()
-        self._cost = StepCost()
+        if not isinstance(run, str):
+            raise TypeError(f"run {run!r}; expected a name")
+        if not 0 <= drain_seconds < math.inf:
+            raise ValueError(f"drain_seconds {drain_seconds}; expected 0 or more")
+        start = encode_message(first_step, messages.RunStart(first_step, convert.plain_parameters(config or {})))
+        self.drain_seconds = drain_seconds
+        self.faults = Faults(strict=strict)
+        self.writer = SummaryWriter(self)
+        self._first_step, self._endpoint = first_step, endpoint
+        self.cost = StepCost()
+        self._tags = KnownTags()
         self._channel = Channel(
             Stream(run, rank, attempt),
-            endpoint=endpoint,
+            endpoint=endpoint or None,
             record=Path(record) if record else None,
             outbox_bytes=outbox_bytes,
         )
-        self._channel.keep(check_step(first_step), RunStart(first_step, dict(config or {})))
-        self.writer = SummaryWriter(self)
-        atexit.register(self.close)
+        self._channel.append(Kind.RUN_START, first_step, start)
+        atexit.register(self._close_at_exit)
 
     def __repr__(self) -> str:
         return f"<Telemetry {self.run} {self._channel.outbox!r}>"
@@ -118,10 +99,7 @@ class Telemetry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.close(status="failed" if isinstance(error, Exception) else "interrupted")
+        self.close(status=_status_after(error))
 
     @property
     def run(self) -> str:
@@ -133,24 +111,18 @@ class Telemetry:
         """Age of the oldest record that is not yet on the logger's disk, or in the recording."""
         return self._channel.sender.lag_seconds
 
-    @_call
+    @telemetry_call
     def scalars(self, step: int, values: Mapping[str, Scalar]) -> None:
         """Keep numbers by tag: floats, ints, or 0-d tensors on any device. One record; no device is waited for."""
         if not self._tags.issuperset(values):
-            self._learn_tags(values)
+            self._tags.learn(values)
         numbers = convert.host_scalars(values)
         if numbers is not None:
             self._channel.append(Kind.SCALARS, check_step(step), encode_scalars(numbers))
-            return
-        tags = tuple(values)
-        self._channel.keep_tensors(
-            check_step(step),
-            Kind.SCALARS,
-            [convert.stack_scalars(values)],
-            lambda arrays: Scalars(dict(zip(tags, arrays[0].tolist(), strict=True))),
-        )
+        else:
+            self._keep_device_scalars(step, Kind.SCALARS, values, messages.Scalars)
 
-    @_call
+    @telemetry_call
     def summaries(self, step: int, tensors: Mapping[str, ArrayLike]) -> None:
         """Keep a histogram and the moments of tensors of any shape, as they are now. One record.
 
@@ -158,18 +130,22 @@ class Telemetry:
         """
         values = {tag: convert.as_tensor(tensor) for tag, tensor in tensors.items()}
         if all(tensor.is_cpu for tensor in values.values()):
-            self._channel.keep(check_step(step), TensorSummaries(summaries.summarize_all(values)))
+            self._channel.keep(check_step(step), messages.TensorSummaries(summaries.summarize_all(values)))
             return
         tags = tuple(values)
+        device = next(tensor.device for tensor in values.values() if not tensor.is_cpu)
+        packed = [summaries.device_summary(tensor).to(device, non_blocking=True) for tensor in values.values()]
         self._channel.keep_tensors(
             check_step(step),
             Kind.TENSOR_SUMMARIES,
-            [torch.stack([summaries.device_summary(tensor) for tensor in values.values()])],
-            lambda arrays: TensorSummaries(dict(zip(tags, map(summaries.pack_device_summary, arrays[0]), strict=True))),
+            [torch.stack(packed)],
+            lambda arrays: messages.TensorSummaries(
+                dict(zip(tags, map(summaries.pack_device_summary, arrays[0]), strict=True))
+            ),
             size_max_bytes=sum(summaries.SUMMARY_SIZE_MAX_BYTES + 4 * len(tag) for tag in tags),
         )
 
-    @_call
+    @telemetry_call
     def matrix(
         self,
         step: int,
@@ -188,40 +164,42 @@ class Telemetry:
             check_step(step),
             Kind.MATRIX,
             [matrix.to(torch.float16 if half else torch.float32)],
-            lambda arrays: Matrix(tag, pack_array(arrays[0]), title, row_label, column_label, value_range),
+            lambda arrays: messages.Matrix(tag, pack_array(arrays[0]), title, row_label, column_label, value_range),
         )
 
-    @_call
+    @telemetry_call
     def images(self, step: int, tag: str, images: ArrayLike, captions: Sequence[str] = (), *, layout: str = "") -> None:
         """Keep pictures: floats in 0..1 or integers in 0..255, captions one each.
 
         ``layout`` names the dimensions: NCHW, NHWC, CHW, HWC or HW; by default the one of NCHW, CHW and HW that fits.
         """
+        labels = list(captions)
         self._channel.keep_tensors(
             check_step(step),
             Kind.IMAGES,
             [convert.pictures_to_uint8(images, layout)],
-            lambda arrays: Images(tag, pack_array(arrays[0]), list(captions)),
+            lambda arrays: messages.Images(tag, pack_array(arrays[0]), labels),
         )
 
-    @_call
+    @telemetry_call
     def text(self, step: int, tag: str, text: str) -> None:
         """Keep markdown."""
-        self._channel.keep(check_step(step), Text(tag, text))
+        self._channel.keep(step, messages.Text(tag, text))
 
-    @_call
+    @telemetry_call
     def audio(
         self, step: int, tag: str, clips: Sequence[ArrayLike], *, sample_rate_hz: int, captions: Sequence[str] = ()
     ) -> None:
         """Keep clips ``[frames]`` or ``[channels, frames]``: floats in -1..1 or int16; captions one each."""
+        labels = list(captions)
         self._channel.keep_tensors(
             check_step(step),
             Kind.AUDIO,
             [convert.clip_to_int16(clip) for clip in clips],
-            lambda arrays: Audio(tag, list(map(pack_array, arrays)), sample_rate_hz, list(captions)),
+            lambda arrays: messages.Audio(tag, list(map(pack_array, arrays)), sample_rate_hz, labels),
         )
 
-    @_call
+    @telemetry_call
     def embedding(
         self,
         step: int,
@@ -238,73 +216,82 @@ class Telemetry:
         columns = dict(metadata or {})
         rows = [[str(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
 
-        def build(arrays: Sequence[npt.NDArray[Any]]) -> Message:
+        def build(arrays: Sequence[npt.NDArray[Any]]) -> messages.Message:
             packed: list[Array] = list(map(pack_array, arrays))
-            return Embedding(tag, packed[0], list(columns), rows, packed[1] if len(packed) > 1 else None)
+            return messages.Embedding(tag, packed[0], list(columns), rows, packed[1] if len(packed) > 1 else None)
 
         self._channel.keep_tensors(check_step(step), Kind.EMBEDDING, tensors, build)
 
-    @_call
-    def hparams(self, step: int, parameters: Mapping[str, ParameterValue], metrics: Mapping[str, float]) -> None:
-        """Keep the hyperparameters of this run and the metrics it ended with."""
-        self._channel.keep(check_step(step), HParams(dict(parameters), {k: float(v) for k, v in metrics.items()}))
+    @telemetry_call
+    def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None:
+        """Keep the hyperparameters of this run (bools, numbers, texts) and the metrics it ended with."""
+        plain, numbers = convert.plain_parameters(parameters), convert.host_scalars(metrics)
+        if numbers is not None:
+            self._channel.keep(step, messages.HParams(plain, numbers))
+        else:
+            self._keep_device_scalars(step, Kind.HPARAMS, metrics, lambda numbers: messages.HParams(plain, numbers))
 
-    @_call
-    def graph(self, step: int, graph: Graph) -> None:
+    @telemetry_call
+    def graph(self, step: int, graph: messages.Graph) -> None:
         """Keep the model's architecture, see :func:`trainer.telemetry.graph.trace_graph`."""
-        self._channel.keep(check_step(step), graph)
+        self._channel.keep(step, graph)
 
-    @_call
-    def layout(self, step: int, categories: Mapping[str, Mapping[str, Chart]]) -> None:
+    @telemetry_call
+    def layout(self, step: int, categories: Mapping[str, Mapping[str, messages.Chart]]) -> None:
         """Keep the layout of TensorBoard's custom scalars: charts by title by category."""
-        self._channel.keep(check_step(step), Layout({name: dict(charts) for name, charts in categories.items()}))
+        self._channel.keep(step, messages.Layout({name: dict(charts) for name, charts in categories.items()}))
 
     def health(self) -> dict[str, float]:
         """Return the telemetry's own state by tag: what a step costs, its lag, what it holds and what it refused."""
         outbox = self._channel.outbox
         return {
-            "telemetry/step_cost_us_p50": self._cost.percentile_us(50),
-            "telemetry/step_cost_us_p99": self._cost.percentile_us(99),
+            "telemetry/step_cost_us_p50": self.cost.percentile_us(50),
+            "telemetry/step_cost_us_p99": self.cost.percentile_us(99),
             "telemetry/lag_seconds": self.lag_seconds,
             "telemetry/outbox_bytes": float(outbox.used_bytes),
             "telemetry/refused": float(outbox.refusals.total),
         }
 
-    def close(
-        self,
-        deadline_seconds: float | None = None,
-        *,
-        status: Literal["completed", "failed", "interrupted"] = "completed",
-    ) -> None:
+    def close(self, deadline_seconds: float | None = None, *, status: _Status = "completed") -> None:
         """End the run and ship what is left, for at most ``deadline_seconds`` (None: ``drain_seconds``).
 
         What could not be shipped stays in shared memory, and a line says how to finish. Calling it again does nothing.
         """
-        self._end(status)
-        if not self._channel.close(self.drain_seconds if deadline_seconds is None else deadline_seconds):
-            _logger.warning(
-                "telemetry of run %s is not all shipped; it waits in shared memory. Start a logger, then: "
-                "python -m trainer.telemetry drain %s --endpoint ADDRESS",
-                self.run,
-                self._channel.outbox.folder,
-            )
-        atexit.unregister(self.close)
+        try:
+            deadline = self.drain_seconds if deadline_seconds is None else max(0.0, float(deadline_seconds))
+            if not self._channel.closed:
+                self._close(deadline, status)
+        except Exception as error:  # noqa: BLE001 - the loop may go on behind it
+            self.faults.note("telemetry.close", error)
 
-    def _end(self, status: Literal["completed", "failed", "interrupted"]) -> None:
-        if not self._channel.closed:
-            self._channel.keep(max(0, self._cost.step), RunEnd(status))
+    def _keep_device_scalars(
+        self, step: int, kind: Kind, values: Mapping[str, Scalar], make: Callable[[dict[str, float]], messages.Message]
+    ) -> None:
+        tags = tuple(values)
+        self._channel.keep_tensors(
+            check_step(step),
+            kind,
+            [convert.stack_scalars(values)],
+            lambda arrays: make(dict(zip(tags, arrays[0].tolist(), strict=True))),
+        )
 
-    def _learn_tags(self, tags: Iterable[str]) -> None:
-        """Check tags that are new; those seen before are not checked every step."""
-        if len(self._tags) > _TAGS_REMEMBERED_MAX:
-            self._tags.clear()
-        self._tags.update(map(check_tag, tags))
+    def _close(self, deadline_seconds: float, status: _Status) -> None:
+        shipped = False
+        try:
+            self._channel.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
+        finally:
+            try:
+                shipped = self._channel.close(deadline_seconds)
+            finally:
+                atexit.unregister(self._close_at_exit)
+                if not shipped:
+                    _logger.warning(_UNSHIPPED, self.run, self._channel.outbox.folder, self._endpoint or "ADDRESS")
 
-    def fault(self, call: str, error: Exception) -> None:
-        """Count a fault and say it, once for each call and kind of error; raise it when strict."""
-        self.faults += 1
-        if self.strict:
-            raise error
-        if (call, type(error)) not in self._said:
-            self._said.add((call, type(error)))
-            _logger.warning("telemetry.%s: %s: %s (said once; training goes on)", call, type(error).__name__, error)
+    def _close_at_exit(self) -> None:
+        self.close(status=_status_after(getattr(sys, "last_value", None)))
+
+
+def _status_after(error: BaseException | None) -> _Status:
+    if error is None:
+        return "completed"
+    return "failed" if isinstance(error, Exception) else "interrupted"

@@ -1,0 +1,107 @@
+"""``python -m logger_service``: serve, replay, inspect, verify.
+
+What draws is imported where it is needed: ``serve`` itself draws nothing, and must be up at once.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from logger_service.arguments import make_parser, serve_config
+from logger_service.config import ServeConfig, StartupError
+from logger_service.service import Service
+from protocol.errors import ProtocolError
+
+EXIT_WELL: Final = 0
+EXIT_WRONG: Final = 2
+EXIT_LOSSY: Final = 3
+EXIT_INTERRUPTED: Final = 130
+
+# TensorBoard shows ten pictures a tag unless told otherwise.
+_SAMPLES: Final = "images=200,text=200,audio=50"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit code."""
+    options = make_parser().parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    command: Callable[[argparse.Namespace], int] = _COMMANDS[options.command]
+    try:
+        code = command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_WELL
+    except (StartupError, ProtocolError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_WRONG
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return code
+
+
+def _serve(options: argparse.Namespace) -> int:
+    config = serve_config(options)
+    Service(config, lambda endpoint: _announce(config, endpoint)).run()
+    return EXIT_WELL
+
+
+def _announce(config: ServeConfig, endpoint: str) -> None:
+    """Say where everything is; the last line tells a script that trainers can connect."""
+    print(
+        f"recordings   {config.recordings}\n"
+        f"event files  {config.logdir}\n"
+        f"to watch     tensorboard --logdir {config.logdir} --samples_per_plugin {_SAMPLES}\n"
+        f"listening on {endpoint}",
+        flush=True,
+    )
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from logger_service.replay import replay  # noqa: PLC0415 - see above
+
+    replayed = replay(options.paths, options.logdir)
+    for folder, counts, failure in replayed:
+        print(f"{folder}: {failure or counts}")
+    print(f"to watch     tensorboard --logdir {options.logdir} --samples_per_plugin {_SAMPLES}")
+    return EXIT_WRONG if any(failure for _, _, failure in replayed) else EXIT_WELL
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from logger_service.inspection import inspect  # noqa: PLC0415 - see above
+
+    print(inspect(options.paths), end="")
+    return EXIT_WELL
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from logger_service.verification import verify  # noqa: PLC0415 - see above
+
+    lossy = False
+    for path in options.paths:
+        verification = verify(path)
+        print(verification)
+        lossy |= verification.lossy
+    return EXIT_LOSSY if lossy else EXIT_WELL
+
+
+def _project(options: argparse.Namespace) -> int:
+    from logger_service.projection_child import run_projection  # noqa: PLC0415 - see above
+
+    run_projection(options.recordings, options.logdir, sys.stdin.fileno())
+    return EXIT_WELL
+
+
+_COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
+    "serve": _serve,
+    "replay": _replay,
+    "inspect": _inspect,
+    "verify": _verify,
+    "project": _project,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

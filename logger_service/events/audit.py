@@ -1,0 +1,76 @@
+"""Is every event of a folder there, once? Told by the ids that the events carry."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tensorboardX.proto.event_pb2 import Event
+
+from logger_service.events.event_reader import read_events
+from logger_service.events.identity import EventId, find_id
+from logger_service.events.protos import GAP_RECORDS_TAG
+from protocol.frame import Damage, End
+
+
+@dataclass(slots=True)
+class Audit:
+    """What the event files of one folder hold; ``losses`` say what is missing, damaged or there twice."""
+
+    folder: Path
+    files: int = 0
+    events: int = 0
+    foreign_events: int = 0
+    losses: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    last_ids: dict[bytes, EventId] = field(default_factory=dict)
+
+
+def audit(folder: Path) -> Audit:
+    """Read every event file of a folder, in the order TensorBoard does. Raises OSError."""
+    found = Audit(folder)
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        found.files += 1
+        for item in read_events(path):
+            if isinstance(item, Damage):
+                found.losses.append(f"{path.name} at byte {item.start:,}: {item.reason}")
+            elif isinstance(item, End):
+                _check_end(found, item, path)
+            else:
+                _check_event(found, item, path.name)
+    return found
+
+
+def _check_event(found: Audit, event: Event, name: str) -> None:
+    found.events += 1
+    identity = find_id(event)
+    if identity is None:
+        found.foreign_events += event.WhichOneof("what") != "file_version"
+        return
+    last = found.last_ids.get(identity.stream)
+    if last is not None and identity <= last:
+        found.losses.append(f"{name}: {identity} comes twice or late, after {last}")
+        return
+    found.last_ids[identity.stream] = identity
+    found.losses += (f"{name}: {loss}" for loss in _losses_before(identity, last, told=_is_gap(event)))
+
+
+def _losses_before(identity: EventId, last: EventId | None, *, told: bool) -> list[str]:
+    """Say what should stand between an event and the one before of its stream."""
+    previous = last.sequence if last is not None else 0
+    if identity.sequence == previous and last is not None:
+        return [f"events before {identity} are missing"] if identity.place != last.place + 1 else []
+    losses = [f"events before {identity} are missing"] if identity.place else []
+    if told:
+        losses.append(f"gap: records {previous + 1:,} to {identity.sequence:,} of {identity.stream.hex()} were lost")
+    elif identity.sequence > previous + 1:
+        losses.append(f"no event of records {previous + 1:,} to {identity.sequence - 1:,} of {identity.stream.hex()}")
+    return losses
+
+
+def _is_gap(event: Event) -> bool:
+    return bool(event.WhichOneof("what") == "summary" and event.summary.value[0].tag == GAP_RECORDS_TAG)
+
+
+def _check_end(found: Audit, end: End, path: Path) -> None:
+    left = path.stat().st_size - end.start
+    if left > 0:
+        found.notes.append(f"{path.name} ends with {left:,} bytes that are no event: a torn write")

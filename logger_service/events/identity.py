@@ -1,0 +1,62 @@
+"""Which event is which: each names the record it was made from, in a field that TensorBoard ignores.
+
+The name is ``<stream, 32 hex digits>/<sequence>/<place>``. ``sequence`` is the last number the record stands for (a gap
+stands for several), ``place`` counts the record's events from 0. It stands in the ``node_name`` of the first value, in
+the ``msg`` of a session log, or in an attribute of a graph's first node. What is on disk thus tells where a projection
+stands, and no other file can disagree.
+"""
+
+import re
+from typing import Final, NamedTuple, Self
+
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.graph_pb2 import GraphDef
+
+GRAPH_ATTRIBUTE: Final = "_telemetry_id"
+_PATTERN: Final = re.compile(r"([0-9a-f]{32})/([0-9]{1,20})/([0-9]{1,9})")
+
+
+class EventId(NamedTuple):
+    """Sorts, within a stream, in the order of writing."""
+
+    stream: bytes
+    sequence: int
+    place: int
+
+    def __str__(self) -> str:
+        return f"{self.stream.hex()}/{self.sequence}/{self.place}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return the id that ``text`` spells, or None."""
+        match = _PATTERN.fullmatch(text)
+        return None if match is None else cls(bytes.fromhex(match[1]), int(match[2]), int(match[3]))
+
+
+def name_event(event: Event, identity: EventId) -> None:
+    """Write the id into an event that holds a summary with a value, a session log or a graph with a node."""
+    match event.WhichOneof("what"):
+        case "summary":
+            event.summary.value[0].node_name = str(identity)
+        case "session_log":
+            event.session_log.msg = str(identity)
+        case "graph_def":
+            graph = GraphDef.FromString(event.graph_def)
+            graph.node[0].attr[GRAPH_ATTRIBUTE].s = str(identity).encode()
+            event.graph_def = graph.SerializeToString(deterministic=True)
+        case what:
+            raise ValueError(f"an event with {what} has no place for an id")
+
+
+def find_id(event: Event) -> EventId | None:
+    """Return the id of an event; None for a file's version and for what another program wrote."""
+    match event.WhichOneof("what"):
+        case "summary" if event.summary.value:
+            return EventId.parse(event.summary.value[0].node_name)
+        case "session_log":
+            return EventId.parse(event.session_log.msg)
+        case "graph_def":
+            nodes = GraphDef.FromString(event.graph_def).node
+            return EventId.parse(nodes[0].attr[GRAPH_ATTRIBUTE].s.decode(errors="replace")) if nodes else None
+        case _:
+            return None

@@ -1,0 +1,37 @@
+"""One writer a folder: a lock that the kernel frees with the process, however it ends."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from logger_service.config import StartupError
+
+LOCK_NAME: Final = ".tensorboard-sidecar.lock"
+
+
+class FolderInUse(StartupError):
+    """Another process writes in this folder."""
+
+
+@contextmanager
+def folder_lock(folder: Path, flag: str) -> Iterator[None]:
+    """Hold ``folder``, named by ``flag`` on the command line, made if need be. Raises FolderInUse, OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise FolderInUse(
+                f"{flag} {folder} is written by another logger (process {holder});"
+                " stop that one or choose another folder"
+            ) from None
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(file)

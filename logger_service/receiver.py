@@ -1,0 +1,138 @@
+"""The socket that trainers connect to: a ROUTER, read fairly, never waited for. The logger imports zmq here alone.
+
+What "full" means: a peer that sends faster than the journal writes fills its few places here, then the kernel's
+buffers, and then waits; what it may have on its way at all is its credit. An answer for a peer that does not read is
+dropped: the next one says the same and more.
+"""
+
+import errno
+import math
+import re
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Final
+
+import zmq
+
+from logger_service.config import StartupError
+from logger_service.journal import Journal
+from logger_service.reception import Reception
+from protocol.errors import Malformed
+from protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
+from protocol.wire import WireMessage, encode_wire
+
+# Messages handled between two looks at the clock for what is due.
+_TURN_MESSAGES_MAX: Final = 64
+# Time for the last acknowledgements to leave.
+_CLOSE_LINGER_MS: Final = 500
+
+# All explicit, and set before bind.
+_OPTIONS: Final = {
+    zmq.LINGER: 0,
+    zmq.IPV6: 0,
+    zmq.BACKLOG: 128,
+    zmq.ROUTER_MANDATORY: 1,  # a peer that is gone is an error, not silence
+    zmq.ROUTER_HANDOVER: 0,  # nobody takes over a routing id that is in use
+    zmq.MAXMSGSIZE: WIRE_MESSAGE_SIZE_MAX_BYTES,  # a larger message ends its connection
+    zmq.RCVHWM: 8,  # batches of one peer: 2 MiB cover a slow fdatasync; the largest messages stay within half a GiB
+    zmq.SNDHWM: 64,  # answers of some fifty bytes
+    zmq.HANDSHAKE_IVL: 5_000,  # a connection that says nothing is closed
+    zmq.TCP_KEEPALIVE: 1,  # a host that vanished is noticed within a minute
+    zmq.TCP_KEEPALIVE_IDLE: 30,
+    zmq.TCP_KEEPALIVE_INTVL: 10,
+    zmq.TCP_KEEPALIVE_CNT: 3,
+}
+
+
+class Receiver:
+    """Listens at ``endpoint`` (what was asked for, with the port that was given) and fills ``journal``.
+
+    Used by one thread. Raises StartupError when it cannot listen there.
+    """
+
+    def __init__(
+        self, journal: Journal, endpoint: str, *, streams_max: int, clock: Callable[[], float] = monotonic
+    ) -> None:
+        if endpoint.startswith("ipc://"):
+            _check_ipc_is_free(endpoint)
+        self._clock = clock
+        self._context = zmq.Context(io_threads=1)
+        self._socket = self._context.socket(zmq.ROUTER)
+        for option, value in _OPTIONS.items():
+            self._socket.setsockopt(option, value)
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise StartupError(_why_not(endpoint, error)) from None
+        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.reception = Reception(journal, self._send, streams_max=streams_max)
+
+    def __repr__(self) -> str:
+        return f"<Receiver at {self.endpoint} {self.reception!r}>"
+
+    def turn(self, timeout_seconds: float) -> None:
+        """Handle what has come, and what is due; wait at most ``timeout_seconds`` for either."""
+        wait_seconds = min(timeout_seconds, max(0.0, self.reception.due_at - self._clock()))
+        if self._socket.poll(math.ceil(wait_seconds * 1000)):
+            for _ in range(_TURN_MESSAGES_MAX):
+                now = self._clock()
+                if not self._receive(now) or now >= self.reception.due_at:
+                    break
+        self.reception.tick(self._clock())
+
+    def close(self) -> None:
+        """Take no more, commit what was taken, send the last answers.
+
+        Without an unbind, which would cut every connection before its last answer has left.
+        """
+        self.reception.commit(self._clock())
+        self._socket.close(linger=_CLOSE_LINGER_MS)
+        self._context.term()
+
+    def _receive(self, now: float) -> bool:
+        """Take one message, if there is one. Its bytes are not copied on the way to the journal."""
+        try:
+            peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return False
+        if len(frames) == 1:
+            self.reception.handle(peer.bytes, frames[0].buffer, now)
+        else:
+            self.reception.refuse(peer.bytes, Malformed(f"{len(frames)} frames in a message; expected one"), now)
+        return True
+
+    def _send(self, peer: bytes, message: WireMessage) -> bool:
+        try:
+            self._socket.send_multipart([peer, encode_wire(message)], zmq.NOBLOCK)
+        except zmq.Again:
+            return True  # it is there, and does not read
+        except zmq.ZMQError as error:
+            if error.errno == errno.EHOSTUNREACH:
+                return False
+            raise
+        return True
+
+
+def _check_ipc_is_free(endpoint: str) -> None:
+    """Raise StartupError when somebody listens: ZeroMQ would take the path away from them without a word."""
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+        probe.connect(endpoint.removeprefix("ipc://"))
+        raise StartupError(f"--bind {endpoint}: another logger listens there; stop that one or choose another path")
+
+
+def _why_not(endpoint: str, error: zmq.ZMQError) -> str:
+    """Say in one line what keeps us from listening, and what to do."""
+    match error.errno:
+        case errno.EADDRINUSE:
+            port = re.sub(r".*:", "", endpoint)
+            return (
+                f"--bind {endpoint}: the address is in use, by another logger perhaps; stop that one"
+                f" (ss -ltnp 'sport = :{port}' names it) or choose another port (tcp://127.0.0.1:* takes a free one)"
+            )
+        case errno.EACCES:
+            return f"--bind {endpoint}: not permitted; choose a port above 1023, or a path in a folder of yours"
+        case _:
+            return f"--bind {endpoint}: {error}; expected something like tcp://127.0.0.1:5555"

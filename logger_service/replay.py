@@ -1,0 +1,71 @@
+"""Recordings into a log directory, once: the same bytes as ``serve`` writes, runs in the order they were made."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from logger_service.counts import Counts
+from logger_service.folder_lock import folder_lock
+from logger_service.recordings import require_recordings
+from logger_service.stream_projection import StreamProjection
+from protocol.errors import ProtocolError
+from protocol.record import parse_record
+from protocol.recording_reader import RecordingReader
+
+_PEEK_SIZE_BYTES: Final = 4096
+_TURN_SIZE_BYTES: Final = 2**20
+
+
+class Replayed(NamedTuple):
+    """A recording and what was written of it: nothing when the log directory held all of it, or with a ``failure``."""
+
+    folder: Path
+    counts: Counts
+    failure: str = ""
+
+    def __str__(self) -> str:
+        if self.failure:
+            return f"{self.folder}: not replayed: {self.failure}"
+        return f"{self.folder}: {self.counts if self.counts.records else 'already there, 0 new records'}"
+
+
+def replay(paths: Sequence[Path], logdir: Path, progress: Callable[[Replayed], None] | None = None) -> list[Replayed]:
+    """Project the recordings at or below ``paths``; what the log directory holds already is not written again.
+
+    ``progress`` is called with what is done so far after every bounded amount of work. A recording whose head is no
+    head is reported and left out. Raises FileNotFoundError where there is no recording, FolderInUse, OSError.
+    """
+    folders = sorted(require_recordings(paths), key=_order)
+    with folder_lock(logdir, "--logdir"):
+        return [_replay_one(folder, logdir, progress) for folder in folders]
+
+
+def _replay_one(folder: Path, logdir: Path, progress: Callable[[Replayed], None] | None) -> Replayed:
+    counts = Counts()
+    try:
+        projection = StreamProjection(folder, logdir, counts)
+    except ProtocolError as error:
+        return Replayed(folder, counts, failure=str(error))
+    replayed = Replayed(folder, counts)
+    try:
+        while projection.advance(_TURN_SIZE_BYTES):
+            if progress is not None:
+                progress(replayed)
+    finally:
+        projection.close()
+    return replayed
+
+
+def _order(folder: Path) -> tuple[str, int, int, int, bytes]:
+    """Sort by run, then attempt, then start: file names within a run's folder only grow."""
+    try:
+        reader = RecordingReader(folder)
+    except ProtocolError:
+        return "", 0, 0, 0, b""
+    try:
+        payloads = reader.read_payloads(_PEEK_SIZE_BYTES)
+    finally:
+        reader.close()
+    start_ns = parse_record(payloads[0]).wall_time_ns if payloads else 0
+    stream = reader.stream
+    return stream.run, stream.attempt, start_ns, stream.rank, stream.id

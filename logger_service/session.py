@@ -1,0 +1,93 @@
+"""One stream and the peer that sends it, decided without I/O.
+
+Rule 1: records are taken in order, each once. What came before is dropped without a word; for a hole the peer is asked
+once, and again only after something was taken.
+Rule 2: while the journal cannot be written the session is held: all data are dropped, the peer gets no credit and is
+told to begin again at what is durable. When the pause is over it gets credit for one batch, and all of it again after a
+commit that succeeded. The pause doubles with every failure.
+Rule 3: one stream, one peer. A trainer that connects anew is a new peer to ZeroMQ, so another one may take the stream
+over when the first can no longer be reached or was silent for ``SILENCE_SECONDS``. Until then it is told to ask again,
+which trainers do. A stream's id is random and secret to its trainer, so nobody else gets in between.
+"""
+
+from typing import Final
+
+from protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
+from protocol.run import Hole, Run, check_run
+from protocol.stream import Stream
+from protocol.wire import Ack, Nak, Welcome
+
+SILENCE_SECONDS: Final = 10.0
+HOLD_MIN_SECONDS: Final = 0.5
+HOLD_MAX_SECONDS: Final = 10.0
+
+
+class StreamSession:
+    """What is known of ``stream`` while ``peer`` sends it; ``now`` is a steady time in seconds everywhere."""
+
+    def __init__(self, stream: Stream, peer: bytes, now: float) -> None:
+        self.stream = stream
+        self.peer = peer
+        self.retry_at: float | None = None
+        self._heard_at = now
+        self._asked_for = 0
+        self._hold_seconds = 0.0
+
+    def __repr__(self) -> str:
+        state = "held" if self.retry_at is not None else "recovering" if self.troubled else "open"
+        return f"<StreamSession {self.stream.run} rank {self.stream.rank} attempt {self.stream.attempt} {state}>"
+
+    @property
+    def troubled(self) -> bool:
+        """Tell whether no commit has succeeded since the journal failed."""
+        return self._hold_seconds > 0
+
+    @property
+    def credit_bytes(self) -> int:
+        """How many bytes the peer may have on their way."""
+        if self.retry_at is not None:
+            return 0
+        return BATCH_SIZE_MAX_BYTES if self.troubled else CREDIT_BYTES
+
+    def silent(self, now: float) -> bool:
+        """Tell whether the peer has said nothing for so long that another one may speak for the stream."""
+        return now - self._heard_at >= SILENCE_SECONDS
+
+    def welcome(self, peer: bytes, durable_sequence: int, now: float) -> Welcome:
+        """Begin with ``peer``, or begin again, at what is durable."""
+        self.peer, self._heard_at, self._asked_for = peer, now, 0
+        return Welcome(durable_sequence, self.credit_bytes)
+
+    def take(self, frames: memoryview, expected_sequence: int, now: float) -> Run | Nak | None:
+        """Return the run to append, the answer to send, or None; raise Malformed or UnsupportedVersion."""
+        self._heard_at = now
+        if self.retry_at is not None:
+            return None
+        found = check_run(frames, expected_sequence)
+        if isinstance(found, Hole):
+            if self._asked_for == expected_sequence:
+                return None
+            self._asked_for = expected_sequence
+            return Nak(expected_sequence)
+        if not found.frames:
+            return None
+        self._asked_for = 0
+        return found
+
+    def acknowledge(self, durable_sequence: int) -> Ack:
+        """Say what is durable, and how much may come."""
+        return Ack(durable_sequence, self.credit_bytes)
+
+    def committed(self) -> bool:
+        """Account for a commit that succeeded; tell whether that is the end of a trouble."""
+        recovered, self._hold_seconds = self.troubled, 0.0
+        return recovered
+
+    def hold(self, now: float) -> None:
+        """Account for an append or a commit that failed: take nothing for a while."""
+        self._hold_seconds = min(max(HOLD_MIN_SECONDS, 2 * self._hold_seconds), HOLD_MAX_SECONDS)
+        self.retry_at = now + self._hold_seconds
+
+    def resume(self) -> None:
+        """Try again: take what comes."""
+        self.retry_at, self._asked_for = None, 0

@@ -1,0 +1,68 @@
+import pytest
+from support.recordings import STREAM_ID
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.graph_pb2 import GraphDef
+from tensorboardX.proto.node_def_pb2 import NodeDef
+from tensorboardX.proto.summary_pb2 import Summary
+
+from logger_service.events.identity import EventId, find_id, name_event
+
+IDENTITY = EventId(STREAM_ID, 2**64 - 1, 3)
+NAMABLE = {
+    "summary": Event(summary=Summary(value=[Summary.Value(tag="a"), Summary.Value(tag="b")])),
+    "session_log": Event(session_log=SessionLog(status=SessionLog.START)),
+    "graph_def": Event(graph_def=GraphDef(node=[NodeDef(name="a"), NodeDef(name="b")]).SerializeToString()),
+}
+
+
+def test_an_id_is_spelt_stream_sequence_place() -> None:
+    assert str(IDENTITY) == f"{STREAM_ID.hex()}/18446744073709551615/3"
+    assert EventId.parse(str(IDENTITY)) == IDENTITY
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a/1/0", f"{STREAM_ID.hex()}/1", f"{STREAM_ID.hex()}/-1/0", f"{STREAM_ID.hex()}/1/0/"]
+)
+def test_what_is_no_id_is_none(text: str) -> None:
+    assert EventId.parse(text) is None
+
+
+def test_ids_of_a_stream_sort_in_the_order_of_writing() -> None:
+    ids = [EventId(STREAM_ID, sequence, place) for sequence in (1, 2, 10) for place in (0, 1)]
+    assert sorted(ids, reverse=True) == ids[::-1]
+
+
+@pytest.mark.parametrize("what", NAMABLE)
+def test_an_event_of_each_sort_keeps_its_id_through_bytes(what: str) -> None:
+    event = Event()
+    event.CopyFrom(NAMABLE[what])
+    name_event(event, IDENTITY)
+    assert find_id(Event.FromString(event.SerializeToString())) == IDENTITY
+
+
+def test_naming_leaves_the_other_nodes_of_a_graph_alone() -> None:
+    event = Event()
+    event.CopyFrom(NAMABLE["graph_def"])
+    name_event(event, IDENTITY)
+    nodes = GraphDef.FromString(event.graph_def).node
+    assert [node.name for node in nodes] == ["a", "b"]
+    assert not nodes[1].attr
+
+
+def test_an_event_without_a_place_for_an_id_is_refused() -> None:
+    with pytest.raises(ValueError, match="file_version"):
+        name_event(Event(file_version="brain.Event:2"), IDENTITY)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Event(file_version="brain.Event:2"),
+        Event(summary=Summary()),
+        Event(summary=Summary(value=[Summary.Value(tag="a", node_name="somebody/else")])),
+        Event(graph_def=GraphDef().SerializeToString()),
+        Event(),
+    ],
+)
+def test_events_of_other_programs_have_no_id(event: Event) -> None:
+    assert find_id(event) is None

@@ -1,0 +1,34 @@
+import math
+
+from support.recordings import STREAM_ID
+
+from logger_service.events.protos import project
+from logger_service.events.scalar_events import ScalarEvents
+from protocol.messages import Scalars
+from protocol.record import Kind, Record
+
+
+def record(sequence: int, step: int) -> Record:
+    return Record(Kind.SCALARS, sequence, step, 1_700_000_000_123_456_789 + sequence, b"")
+
+
+def test_the_short_way_gives_the_same_bytes_as_the_long_one() -> None:
+    short = ScalarEvents(STREAM_ID)
+    messages = [
+        Scalars({"loss": 0.5, "lr": 1e-3}),
+        Scalars({"loss": math.nan, "lr": 1e300}),
+        Scalars({"loss": 0.0, "lr": -0.0}),
+        Scalars({"lr": 1.0, "loss": 2.0}),
+        Scalars({"loss": 7.0}),
+    ]
+    for sequence, message in enumerate(messages * 2, 1):
+        said = record(sequence, 10**sequence - 1)
+        assert [short.pack(message, said)] == project(message, said, STREAM_ID).events
+
+
+def test_many_sets_of_tags_do_not_pile_up() -> None:
+    short = ScalarEvents(STREAM_ID)
+    for number in range(300):
+        message, said = Scalars({f"tag {number}": 1.0}), record(number + 1, 0)
+        assert [short.pack(message, said)] == project(message, said, STREAM_ID).events
+    assert len(short._events) <= 64

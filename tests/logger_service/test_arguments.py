@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from logger_service.arguments import make_parser, serve_config
+from logger_service.config import ServeConfig, StartupError
+
+
+def test_serve_without_flags_is_the_default_configuration() -> None:
+    assert serve_config(make_parser().parse_args(["serve"])) == ServeConfig()
+
+
+@pytest.mark.parametrize(
+    "flags", [["--log_dir", "a", "--drain_seconds", "3"], ["--log-dir", "a", "--drain-seconds", "3"]]
+)
+def test_flags_of_two_words_take_underscores_and_dashes(flags: list[str]) -> None:
+    config = serve_config(make_parser().parse_args(["serve", *flags]))
+    assert (config.logdir, config.drain_seconds) == (Path("a"), 3.0)
+
+
+def test_a_setting_that_cannot_be_is_refused() -> None:
+    with pytest.raises(StartupError):
+        serve_config(make_parser().parse_args(["serve", "--bind", "tcp://0.0.0.0:5555"]))
+
+
+@pytest.mark.parametrize("command", ["serve", "replay", "inspect", "verify"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = make_parser()
+    assert f"  {command} " in parser.format_help()
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args([command, "--help"])
+    assert end.value.code == 0
+    assert len(capsys.readouterr().out) > 200
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["replay", "recordings"], ["replay", "--logdir", "a"], ["inspect"], ["dance"]]
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        make_parser().parse_args(arguments)
+    assert end.value.code == 2
+    assert "usage:" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+"""The commands, in this process; ``serve`` is in tests/system/test_serve.py."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.recordings import Said, append_records, make_records, make_stream, write_recording
+
+from logger_service.__main__ import main
+from protocol.messages import Scalars
+
+SAID = [Said(step, Scalars({"a": float(step)})) for step in range(10)]
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    return write_recording(tmp_path / "recordings", SAID)
+
+
+def test_a_recording_is_replayed_inspected_and_verified(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logdir = tmp_path / "runs"
+    assert main(["replay", str(recording), "--logdir", str(logdir)]) == 0
+    assert "10 records" in capsys.readouterr().out
+    assert list((logdir / "demo").glob("events.out.tfevents.*"))
+    assert main(["inspect", str(tmp_path / "recordings")]) == 0
+    assert "sequence   1 to 10" in capsys.readouterr().out
+    assert main(["verify", str(recording), str(logdir)]) == 0
+    assert capsys.readouterr().out.count(": complete") == 2
+
+
+def test_a_lossy_recording_is_exit_code_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "lossy"
+    append_records(folder, make_stream(), [make_records(SAID)[0], make_records(SAID)[5]])
+    assert main(["verify", str(folder)]) == 3
+    assert "lossy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["verify"], ["replay", "--logdir", "unused"]])
+def test_a_path_without_recordings_is_one_line_and_exit_code_2(
+    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*command, str(tmp_path / "nothing")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert "nothing" in said
+
+
+def test_a_recording_that_is_none_is_named_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    (folder / f"{1:020d}.segment").write_bytes(b"no head")
+    assert main(["replay", str(folder), "--logdir", str(tmp_path / "runs")]) == 2
+    assert "segment head" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--bind", "tcp://0.0.0.0:5555"], "not authenticated"),
+        (["--recordings", "runs/a", "--logdir", "runs"], "side by side"),
+        (["--recordings", "/proc/nowhere"], "cannot be written"),
+        (
+            ["--bind", "ipc://no/such/folder/socket", "--recordings", "a", "--logdir", "b"],
+            "ipc://no/such/folder/socket",
+        ),
+    ],
+)
+def test_serve_with_a_setting_that_cannot_be_is_one_line_and_exit_code_2(
+    flags: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", *flags]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert reason in said
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(recording: Path) -> None:
+    command = f"{sys.executable} -m logger_service verify {'. ' * 800} | head -1"
+    done = subprocess.run(
+        ["/bin/bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False, cwd=recording
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_serve_imports_nothing_that_draws() -> None:
+    """The parent process must be up at once, and no fault of matplotlib may reach it."""
+    program = "import sys, logger_service.__main__; print({'matplotlib', 'torch', 'tensorboardX'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -1,0 +1,202 @@
+import logging
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from support.events import folder_bytes, load_folder
+from support.recordings import Said, append_records, every_kind, make_records, make_stream, write_recording
+
+from logger_service.counts import Counts
+from logger_service.folder_lock import FolderInUse, folder_lock
+from logger_service.projection import Projection, follow
+from logger_service.replay import replay
+from logger_service.stream_projection import StreamProjection
+from protocol.messages import RunStart, Scalars
+
+SAID = [Said(0, RunStart()), *(Said(step, Scalars({"a": float(step)})) for step in range(50))]
+
+
+def drain(projection: Projection, now_seconds: float = 0.0) -> None:
+    while projection.turn(now_seconds, thorough=True):
+        pass
+
+
+def events(logdir: Path, run: str) -> int:
+    return len(load_folder(logdir / run))
+
+
+def test_following_gives_the_same_bytes_as_replaying(tmp_path: Path) -> None:
+    for run in ("one", "two/deep"):
+        write_recording(tmp_path / "recordings", every_kind((1, 2)), make_stream(run))
+    follow(tmp_path / "recordings", tmp_path / "live", lambda: True)
+    replay([tmp_path / "recordings"], tmp_path / "replayed")
+    assert folder_bytes(tmp_path / "live") == folder_bytes(tmp_path / "replayed")
+
+
+def test_following_a_recording_that_grows_gives_the_same_bytes_as_replaying_it(tmp_path: Path) -> None:
+    records = make_records(every_kind((1, 2)))
+    folder = tmp_path / "recordings" / "demo"
+    projection = Projection(tmp_path / "recordings", tmp_path / "live")
+    drain(projection)
+    for record in records:
+        append_records(folder, make_stream(), [record])
+        drain(projection)
+    projection.close()
+    replay([folder], tmp_path / "replayed")
+    assert folder_bytes(tmp_path / "live") == folder_bytes(tmp_path / "replayed")
+
+
+def test_a_stop_comes_after_the_last_record(tmp_path: Path) -> None:
+    """Whatever lies in the recordings when ``stop`` turns true is projected before ``follow`` returns."""
+    turns: list[float] = []
+
+    def stop() -> bool:
+        if len(turns) == 3:
+            write_recording(tmp_path / "recordings", SAID)
+        return len(turns) >= 3
+
+    counts = follow(tmp_path / "recordings", tmp_path / "log", stop, wait=turns.append)
+    assert counts.records == len(SAID)
+    assert turns == [0.15] * 3
+
+
+def test_a_large_run_does_not_keep_a_small_one_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logger_service.projection.TURN_SIZE_BYTES", 100)
+    write_recording(tmp_path / "recordings", SAID * 3, make_stream("large", stream_id=b"\1" * 16))
+    write_recording(tmp_path / "recordings", SAID[:2], make_stream("small", stream_id=b"\2" * 16))
+    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    for _ in range(4):
+        assert projection.turn(0.0)
+    assert events(tmp_path / "log", "small") == 2
+    assert events(tmp_path / "log", "large") < 20
+    drain(projection)
+    projection.close()
+    assert events(tmp_path / "log", "large") == 3 * len(SAID)
+
+
+def test_a_recording_without_a_head_is_said_once_and_the_others_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "recordings" / "broken" / f"{1:020d}.segment"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"rubbish" * 100)
+    write_recording(tmp_path / "recordings", SAID)
+    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    with caplog.at_level(logging.ERROR):
+        for now_seconds in range(0, 100, 10):
+            drain(projection, now_seconds)
+    projection.close()
+    assert events(tmp_path / "log", "demo") == len(SAID)
+    assert len([record for record in caplog.records if "broken" in record.message]) == 1
+    assert projection.counts.stream_failures > 1
+
+
+def test_a_full_disk_is_waited_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full_disk(_: int, __: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    write_recording(tmp_path / "recordings", SAID)
+    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    with monkeypatch.context() as context:
+        context.setattr("logger_service.events.event_file.os.write", full_disk)
+        for now_seconds in (0.0, 1.0, 6.0, 12.0):
+            projection.turn(now_seconds)
+    assert projection.counts.stream_failures == 3
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    projection.turn(13.0)
+    assert not load_folder(tmp_path / "log" / "demo")
+    projection.turn(18.0)
+    projection.close()
+    assert events(tmp_path / "log", "demo") == len(SAID)
+
+
+def test_a_run_that_leads_out_of_the_log_directory_is_not_written(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "demo").symlink_to(outside)
+    write_recording(tmp_path / "recordings", SAID)
+    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    drain(projection)
+    projection.close()
+    assert not list(outside.iterdir())
+    assert projection.counts.stream_failures
+
+
+def test_idle_recordings_hold_no_files_open_and_are_taken_up_again(tmp_path: Path) -> None:
+    records = make_records(SAID)
+    folder = append_records(tmp_path / "recordings" / "demo", make_stream(), records[:5])
+    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    for now_seconds in (0.0, 5.0, 70.0):
+        projection.turn(now_seconds)
+    open_files = [path.resolve() for path in Path("/proc/self/fd").iterdir()]
+    assert not [path for path in open_files if path.is_relative_to(tmp_path)]
+    append_records(folder, make_stream(), records[5:])
+    drain(projection, 71.0)
+    projection.close()
+    replay([folder], tmp_path / "replayed")
+    assert folder_bytes(tmp_path / "log") == folder_bytes(tmp_path / "replayed")
+
+
+def test_a_recording_that_is_deleted_is_forgotten(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path / "recordings", SAID)
+    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    drain(projection)
+    shutil.rmtree(folder)
+    drain(projection, 1.0)
+    assert repr(projection).startswith("<Projection of 0 recordings")
+    projection.close()
+
+
+def test_event_files_that_are_deleted_meanwhile_are_written_anew(tmp_path: Path) -> None:
+    records = make_records(SAID)
+    folder = append_records(tmp_path / "recordings" / "demo", make_stream(), records[:5])
+    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    drain(projection)
+    shutil.rmtree(tmp_path / "log" / "demo")
+    append_records(folder, make_stream(), records[5:])
+    drain(projection)
+    drain(projection)
+    projection.close()
+    assert events(tmp_path / "log", "demo") == len(SAID)
+
+
+def test_recordings_are_looked_for_twice_a_second(tmp_path: Path) -> None:
+    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    projection.turn(0.0)
+    write_recording(tmp_path / "recordings", SAID)
+    assert not projection.turn(0.4)
+    assert projection.turn(0.6)
+    projection.close()
+
+
+def test_a_second_logger_on_the_same_log_directory_is_refused(tmp_path: Path) -> None:
+    with folder_lock(tmp_path / "log", "--logdir"), pytest.raises(FolderInUse, match=r"process [0-9]+"):
+        follow(tmp_path / "recordings", tmp_path / "log", lambda: True)
+    follow(tmp_path / "recordings", tmp_path / "log", lambda: True)
+
+
+def test_a_stop_from_another_thread_ends_an_idle_wait(tmp_path: Path) -> None:
+    finish = threading.Event()
+    thread = threading.Thread(
+        target=follow, args=(tmp_path / "recordings", tmp_path / "log", finish.is_set), kwargs={"wait": finish.wait}
+    )
+    thread.start()
+    finish.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_what_a_projection_left_when_it_was_dropped_is_completed(tmp_path: Path) -> None:
+    """A process that dies between two turns leaves no more than this."""
+    write_recording(tmp_path / "recordings", SAID * 10)
+    (folder,) = (tmp_path / "recordings" / "demo").iterdir()
+    first = StreamProjection(folder, tmp_path / "log", Counts())
+    first.advance(500)
+    first.advance(500)
+    first.close()
+    follow(tmp_path / "recordings", tmp_path / "log", lambda: True)
+    assert events(tmp_path / "log", "demo") == 10 * len(SAID)

@@ -1,0 +1,232 @@
+"""The receiver on real sockets: its thread here, peers in the test's."""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import zmq
+from support.peer import DEADLINE_SECONDS, Peer, make_run
+
+from logger_service.config import StartupError
+from logger_service.journal import Journal
+from logger_service.receiver import Receiver
+from logger_service.session import StreamSession
+from protocol.limits import CREDIT_BYTES, WIRE_MESSAGE_SIZE_MAX_BYTES
+from protocol.stream import Stream
+from protocol.wire import Ack, Data, Hello, Reject, Welcome, encode_wire
+
+# The greeting, security NULL, and READY of a DEALER, as ZMTP 3.0 has them (rfc.zeromq.org/spec/23).
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + bytes(32)
+READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
+
+
+def make_receiver(folder: Path, endpoint: str = "tcp://127.0.0.1:*") -> Receiver:
+    journal = Journal(folder, lambda: 10**18, commit_interval_seconds=0.01, commit_size_bytes=2**20)
+    return Receiver(journal, endpoint, streams_max=64)
+
+
+@contextmanager
+def turning(receiver: Receiver) -> Iterator[Receiver]:
+    """Have a thread turn the receiver until the end of the block, and close it."""
+    stop = threading.Event()
+
+    def turn() -> None:
+        with closing(receiver):
+            while not stop.is_set():
+                receiver.turn(0.02)
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    with turning(make_receiver(tmp_path)) as receiver:
+        yield receiver
+
+
+def speak_zmtp(receiver: Receiver) -> socket.socket:
+    """Return a connection that has shaken hands and may send any bytes."""
+    connection = socket.create_connection(("127.0.0.1", int(receiver.endpoint.rpartition(":")[2])))
+    connection.settimeout(DEADLINE_SECONDS)
+    connection.sendall(GREETING[:10])
+    connection.recv(10, socket.MSG_WAITALL)
+    connection.sendall(GREETING[10:] + bytes([4, len(READY)]) + READY)
+    answer = b""
+    while b"ROUTER" not in answer:
+        answer += connection.recv(1024) or pytest.fail("the receiver hung up")
+    return connection
+
+
+def first_session(receiver: Receiver) -> StreamSession:
+    """Turn the receiver until somebody said HELLO."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not len(receiver.reception._sessions):
+        assert time.monotonic() < deadline
+        receiver.turn(0.1)
+    return next(iter(receiver.reception._sessions))
+
+
+def ends(connection: socket.socket) -> bool:
+    """Tell whether the other side closes the connection."""
+    try:
+        while connection.recv(65536):
+            continue
+    except ConnectionResetError:
+        pass
+    return True
+
+
+def served(receiver: Receiver) -> bool:
+    """Tell whether an honest peer gets its records acknowledged."""
+    with Peer(receiver.endpoint, Stream("honest")) as peer:
+        peer.deliver(41)
+        return peer.acked_sequence == 41
+
+
+def test_many_peers_are_served_side_by_side(receiver: Receiver) -> None:
+    peers = [Peer(receiver.endpoint, Stream("demo", rank)) for rank in range(8)]
+    for peer in peers:
+        assert peer.hello() == Welcome(1, CREDIT_BYTES)
+    for sequence in range(1, 201, 10):
+        for peer in peers:
+            peer.send_records(sequence, sequence + 10)
+    for peer in peers:
+        peer.wait_acked(201)
+        peer.close()
+
+
+def test_the_port_that_was_given_is_told(receiver: Receiver) -> None:
+    assert int(receiver.endpoint.removeprefix("tcp://127.0.0.1:")) > 0
+
+
+def test_a_port_in_use_is_refused_with_what_to_do(receiver: Receiver, tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"in use.*choose another port"):
+        make_receiver(tmp_path, receiver.endpoint)
+
+
+def test_an_ipc_path_is_bound_and_not_taken_from_another_logger(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path / 'socket'}"
+    with turning(make_receiver(tmp_path, endpoint)) as receiver:
+        with pytest.raises(StartupError, match="another logger listens there"):
+            make_receiver(tmp_path, endpoint)
+        assert served(receiver)
+    with turning(make_receiver(tmp_path, endpoint)) as again:
+        assert served(again)
+
+
+def test_an_endpoint_that_cannot_be_bound_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="expected something like"):
+        make_receiver(tmp_path, f"ipc://{tmp_path / 'no such folder' / 'socket'}")
+
+
+def test_a_message_of_many_frames_is_refused(receiver: Receiver) -> None:
+    with Peer(receiver.endpoint, Stream("demo")) as peer:
+        peer.hello()
+        peer.send_raw(encode_wire(Data(memoryview(make_run(1, 2)))), b"more")
+        answer = peer.receive()
+        assert isinstance(answer, Reject)
+        assert "2 frames" in answer.reason
+        peer.send_raw(*[b"x"] * 1000)
+        assert served(receiver)
+        assert receiver.reception.counts.refused == 2
+
+
+def test_a_message_beyond_the_limit_ends_its_connection(receiver: Receiver) -> None:
+    with speak_zmtp(receiver) as connection:
+        connection.sendall(b"\x02" + struct.pack(">Q", WIRE_MESSAGE_SIZE_MAX_BYTES + 1))
+        assert ends(connection)
+    assert served(receiver)
+
+
+@pytest.mark.parametrize("rubbish", [b"GET / HTTP/1.1\r\n\r\n", bytes(200), b"\xff" * 200])
+def test_what_is_no_zeromq_at_all_harms_nobody(receiver: Receiver, rubbish: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", int(receiver.endpoint.rpartition(":")[2]))) as connection:
+        connection.sendall(rubbish)
+        assert served(receiver)
+
+
+def test_connections_that_never_speak_keep_nobody_out(receiver: Receiver) -> None:
+    idle = [speak_zmtp(receiver) for _ in range(100)]
+    assert served(receiver)
+    for connection in idle:
+        connection.close()
+
+
+def test_a_trainer_that_connects_anew_goes_on_at_once(receiver: Receiver) -> None:
+    """Its old connection is closed, so that the stream is free without any waiting."""
+    with Peer(receiver.endpoint, Stream("demo")) as peer:
+        peer.hello()
+        peer.send_records(1, 10)
+        peer.wait_acked(10)
+        for _ in range(3):
+            peer.reconnect()
+            while not isinstance(answer := peer.hello(10), Welcome):
+                assert answer.retry
+            assert answer == Welcome(10, CREDIT_BYTES)
+
+
+def test_a_second_peer_with_the_same_stream_is_told_to_ask_later(receiver: Receiver) -> None:
+    stream = Stream("demo")
+    with Peer(receiver.endpoint, stream) as first, Peer(receiver.endpoint, stream) as second:
+        first.hello()
+        answer = second.hello()
+        assert isinstance(answer, Reject)
+        assert answer.retry
+        first.send_records(1, 5)
+        first.wait_acked(5)
+
+
+def test_what_was_taken_is_acknowledged_before_the_end(tmp_path: Path) -> None:
+    """An interval that never passes: only close commits."""
+    journal = Journal(tmp_path, lambda: 10**18, commit_interval_seconds=1e6, commit_size_bytes=2**20)
+    receiver = Receiver(journal, "tcp://127.0.0.1:*", streams_max=4)
+    with Peer(receiver.endpoint, Stream("demo")) as peer:
+        stream = peer.stream
+        peer.send(Hello(stream.id, stream.run, 0, 0, 1))
+        peer.send_records(1, 5)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while receiver.reception.counts.records < 4 and time.monotonic() < deadline:
+            receiver.turn(0.1)
+        assert peer.receive() == Welcome(1, CREDIT_BYTES)
+        assert peer.silent()
+        receiver.close()
+        assert peer.receive() == Ack(5, CREDIT_BYTES)
+
+
+def test_answers_for_a_peer_that_does_not_read_are_dropped_without_waiting(tmp_path: Path) -> None:
+    receiver = make_receiver(tmp_path)
+    hello = encode_wire(Hello(bytes(16), "deaf", 0, 0, 1))
+    with speak_zmtp(receiver) as deaf:
+        deaf.sendall(bytes([0, len(hello)]) + hello)
+        session = first_session(receiver)
+        answer = [session.peer, encode_wire(Ack(1, 1))]
+        with pytest.raises(zmq.Again):  # noqa: PT012 - how many fit is the kernel's business
+            while True:
+                receiver._socket.send_multipart(answer, zmq.NOBLOCK)
+        assert receiver._send(session.peer, Ack(1, 1)), "it is there all the same"
+        with turning(receiver):
+            assert served(receiver)
+
+
+def test_a_peer_that_is_gone_is_noticed_when_it_is_answered(tmp_path: Path) -> None:
+    receiver = make_receiver(tmp_path)
+    with closing(receiver), Peer(receiver.endpoint, Stream("demo")) as peer:
+        peer.send(Hello(bytes(16), "demo", 0, 0, 1))
+        session = first_session(receiver)
+        assert receiver._send(session.peer, Ack(1, 1))
+        peer.close()
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while receiver._send(session.peer, Ack(1, 1)) and time.monotonic() < deadline:
+            receiver.turn(0.01)
+        assert not receiver._send(session.peer, Ack(1, 1))

@@ -1,0 +1,90 @@
+"""The rules of one stream, without disk or network."""
+
+import pytest
+from support.peer import make_record, make_run
+
+from logger_service.session import HOLD_MAX_SECONDS, HOLD_MIN_SECONDS, SILENCE_SECONDS, StreamSession
+from protocol.errors import Malformed
+from protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
+from protocol.run import Run
+from protocol.stream import Stream
+from protocol.wire import Ack, Nak, Welcome
+
+
+@pytest.fixture
+def session() -> StreamSession:
+    return StreamSession(Stream("demo"), b"peer", 0.0)
+
+
+def run(first_sequence: int, next_sequence: int) -> memoryview:
+    return memoryview(make_run(first_sequence, next_sequence))
+
+
+def test_what_is_due_is_taken_byte_for_byte(session: StreamSession) -> None:
+    taken = session.take(run(3, 6), 3, 0.0)
+    assert isinstance(taken, Run)
+    assert (taken.first_sequence, taken.next_sequence, bytes(taken.frames)) == (3, 6, make_run(3, 6))
+
+
+def test_of_a_run_that_came_in_part_before_the_rest_is_taken(session: StreamSession) -> None:
+    taken = session.take(run(1, 6), 4, 0.0)
+    assert isinstance(taken, Run)
+    assert bytes(taken.frames) == make_run(4, 6)
+
+
+def test_what_came_before_is_dropped_without_a_word(session: StreamSession) -> None:
+    assert session.take(run(1, 6), 6, 0.0) is None
+
+
+def test_a_hole_is_asked_for_once_until_something_was_taken(session: StreamSession) -> None:
+    assert session.take(run(5, 6), 3, 0.0) == Nak(3)
+    assert session.take(run(6, 7), 3, 0.0) is None
+    assert isinstance(session.take(run(3, 5), 3, 0.0), Run)
+    assert session.take(run(7, 8), 5, 0.0) == Nak(5)
+    session.welcome(b"peer", 5, 0.0)
+    assert session.take(run(7, 8), 5, 0.0) == Nak(5), "a new beginning forgets what was asked"
+
+
+@pytest.mark.parametrize("cut", [1, 12, -1])
+def test_a_run_with_a_torn_frame_is_refused_whole(session: StreamSession, cut: int) -> None:
+    with pytest.raises(Malformed):
+        session.take(memoryview(make_run(1, 3) + make_record(3)[:cut]), 1, 0.0)
+
+
+def test_a_held_session_takes_nothing_and_gives_no_credit(session: StreamSession) -> None:
+    assert session.acknowledge(3) == Ack(3, CREDIT_BYTES)
+    session.hold(10.0)
+    assert session.take(run(1, 2), 1, 10.0) is None
+    assert session.take(memoryview(b"rubbish"), 1, 10.0) is None
+    assert session.acknowledge(3) == Ack(3, 0)
+    assert session.welcome(b"peer", 3, 10.0) == Welcome(3, 0)
+
+
+def test_after_a_pause_there_is_credit_for_one_batch_and_after_a_commit_for_all(session: StreamSession) -> None:
+    session.hold(10.0)
+    session.resume()
+    assert session.acknowledge(1) == Ack(1, BATCH_SIZE_MAX_BYTES)
+    assert isinstance(session.take(run(1, 2), 1, 11.0), Run)
+    assert session.committed(), "the trouble is over"
+    assert session.acknowledge(2) == Ack(2, CREDIT_BYTES)
+    assert not session.committed()
+
+
+def test_the_pause_doubles_with_every_failure_up_to_a_bound(session: StreamSession) -> None:
+    pauses = []
+    for _ in range(8):
+        session.hold(100.0)
+        assert session.retry_at is not None
+        pauses.append(session.retry_at - 100.0)
+        session.resume()
+    assert pauses[:3] == [HOLD_MIN_SECONDS, 2 * HOLD_MIN_SECONDS, 4 * HOLD_MIN_SECONDS]
+    assert pauses[-1] == HOLD_MAX_SECONDS
+
+
+def test_a_peer_is_silent_when_nothing_came_for_long(session: StreamSession) -> None:
+    session.take(run(1, 2), 1, 50.0)
+    assert not session.silent(50.0 + SILENCE_SECONDS - 0.1)
+    assert session.silent(50.0 + SILENCE_SECONDS)
+    session.welcome(b"other", 2, 100.0)
+    assert session.peer == b"other"
+    assert not session.silent(100.0)

@@ -1,0 +1,36 @@
+from logger_service.session import StreamSession
+from logger_service.sessions import Sessions
+from protocol.stream import Stream
+
+
+def make(peer: bytes) -> StreamSession:
+    return StreamSession(Stream("demo"), peer, 0.0)
+
+
+def test_a_session_is_found_by_its_stream_and_by_its_peer() -> None:
+    sessions, session = Sessions(4), make(b"a")
+    sessions.add(session)
+    assert sessions.of_peer(b"a") is sessions.of_stream(session.stream.id) is session
+    sessions.remove(session)
+    assert sessions.of_peer(b"a") is sessions.of_stream(session.stream.id) is None
+    assert len(sessions) == 0
+
+
+def test_a_stream_handed_over_answers_to_its_new_peer_only() -> None:
+    sessions, session = Sessions(4), make(b"a")
+    sessions.add(session)
+    sessions.hand_over(session, b"b")
+    assert sessions.of_peer(b"a") is None
+    assert sessions.of_peer(b"b") is session
+    assert session.peer == b"b"
+
+
+def test_the_surplus_is_the_session_that_spoke_least_recently() -> None:
+    sessions = Sessions(2)
+    first, second, third = make(b"1"), make(b"2"), make(b"3")
+    sessions.add(first)
+    sessions.add(second)
+    assert sessions.surplus is None
+    sessions.of_peer(b"1")
+    sessions.add(third)
+    assert sessions.surplus is second

@@ -1,0 +1,77 @@
+"""Names that come from outside, as paths and as titles."""
+
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.strategies import runs
+
+from protocol.errors import Malformed, ProtocolError, TooLarge
+from protocol.limits import RUN_COMPONENT_MAX_BYTES, RUN_DEPTH_MAX, RUN_MAX_BYTES, STEP_MAX, TAG_MAX_CHARACTERS
+from protocol.names import check_run, check_step, check_tag
+
+
+@pytest.mark.parametrize(
+    "run", ["demo", "team/first-try", "a b", "überlauf", "日本語/実験", "x" * 120, "v1.2_(final)", "a/b/c/d/e/f/g/h"]
+)
+def test_ordinary_runs_pass(run: str) -> None:
+    assert check_run(run) == run
+
+
+NO_PATHS = ["", "/", "/etc", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.hidden", " a", "a ", "a/ b", "a\u3000"]
+FORBIDDEN = '\\:*?"<>|&#+%\x00\n\x7f\x85\ud800\u202e\u2066'
+
+
+@pytest.mark.parametrize("run", [*NO_PATHS, *(f"a{character}b" for character in FORBIDDEN)])
+def test_runs_that_are_no_plain_relative_path_are_malformed(run: str) -> None:
+    with pytest.raises(Malformed):
+        check_run(run)
+
+
+@pytest.mark.parametrize(
+    "run",
+    ["x" * (RUN_COMPONENT_MAX_BYTES + 1), "é" * 61, "/".join("a" * (RUN_DEPTH_MAX + 1)), "/".join(["x" * 100] * 6)],
+)
+def test_long_runs_are_too_large(run: str) -> None:
+    with pytest.raises(TooLarge):
+        check_run(run)
+
+
+@given(st.text(max_size=30) | runs)
+def test_a_run_that_passes_stays_under_its_folder(run: str) -> None:
+    try:
+        check_run(run)
+    except ProtocolError:
+        return
+    path = PurePosixPath("/logs", run)
+    assert path.parts == ("/", "logs", *run.split("/"))
+    assert ".." not in path.parts
+    assert len(run.encode()) <= RUN_MAX_BYTES
+
+
+@pytest.mark.parametrize("tag", ["loss", "loss/train/total", "a b", "ü", "🦊", "x" * TAG_MAX_CHARACTERS, "a\u200db"])
+def test_ordinary_tags_pass(tag: str) -> None:
+    assert check_tag(tag) == tag
+
+
+@pytest.mark.parametrize("tag", ["", " ", "\u3000", "a\n", "a\x00b", "\x9f", "\udfff", "\u202dx", "\u2069"])
+def test_tags_that_cannot_be_shown_are_malformed(tag: str) -> None:
+    with pytest.raises(Malformed):
+        check_tag(tag)
+
+
+def test_a_long_tag_is_named_by_its_beginning() -> None:
+    with pytest.raises(TooLarge, match=r"tag 'x{40}'\.\.\. in characters: 513"):
+        check_tag("x" * 513)
+
+
+@pytest.mark.parametrize("step", [0, 1, STEP_MAX])
+def test_steps_that_tensorboard_shows_pass(step: int) -> None:
+    assert check_step(step) == step
+
+
+@pytest.mark.parametrize("step", [-1, STEP_MAX + 1])
+def test_other_steps_are_malformed(step: int) -> None:
+    with pytest.raises(Malformed, match=f"step {step}"):
+        check_step(step)

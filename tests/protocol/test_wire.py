@@ -1,0 +1,116 @@
+"""What trainer and logger say to each other."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.golden import WIRE
+
+from protocol.errors import Malformed, ProtocolError, TooLarge, UnsupportedVersion
+from protocol.limits import (
+    CONTROL_MESSAGE_SIZE_MAX_BYTES,
+    RECORD_SIZE_MAX_BYTES,
+    SEQUENCE_MAX,
+    WIRE_MESSAGE_SIZE_MAX_BYTES,
+)
+from protocol.stream import Stream
+from protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage, decode_wire, encode_wire
+
+sequences = st.integers(0, SEQUENCE_MAX)
+sizes = st.integers(0, 2**63 - 1)
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+wire_messages: st.SearchStrategy[WireMessage] = st.one_of(
+    st.builds(Hello, st.binary(max_size=16), texts, st.integers(-1, 9), st.integers(-1, 9), sequences),
+    st.builds(Welcome, sequences, sizes),
+    st.builds(Reject, texts, st.booleans()),
+    st.builds(Data, st.binary(max_size=50).map(memoryview)),
+    st.builds(Ack, sequences, sizes),
+    st.builds(Nak, sequences),
+    st.just(Bye()),
+)
+
+
+@given(wire_messages)
+def test_a_message_comes_back(message: WireMessage) -> None:
+    assert decode_wire(encode_wire(message)) == message
+
+
+def test_data_are_not_copied() -> None:
+    message = memoryview(encode_wire(Data(memoryview(b"frames"))))
+    decoded = decode_wire(message)
+    assert isinstance(decoded, Data)
+    assert decoded.frames.obj is message.obj
+
+
+def test_fields_of_later_versions_are_ignored() -> None:
+    assert decode_wire(b"\x01\x06\x82\xadnext_sequence\x05\xa3new\x90") == Nak(5)
+    assert decode_wire(b"\x01\x07\x81\xa3new\x90") == Bye()
+
+
+@pytest.mark.parametrize("version", [0, 2, 255])
+def test_another_version_is_refused_whatever_follows(version: int) -> None:
+    with pytest.raises(UnsupportedVersion, match=f"wire message: version {version} came"):
+        decode_wire(bytes((version, 99)) + b"\xc1")
+
+
+@pytest.mark.parametrize("number", [0, 8, 255])
+def test_an_unknown_type_is_malformed(number: int) -> None:
+    with pytest.raises(Malformed, match=f"unknown type {number}"):
+        decode_wire(bytes((1, number)) + b"\x80")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x01"])
+def test_a_message_without_a_head_is_malformed(data: bytes) -> None:
+    with pytest.raises(Malformed, match="its head alone has 2"):
+        decode_wire(data)
+
+
+@pytest.mark.parametrize("number", [b"\xff", b"\xcf\x80\0\0\0\0\0\0\0", b"\xcb\x40\x00\0\0\0\0\0\0", b"\xc0"])
+def test_numbers_that_are_no_sequence_are_malformed(number: bytes) -> None:
+    """Negative, above the limit, a float, nil."""
+    with pytest.raises(Malformed, match="Nak: Expected `int`"):
+        decode_wire(b"\x01\x06\x81\xadnext_sequence" + number)
+
+
+def test_only_data_may_be_large() -> None:
+    """A logger reads a HELLO before it knows who speaks; it is not made to unpack megabytes for that."""
+    largest = Reject("x" * (CONTROL_MESSAGE_SIZE_MAX_BYTES - 20), retry=True)
+    assert len(encode_wire(largest)) == CONTROL_MESSAGE_SIZE_MAX_BYTES
+    assert decode_wire(encode_wire(largest)) == largest
+    with pytest.raises(TooLarge, match="Reject in bytes: 65,537"):
+        decode_wire(encode_wire(Reject(largest.reason + "x", retry=True)))
+    assert decode_wire(encode_wire(Data(memoryview(bytes(10**6))))) == Data(memoryview(bytes(10**6)))
+
+
+def test_the_largest_record_fits_one_message() -> None:
+    assert len(encode_wire(Data(memoryview(b"")))) + RECORD_SIZE_MAX_BYTES + 16 <= WIRE_MESSAGE_SIZE_MAX_BYTES
+
+
+def test_a_hello_names_its_stream() -> None:
+    stream = Stream("team/demo", 1, 2, bytes(range(16)))
+    hello = WIRE["hello"].message
+    assert isinstance(hello, Hello)
+    assert hello.identity() == stream
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        Hello(b"short", "demo", 0, 0, 1),
+        Hello(bytes(16), "../demo", 0, 0, 1),
+        Hello(bytes(16), "demo", -1, 0, 1),
+        Hello(bytes(16), "demo", 0, 2**31, 1),
+        Hello(bytes(16), "demo", 0, 0, 0),
+    ],
+)
+def test_a_hello_that_names_no_stream_is_malformed(hello: Hello) -> None:
+    with pytest.raises(Malformed):
+        hello.identity()
+
+
+@given(st.binary(max_size=100) | st.binary(max_size=60).map(lambda rest: b"\x01" + rest))
+def test_rubbish_is_a_message_or_a_protocol_error(data: bytes) -> None:
+    try:
+        message = decode_wire(data)
+    except ProtocolError:
+        return
+    assert decode_wire(encode_wire(message)) == message

@@ -1,0 +1,141 @@
+"""A logger's end of the wire, as small as it can be: takes runs in order, acknowledges them, and fails as it is told."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final
+
+import zmq
+from support.programs import free_port
+from support.waiting import wait_until
+
+from protocol.codec import decode_message
+from protocol.errors import ProtocolError
+from protocol.frame import Frame, read_frames
+from protocol.limits import CREDIT_BYTES
+from protocol.messages import Message
+from protocol.record import Record, parse_record
+from protocol.run import Run, check_run
+from protocol.wire import Ack, Bye, Data, Hello, Nak, Welcome, WireMessage, decode_wire, encode_wire
+
+_POLL_MS: Final = 5
+Answer = Callable[[WireMessage], Sequence[WireMessage | bytes] | None]
+
+
+class FakeLogger:
+    """A ROUTER in a thread of its own; what it took is in ``records``, by stream id, and outlives a restart.
+
+    ``answer`` may return what is said to a message instead of what a good logger says; None leaves it to be good.
+    While ``frozen`` is set nothing is read, as if the process were stopped.
+    """
+
+    def __init__(self, answer: Answer | None = None, *, credit_bytes: int = CREDIT_BYTES) -> None:
+        self.endpoint = f"tcp://127.0.0.1:{free_port()}"
+        self.records: dict[bytes, list[Record]] = defaultdict(list)
+        self.heard: list[WireMessage] = []
+        self.frozen = threading.Event()
+        self._answer = answer or (lambda _: None)
+        self._credit_bytes = credit_bytes
+        self._peers: dict[bytes, bytes] = {}
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "FakeLogger":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen, for the first time or again."""
+        self._stopping.clear()
+        self._peers.clear()
+        listening = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(listening,), name="fake-logger")
+        self._thread.start()
+        assert listening.wait(10), "the fake logger cannot listen"
+
+    def stop(self) -> None:
+        """Go away as a killed process does: unread messages are lost."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def next_sequence(self, stream_id: bytes) -> int:
+        """Return the number that is due."""
+        records = self.records[stream_id]
+        return records[-1].next_sequence if records else 1
+
+    def messages(self, stream_id: bytes) -> list[Message | None]:
+        """Return what was said in a stream."""
+        return [decode_message(record) for record in self.records[stream_id]]
+
+    def wait_for(self, stream_id: bytes, next_sequence: int) -> list[Record]:
+        """Wait until everything before ``next_sequence`` has come; return all records."""
+        wait_until(lambda: self.next_sequence(stream_id) >= next_sequence, what=f"records up to {next_sequence - 1}")
+        return list(self.records[stream_id])
+
+    def count(self, message_type: type[WireMessage]) -> int:
+        """Return how many messages of a type were heard."""
+        return sum(isinstance(message, message_type) for message in self.heard)
+
+    def _run(self, listening: threading.Event) -> None:
+        context = zmq.Context()
+        socket = context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.LINGER, 0)
+        wait_until(lambda: _bind(socket, self.endpoint), what=f"bind to {self.endpoint}")
+        listening.set()
+        while not self._stopping.is_set():
+            if self.frozen.is_set() or not socket.poll(_POLL_MS):
+                self._stopping.wait(_POLL_MS / 1000 if self.frozen.is_set() else 0)
+                continue
+            peer, frame = socket.recv_multipart()
+            for said in self._hear(peer, decode_wire(frame)):
+                socket.send_multipart([peer, said if isinstance(said, bytes) else encode_wire(said)])
+        socket.close()
+        context.term()
+
+    def _hear(self, peer: bytes, message: WireMessage) -> Sequence[WireMessage | bytes]:
+        self.heard.append(Data(memoryview(bytes(message.frames))) if isinstance(message, Data) else message)
+        said = self._answer(message)
+        if said is not None:
+            return said
+        match message:
+            case Hello():
+                self._peers[peer] = message.stream
+                return [Welcome(self.next_sequence(message.stream), self._credit_bytes)]
+            case Data() if peer not in self._peers:
+                return [Nak(0)]
+            case Data(frames):
+                return [self._take(self._peers[peer], frames)]
+            case Bye():
+                self._peers.pop(peer, None)
+        return []
+
+    def _take(self, stream_id: bytes, frames: memoryview) -> WireMessage:
+        run = check_run(memoryview(bytes(frames)), self.next_sequence(stream_id))
+        if not isinstance(run, Run):
+            return Nak(run.expected_sequence)
+        self.records[stream_id] += unpack_records(run.frames)
+        return Ack(self.next_sequence(stream_id), self._credit_bytes)
+
+
+def unpack_records(frames: memoryview) -> list[Record]:
+    """Return the records of frames that are all whole."""
+    *items, _ = read_frames(frames)
+    if not all(isinstance(item, Frame) for item in items):
+        raise ProtocolError(f"damage among frames: {items}")
+    return [parse_record(item.payload) for item in items if isinstance(item, Frame)]
+
+
+def _bind(socket: "zmq.SyncSocket", endpoint: str) -> bool:
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError:
+        return False
+    return True

@@ -1,0 +1,26 @@
+"""A disk that fails when told to: the system calls of this process, with an error in front of them."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+class SickDisk:
+    """While ``error`` is an errno, the calls named at construction (``"write"``, ``"fdatasync"``) fail with it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *calls: str) -> None:
+        self.error = 0
+        self.failures = 0
+        for call in calls:
+            monkeypatch.setattr(os, call, self._in_front_of(getattr(os, call)))
+
+    def _in_front_of(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def failing(*arguments: Any) -> Any:
+            if self.error:
+                self.failures += 1
+                raise OSError(self.error, os.strerror(self.error))
+            return call(*arguments)
+
+        return failing

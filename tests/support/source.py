@@ -1,0 +1,62 @@
+"""The Python files of this project, parsed once, and what is asked of their trees."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final, TypeAlias
+
+ROOT: Final = Path(__file__).parents[2]
+PACKAGES: Final = ("protocol", "trainer", "logger_service", "benchmarks")
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file; ``path`` is relative to the root, ``nodes`` are all nodes of its tree."""
+
+    path: str
+    text: str
+    tree: ast.Module
+    nodes: tuple[ast.AST, ...]
+
+    @classmethod
+    def parse(cls, path: str, text: str) -> "Source":
+        """Parse a file's text."""
+        tree = ast.parse(text, path)
+        return cls(path, text, tree, tuple(ast.walk(tree)))
+
+    @property
+    def top(self) -> str:
+        """The package, or folder, at the top of the path."""
+        return self.path.partition("/")[0]
+
+    def imports(self) -> Iterator[tuple[int, str]]:
+        """Yield the line and full name of everything imported: modules, and names from them."""
+        for node in self.nodes:
+            if isinstance(node, ast.Import):
+                yield from ((node.lineno, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+    def calls(self) -> Iterator[tuple[int, str]]:
+        """Yield the line and dotted name of everything called."""
+        yield from ((node.lineno, dotted_name(node.func)) for node in self.nodes if isinstance(node, ast.Call))
+
+
+@cache
+def sources() -> tuple[Source, ...]:
+    """Return every Python file of the packages and of their tests."""
+    paths = sorted(path for top in (*PACKAGES, "tests") for path in (ROOT / top).rglob("*.py"))
+    return tuple(Source.parse(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in paths)
+
+
+def dotted_name(node: ast.expr) -> str:
+    """Return ``a.b.c`` for a chain of attributes, or the empty string."""
+    match node:
+        case ast.Name(name):
+            return name
+        case ast.Attribute(value, attribute) if inner := dotted_name(value):
+            return f"{inner}.{attribute}"
+    return ""

@@ -1,0 +1,206 @@
+"""What a projection writes, as TensorBoard's own HTTP interface shows it, by both of its loaders."""
+
+import io
+import json
+import struct
+import wave
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from PIL import Image
+from support.recordings import (
+    START_NS,
+    Said,
+    append_records,
+    every_kind,
+    make_embedding,
+    make_records,
+    make_stream,
+    write_recording,
+)
+from support.tensorboard import Loader, TensorBoard, running_tensorboard
+
+from logger_service.projection import Projection
+from logger_service.replay import replay
+from protocol.codec import encode_body
+from protocol.messages import Gap, RunStart, Scalars
+from protocol.record import Kind, Record
+
+pytestmark = pytest.mark.system
+
+STEPS = (1, 2, 3, 4, 5)
+LOADERS: tuple[Loader, ...] = ("fast", "slow")
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run with every kind of message, a gap among them, and a second attempt."""
+    root = tmp_path_factory.mktemp("projection")
+    records = make_records(every_kind(STEPS)[:-1])
+    gap = Record(Kind.GAP, len(records) + 1, 5, START_NS + 10**12, encode_body(Gap("outbox full", {"matrix": 4})), 4)
+    append_records(root / "recordings" / "first", make_stream(), [*records, gap])
+    resumed = [Said(5, RunStart(5)), *(Said(step, Scalars({"loss/total": 0.0})) for step in (6, 7))]
+    write_recording(root / "recordings", resumed, make_stream(attempt=1, stream_id=b"\1" * 16))
+    replay([root / "recordings"], root / "log")
+    return root / "log"
+
+
+@pytest.fixture(scope="module", params=LOADERS)
+def board(request: pytest.FixtureRequest, logdir: Path) -> Iterator[TensorBoard]:
+    with running_tensorboard(logdir, logdir.parent / f"{request.param}.log", request.param) as board:
+        board.wait_for("the last scalar", lambda board: len(scalars(board, "loss/total")) == 7)
+        yield board
+
+
+def scalars(board: TensorBoard, tag: str) -> list[Any]:
+    return list(board.get("plugin/scalars/scalars", run="demo", tag=tag))
+
+
+def steps(points: list[Any]) -> list[int]:
+    return [point["step"] if isinstance(point, dict) else point[1] for point in points]
+
+
+def test_every_tag_is_shown_as_it_was_sent(board: TensorBoard) -> None:
+    tags = {
+        plugin: set(board.get(f"plugin/{plugin}/tags")["demo"]) for plugin in ("scalars", "images", "audio", "text")
+    }
+    assert tags == {
+        "scalars": {"loss/total", "loss/text", "loss/image", "hparam/best", "telemetry/gap_records"},
+        "images": {"similarity/text_vs_image", "samples/images", "samples/plain", "histograms/weights"},
+        "audio": {"samples/audio"},
+        "text": {"samples/captions", "samples/audio/captions", "run/config", "telemetry/gaps"},
+    }
+    histograms = {f"weights/layer{number}.weight" for number in range(3)}
+    assert (
+        set(board.get("plugin/histograms/tags")["demo"])
+        == set(board.get("plugin/distributions/tags")["demo"])
+        == histograms
+    )
+
+
+def test_scalars_of_both_attempts_are_one_curve(board: TensorBoard) -> None:
+    points = scalars(board, "loss/total")
+    assert steps(points) == [1, 2, 3, 4, 5, 6, 7]
+    assert [round(value, 4) for _, _, value in points] == [1.0, 0.5, 0.3333, 0.25, 0.2, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("tag", ["similarity/text_vs_image", "samples/images", "samples/plain", "histograms/weights"])
+def test_pictures_are_there_at_every_step_and_decode(board: TensorBoard, tag: str) -> None:
+    shown = board.get("plugin/images/images", run="demo", tag=tag, sample=0)
+    assert steps(shown) == list(STEPS)
+    data = board.get_bytes("data/plugin/images/individualImage?" + shown[-1]["query"] + "&")
+    assert Image.open(io.BytesIO(data)).size > (10, 10)
+
+
+@pytest.mark.parametrize("sample", [0, 1])
+def test_clips_are_samples_of_one_tag_and_play(board: TensorBoard, sample: int) -> None:
+    shown = board.get("plugin/audio/audio", run="demo", tag="samples/audio", sample=sample)
+    assert steps(shown) == list(STEPS)
+    data = board.get_bytes("data/plugin/audio/individualAudio?" + shown[-1]["query"] + "&")
+    with wave.open(io.BytesIO(data)) as sound:
+        assert (sound.getframerate(), sound.getnframes()) == (16_000, (800, 400)[sample])
+
+
+def test_texts_are_rendered(board: TensorBoard) -> None:
+    captions = board.get("plugin/text/text", run="demo", tag="samples/captions")
+    assert steps(captions) == list(STEPS)
+    assert "<td>a red circle</td>" in captions[0]["text"]
+    (config,) = board.get("plugin/text/text", run="demo", tag="run/config")
+    assert "<td>a|b</td>" in config["text"]
+    (gap,) = board.get("plugin/text/text", run="demo", tag="telemetry/gaps")
+    assert "4 records missing" in gap["text"]
+
+
+def test_histograms_and_distributions_are_there_at_every_step(board: TensorBoard) -> None:
+    for plugin in ("histograms", "distributions"):
+        shown = board.get(f"plugin/{plugin}/{plugin}", run="demo", tag="weights/layer0.weight")
+        assert steps(shown) == list(STEPS)
+    buckets = board.get("plugin/histograms/histograms", run="demo", tag="weights/layer0.weight")[0][2]
+    assert sum(count for _, _, count in buckets) == 64
+
+
+def test_the_graph_is_hierarchical(board: TensorBoard) -> None:
+    assert board.get("plugin/graphs/info")["demo"]["run_graph"] is True
+    graph = board.get_bytes("data/plugin/graphs/graph", run="demo").decode()
+    assert 'name: "model/text/linear"' in graph
+    assert 'input: "model/text/linear"' in graph
+
+
+def test_the_layout_is_taken(board: TensorBoard) -> None:
+    titles = [category["title"] for category in board.get("plugin/custom_scalars/layout")["category"]]
+    assert titles == ["Training Progress", "Embeddings"]
+
+
+def test_hyperparameters_and_metrics_are_those_of_the_run(board: TensorBoard) -> None:
+    question = {
+        "experimentName": "",
+        "allowedStatuses": ["STATUS_SUCCESS"],
+        "colParams": [],
+        "startIndex": 0,
+        "sliceSize": 9,
+    }
+    request = Request(
+        f"{board.address}/data/plugin/hparams/session_groups",
+        json.dumps(question).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urlopen(request, timeout=30) as answer:
+        (group,) = json.loads(answer.read())["sessionGroups"]
+    assert (group["name"], group["hparams"]) == ("demo", {"lr": 0.001, "precision": "bf16", "compile": True})
+    assert [(metric["name"]["tag"], metric["value"]) for metric in group["metricValues"]] == [("hparam/best", 0.25)]
+
+
+def test_the_projector_has_points_metadata_and_sprite(board: TensorBoard) -> None:
+    assert board.get("plugin/projector/runs") == ["demo"]
+    embeddings = board.get("plugin/projector/info", run="demo")["embeddings"]
+    assert [embedding["tensorName"] for embedding in embeddings][:2] == [
+        "joint \N{MIDDLE DOT} latest (step 5)",
+        "text \N{MIDDLE DOT} latest (step 5)",
+    ]
+    assert len(embeddings) == 6
+    for embedding in embeddings:
+        name = embedding["tensorName"]
+        points = board.get_bytes("data/plugin/projector/tensor", run="demo", name=name)
+        assert len(struct.unpack("<60f", points)) == 60
+        metadata = board.get_bytes("data/plugin/projector/metadata", run="demo", name=name).decode().splitlines()
+        assert (len(metadata), metadata[0], metadata[1]) == (13, "caption\tmodality", "caption 0\ttext")
+        sprite = board.get_bytes("data/plugin/projector/sprite_image", run="demo", name=name)
+        assert Image.open(io.BytesIO(sprite)).size == (4 * 8, 4 * 6)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_embeddings_that_come_later_appear_without_a_restart(tmp_path: Path, loader: Loader) -> None:
+    """The plugin reads its config again only when the set of runs changes; it is asked as a reload of the page asks."""
+
+    def newest(board: TensorBoard) -> set[str]:
+        if "demo" not in board.get("plugin/projector/runs"):
+            return set()
+        return {embedding["tensorName"] for embedding in board.get("plugin/projector/info", run="demo")["embeddings"]}
+
+    folder = tmp_path / "recordings" / "demo"
+    said = [Said(0, RunStart()), Said(1, Scalars({"a": 1.0}))]
+    said += [Said(step, make_embedding(tag, seed=step)) for step in (10, 20, 30, 40) for tag in ("text", "joint")]
+    records = make_records(said)
+    with ExitStack() as stack:
+        projection = Projection(tmp_path / "recordings", tmp_path / "log")
+        stack.callback(projection.close)
+        append_records(folder, make_stream(), records[:2])
+        while projection.turn(0.0, thorough=True):
+            pass
+        board = stack.enter_context(running_tensorboard(tmp_path / "log", tmp_path / f"{loader}.log", loader))
+        board.wait_for("the run", lambda board: board.get("runs") == ["demo"])
+        assert newest(board) == set()
+        for place in range(2, len(records)):
+            append_records(folder, make_stream(), [records[place]])
+            while projection.turn(0.0, thorough=True):
+                pass
+            latest = f"{said[place].message.tag} \N{MIDDLE DOT} latest (step {said[place].step})"  # type: ignore[union-attr]
+            board.wait_for(latest, lambda board, name=latest: name in newest(board), 30)
+        assert len(newest(board)) == 6
+        board.wait_for("one marker alone", lambda board: len(board.get("runs")) == 2)
+        listing = board.wait_for("the tab", lambda board: board.get("plugins_listing")["projector"]["enabled"])
+        assert listing

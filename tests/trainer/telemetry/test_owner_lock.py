@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from support.children import fork
+from trainer.telemetry.owner_lock import OWNER_LOCK, OwnerLock
+
+
+def test_a_lock_has_one_holder_at_a_time(memory: Path) -> None:
+    first = OwnerLock(memory, make=True)
+    with pytest.raises(BlockingIOError):
+        OwnerLock(memory)
+    first.close()
+    OwnerLock(memory).close()
+
+
+def test_a_lock_is_made_only_when_asked_for(memory: Path) -> None:
+    """Whoever looks for an orphan must not leave a lock where an outbox has just been deleted."""
+    with pytest.raises(FileNotFoundError):
+        OwnerLock(memory)
+    assert list(memory.iterdir()) == []
+
+
+def test_a_lock_is_no_link_to_somewhere_else(memory: Path, tmp_path: Path) -> None:
+    (memory / OWNER_LOCK).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        OwnerLock(memory, make=True)
+
+
+def test_what_was_given_is_known_to_the_next_holder(memory: Path) -> None:
+    first = OwnerLock(memory, make=True)
+    assert first.given_sequence == 0
+    first.give(41)
+    first.give(2**60)
+    first.close()
+    second = OwnerLock(memory)
+    assert second.given_sequence == 2**60 + 1
+    second.close()
+
+
+def test_a_child_that_lets_go_leaves_the_lock_to_its_parent(memory: Path) -> None:
+    lock = OwnerLock(memory, make=True)
+    assert fork(lock.close) == 0
+    with pytest.raises(BlockingIOError):
+        OwnerLock(memory)
+    lock.close()
+
+
+def test_a_lock_goes_with_the_process_that_held_it(memory: Path) -> None:
+    assert fork(lambda: OwnerLock(memory, make=True).give(3)) == 0
+    lock = OwnerLock(memory)
+    assert lock.given_sequence == 4
+    lock.close()

@@ -1,0 +1,207 @@
+"""The session's decisions, one by one; test_session_model.py plays whole conversations."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.errors import Malformed
+from protocol.limits import CREDIT_BYTES, SEQUENCE_MAX
+from protocol.run import Run
+from protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
+from support.recordings import STREAM_ID, make_stream
+from trainer.telemetry.session import (
+    ANSWER_TIMEOUT_SECONDS,
+    PAUSE_MAX_SECONDS,
+    PAUSE_MIN_SECONDS,
+    SendSession,
+    State,
+)
+
+END = 100
+
+
+def run(first: int, following: int, size: int = 10) -> Run:
+    return Run(memoryview(bytes(size)), first, following)
+
+
+def streaming(credit: int = 1000, *, sent: int = 0) -> SendSession:
+    """Return a session that was welcomed at 1 and has sent ``sent`` records of 10 bytes, all at time 0."""
+    session = SendSession(make_stream())
+    session.opened()
+    session.greeted(0.0)
+    session.receive(Welcome(1, credit), 0.0, END)
+    for sequence in range(1, sent + 1):
+        session.sent(run(sequence, sequence + 1), 0.0)
+    return session
+
+
+def test_a_hello_says_who_speaks_and_what_is_held() -> None:
+    session = SendSession(make_stream("team/run", rank=3, attempt=2))
+    assert session.hello(17) == Hello(STREAM_ID, "team/run", 3, 2, 17)
+
+
+def test_nothing_is_sent_before_a_welcome() -> None:
+    session = SendSession(make_stream())
+    assert session.size_max_bytes == 0
+    session.opened()
+    session.greeted(0.0)
+    assert session.size_max_bytes == 0
+    session.receive(Welcome(5, 100), 0.0, END)
+    assert (session.next_sequence, session.acked_sequence, session.size_max_bytes) == (5, 5, 100)
+
+
+def test_credit_is_what_may_be_on_its_way() -> None:
+    session = streaming(credit=25, sent=2)
+    assert session.size_max_bytes == 5
+    assert session.may_send(5)
+    assert not session.may_send(6)
+    session.receive(Ack(2, 25), 1.0, END)
+    assert session.size_max_bytes == 15
+
+
+def test_a_record_larger_than_the_credit_goes_alone() -> None:
+    """Else it would never go; with no credit at all it does not."""
+    session = streaming(credit=25)
+    assert session.may_send(1_000_000)
+    session.sent(run(1, 2, 1_000_000), 0.0)
+    assert not session.may_send(1)
+    session.receive(Ack(2, 0), 0.0, END)
+    assert not session.may_send(1)
+
+
+def test_a_nak_goes_back_and_acknowledges_nothing() -> None:
+    """What the logger has received may still be lost with it: only an ACK lets it be forgotten."""
+    session = streaming(credit=100, sent=6)
+    session.receive(Nak(4), 1.0, END)
+    assert (session.acked_sequence, session.next_sequence) == (1, 4)
+    assert session.size_max_bytes == 70, "three runs are still on their way to the disk"
+    session.receive(Ack(4, 100), 1.0, END)
+    assert (session.acked_sequence, session.size_max_bytes) == (4, 100)
+
+
+def test_a_nak_of_nothing_asks_for_a_hello_once() -> None:
+    session = streaming(sent=3)
+    session.receive(Nak(0), 1.0, END)
+    assert session.state is State.OPENING
+    session.greeted(1.0)
+    session.receive(Nak(0), 1.0, END)  # to the second record, sent before the HELLO
+    assert session.state is State.GREETING
+    session.receive(Welcome(2, 1000), 1.0, END)
+    assert (session.state, session.next_sequence) == (State.STREAMING, 2)
+
+
+def test_a_logger_with_another_journal_starts_it_from_what_it_has() -> None:
+    session = streaming(sent=5)
+    session.receive(Ack(6, 1000), 0.0, END)
+    session.lost(0.0)
+    session.receive(Welcome(1, 1000), 0.0, END)
+    assert (session.acked_sequence, session.next_sequence) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Welcome(0, 10),
+        Welcome(END + 1, 10),
+        Ack(7, 10),
+        Ack(END, 10),
+        Nak(7),
+        Nak(2),
+        Hello(STREAM_ID, "run", 0, 0, 1),
+        Data(memoryview(b"")),
+        Bye(),
+    ],
+)
+def test_what_no_logger_says_is_malformed_and_changes_nothing(message: WireMessage) -> None:
+    """An acknowledgement of what was never sent would be obeyed for good: what it names is deleted."""
+    session = streaming(credit=100, sent=5)
+    session.receive(Ack(3, 100), 0.0, END)
+    before = dict(vars(session))
+    with pytest.raises(Malformed):
+        session.receive(message, 1.0, END)
+    assert vars(session) == before
+
+
+def test_silence_is_a_loss_only_while_an_answer_is_due() -> None:
+    late = ANSWER_TIMEOUT_SECONDS + 0.1
+    idle = streaming()
+    assert not idle.overdue(1e9)
+    waiting = streaming(sent=2)
+    assert not waiting.overdue(ANSWER_TIMEOUT_SECONDS - 0.1)
+    assert waiting.overdue(late)
+    waiting.receive(Ack(2, 1000), 4.0, END)
+    assert not waiting.overdue(late)
+    waiting.receive(Ack(3, 1000), 4.0, END)
+    assert not waiting.overdue(1e9)
+    greeting = SendSession(make_stream())
+    greeting.opened()
+    assert not greeting.overdue(1e9), "a link that is not up owes nothing"
+    greeting.greeted(10.0)
+    assert greeting.overdue(10.0 + late)
+
+
+def test_a_new_run_on_an_idle_link_starts_the_clock() -> None:
+    session = streaming()
+    session.sent(run(1, 2), 1000.0)
+    assert not session.overdue(1000.0 + ANSWER_TIMEOUT_SECONDS - 0.1)
+
+
+def test_pauses_double_until_something_is_acknowledged() -> None:
+    session = SendSession(make_stream())
+    now, pauses = 0.0, []
+    for _ in range(8):
+        session.opened()
+        session.lost(now)
+        start = now
+        while not session.may_open(now):
+            now += 0.05
+        pauses.append(now - start)
+    assert pauses[0] == pytest.approx(PAUSE_MIN_SECONDS, abs=0.06)
+    assert all(later <= 2 * earlier + 0.11 for earlier, later in zip(pauses, pauses[1:], strict=False))
+    assert pauses[-1] == pytest.approx(PAUSE_MAX_SECONDS, abs=0.06)
+    session.opened()
+    session.receive(Welcome(1, 100), now, END)
+    session.sent(run(1, 2), now)
+    session.receive(Ack(2, 100), now, END)
+    session.lost(now)
+    assert session.may_open(now + PAUSE_MIN_SECONDS)
+
+
+def test_a_refusal_for_now_is_tried_again_and_one_for_good_is_not() -> None:
+    session = streaming(sent=2)
+    session.receive(Reject("busy", retry=True), 0.0, END)
+    assert (session.state, session.reason) == (State.PAUSED, "busy")
+    assert session.may_open(PAUSE_MAX_SECONDS)
+    session.opened()
+    session.receive(Reject("no", retry=False), 0.0, END)
+    assert (session.state, session.reason) == (State.REFUSED, "no")
+    assert not session.may_open(1e9)
+    assert not session.overdue(1e9)
+    assert session.size_max_bytes == 0
+
+
+sequences = st.one_of(st.integers(0, END + 3), st.integers(0, SEQUENCE_MAX))
+answers = st.one_of(
+    st.builds(Welcome, sequences, st.integers(0, 2 * CREDIT_BYTES)),
+    st.builds(Ack, sequences, st.integers(0, 2 * CREDIT_BYTES)),
+    st.builds(Nak, sequences),
+    st.builds(Reject, st.text(max_size=9), st.booleans()),
+    st.builds(Bye),
+)
+
+
+@given(said=st.lists(st.tuples(answers, st.booleans()), max_size=30))
+def test_whatever_a_peer_says_acknowledges_nothing_that_was_not_there(said: list[tuple[WireMessage, bool]]) -> None:
+    session = streaming(sent=5)
+    for number, (answer, sends) in enumerate(said):
+        highest = session.next_sequence
+        try:
+            session.receive(answer, float(number), END)
+        except Malformed:
+            pass
+        if not isinstance(answer, Welcome):
+            assert session.acked_sequence <= highest
+        assert 1 <= session.acked_sequence <= END
+        assert 1 <= session.next_sequence <= END
+        if sends and session.may_send(10) and session.next_sequence < END:
+            session.sent(run(session.next_sequence, session.next_sequence + 1), float(number))

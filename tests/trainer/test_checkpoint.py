@@ -1,0 +1,111 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainer.checkpoint import BEST, LAST, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from trainer.random_state import random_state
+
+
+def make_checkpoint(epoch: int = 1) -> Checkpoint:
+    return Checkpoint(
+        run="team/first",
+        attempt=2,
+        epoch=epoch,
+        global_step=7 * epoch,
+        best_validation_loss=1.5,
+        config={"lr": 1e-3, "compile": False, "run": "team/first"},
+        vocabulary=["hund", "犬"],
+        model={"weight": torch.arange(4.0)},
+        optimizer={"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.999)}]},
+        scheduler={"last_epoch": 7, "_last_lr": [0.1]},
+        scaler={},
+        random=random_state(),
+    )
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    saved = make_checkpoint()
+    save_checkpoint(tmp_path / "new" / "folder", saved)
+    loaded = load_checkpoint(tmp_path / "new" / "folder" / LAST)
+    assert torch.equal(loaded.model["weight"], saved.model["weight"])
+    assert torch.equal(loaded.random["torch"], saved.random["torch"])
+    without = (replace(each, model={}, random={}, optimizer={}) for each in (loaded, saved))
+    assert next(without) == next(without)
+    assert loaded.optimizer["param_groups"] == saved.optimizer["param_groups"]
+
+
+def test_loading_runs_nothing_in_the_file(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, make_checkpoint())
+    assert torch.load(tmp_path / LAST, weights_only=True)["run"] == "team/first"
+
+
+def test_a_folder_means_its_last_checkpoint(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, make_checkpoint())
+    assert load_checkpoint(tmp_path).epoch == 1
+
+
+def test_best_stays_when_last_goes_on(tmp_path: Path) -> None:
+    for epoch, best in ((1, True), (2, True), (3, False)):
+        save_checkpoint(tmp_path, make_checkpoint(epoch), best=best)
+    assert load_checkpoint(tmp_path / BEST).epoch == 2
+    assert load_checkpoint(tmp_path / LAST).epoch == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, LAST]
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, make_checkpoint(1), best=True)
+    with pytest.raises((AttributeError, TypeError)):
+        save_checkpoint(tmp_path, replace(make_checkpoint(2), model={"broken": lambda: None}), best=True)
+    assert load_checkpoint(tmp_path / LAST).epoch == 1
+    assert load_checkpoint(tmp_path / BEST).epoch == 1
+    save_checkpoint(tmp_path, make_checkpoint(3))
+    assert load_checkpoint(tmp_path).epoch == 3
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 1000, -1])
+def test_a_cut_file_is_one_clear_error(tmp_path: Path, size: int) -> None:
+    save_checkpoint(tmp_path, make_checkpoint())
+    whole = (tmp_path / LAST).read_bytes()
+    (tmp_path / LAST).write_bytes(whole[:size])
+    with pytest.raises(CheckpointError, match=r"last\.pt is no checkpoint, or a broken one"):
+        load_checkpoint(tmp_path)
+
+
+class Payload:
+    """Something that runs code when it is unpickled without care."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (print, ("this must not run",))
+
+
+@pytest.mark.parametrize("contents", [b"not a checkpoint", Payload()], ids=["text", "payload"])
+def test_foreign_bytes_are_one_clear_error(
+    tmp_path: Path, contents: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "foreign.pt"
+    path.write_bytes(contents) if isinstance(contents, bytes) else torch.save(contents, path)
+    with pytest.raises(CheckpointError, match="no checkpoint, or a broken one"):
+        load_checkpoint(path)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("contents", [{"model": {}}, torch.zeros(3), {"format": "other 9"}], ids=str)
+def test_checkpoints_of_other_programs_are_refused(tmp_path: Path, contents: object) -> None:
+    torch.save(contents, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="no checkpoint of this trainer"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("change", [{"epoch": "three"}, {"model": None}, {"vocabulary": "abc"}], ids=str)
+def test_fields_of_another_type_are_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    save_checkpoint(tmp_path, replace(make_checkpoint(), **change))
+    with pytest.raises(CheckpointError, match=f"broken: {next(iter(change))} missing or of another type"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_missing_file_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"cannot read the checkpoint .*last\.pt: No such file"):
+        load_checkpoint(tmp_path / LAST)

@@ -1,0 +1,84 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainer.data import Pair
+from trainer.distributed import Placement, average_gradients, choose_device, process_group, read_placement, share
+from trainer.setting import ConfigError
+
+
+def test_a_process_started_by_itself_is_alone() -> None:
+    assert read_placement({"PATH": "/bin"}) == Placement(rank=0, local_rank=0, world_size=1)
+
+
+def test_torchrun_says_which_process_this_is() -> None:
+    assert read_placement({"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}) == Placement(5, 1, 8)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": "1"},
+        {"RANK": "x", "LOCAL_RANK": "0", "WORLD_SIZE": "2"},
+        {"RANK": "2", "LOCAL_RANK": "0", "WORLD_SIZE": "2"},
+        {"RANK": "0", "LOCAL_RANK": "1", "WORLD_SIZE": "2"},
+        {"RANK": "0", "LOCAL_RANK": "-1", "WORLD_SIZE": "2"},
+    ],
+)
+def test_a_placement_that_cannot_be_is_refused(environment: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="WORLD_SIZE"):
+        read_placement(environment)
+
+
+def test_cpu_is_always_there() -> None:
+    assert choose_device("cpu", Placement()) == torch.device("cpu")
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"torch sees \d GPUs here"):
+        choose_device("cuda:9", Placement())
+
+
+def test_shares_divide_the_images_and_are_equally_large() -> None:
+    """Unequal shares would leave the ranks waiting for each other in the last step."""
+    pairs = tuple(Pair(Path(), Path(), "", f"{image}.jpg", index) for image in range(7) for index in range(2))
+    shares = [share(pairs, Placement(rank, rank, 3)) for rank in range(3)]
+    images = [{pair.image_name for pair in each} for each in shares]
+    assert [len(each) for each in images] == [2, 2, 2]
+    assert len(set.union(*images)) == 6
+    assert share(pairs, Placement()) == pairs
+
+
+def test_alone_nothing_is_connected_or_changed() -> None:
+    parameter = torch.nn.Parameter(torch.ones(2))
+    parameter.grad = torch.ones(2)
+    with process_group(Placement(), torch.device("cpu")):
+        average_gradients([parameter], Placement())
+        assert not torch.distributed.is_initialized()
+    assert parameter.grad.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.system
+def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
+    script = tmp_path / "average.py"
+    script.write_text(
+        "import torch\n"
+        "from trainer.distributed import average_gradients, process_group, read_placement\n"
+        "placement = read_placement()\n"
+        "parameters = [torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(3)),\n"
+        "              torch.nn.Parameter(torch.zeros(1))]\n"
+        "for number, parameter in enumerate(parameters[:2]):\n"
+        "    parameter.grad = torch.full_like(parameter, 10.0 * number + placement.rank)\n"
+        "with process_group(placement, torch.device('cpu')):\n"
+        "    average_gradients(parameters, placement)\n"
+        "assert parameters[0].grad.tolist() == [[0.5, 0.5], [0.5, 0.5]], parameters[0].grad\n"
+        "assert parameters[1].grad.tolist() == [10.5, 10.5, 10.5], parameters[1].grad\n"
+        "assert parameters[2].grad is None\n",
+        encoding="utf-8",
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    finished = subprocess.run(torchrun, capture_output=True, text=True, timeout=120, check=False)
+    assert finished.returncode == 0, finished.stderr

@@ -1,0 +1,33 @@
+import signal
+
+import pytest
+
+from trainer.interrupt import Interrupted, StopSignals
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_remembered_until_the_next_check(number: signal.Signals, exit_code: int) -> None:
+    with StopSignals() as stop:
+        stop.check()
+        signal.raise_signal(number)
+        with pytest.raises(Interrupted, match=number.name) as stopped:
+            stop.check()
+    assert stopped.value.exit_code == exit_code
+
+
+def test_a_second_signal_takes_effect_at_once() -> None:
+    with StopSignals():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_handlers_are_as_before_when_it_ends() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignals():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_it_is_no_fault_that_a_handler_would_swallow() -> None:
+    assert not issubclass(Interrupted, Exception)

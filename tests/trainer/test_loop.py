@@ -1,0 +1,150 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+from support import expected
+
+from protocol.messages import Audio, Embedding, Graph, HParams, Images, Layout, Matrix, RunEnd, TensorSummaries, Text
+from trainer.checkpoint import BEST, LAST, load_checkpoint
+from trainer.data import DataError
+from trainer.interrupt import Interrupted, StopSignals
+from trainer.model.brain import Brain
+
+
+class StopAtStep(StopSignals):
+    """A SIGTERM that comes just after a certain step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.steps_left = step
+
+    def check(self) -> None:
+        self.steps_left -= 1
+        if self.steps_left == 0:
+            raise Interrupted(15)
+
+
+def test_a_run_says_every_tag_as_often_as_it_should(tiny_runs: Any) -> None:
+    config = tiny_runs.config(epochs=3, histogram_interval=2, log_interval=2, batch_size=4)
+    summary, recorded = tiny_runs.train(config)
+
+    scalars = recorded.scalars()
+    assert set(scalars) == {*expected.EACH_LOG_INTERVAL, *expected.EACH_EPOCH}
+    assert all([step for step, _ in scalars[tag]] == [2, 4, 6, 8, 10, 12] for tag in expected.EACH_LOG_INTERVAL)
+    assert all([step for step, _ in scalars[tag]] == [4, 8, 12] for tag in expected.EACH_EPOCH)
+    assert all(math.isfinite(value) for points in scalars.values() for _, value in points)
+    assert scalars["progress/epoch"] == [(4, 1.0), (8, 2.0), (12, 3.0)]
+
+    assert [(step, m.tag) for step, m in recorded.of(Matrix)] == [
+        (step, tag) for step in (4, 8, 12) for tag in expected.HEATMAPS
+    ]
+    assert {m.tag for _, m in recorded.of(Images)} == {"samples/images"}
+    assert {m.tag for _, m in recorded.of(Text)} == {"samples/captions"}
+    assert {m.tag for _, m in recorded.of(Audio)} == {"samples/audio"}
+    assert [m.tag for _, m in recorded.of(Embedding)] == [*expected.PROJECTOR] * 3
+    assert [step for step, _ in recorded.of(TensorSummaries)] == [4, 4, 8, 8, 12, 12]
+    assert [step for step, _ in recorded.of(Graph)] == [0]
+    assert [set(m.categories) for _, m in recorded.of(Layout)] == [set(expected.LAYOUT)]
+    [(step, hparams)] = recorded.of(HParams)
+    assert (step, hparams.parameters["batch_size"]) == (12, 4)
+    assert set(hparams.metrics) == {"hparam/best_val_loss", "hparam/recall_at_1"}
+    assert recorded.messages[-1] == (12, RunEnd("completed"))
+    assert summary.global_step == 12
+    assert summary.best_validation_loss == min(value for _, value in scalars["loss/val/total"])
+
+
+def test_histograms_come_at_the_first_and_last_epoch_and_at_every_interval(tiny_runs: Any) -> None:
+    _, recorded = tiny_runs.train(tiny_runs.config(epochs=5, histogram_interval=3, batch_size=16))
+    assert [step for step, _ in recorded.of(TensorSummaries)] == [1, 1, 3, 3, 5, 5]
+
+
+def test_every_trainable_parameter_has_a_histogram_of_weights_and_of_gradients(tiny_runs: Any) -> None:
+    config = tiny_runs.config(epochs=1)
+    _, recorded = tiny_runs.train(config)
+    names = {name.replace(".", "/") for name, _ in Brain(10, embed_dim=16).named_parameters()}
+    assert len(names) > 50
+    (_, weights), (_, gradients) = recorded.of(TensorSummaries)
+    assert set(weights.summaries) == {f"weights/{name}" for name in names}
+    assert set(gradients.summaries) == {f"gradients/{name}" for name in names}
+    assert "weights/image_encoder/backbone/conv1/weight" in weights.summaries
+    assert all(summary.nans == 0 for summary in gradients.summaries.values())
+
+
+def test_gradients_are_logged_as_they_were_clipped(tiny_runs: Any) -> None:
+    _, recorded = tiny_runs.train(tiny_runs.config(epochs=1, batch_size=16, clip_norm=1e-3))
+    _, gradients = (message for _, message in recorded.of(TensorSummaries))
+    norm = math.sqrt(sum(summary.sum_squares for summary in gradients.summaries.values()))
+    assert norm == pytest.approx(1e-3, rel=0.01)
+    assert recorded.scalars()["optimization/grad_norm"][0][1] > 0.1
+
+
+def test_a_resumed_run_repeats_an_uninterrupted_one_bit_for_bit(tiny_runs: Any) -> None:
+    """Stopped in the middle of epoch 2 of 3: from the checkpoint of epoch 1 on, every number is the same."""
+    whole = tiny_runs.config("whole", epochs=3)
+    _, uninterrupted = tiny_runs.train(whole)
+
+    config = tiny_runs.config("parts", epochs=3)
+    with pytest.raises(Interrupted):
+        tiny_runs.train(config, stop=StopAtStep(3))
+    checkpoint = load_checkpoint(config.checkpoint_dir)
+    assert (checkpoint.epoch, checkpoint.global_step, checkpoint.attempt) == (1, 2, 0)
+    torch.rand(7)  # whatever was drawn meanwhile
+    _, resumed = tiny_runs.train(config, checkpoint=checkpoint)
+
+    wanted, found = uninterrupted.scalars(), resumed.scalars()
+    compared = [tag for tag in wanted if not tag.startswith("telemetry/")]
+    for tag in compared:
+        assert found[tag] == [(step, value) for step, value in wanted[tag] if step > 2], tag
+    ends = [load_checkpoint(each.checkpoint_dir) for each in (whole, config)]
+    assert all(torch.equal(ends[0].model[name], ends[1].model[name]) for name in ends[0].model)
+    assert [end.attempt for end in ends] == [0, 1]
+
+
+def test_an_attempt_that_finishes_no_epoch_counts(tiny_runs: Any) -> None:
+    config = tiny_runs.config(epochs=3)
+    with pytest.raises(Interrupted):
+        tiny_runs.train(config, stop=StopAtStep(3))
+    with pytest.raises(Interrupted):
+        tiny_runs.train(config, checkpoint=load_checkpoint(config.checkpoint_dir), stop=StopAtStep(1))
+    assert load_checkpoint(config.checkpoint_dir).attempt == 1
+
+
+def test_an_interrupted_run_ends_as_interrupted_after_a_whole_step(tiny_runs: Any, recorded: Any) -> None:
+    config = tiny_runs.config(epochs=3)
+    with pytest.raises(Interrupted):
+        tiny_runs.train(config, stop=StopAtStep(1))
+    said = recorded(tiny_runs.recording(config, 0))
+    assert said.of(RunEnd) == [(1, RunEnd("interrupted"))]
+    assert [step for step, _ in said.scalars()["loss/train/total"]] == [1]
+
+
+def test_a_failing_run_ends_as_failed(tiny_runs: Any, recorded: Any) -> None:
+    config = tiny_runs.config()
+    config.checkpoint_dir.parent.mkdir()
+    config.checkpoint_dir.write_text("a file where the folder should be")
+    with pytest.raises(FileExistsError):
+        tiny_runs.train(config)
+    assert [end for _, end in recorded(tiny_runs.recording(config, 0)).of(RunEnd)] == [RunEnd("failed")]
+
+
+def test_best_checkpoint_is_that_of_the_lowest_validation_loss(tiny_runs: Any) -> None:
+    config = tiny_runs.config(epochs=3, lr=0.3)
+    _, recorded = tiny_runs.train(config)
+    losses = [value for _, value in recorded.scalars()["loss/val/total"]]
+    best, last = (load_checkpoint(config.checkpoint_dir / name) for name in (BEST, LAST))
+    assert best.epoch == 1 + losses.index(min(losses))
+    assert last.epoch == 3
+    assert last.best_validation_loss == min(losses)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_reduced_precision_trains_to_finite_losses(tiny_runs: Any, precision: str) -> None:
+    _, recorded = tiny_runs.train(tiny_runs.config(epochs=1, batch_size=16, precision=precision))
+    assert all(math.isfinite(value) for _, value in recorded.scalars()["loss/train/total"])
+
+
+def test_a_data_set_without_validation_pairs_is_refused(tiny_runs: Any) -> None:
+    tiny_runs.data = type(tiny_runs.data)(tiny_runs.data.train, (), (), tiny_runs.data.report)
+    with pytest.raises(DataError, match="0 to validate with"):
+        tiny_runs.train(tiny_runs.config())

@@ -1,0 +1,51 @@
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainer.__main__ import main
+
+QUICK = ("--image_size", "32", "--embed_dim", "16", "--batch_size", "8", "--endpoint", "none", "--device", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--epochs", "0"], "error: epochs is 0; expected 1 to 1000000\n"),
+        (["--endpoint", "none"], "error: endpoint is none and record is not given"),
+        (["--resume", "gone.pt"], "error: cannot read the checkpoint gone.pt: No such file or directory\n"),
+    ],
+)
+def test_wrong_settings_end_with_one_line_and_status_two(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(complaint)
+    assert captured.out == ""
+
+
+def test_no_data_set_ends_with_status_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root_dir", str(tmp_path), "--savedir", str(tmp_path / "checkpoints")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.system
+def test_sigterm_stops_between_steps_and_tells_how_to_go_on(scenes: Path, tmp_path: Path) -> None:
+    options = (*QUICK, "--root_dir", str(scenes), "--record", "rec", "--savedir", "checkpoints", "--run", "stopped")
+    command = [sys.executable, "-m", "trainer", *options, "--epochs", "100000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch "):
+            break
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert "Traceback" not in errors
+    assert re.search(
+        r"stopped by SIGTERM\. Go on with: python -m trainer --resume checkpoints/stopped/last\.pt", output
+    )

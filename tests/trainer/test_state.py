@@ -1,0 +1,97 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainer.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from trainer.config import Config
+from trainer.data import Vocabulary
+from trainer.distributed import Placement
+from trainer.setting import ConfigError
+from trainer.state import TrainingState, restore_vocabulary
+
+VOCABULARY = Vocabulary(("dog", "cat"))
+
+
+@pytest.fixture
+def state(tiny_runs: Any) -> TrainingState:
+    torch.manual_seed(0)
+    return TrainingState.create(tiny_runs.config(lr=0.1, warmup_steps=2), len(VOCABULARY), 10, torch.device("cpu"))
+
+
+def take_step(state: TrainingState, clip_norm: float = 1.0) -> torch.Tensor:
+    latents = state.model(*state.model.example_inputs(32))
+    return state.update(torch.stack(list(latents)).square().mean(), clip_norm, Placement())
+
+
+def test_a_step_clips_gradients_and_tells_their_norm_before(state: TrainingState) -> None:
+    before = take_step(state, clip_norm=1e-4)
+    after = torch.stack([p.grad.norm() for p in state.model.parameters() if p.grad is not None]).norm()
+    assert before.item() > 1e-3
+    assert after.item() == pytest.approx(1e-4, rel=0.02)
+    assert state.global_step == 1
+
+
+def test_the_learning_rate_follows_the_schedule(state: TrainingState) -> None:
+    seen = []
+    for _ in range(3):
+        seen.append(state.scheduler.get_last_lr()[0])
+        take_step(state)
+    assert seen == pytest.approx([0.05, 0.1, 0.1])
+
+
+def test_vectors_are_not_decayed(state: TrainingState) -> None:
+    for group in state.optimizer.param_groups:
+        assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] > 0}
+    assert sum(len(group["params"]) for group in state.optimizer.param_groups) == len(list(state.model.parameters()))
+
+
+@pytest.mark.parametrize(("loss", "best"), [(1.0, True), (math.nan, False), (math.inf, False)])
+def test_only_a_lower_loss_is_the_best(state: TrainingState, loss: float, best: bool) -> None:
+    assert state.note_validation(loss) is best
+    assert state.note_validation(loss) is False
+    assert state.best_validation_loss == (loss if best else math.inf)
+
+
+def test_from_a_saved_snapshot_the_next_step_is_the_same(state: TrainingState, tiny_runs: Any, tmp_path: Path) -> None:
+    config = tiny_runs.config(lr=0.1, warmup_steps=2)
+    take_step(state)
+    save_checkpoint(tmp_path, state.snapshot(config, VOCABULARY))
+    take_step(state)
+    other = TrainingState.create(config, len(VOCABULARY), 10, torch.device("cpu"))
+    checkpoint = load_checkpoint(tmp_path)
+    other.restore(checkpoint)
+    take_step(other)
+    assert (other.global_step, other.attempt) == (2, 1)
+    expected = state.model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in other.model.state_dict().items())
+    assert restore_vocabulary(checkpoint) == VOCABULARY
+
+
+@pytest.mark.parametrize("part", ["model", "optimizer", "scheduler", "random"])
+def test_a_part_that_does_not_fit_is_one_clear_error(state: TrainingState, tiny_runs: Any, part: str) -> None:
+    snapshot = state.snapshot(tiny_runs.config(), VOCABULARY)
+    getattr(snapshot, part).clear() if part != "scheduler" else vars(snapshot).update(scheduler=None)
+    with pytest.raises(CheckpointError, match="does not fit this model: "):
+        state.restore(snapshot)
+
+
+def test_a_vocabulary_that_is_none_is_one_clear_error(state: TrainingState, tiny_runs: Any) -> None:
+    snapshot = state.snapshot(tiny_runs.config(), VOCABULARY)
+    snapshot.vocabulary.append("dog")
+    with pytest.raises(CheckpointError, match="is broken"):
+        restore_vocabulary(snapshot)
+    assert restore_vocabulary(None) is None
+
+
+def test_pretrained_weights_that_cannot_be_fetched_are_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No network: the address of the weights leads to a port nobody listens on."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="pretrained weights of resnet18 cannot be fetched"):
+        TrainingState.create(Config(pretrained=True), len(VOCABULARY), 10, torch.device("cpu"))

@@ -1,0 +1,99 @@
+"""Checkpoints: plain values and tensors, written whole or not at all, read without running anything in them."""
+
+import os
+import shutil
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, get_origin, get_type_hints
+
+import torch
+
+from protocol.messages import ParameterValue
+
+FORMAT: Final = "tensorboard-sidecar checkpoint 1"
+LAST: Final = "last.pt"
+BEST: Final = "best.pt"
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint this program can use; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything needed to go on as if nothing had happened; lists, dicts, numbers, strings and tensors only."""
+
+    run: str
+    attempt: int
+    epoch: int
+    """Epochs that are finished."""
+    global_step: int
+    best_validation_loss: float
+    config: dict[str, ParameterValue]
+    vocabulary: list[str]
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    scaler: dict[str, Any]
+    random: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best: bool = False) -> None:
+    """Write ``last.pt``, and let ``best.pt`` be the same if it is the best. Either file is the old or the new one.
+
+    Raises OSError when it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {item.name: getattr(checkpoint, item.name) for item in fields(checkpoint)}
+    unfinished = folder / f"{LAST}.unfinished"
+    with unfinished.open("wb") as file:
+        torch.save({"format": FORMAT, **contents}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(folder / LAST)
+    if best:
+        _copy(folder / LAST, folder / BEST)
+    _sync_folder(folder)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, or ``last.pt`` in a folder, onto the CPU. Raises CheckpointError."""
+    file = path / LAST if path.is_dir() else path
+    try:
+        opened = file.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {file}: {error.strerror or error}") from error
+    with opened:
+        try:
+            contents = torch.load(opened, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises nearly anything on foreign bytes
+            raise CheckpointError(f"{file} is no checkpoint, or a broken one ({type(error).__name__})") from error
+    if not isinstance(contents, dict) or contents.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{file} is no checkpoint of this trainer (expected the format {FORMAT!r})")
+    hints = {name: get_origin(hint) or hint for name, hint in get_type_hints(Checkpoint).items()}
+    wrong = [name for name, kind in hints.items() if not isinstance(contents.get(name), kind)]
+    if wrong:
+        raise CheckpointError(f"the checkpoint {file} is broken: {', '.join(wrong)} missing or of another type")
+    return Checkpoint(**{name: contents[name] for name in hints})
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Make ``target`` the same file: a second name where the file system has those, as sources are never changed."""
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    try:
+        os.link(source, unfinished)
+    except OSError:
+        shutil.copyfile(source, unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+    unfinished.replace(target)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the new names to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""Find the parts of Flickr8k under a folder, under the names they are published with.
+
+As published the parts are `Flicker8k_Dataset/` (so spelt), `Flickr8k_text/` and `flickr_audio/`; the common
+re-upload has `Images/` and `captions.txt`. Archives unpacked each into a folder of its own put every part one level
+down, so each is looked for in the root and in the root's folders.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from trainer.data.limits import FOLDERS_SEARCHED_MAX
+from trainer.data.report import DataError
+
+IMAGE_FOLDERS: Final = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")
+TOKEN_FILES: Final = ("Flickr8k_text/Flickr8k.token.txt", "Flickr8k.token.txt")
+CSV_FILES: Final = ("captions.txt",)
+SPOKEN_FILES: Final = ("flickr_audio/wav2capt.txt", "wav2capt.txt")
+AUDIO_FOLDERS: Final = ("flickr_audio/wavs", "wavs")
+SPLIT_FILES: Final = tuple(
+    (f"Flickr8k_text/Flickr_8k.{split}Images.txt", f"Flickr_8k.{split}Images.txt") for split in ("train", "dev", "test")
+)
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Where the parts of one data set lie."""
+
+    images: Path
+    captions: Path
+    captions_are_csv: bool
+    spoken: Path
+    audio: Path
+    splits: tuple[Path, Path, Path] | None
+    """The lists for training, validation and test, or None unless all three are there."""
+
+
+def locate(root: Path) -> Parts:
+    """Find the parts under `root`. Raises DataError naming every part that is missing, OSError if unreadable."""
+    places = _places(root)
+    images = _first(places, IMAGE_FOLDERS, _holds_images)
+    tokens = _first(places, TOKEN_FILES, Path.is_file)
+    captions = tokens or _first(places, CSV_FILES, Path.is_file)
+    spoken = _first(places, SPOKEN_FILES, Path.is_file)
+    audio = _first(places, AUDIO_FOLDERS, Path.is_dir)
+    missing = [
+        f"no {what} ({' or '.join(names)})"
+        for part, what, names in (
+            (images, "folder of pictures", IMAGE_FOLDERS),
+            (captions, "captions", TOKEN_FILES + CSV_FILES),
+            (spoken, "list of spoken captions", SPOKEN_FILES),
+            (audio, "folder of spoken captions", AUDIO_FOLDERS),
+        )
+        if part is None
+    ]
+    if images is None or captions is None or spoken is None or audio is None:
+        raise DataError(
+            f"{root} is no Flickr8k with spoken captions: {'; '.join(missing)}. Looked in it and in the "
+            f"{len(places) - 1} folders in it. `python -m trainer.data.synthetic DIR` writes a small one to try."
+        )
+    train, dev, test = (_first(places, names, Path.is_file) for names in SPLIT_FILES)
+    splits = (train, dev, test) if train and dev and test else None
+    return Parts(images, captions, tokens is None, spoken, audio, splits)
+
+
+def _places(root: Path) -> list[Path]:
+    """Return the root and its folders, sorted; hidden ones and the `__MACOSX` of zip archives left out."""
+    with os.scandir(root) as entries:
+        folders = (entry.name for entry in entries if entry.is_dir() and entry.name[0] not in "._")
+        found = sorted(islice(folders, FOLDERS_SEARCHED_MAX))
+    return [root, *(root / name for name in found)]
+
+
+def _first(places: Iterable[Path], names: Iterable[str], fits: Callable[[Path], bool]) -> Path | None:
+    candidates = (place / name for place in places for name in names)
+    return next((path for path in candidates if fits(path)), None)
+
+
+def _holds_images(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return any(entry.name.lower().endswith(IMAGE_SUFFIXES) for entry in entries)

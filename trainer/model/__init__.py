@@ -1,0 +1,1 @@
+"""The model: three encoders, a shared latent space, and a fusion core."""

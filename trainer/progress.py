@@ -1,0 +1,79 @@
+"""What the terminal shows while training runs: a live bar an epoch, and a line when one is done."""
+
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+
+class LateValue:
+    """A device scalar, read one update late, so that nobody waits for it: by then its copy has long arrived.
+
+    ``shown`` is the newest value known, NaN at first. If a copy is not there yet, the older value stays.
+    """
+
+    def __init__(self) -> None:
+        self.shown = float("nan")
+        self._copy: Tensor | None = None
+        self._arrived: Any = None  # a CUDA event, whose class torch leaves untyped
+
+    def update(self, value: Tensor) -> float:
+        """Begin to copy a new 0-d value; return ``shown``."""
+        if self._copy is not None and (self._arrived is None or self._arrived.query()):
+            self.shown = float(self._copy)
+        if value.is_cuda:
+            self._copy = torch.empty((), dtype=value.dtype, pin_memory=True)
+            self._copy.copy_(value.detach(), non_blocking=True)
+            self._arrived = torch.cuda.current_stream(value.device).record_event()
+        else:
+            self._copy, self._arrived = value.detach().clone(), None
+        return self.shown
+
+
+class Bar:
+    """One epoch's bar: pairs done and their rate, the loss, and how far telemetry is behind."""
+
+    def __init__(self, title: str, pairs: int, output: TextIO | None, *, enabled: bool) -> None:
+        self._loss = LateValue()
+        self._bar = tqdm(
+            total=pairs, desc=title, unit=" pairs", file=output, disable=not enabled, leave=False, dynamic_ncols=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def advance(self, pairs: int) -> None:
+        """Count finished pairs."""
+        self._bar.update(pairs)
+
+    def show(self, loss: Tensor, lag_seconds: float) -> None:
+        """Show the loss handed over the time before this one, and the lag."""
+        self._bar.set_postfix_str(
+            f"loss {self._loss.update(loss):.3f}, telemetry lag {lag_seconds:.1f} s", refresh=False
+        )
+
+
+class Progress:
+    """Writes to a terminal, or plain lines to anything else; nothing at all without an output."""
+
+    def __init__(self, output: TextIO | None) -> None:
+        tqdm.monitor_interval = 0  # its thread only helps bars that are seldom updated
+        self._output = output
+
+    def bar(self, title: str, pairs: int) -> Bar:
+        """Return the bar of one epoch; it vanishes when done, and without a terminal never appears."""
+        enabled = self._output is not None and self._output.isatty()
+        return Bar(title, pairs, self._output, enabled=enabled)
+
+    def lines(self, *texts: str) -> None:
+        """Write lines that stay."""
+        if self._output is not None:
+            self._output.writelines(f"{text}\n" for text in texts)
+            self._output.flush()

@@ -1,0 +1,137 @@
+"""What the loop tells telemetry: every tag of the trainer is spelt here and in :mod:`trainer.layout`, nowhere else."""
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import Config
+from trainer.data import Batch
+from trainer.evaluation import Evaluation
+from trainer.layout import custom_layout
+from trainer.losses import Losses
+from trainer.model.brain import SPACES, Latents
+from trainer.retrieval import MODALITY_PAIRS
+from trainer.telemetry import Telemetry
+from trainer.telemetry.graph import trace_graph
+
+SAMPLE_RATE_HZ: Final = 16_000
+
+# What is shown of the validation split, always its first pairs: enough to look at, small enough to send every epoch.
+HEATMAP_SIDE: Final = 64
+SAMPLE_IMAGES: Final = 16
+SAMPLE_CLIPS: Final = 8
+# With the joint space of four points a pair this stays below 10,000 points, where t-SNE begins to sample.
+PROJECTOR_PAIRS: Final = 2_000
+
+
+def report_start(telemetry: Telemetry, step: int, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Send the layout of the custom scalars, and the model's graph, traced with the inputs."""
+    telemetry.layout(step, custom_layout())
+    telemetry.graph(step, trace_graph(model, *inputs))
+
+
+def report_step(
+    telemetry: Telemetry, step: int, losses: Losses, latents: Latents, *, lr: float, grad_norm: Tensor
+) -> None:
+    """Send the 19 numbers of a training step in one record; all but the learning rate are still on the device.
+
+    Embedding statistics are of the latents before they are normalised: mean and deviation of all components, and
+    the mean length of a vector.
+    """
+    values: dict[str, Tensor | float] = {f"loss/train/{name}": loss.detach() for name, loss in losses._asdict().items()}
+    values["optimization/lr"] = lr
+    values["optimization/grad_norm"] = grad_norm
+    for space, latent in zip(SPACES, latents, strict=True):
+        components = latent.detach().float()
+        values[f"embeddings/{space}/mean"] = components.mean()
+        values[f"embeddings/{space}/std"] = components.std(correction=0)
+        values[f"embeddings/{space}/norm"] = components.norm(dim=-1).mean()
+    telemetry.scalars(step, values)
+
+
+def report_epoch(
+    telemetry: Telemetry, step: int, epoch: int, evaluation: Evaluation, *, loss_mean: Tensor, loss_std: Tensor
+) -> None:
+    """Send an epoch's numbers, heatmaps, samples and embeddings; ``loss_mean`` and ``loss_std`` are of its steps."""
+    telemetry.scalars(
+        step,
+        {
+            "loss/train/epoch_mean": loss_mean,
+            "loss/train/epoch_std": loss_std,
+            **{f"loss/val/{name}": loss for name, loss in evaluation.losses.items()},
+            **{f"alignment/{name}": value for name, value in evaluation.alignments.items()},
+            **{f"retrieval/{name}": value for name, value in evaluation.recalls.items()},
+            "progress/epoch": float(epoch),
+            **telemetry.health(),
+        },
+    )
+    _report_similarities(telemetry, step, evaluation.units)
+    _report_samples(telemetry, step, evaluation.first)
+    _report_embeddings(telemetry, step, evaluation)
+
+
+def report_parameters(telemetry: Telemetry, step: int, model: nn.Module) -> None:
+    """Send histograms of every trainable parameter and of its gradient as the optimizer last saw it, clipped."""
+    named = {name.replace(".", "/"): p for name, p in model.named_parameters() if p.requires_grad}
+    telemetry.summaries(step, {f"weights/{name}": p.detach() for name, p in named.items()})
+    telemetry.summaries(step, {f"gradients/{name}": p.grad for name, p in named.items() if p.grad is not None})
+
+
+def report_end(telemetry: Telemetry, step: int, config: Config, *, best_loss: float, recall_at_1: float) -> None:
+    """Send the settings with what they led to."""
+    metrics = {"hparam/best_val_loss": best_loss, "hparam/recall_at_1": recall_at_1}
+    telemetry.hparams(step, config.parameters(), metrics)
+
+
+def _report_similarities(telemetry: Telemetry, step: int, units: Latents) -> None:
+    for a, b in MODALITY_PAIRS:
+        rows, columns = getattr(units, a)[:HEATMAP_SIDE], getattr(units, b)[:HEATMAP_SIDE]
+        telemetry.matrix(
+            step,
+            f"similarity/{a}_vs_{b}",
+            rows @ columns.T,
+            title=f"{a} vs {b}: cosine similarity, validation",
+            row_label=a,
+            column_label=b,
+            value_range=(-1.0, 1.0),
+        )
+
+
+def _report_samples(telemetry: Telemetry, step: int, batch: Batch) -> None:
+    """Send pictures, their captions and how those sound, numbered alike."""
+    captions = batch.captions[:SAMPLE_IMAGES]
+    numbered = [f"{number}: {caption}" for number, caption in enumerate(captions)]
+    telemetry.images(step, "samples/images", batch.images[:SAMPLE_IMAGES], numbered)
+    telemetry.text(step, "samples/captions", caption_table(captions))
+    pairs = zip(batch.waveforms[:SAMPLE_CLIPS], batch.waveform_lengths.tolist(), strict=False)
+    clips = [waveform[:length] for waveform, length in pairs]
+    telemetry.audio(step, "samples/audio", clips, sample_rate_hz=SAMPLE_RATE_HZ, captions=numbered[:SAMPLE_CLIPS])
+
+
+def caption_table(captions: tuple[str, ...]) -> str:
+    """Return a markdown table of numbered captions; what would end a cell or a line is escaped."""
+    rows = [f"| {number} | {_cell(caption)} |" for number, caption in enumerate(captions)]
+    return "\n".join(["| image | caption |", "| ---: | :--- |", *rows])
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _report_embeddings(telemetry: Telemetry, step: int, evaluation: Evaluation) -> None:
+    """Send each space with captions and thumbnails, and ``joint``, all of them in one."""
+    captions = evaluation.captions[:PROJECTOR_PAIRS]
+    names = evaluation.image_names[:PROJECTOR_PAIRS]
+    thumbnails = evaluation.thumbnails[:PROJECTOR_PAIRS]
+    spaces = {space: unit[:PROJECTOR_PAIRS] for space, unit in zip(SPACES, evaluation.units, strict=True)}
+    for space, vectors in spaces.items():
+        metadata = {"caption": captions, "modality": [space] * len(captions), "image": names}
+        telemetry.embedding(step, space, vectors, metadata=metadata, images=thumbnails)
+    joint = {
+        "caption": captions * len(SPACES),
+        "modality": [space for space in SPACES for _ in captions],
+        "image": names * len(SPACES),
+    }
+    vectors = torch.cat(tuple(spaces.values()))
+    telemetry.embedding(step, "joint", vectors, metadata=joint, images=thumbnails.repeat(len(SPACES), 1, 1, 1))

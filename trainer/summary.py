@@ -1,0 +1,90 @@
+"""What a training run led to, for people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.config import Config
+from trainer.evaluation import Evaluation
+from trainer.retrieval import DIRECTIONS, MODALITY_PAIRS
+from trainer.state import TrainingState
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """Results of the last epoch, and the best validation loss of all; ``chance`` is the Recall@1 of guessing.
+
+    ``step_cost_us_p50`` and ``step_cost_us_p99`` are what telemetry took of the training thread in a step it logged.
+    """
+
+    run: str
+    epochs: int
+    global_step: int
+    best_validation_loss: float
+    recall_at_1: float
+    recalls: Mapping[str, float]
+    diagonal_similarity: float
+    mean_similarity: float
+    chance: float
+    checkpoint_dir: Path
+    step_cost_us_p50: float
+    step_cost_us_p99: float
+    seconds: float
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the summary for a terminal, one line a fact."""
+        each = (f"{q} to {a} {self.recalls[f'{q}_to_{a}/recall_at_1']:.0%}" for q, a in DIRECTIONS)
+        similarity = (
+            f"{self.diagonal_similarity:.2f} of what belongs together, {self.mean_similarity:.2f} of everything"
+        )
+        cost = f"{self.step_cost_us_p50:.0f} us a logged step (p50), {self.step_cost_us_p99:.0f} us (p99)"
+        return (
+            f"run                   {self.run}",
+            f"trained               {self.epochs} epochs, {self.global_step} steps, {self.seconds:.0f} s",
+            f"best validation loss  {self.best_validation_loss:.3f}",
+            f"Recall@1              {self.recall_at_1:.1%}, chance is {self.chance:.1%} ({', '.join(each)})",
+            f"cosine similarity     {similarity}",
+            f"checkpoints           {self.checkpoint_dir}",
+            f"telemetry cost        {cost}",
+        )
+
+
+def summarize(
+    config: Config, state: TrainingState, evaluation: Evaluation, health: Mapping[str, float], seconds: float
+) -> TrainingSummary:
+    """Return the summary of a run that ended with this evaluation; similarities are means of the modality pairs."""
+    diagonal, mean = (
+        sum(evaluation.alignments[f"{a}_vs_{b}/{name}_similarity"] for a, b in MODALITY_PAIRS) / len(MODALITY_PAIRS)
+        for name in ("diagonal", "mean")
+    )
+    return TrainingSummary(
+        run=config.run,
+        epochs=state.epoch,
+        global_step=state.global_step,
+        best_validation_loss=state.best_validation_loss,
+        recall_at_1=evaluation.recall_at_1(),
+        recalls=evaluation.recalls,
+        diagonal_similarity=diagonal,
+        mean_similarity=mean,
+        chance=evaluation.chance,
+        checkpoint_dir=config.checkpoint_dir,
+        step_cost_us_p50=health["telemetry/step_cost_us_p50"],
+        step_cost_us_p99=health["telemetry/step_cost_us_p99"],
+        seconds=seconds,
+    )
+
+
+def epoch_line(
+    config: Config,
+    state: TrainingState,
+    train_loss: float,
+    evaluation: Evaluation,
+    pairs_per_second: float,
+    lag_seconds: float,
+) -> str:
+    """Return what the terminal keeps of a finished epoch."""
+    return (
+        f"epoch {state.epoch:{len(str(config.epochs))}}/{config.epochs}  step {state.global_step}"
+        f"  loss {train_loss:.3f}  validation {evaluation.losses['total']:.3f}"
+        f"  Recall@1 {evaluation.recall_at_1():.1%}  {pairs_per_second:.0f} pairs/s  telemetry lag {lag_seconds:.1f} s"
+    )
