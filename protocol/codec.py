@@ -1,13 +1,15 @@
 """Message to body and back: msgpack maps, field names as keys.
 
-Encoding trusts this program's own types. Decoding trusts nothing: a body is decoded into its type and no further, so
-that the wrong type or a length beyond its bound ends it before anything is allocated; then values are checked.
+Encoding, by msgpack, trusts this program's own types. Decoding, by msgspec, trusts nothing: a body is decoded into its
+type and no further, so that the wrong type or a length beyond its bound ends it before anything is allocated (a body
+decoded into plain lists and maps first cost up to 80 MB for 5 KB); then values are checked.
 """
 
 from typing import Final, TypeVar
 
+import msgpack
 import msgspec
-from msgspec.msgpack import Decoder, Encoder
+from msgspec.msgpack import Decoder
 
 from protocol.checks import check_message
 from protocol.errors import Malformed
@@ -50,18 +52,21 @@ KINDS: Final[dict[type[Message], Kind]] = {
 }
 T = TypeVar("T")
 _DECODERS: Final[dict[int, Decoder[Message]]] = {kind: Decoder(message_type) for message_type, kind in KINDS.items()}
-# Makes bytes without a callback into Python: there is no moment at which another thread could get in between.
-_ENCODER: Final = Encoder()
+# Kept, since making a packer costs more than packing. It packs plain dicts only: with no callback into Python there is
+# no moment at which another thread could get in between.
+_SCALARS_PACKER: Final = msgpack.Packer()
 
 
 def encode_body(message: msgspec.Struct) -> bytes:
     """Return the msgpack body of a message (or of a wire message's fields)."""
-    return _ENCODER.encode(message)
+    body: bytes = msgpack.packb(message, default=msgspec.structs.asdict)
+    return body
 
 
 def encode_scalars(values: dict[str, float]) -> bytes:
-    """Return the body of ``Scalars(values)``."""
-    return _ENCODER.encode(Scalars(values))
+    """Return the body of ``Scalars(values)``, without the detour over the type: the one body made every step."""
+    body: bytes = _SCALARS_PACKER.pack({"values": values})
+    return body
 
 
 def decode_message(record: Record) -> Message | None:

@@ -122,11 +122,12 @@ class Peer:
 
     def _greet(self) -> int:
         """Say HELLO; return where to go on. Raises TimeoutError when nobody welcomes us."""
-        stream = self.stream
-        self.send(Hello(stream.id, stream.run, stream.rank, stream.attempt, self.acked_sequence))
+        stream, acked = self.stream, self.acked_sequence
+        self.send(Hello(stream.id, stream.run, stream.rank, stream.attempt, acked))
         while not isinstance(answer := self.receive(1.0), Welcome):
             if isinstance(answer, Reject):
                 raise TimeoutError(answer.reason)
+        assert answer.next_sequence >= acked, f"{acked - 1} were acknowledged, {answer.next_sequence - 1} are there"
         return answer.next_sequence
 
     def _connect(self) -> "zmq.SyncSocket":

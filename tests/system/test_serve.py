@@ -7,15 +7,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-from support.events import read_events
+from support.events import load_folder
 from support.peer import Peer
-from support.programs import LoggerProcess
+from support.programs import LoggerProcess, run_module
 
+from protocol.frame import Frame, read_frames
 from protocol.record import Kind, parse_sequence
 from protocol.recording_reader import RecordingReader
 from protocol.segment import list_segments
@@ -24,6 +27,7 @@ from protocol.stream import Stream
 pytestmark = pytest.mark.system
 
 DEADLINE_SECONDS = 60.0
+KILLS = 10
 
 
 @pytest.fixture
@@ -35,13 +39,17 @@ def logger(tmp_path: Path) -> Iterator[LoggerProcess]:
         logger.kill()
 
 
-def process_of(logger: LoggerProcess) -> "subprocess.Popen[bytes]":
+def pid_of(logger: LoggerProcess) -> int:
     assert logger.process is not None
-    return logger.process
+    return logger.process.pid
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def projection_of(logger: LoggerProcess) -> int:
+    """Return the process id of a logger's projection, as soon as there is one."""
+    pid = pid_of(logger)
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    wait_until(lambda: bool(children.read_text()))
+    return int(children.read_text().split()[0])
 
 
 def alive(pid: int) -> bool:
@@ -52,16 +60,199 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(what: str, condition: "threading.Event | object", holds: bool = True) -> None:
-    raise NotImplementedError
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = monotonic() + DEADLINE_SECONDS
+    while not holds():
+        assert monotonic() < deadline, "waited in vain"
+        sleep(0.01)
+
+
+@contextmanager
+def delivering(peer: Peer) -> Iterator[None]:
+    """Have a thread deliver records until the block ends, and the last of them are acknowledged."""
+    enough = threading.Event()
+    faults: list[BaseException] = []
+
+    def deliver() -> None:
+        try:
+            while not enough.is_set():
+                peer.deliver(peer.acked_sequence + 500)
+        except BaseException as fault:  # noqa: BLE001 - raised again in the test's thread
+            faults.append(fault)
+
+    thread = threading.Thread(target=deliver)
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
+    if faults:
+        raise faults[0]
+
+
+def folder_of(logger: LoggerProcess, stream: Stream) -> Path:
+    return logger.recordings / stream.run / stream.folder_name
 
 
 def read_journal(logger: LoggerProcess, stream: Stream) -> list[int]:
-    """Return every sequence number in the journal, as a reader gives them; nothing may be damaged or missing."""
-    reader = RecordingReader(logger.recordings / stream.run / stream.folder_name)
+    """Return every sequence number in the journal, as a reader gives them."""
+    reader = RecordingReader(folder_of(logger, stream))
     found = []
     while payloads := reader.read_payloads():
         found += [parse_sequence(payload)[1] for payload in payloads]
     reader.close()
-    assert not reader.holes
+    assert not reader.damages
     return found
+
+
+def count_on_disk(logger: LoggerProcess, stream: Stream) -> Counter[int]:
+    """Return how many times each sequence number lies in the segments, whoever reads them."""
+    found: Counter[int] = Counter()
+    for segment in list_segments(folder_of(logger, stream)):
+        for item in read_frames(memoryview(segment.path.read_bytes())):
+            if isinstance(item, Frame):
+                kind, sequence, _ = parse_sequence(item.payload)
+                found[sequence] += kind != Kind.SEGMENT
+    return found
+
+
+def test_the_logger_killed_ten_times_in_mid_stream_loses_and_doubles_nothing(
+    logger: LoggerProcess, tmp_path: Path
+) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    with Peer(logger.endpoint, Stream("killed")) as peer:
+        with delivering(peer):
+            for _ in range(KILLS):
+                acked = peer.acked_sequence
+                wait_until(lambda acked=acked: peer.acked_sequence > acked)  # type: ignore[misc]
+                sleep(moments.uniform(0.0, 0.1))
+                logger.kill()
+                logger.start()
+        peer.bye()
+    everything = list(range(1, peer.acked_sequence))
+    assert logger.stop() == 0
+    assert read_journal(logger, peer.stream) == everything
+    on_disk = count_on_disk(logger, peer.stream)
+    assert [on_disk[sequence] for sequence in everything] == [1] * len(everything)
+    assert len(load_folder(logger.logdir / "killed")) == len(everything)
+    verified = run_module("logger_service", "verify", logger.recordings, logger.logdir)
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_a_stop_keeps_what_was_acknowledged_and_brings_event_files_up_to_date(logger: LoggerProcess) -> None:
+    with Peer(logger.endpoint, Stream("stopped")) as peer:
+        peer.deliver(2001)
+        assert logger.stop() == 0
+    assert read_journal(logger, peer.stream) == list(range(1, 2001))
+    assert len(load_folder(logger.logdir / "stopped")) == 2000
+    assert "2,000 records" in logger.log.read_text()
+
+
+def test_the_ready_line_comes_when_trainers_can_connect(tmp_path: Path) -> None:
+    """A script may read the port from it; nothing is held back by a pipe."""
+    command = [sys.executable, "-m", "logger_service", "serve", "--bind", "tcp://127.0.0.1:*"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline().strip() for _ in range(4)]
+        assert said[2].startswith("to watch     tensorboard --logdir runs_brain_v2 --samples_per_plugin images=")
+        with Peer(said[3].removeprefix("listening on "), Stream("demo")) as peer:
+            peer.deliver(11)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE_SECONDS) == 0
+        assert process.stdout.read() == ""
+
+
+def serve_again(logger: LoggerProcess, *flags: str) -> "subprocess.CompletedProcess[str]":
+    folders = {"--bind": "tcp://127.0.0.1:*", "--recordings": str(logger.recordings), "--logdir": str(logger.logdir)}
+    folders.update(zip(flags[::2], flags[1::2], strict=True))
+    return run_module("logger_service", "serve", *(part for item in folders.items() for part in item), seconds=60)
+
+
+def test_a_second_logger_is_refused_whatever_it_shares(logger: LoggerProcess, tmp_path: Path) -> None:
+    elsewhere = str(tmp_path / "elsewhere")
+    projection_of(logger)
+    wait_until(lambda: (logger.logdir / ".tensorboard-sidecar.lock").exists())
+
+    same_recordings = serve_again(logger, "--logdir", elsewhere)
+    assert same_recordings.returncode == 2
+    assert f"written by another logger (process {pid_of(logger)})" in same_recordings.stderr
+
+    same_logdir = serve_again(logger, "--recordings", elsewhere)
+    assert same_logdir.returncode == 2
+    assert f"--logdir {logger.logdir} is written by another logger" in same_logdir.stderr
+
+    same_port = serve_again(logger, "--recordings", elsewhere, "--logdir", f"{elsewhere}2", "--bind", logger.endpoint)
+    assert same_port.returncode == 2
+    assert f"{logger.endpoint}: the address is in use" in same_port.stderr
+    assert all(done.stderr.count("\n") == 1 for done in (same_recordings, same_logdir, same_port))
+
+    with Peer(logger.endpoint, Stream("unharmed")) as peer:
+        peer.deliver(11)
+
+
+def test_a_logger_that_was_killed_takes_its_projection_with_it(logger: LoggerProcess) -> None:
+    projection = projection_of(logger)
+    logger.kill()
+    wait_until(lambda: not alive(projection))
+    logger.start()
+    assert logger.stop() == 0
+
+
+def test_a_projection_that_was_killed_costs_a_restart_and_nothing_else(logger: LoggerProcess) -> None:
+    with Peer(logger.endpoint, Stream("demo")) as peer:
+        with delivering(peer):
+            for _ in range(2):
+                projection = projection_of(logger)
+                wait_until(lambda: (logger.logdir / "demo").exists())
+                os.kill(projection, signal.SIGKILL)
+                wait_until(lambda projection=projection: not alive(projection))  # type: ignore[misc]
+                acked = peer.acked_sequence
+                wait_until(lambda acked=acked: peer.acked_sequence > acked)  # type: ignore[misc]
+        assert logger.stop() == 0
+    assert "the projection ended (signal 9)" in logger.log.read_text()
+    assert len(load_folder(logger.logdir / "demo")) == peer.acked_sequence - 1
+    assert run_module("logger_service", "verify", logger.recordings, logger.logdir).returncode == 0
+
+
+def test_a_second_interrupt_ends_at_once(logger: LoggerProcess) -> None:
+    """The projection is frozen, so that the first one would wait for long."""
+    projection = projection_of(logger)
+    os.kill(projection, signal.SIGSTOP)
+    try:
+        os.kill(pid_of(logger), signal.SIGINT)
+        wait_until(lambda: "stopping" in logger.log.read_text())
+        assert alive(pid_of(logger))
+        os.kill(pid_of(logger), signal.SIGINT)
+        assert logger.process is not None
+        assert logger.process.wait(5) == 130
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(projection, signal.SIGKILL)
+
+
+def test_while_nothing_can_be_written_nothing_is_acknowledged_and_then_all_goes_on(logger: LoggerProcess) -> None:
+    """The kernel refuses the logger files of more than ten bytes, for a while."""
+    with Peer(logger.endpoint, Stream("full")) as peer, Peer(logger.endpoint, Stream("other")) as other:
+        peer.deliver(101)
+        _, hard = resource.prlimit(pid_of(logger), resource.RLIMIT_FSIZE)
+        resource.prlimit(pid_of(logger), resource.RLIMIT_FSIZE, (10, hard))
+        with delivering(peer):
+            wait_until(lambda: "run full, attempt 0, rank 0: the journal cannot be written" in logger.log.read_text())
+            acked = peer.acked_sequence
+            other.hello()
+            other.send_records(1, 11)
+            assert other.receive().next_sequence == 1  # type: ignore[union-attr]
+            assert alive(pid_of(logger))
+            assert peer.acked_sequence == acked
+            resource.prlimit(pid_of(logger), resource.RLIMIT_FSIZE, (hard, hard))
+            wait_until(lambda: peer.acked_sequence > acked)
+        other.deliver(11)
+    assert logger.stop() == 0
+    assert read_journal(logger, peer.stream) == list(range(1, peer.acked_sequence))
+    assert read_journal(logger, other.stream) == list(range(1, 11))
+    said = logger.log.read_text()
+    assert said.count("run full, attempt 0, rank 0: the journal cannot be written") == 1
+    assert said.count("run full, attempt 0, rank 0: the journal is written again") == 1

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from protocol.run import Run
-from protocol.wire import Ack, Data, Hello, Nak, Reject, Welcome, WireMessage
+from protocol.wire import Ack, Hello, Nak, Reject, Welcome, WireMessage
 from support.recordings import make_stream
 from trainer.telemetry.session import SendSession, State
 
@@ -162,11 +162,6 @@ class Conversation(RuleBasedStateMachine):
         run = Run(memoryview(bytes(size)), first, following)
         session.sent(run, self.now)
         self.to_logger.append(run)
-
-
-def test_data_is_the_wire_form_of_a_run() -> None:
-    """The conversations above hand runs over as they are."""
-    assert Data(Run(memoryview(b"frames"), 1, 2).frames).frames == b"frames"
 
 
 TestConversation = Conversation.TestCase
