@@ -12,6 +12,7 @@ from typing import Final
 
 from logger_service.arguments import make_parser, serve_config
 from logger_service.config import ServeConfig, StartupError
+from logger_service.projection_child import run_projection
 from logger_service.service import Service
 from protocol.errors import ProtocolError
 
@@ -89,8 +90,6 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _project(options: argparse.Namespace) -> int:
-    from logger_service.projection_child import run_projection  # noqa: PLC0415 - see above
-
     run_projection(options.recordings, options.logdir, sys.stdin.fileno())
     return EXIT_WELL
 

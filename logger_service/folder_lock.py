@@ -9,7 +9,10 @@ from typing import Final
 
 from logger_service.config import StartupError
 
+# Held by whoever writes in the folder.
 LOCK_NAME: Final = ".tensorboard-sidecar.lock"
+# Held in a log directory by the logger whose projection writes there, from before that one is up.
+LOGGER_LOCK_NAME: Final = ".tensorboard-sidecar-logger.lock"
 
 
 class FolderInUse(StartupError):
@@ -17,10 +20,10 @@ class FolderInUse(StartupError):
 
 
 @contextmanager
-def folder_lock(folder: Path, flag: str) -> Iterator[None]:
+def folder_lock(folder: Path, flag: str, name: str = LOCK_NAME) -> Iterator[None]:
     """Hold ``folder``, named by ``flag`` on the command line, made if need be. Raises FolderInUse, OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,6 @@ import threading
 from pathlib import Path
 
 from logger_service.counts import Counts
-from logger_service.projection import follow
 
 
 def run_projection(recordings: Path, logdir: Path, lifeline: int) -> Counts:
@@ -22,4 +21,6 @@ def run_projection(recordings: Path, logdir: Path, lifeline: int) -> Counts:
         os._exit(1)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
+    from logger_service.projection import follow  # noqa: PLC0415 - takes seconds, in which the parent may go
+
     return follow(recordings, logdir, finish.is_set, wait=finish.wait)

@@ -13,20 +13,18 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from time import monotonic, sleep, time_ns
+from time import monotonic, time_ns
 from types import FrameType
 from typing import Final
 
 from logger_service.config import ServeConfig, StartupError
-from logger_service.folder_lock import FolderInUse, folder_lock
+from logger_service.folder_lock import LOGGER_LOCK_NAME, folder_lock
 from logger_service.journal import OPEN_FILES_MAX, Journal
 from logger_service.projection_process import ProjectionProcess
 from logger_service.receiver import Receiver
 
 # How often the main loop looks for signals and at the child, when nothing comes.
 _TURN_SECONDS: Final = 0.2
-# The child of a logger that was killed ends at once; on a busy machine, soon.
-_LOGDIR_PATIENCE_SECONDS: Final = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +48,7 @@ class Service:
         for folder, flag in ((config.recordings, "--recordings"), (config.logdir, "--logdir")):
             _check_writable(folder, flag)
         stack.enter_context(folder_lock(config.recordings, "--recordings"))
-        _check_logdir_is_free(config.logdir)
+        stack.enter_context(folder_lock(config.logdir, "--logdir", LOGGER_LOCK_NAME))
         journal = Journal(
             config.recordings,
             time_ns,
@@ -94,19 +92,6 @@ def _check_writable(folder: Path, flag: str) -> None:
             pass
     except OSError as error:
         raise StartupError(f"{flag} {folder} cannot be written: {error.strerror or error}") from None
-
-
-def _check_logdir_is_free(logdir: Path) -> None:
-    """Wait a moment for the child of a logger that was killed, then raise FolderInUse."""
-    deadline = monotonic() + _LOGDIR_PATIENCE_SECONDS
-    while True:
-        try:
-            with folder_lock(logdir, "--logdir"):
-                return
-        except FolderInUse:
-            if monotonic() >= deadline:
-                raise
-            sleep(0.1)
 
 
 def _open_files_limit() -> int:

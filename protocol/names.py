@@ -14,6 +14,8 @@ from protocol.limits import (
 
 # Backslash and colon are separators elsewhere; the others confuse TensorBoard's routes or a shell.
 _RUN_FORBIDDEN: Final = frozenset('\\:*?"<>|&#+%')
+# Folders that the logger makes in a run's own: another run of that name would share them.
+_RUN_RESERVED: Final = re.compile(r"rank-\d+|projector")
 # Control characters (Unicode category Cc), lone surrogates (Cs), and the marks that turn text around.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
@@ -21,8 +23,8 @@ _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\
 def check_run(run: str) -> str:
     """Return ``run`` when it is a relative path that stays under the log directory.
 
-    Components are separated by ``/``; none is empty, begins with a dot, or holds control characters, backslashes or
-    any of ``: * ? " < > | & # + %``. Raises Malformed or TooLarge.
+    Components are separated by ``/``; none is empty, begins with a dot, is ``projector`` or ``rank-<number>``, or holds
+    control characters, backslashes or any of ``: * ? " < > | & # + %``. Raises Malformed or TooLarge.
     """
     size = len(run.encode("utf-8", "surrogatepass"))
     if size > RUN_MAX_BYTES:
@@ -57,6 +59,10 @@ def _check_component(run: str, component: str) -> None:
     if not component or component.startswith("."):
         raise Malformed(
             f"run {run!r}: a component is empty or begins with a dot; expected something like 'team/first-try'"
+        )
+    if _RUN_RESERVED.fullmatch(component):
+        raise Malformed(
+            f"run {run!r}: the logger itself makes folders named {component!r} in a run's; choose another name"
         )
     if component != component.strip():
         raise Malformed(f"run {run!r}: a component begins or ends with a space")

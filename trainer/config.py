@@ -22,7 +22,7 @@ _DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d+)?")
 class Config:
     """The settings; each explains itself in ``--help``. Raises ConfigError for values that cannot be used."""
 
-    root_dir: Annotated[Path, Setting("data", "folder of the data set, Flickr8k with spoken captions")] = Path("data")
+    root_dir: Annotated[Path, Setting("data", "Flickr8k with spoken captions")] = Path("data/flickr8k")
     image_size: Annotated[int, Setting("data", "side of the pictures the model sees, in pixels", 32, 1024)] = 64
     num_workers: Annotated[int, Setting("data", "processes that decode; 0 decodes between the steps", 0, 256)] = 0
 

@@ -24,7 +24,8 @@ class LateValue:
         if self._copy is not None and (self._arrived is None or self._arrived.query()):
             self.shown = float(self._copy)
         if value.is_cuda:
-            self._copy = torch.empty((), dtype=value.dtype, pin_memory=True)
+            if self._copy is None:
+                self._copy = torch.empty((), dtype=value.dtype, pin_memory=True)
             self._copy.copy_(value.detach(), non_blocking=True)
             self._arrived = torch.cuda.current_stream(value.device).record_event()
         else:

@@ -99,19 +99,18 @@ def _report_similarities(telemetry: Telemetry, step: int, units: Latents) -> Non
 
 
 def _report_samples(telemetry: Telemetry, step: int, batch: Batch) -> None:
-    """Send pictures, their captions and how those sound, numbered alike."""
+    """Send pictures, their captions and how those sound, numbered from 1 as they are drawn."""
     captions = batch.captions[:SAMPLE_IMAGES]
-    numbered = [f"{number}: {caption}" for number, caption in enumerate(captions)]
-    telemetry.images(step, "samples/images", batch.images[:SAMPLE_IMAGES], numbered)
+    telemetry.images(step, "samples/images", batch.images[:SAMPLE_IMAGES], captions)
     telemetry.text(step, "samples/captions", caption_table(captions))
     pairs = zip(batch.waveforms[:SAMPLE_CLIPS], batch.waveform_lengths.tolist(), strict=False)
     clips = [waveform[:length] for waveform, length in pairs]
-    telemetry.audio(step, "samples/audio", clips, sample_rate_hz=SAMPLE_RATE_HZ, captions=numbered[:SAMPLE_CLIPS])
+    telemetry.audio(step, "samples/audio", clips, sample_rate_hz=SAMPLE_RATE_HZ, captions=captions[:SAMPLE_CLIPS])
 
 
 def caption_table(captions: tuple[str, ...]) -> str:
     """Return a markdown table of numbered captions; what would end a cell or a line is escaped."""
-    rows = [f"| {number} | {_cell(caption)} |" for number, caption in enumerate(captions)]
+    rows = [f"| {number} | {_cell(caption)} |" for number, caption in enumerate(captions, 1)]
     return "\n".join(["| image | caption |", "| ---: | :--- |", *rows])
 
 

@@ -101,8 +101,8 @@ class TrainingState:
         """
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.unscale_(self.optimizer)
         average_gradients(self.model.parameters(), placement)
+        self.scaler.unscale_(self.optimizer)  # after averaging, so that all ranks skip the same steps
         grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()

@@ -1,5 +1,6 @@
 """The receiver on real sockets: its thread here, peers in the test's."""
 
+import resource
 import socket
 import struct
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 import zmq
@@ -140,6 +142,22 @@ def test_a_message_of_many_frames_is_refused(receiver: Receiver) -> None:
         peer.send_raw(*[b"x"] * 1000)
         assert served(receiver)
         assert receiver.reception.counts.refused == 2
+
+
+def test_ten_thousand_bad_messages_are_counted_and_cost_no_memory(receiver: Receiver) -> None:
+    number, random = 10_000, Random(0)
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with Peer(receiver.endpoint, Stream("bad")) as peer:
+        for _ in range(number):
+            peer.send_raw(
+                random.choice([b"", b"\x01\x01", b"\x01\x05"]) + b"\xc1" + random.randbytes(random.randrange(200))
+            )
+        assert served(receiver)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while receiver.reception.counts.refused < number:
+            assert time.monotonic() < deadline, receiver
+            time.sleep(0.01)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 64 * 2**10
 
 
 def test_a_message_beyond_the_limit_ends_its_connection(receiver: Receiver) -> None:

@@ -20,10 +20,11 @@ def test_ordinary_runs_pass(run: str) -> None:
 
 
 NO_PATHS = ["", "/", "/etc", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.hidden", " a", "a ", "a/ b", "a\u3000"]
+RESERVED = ["rank-1", "a/rank-12", "a/projector/b"]
 FORBIDDEN = '\\:*?"<>|&#+%\x00\n\x7f\x85\ud800\u202e\u2066'
 
 
-@pytest.mark.parametrize("run", [*NO_PATHS, *(f"a{character}b" for character in FORBIDDEN)])
+@pytest.mark.parametrize("run", [*NO_PATHS, *RESERVED, *(f"a{character}b" for character in FORBIDDEN)])
 def test_runs_that_are_no_plain_relative_path_are_malformed(run: str) -> None:
     with pytest.raises(Malformed):
         check_run(run)

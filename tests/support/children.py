@@ -13,11 +13,8 @@ from support.waiting import wait_until
 DEADLINE_SECONDS: Final = 30.0
 
 
-def fork(work: Callable[[], object]) -> int:
-    """Do ``work`` in a forked child that then ends without a word; return its exit code, 1 when ``work`` raised.
-
-    Raises TimeoutError, and kills the child, when it hangs.
-    """
+def start(work: Callable[[], object]) -> int:
+    """Do ``work`` in a forked child that then ends without a word, with exit code 1 when it raised; return its id."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning
@@ -32,7 +29,12 @@ def fork(work: Callable[[], object]) -> int:
             traceback.print_exc(file=sys.stderr)
         finally:
             os._exit(code)
-    return wait_for(child)
+    return child
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Do ``work`` in a forked child; return its exit code. Raises TimeoutError, and kills the child, when it hangs."""
+    return wait_for(start(work))
 
 
 def wait_for(child: int) -> int:

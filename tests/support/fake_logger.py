@@ -27,14 +27,14 @@ class FakeLogger:
     """A ROUTER in a thread of its own; what it took is in ``records``, by stream id, and outlives a restart.
 
     ``answer`` may return what is said to a message instead of what a good logger says; None leaves it to be good.
-    While ``frozen`` is set nothing is read, as if the process were stopped.
+    Between ``freeze`` and ``thaw`` nothing is read, as if the process were stopped.
     """
 
     def __init__(self, answer: Answer | None = None, *, credit_bytes: int = CREDIT_BYTES) -> None:
         self.endpoint = f"tcp://127.0.0.1:{free_port()}"
         self.records: dict[bytes, list[Record]] = defaultdict(list)
         self.heard: list[WireMessage] = []
-        self.frozen = threading.Event()
+        self._frozen, self._parked = threading.Event(), threading.Event()
         self._answer = answer or (lambda _: None)
         self._credit_bytes = credit_bytes
         self._peers: dict[bytes, bytes] = {}
@@ -66,6 +66,16 @@ class FakeLogger:
             self._thread.join()
             self._thread = None
 
+    def freeze(self) -> None:
+        """Read nothing from now on."""
+        self._frozen.set()
+        assert self._parked.wait(10)
+
+    def thaw(self) -> None:
+        """Read on."""
+        self._parked.clear()
+        self._frozen.clear()
+
     def next_sequence(self, stream_id: bytes) -> int:
         """Return the number that is due."""
         records = self.records[stream_id]
@@ -91,8 +101,11 @@ class FakeLogger:
         wait_until(lambda: _bind(socket, self.endpoint), what=f"bind to {self.endpoint}")
         listening.set()
         while not self._stopping.is_set():
-            if self.frozen.is_set() or not socket.poll(_POLL_MS):
-                self._stopping.wait(_POLL_MS / 1000 if self.frozen.is_set() else 0)
+            if self._frozen.is_set():
+                self._parked.set()
+                self._stopping.wait(_POLL_MS / 1000)
+                continue
+            if not socket.poll(_POLL_MS):
                 continue
             peer, frame = socket.recv_multipart()
             for said in self._hear(peer, decode_wire(frame)):

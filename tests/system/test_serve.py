@@ -19,10 +19,12 @@ from support.peer import Peer
 from support.programs import LoggerProcess, run_module
 
 from protocol.frame import Frame, read_frames
+from protocol.limits import CREDIT_BYTES
 from protocol.record import Kind, parse_sequence
 from protocol.recording_reader import RecordingReader
 from protocol.segment import list_segments
 from protocol.stream import Stream
+from protocol.wire import Ack, Welcome
 
 pytestmark = pytest.mark.system
 
@@ -117,11 +119,9 @@ def count_on_disk(logger: LoggerProcess, stream: Stream) -> Counter[int]:
     return found
 
 
-def test_the_logger_killed_ten_times_in_mid_stream_loses_and_doubles_nothing(
-    logger: LoggerProcess, tmp_path: Path
-) -> None:
+def test_the_logger_killed_ten_times_in_mid_stream_loses_and_doubles_nothing(logger: LoggerProcess) -> None:
     seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
     moments = random.Random(seed)
     with Peer(logger.endpoint, Stream("killed")) as peer:
         with delivering(peer):
@@ -173,16 +173,13 @@ def serve_again(logger: LoggerProcess, *flags: str) -> "subprocess.CompletedProc
 
 def test_a_second_logger_is_refused_whatever_it_shares(logger: LoggerProcess, tmp_path: Path) -> None:
     elsewhere = str(tmp_path / "elsewhere")
-    projection_of(logger)
-    wait_until(lambda: (logger.logdir / ".tensorboard-sidecar.lock").exists())
-
     same_recordings = serve_again(logger, "--logdir", elsewhere)
     assert same_recordings.returncode == 2
     assert f"written by another logger (process {pid_of(logger)})" in same_recordings.stderr
 
     same_logdir = serve_again(logger, "--recordings", elsewhere)
     assert same_logdir.returncode == 2
-    assert f"--logdir {logger.logdir} is written by another logger" in same_logdir.stderr
+    assert f"--logdir {logger.logdir} is written by another logger (process {pid_of(logger)})" in same_logdir.stderr
 
     same_port = serve_again(logger, "--recordings", elsewhere, "--logdir", f"{elsewhere}2", "--bind", logger.endpoint)
     assert same_port.returncode == 2
@@ -206,7 +203,7 @@ def test_a_projection_that_was_killed_costs_a_restart_and_nothing_else(logger: L
         with delivering(peer):
             for _ in range(2):
                 projection = projection_of(logger)
-                wait_until(lambda: (logger.logdir / "demo").exists())
+                wait_until((logger.logdir / "demo").exists)
                 os.kill(projection, signal.SIGKILL)
                 wait_until(lambda projection=projection: not alive(projection))  # type: ignore[misc]
                 acked = peer.acked_sequence
@@ -240,12 +237,11 @@ def test_while_nothing_can_be_written_nothing_is_acknowledged_and_then_all_goes_
         _, hard = resource.prlimit(pid_of(logger), resource.RLIMIT_FSIZE)
         resource.prlimit(pid_of(logger), resource.RLIMIT_FSIZE, (10, hard))
         with delivering(peer):
-            wait_until(lambda: "run full, attempt 0, rank 0: the journal cannot be written" in logger.log.read_text())
-            acked = peer.acked_sequence
-            other.hello()
+            assert other.hello() == Welcome(1, CREDIT_BYTES)
             other.send_records(1, 11)
-            assert other.receive().next_sequence == 1  # type: ignore[union-attr]
-            assert alive(pid_of(logger))
+            assert other.receive() == Ack(1, 0), "no credit, and nothing acknowledged"
+            acked = peer.acked_sequence
+            assert isinstance(other.hello(), Welcome), "it is served all the same"
             assert peer.acked_sequence == acked
             resource.prlimit(pid_of(logger), resource.RLIMIT_FSIZE, (hard, hard))
             wait_until(lambda: peer.acked_sequence > acked)
@@ -253,6 +249,4 @@ def test_while_nothing_can_be_written_nothing_is_acknowledged_and_then_all_goes_
     assert logger.stop() == 0
     assert read_journal(logger, peer.stream) == list(range(1, peer.acked_sequence))
     assert read_journal(logger, other.stream) == list(range(1, 11))
-    said = logger.log.read_text()
-    assert said.count("run full, attempt 0, rank 0: the journal cannot be written") == 1
-    assert said.count("run full, attempt 0, rank 0: the journal is written again") == 1
+    assert "run full, attempt 0, rank 0: the journal is written again" in logger.log.read_text()

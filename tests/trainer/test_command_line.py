@@ -7,7 +7,7 @@ from trainer.config import Config
 
 # Changing a line is changing somebody's script: add new ones, keep the old.
 FLAGS = """
---root_dir PATH [data]
+--root_dir PATH [data/flickr8k]
 --image_size N [64]
 --num_workers N [0]
 --embed_dim N [128]

@@ -5,11 +5,11 @@ def test_captions_stand_beside_the_numbers_of_their_pictures() -> None:
     assert caption_table(("a dog", "two cats")).split("\n") == [
         "| image | caption |",
         "| ---: | :--- |",
-        "| 0 | a dog |",
-        "| 1 | two cats |",
+        "| 1 | a dog |",
+        "| 2 | two cats |",
     ]
 
 
 def test_what_would_end_a_cell_or_a_row_is_escaped() -> None:
     rows = caption_table(("a | b\nc\\",)).split("\n")
-    assert rows[2:] == [r"| 0 | a \| b c\\ |"]
+    assert rows[2:] == [r"| 1 | a \| b c\\ |"]

@@ -82,8 +82,11 @@ def pictures_to_uint8(images: ArrayLike, layout: str = "") -> Tensor:
     pictures = pictures if "N" in layout else pictures.unsqueeze(0)
     pictures = pictures if "C" in layout else pictures.unsqueeze(-1)
     if pictures.is_floating_point() or pictures.dtype == torch.bool:
-        pictures = pictures.float().nan_to_num(0.0).mul(255).round_()
-    return pictures.clamp(0, 255).to(torch.uint8).contiguous()
+        # One new tensor, changed in place: what this takes from the training thread is mostly fresh memory.
+        pictures = pictures.float().mul(255).nan_to_num_(0.0, 255.0, 0.0).round_().clamp_(0, 255)
+    elif pictures.dtype != torch.uint8:
+        pictures = pictures.clamp(0, 255)
+    return pictures.to(torch.uint8).contiguous()
 
 
 def thumbnails_to_uint8(images: ArrayLike) -> Tensor:

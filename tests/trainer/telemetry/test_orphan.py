@@ -3,37 +3,32 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from protocol.codec import decode_message
+from protocol.codec import decode_message, encode_scalars
 from protocol.errors import Malformed
 from protocol.messages import Gap, Scalars
 from protocol.record import Kind
 from protocol.run import Run, check_run
 from protocol.stream import Stream
+from support.children import start, wait_for
 from support.fake_logger import unpack_records
 from support.recordings import START_NS, make_stream
 from trainer.telemetry.orphan import OrphanedOutbox, find_outboxes
 from trainer.telemetry.outbox import Outbox
 from trainer.telemetry.owner_lock import OWNER_LOCK, OwnerLock
 
-TRAINER = """
-import os, sys
-from pathlib import Path
-from protocol.codec import encode_scalars
-from protocol.stream import Stream
-from trainer.telemetry.outbox import Outbox
-outbox = Outbox(Path(sys.argv[1]), Stream("killed"), capacity_bytes=2**26, wall_time_ns=1, segment_size_bytes=2**16)
-for step in range(10**9):
-    sequence = outbox.append(2, step, step, encode_scalars({"loss": float(step)}))
-    os.write(1, b"%d\\n" % sequence)
-    if step % 100 == 0:
-        outbox.prepare(step)
-"""
+
+def log_for_ever(folder: Path, said: int) -> None:
+    """Be a trainer that writes the number of each record to a pipe when the call has returned."""
+    outbox = Outbox(folder, Stream("killed"), capacity_bytes=2**26, wall_time_ns=1, segment_size_bytes=2**16)
+    for step in range(10**9):
+        sequence = outbox.append(Kind.SCALARS, step, step, encode_scalars({"loss": float(step)}))
+        os.write(said, b"%d\n" % sequence)
+        if step % 100 == 0:
+            outbox.prepare(step)
 
 
 def abandon(folder: Path, bodies: list[bytes], *, unfilled: tuple[int, ...] = ()) -> int:
@@ -165,19 +160,20 @@ def test_outboxes_are_found_in_a_folder_or_are_the_folder(memory: Path) -> None:
     assert (memory / "a" / OWNER_LOCK).exists()
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("kill", range(10))
 def test_everything_returned_before_a_kill_is_recovered_once_and_in_order(memory: Path, kill: int) -> None:
-    """C2, with a real trainer and a real SIGKILL; each number is written to a pipe when the call has returned."""
-    trainer = subprocess.Popen([sys.executable, "-c", TRAINER, str(memory / "outbox")], stdout=subprocess.PIPE)
-    assert trainer.stdout is not None
+    """C2, with a real process and a real SIGKILL."""
+    heard, said = os.pipe()
+    trainer = start(lambda: log_for_ever(memory / "outbox", said))
+    os.close(said)
     returned = b""
     while returned.count(b"\n") < 50 + 731 * kill:
-        returned += os.read(trainer.stdout.fileno(), 4096)
-    trainer.send_signal(signal.SIGKILL)
-    returned += trainer.stdout.read()
-    trainer.stdout.close()
-    trainer.wait()
+        returned += os.read(heard, 4096)
+    os.kill(trainer, signal.SIGKILL)
+    while rest := os.read(heard, 4096):
+        returned += rest
+    os.close(heard)
+    assert wait_for(trainer) == -signal.SIGKILL
     last = int(returned.splitlines()[-1])
     orphan = OrphanedOutbox(memory / "outbox")
     assert orphan.stream == Stream("killed", id=orphan.stream.id)
