@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from logger_service.arguments import make_parser, serve_config
@@ -52,13 +53,14 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _announce(config: ServeConfig, endpoint: str) -> None:
     """Say where everything is; the last line tells a script that trainers can connect."""
-    print(
-        f"recordings   {config.recordings}\n"
-        f"event files  {config.logdir}\n"
-        f"to watch     tensorboard --logdir {config.logdir} --samples_per_plugin {_SAMPLES}\n"
-        f"listening on {endpoint}",
-        flush=True,
-    )
+    with suppress(BrokenPipeError):  # nobody wants to know
+        print(
+            f"recordings   {config.recordings}\n"
+            f"event files  {config.logdir}\n"
+            f"to watch     tensorboard --logdir {config.logdir} --samples_per_plugin {_SAMPLES}\n"
+            f"listening on {endpoint}",
+            flush=True,
+        )
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -160,6 +160,7 @@ def test_after_a_failure_the_stream_stands_where_it_was_durable(
         assert error is not None
         assert error.errno == errno.EIO
     assert journal.next_sequence(stream) == journal.durable_sequence(stream) == 4
+    assert "0 to commit, 0 open" in repr(journal)
     disk.error = 0
     journal.append(stream, run(4, 8), 0.0)
     assert [item.error for item in journal.commit()] == [None]

@@ -1,10 +1,10 @@
-"""A logger's end of the wire, as small as it can be: takes runs in order, acknowledges them, and fails as it is told."""
+"""A logger's end of the wire, as small as it can be: takes runs in order, acknowledges them, fails as it is told."""
 
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 import zmq
 from support.programs import free_port
@@ -41,7 +41,7 @@ class FakeLogger:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> "FakeLogger":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

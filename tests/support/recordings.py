@@ -107,6 +107,7 @@ def make_embedding(tag: str, rows: int = 12, columns: int = 5, seed: int = 0) ->
     )
 
 
+# Long: a list, one message after the other.
 def every_kind(steps: Sequence[int] = (1, 2, 3)) -> list[Said]:
     """Return a small run with a message of every kind a trainer sends but gaps."""
     random = np.random.default_rng(0)

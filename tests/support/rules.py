@@ -29,7 +29,7 @@ LIBRARIES: Final = {
     "tensorboardX": ("logger_service/events/",),
     "zmq": ("trainer/telemetry/link.py", "logger_service/receiver.py"),
 }
-PROTOCOL_LIBRARIES: Final = {"crc32c", "msgspec", "numpy"}
+PROTOCOL_LIBRARIES: Final = {"crc32c", "msgpack", "msgspec", "numpy"}
 COMMAND_LINES: Final = {"trainer/demo.py", "trainer/data/synthetic.py"}  # and every __main__.py
 # The edges where wall time enters; everybody else is given it.
 CLOCKS: Final = {

@@ -10,7 +10,8 @@ from time import monotonic, sleep
 from typing import Final
 
 from protocol.errors import ProtocolError
-from trainer.telemetry.link import LoggerLink, check_endpoint
+from trainer.telemetry.endpoint import check_endpoint
+from trainer.telemetry.link import LoggerLink
 from trainer.telemetry.location import outbox_root
 from trainer.telemetry.orphan import OrphanedOutbox, find_outboxes
 from trainer.telemetry.session import State

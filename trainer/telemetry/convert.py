@@ -3,7 +3,7 @@
 Shape suffixes: N pictures, C channels, H height, W width, F frames.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ ArrayLike: TypeAlias = Tensor | np.ndarray[Any, Any]
 THUMBNAIL_SIDE_MAX: Final = 64
 _LAYOUTS: Final = ("NCHW", "NHWC", "CHW", "HWC", "HW")
 _is_cpu = Tensor.is_cpu.__get__  # type: ignore[attr-defined]
+_item: Callable[[Any], Any] = Tensor.item
 
 
 def host_scalars(values: Mapping[str, Scalar]) -> dict[str, float] | None:
@@ -29,10 +30,13 @@ def host_scalars(values: Mapping[str, Scalar]) -> dict[str, float] | None:
     numbers = values.values()
     types = set(map(type, numbers))
     if types == {Tensor}:
-        return dict(zip(values, map(float, numbers), strict=True)) if all(map(_is_cpu, numbers)) else None
+        if not all(map(_is_cpu, numbers)):
+            return None
+        # By item(): float() alone is slower, and warns of a tensor that is part of a graph.
+        return dict(zip(values, map(float, map(_item, numbers)), strict=True))
     if any(isinstance(number, Tensor) and not number.is_cpu for number in numbers):
         return None
-    return {tag: float(number) for tag, number in values.items()}
+    return {tag: float(number.item() if isinstance(number, Tensor) else number) for tag, number in values.items()}
 
 
 def stack_scalars(values: Mapping[str, Scalar]) -> Tensor:

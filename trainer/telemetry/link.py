@@ -1,7 +1,6 @@
 """The link to a logger: a DEALER socket and the session spoken over it. The trainer imports zmq here alone."""
 
 import logging
-import re
 from typing import Final, Protocol
 
 import zmq
@@ -15,12 +14,11 @@ from protocol.record import Kind, Record, pack_record
 from protocol.run import Run
 from protocol.stream import Stream
 from protocol.wire import Bye, Data, WireMessage, decode_wire, encode_wire
+from trainer.telemetry.endpoint import check_endpoint
 from trainer.telemetry.session import SendSession, State
 
 _BYE_LINGER_MS: Final = 200
 _COMPLAINT_INTERVAL_SECONDS: Final = 60.0
-_TCP: Final = re.compile(r"tcp://(?:\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]+):([0-9]{1,5})")
-_IPC: Final = re.compile(r"ipc://[^\0]+")
 _logger = logging.getLogger(__name__)
 
 
@@ -161,21 +159,6 @@ class LoggerLink:
         if self._socket is not None:
             self._socket.close(linger=linger_ms)
             self._socket = None
-
-
-def check_endpoint(endpoint: str) -> str:
-    """Return a ZeroMQ address that a trainer can connect to. Raises ValueError.
-
-    ZeroMQ itself takes ports above 65,535, no host at all, and transports that lead nowhere.
-    """
-    if not isinstance(endpoint, str):
-        raise ValueError(f"endpoint {endpoint!r}; expected text like tcp://127.0.0.1:5555")  # noqa: TRY004 - a setting
-    tcp = _TCP.fullmatch(endpoint)
-    if not (tcp and 1 <= int(tcp[1]) <= 65535) and not _IPC.fullmatch(endpoint):
-        raise ValueError(
-            f"endpoint {endpoint!r}; expected the logger's address, like tcp://127.0.0.1:5555 or ipc:///path/to/socket"
-        )
-    return endpoint
 
 
 def _released_gap(first_sequence: int, next_sequence: int) -> Run:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Never, Self, TypeAlias
 
 import numpy.typing as npt
 import torch
@@ -92,6 +92,9 @@ class Telemetry:
 
     def __repr__(self) -> str:
         return f"<Telemetry {self.run} {self._channel.outbox!r}>"
+
+    def __reduce__(self) -> Never:
+        raise TypeError("a Telemetry does not cross to another process; make one of its own there")
 
     def __enter__(self) -> Self:
         return self

@@ -45,7 +45,7 @@ def test_a_cuda_copy_waits_for_nothing_and_keeps_what_the_tensor_was(dtype: torc
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_cuda_copy_is_not_ready_before_the_work_in_front_of_it() -> None:
     tensor = torch.zeros(4, device="cuda")
-    torch.cuda._sleep(500_000_000)
+    torch.cuda._sleep(500_000_000)  # type: ignore[no-untyped-call]
     tensor += 1
     copy = start_copy(tensor)
     assert not copy.ready()

@@ -2,8 +2,8 @@ import os
 from pathlib import Path
 
 import pytest
-
 from support.small_memory import run_in_small_memory
+
 from trainer.telemetry import location
 from trainer.telemetry.location import OUTBOX_BYTES_MIN, outbox_capacity_bytes, outbox_root
 

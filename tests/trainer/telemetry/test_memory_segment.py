@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.recordings import START_NS, make_stream
+from support.small_memory import run_in_small_memory
 
 from protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, Frame, pack_frame, pack_head, read_frames
 from protocol.record import Kind, Record, pack_record, parse_record
 from protocol.segment import list_segments, read_segment_head
-from support.recordings import START_NS, make_stream
-from support.small_memory import run_in_small_memory
 from trainer.telemetry.memory_segment import MemorySegment
 
 SIZE = 2**16

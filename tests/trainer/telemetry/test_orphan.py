@@ -6,6 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from support.children import start, wait_for
+from support.fake_logger import unpack_records
+from support.recordings import START_NS, make_stream
 
 from protocol.codec import decode_message, encode_scalars
 from protocol.errors import Malformed
@@ -13,9 +16,6 @@ from protocol.messages import Gap, Scalars
 from protocol.record import Kind
 from protocol.run import Run, check_run
 from protocol.stream import Stream
-from support.children import start, wait_for
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
 from trainer.telemetry.orphan import OrphanedOutbox, find_outboxes
 from trainer.telemetry.outbox import Outbox
 from trainer.telemetry.owner_lock import OWNER_LOCK, OwnerLock

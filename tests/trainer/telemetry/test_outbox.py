@@ -9,15 +9,15 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from support.children import wait_for
+from support.fake_logger import unpack_records
+from support.recordings import START_NS, make_stream
 
 from protocol.codec import decode_message
 from protocol.errors import TooLarge
 from protocol.limits import RECORD_SIZE_MAX_BYTES
 from protocol.messages import Gap
 from protocol.record import HEADER_SIZE_BYTES, Kind, Record
-from support.children import wait_for
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
 from trainer.telemetry.memory_segment import MemorySegment
 from trainer.telemetry.orphan import OrphanedOutbox
 from trainer.telemetry.outbox import Outbox
@@ -40,6 +40,10 @@ def read_all(outbox: Outbox | OrphanedOutbox, sequence: int | None = None) -> li
     return records
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @pytest.fixture
 def outbox(memory: Path) -> Iterator[Outbox]:
     made = make_outbox(memory / "outbox")
@@ -56,12 +60,12 @@ def test_a_start_that_fails_leaves_nothing_behind(memory: Path, monkeypatch: pyt
     def no_room(_file: int, _offset: int, _size: int) -> None:
         raise OSError(28, "No space left on device")
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     monkeypatch.setattr(os, "posix_fallocate", no_room)
     with pytest.raises(OSError, match="No space"):
         make_outbox(memory / "outbox")
     assert list(memory.iterdir()) == []
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 def test_a_folder_that_is_there_is_not_taken(memory: Path) -> None:
@@ -153,7 +157,12 @@ def test_two_readers_side_by_side_do_not_walk(memory: Path, monkeypatch: pytest.
     outbox = make_outbox(memory / "outbox", segment=2**19)
     walked: list[int] = []
     seek = MemorySegment.seek
-    monkeypatch.setattr(MemorySegment, "seek", lambda segment, at: (walked.append(at), seek(segment, at))[1])
+
+    def noted_seek(segment: MemorySegment, sequence: int) -> int:
+        walked.append(sequence)
+        return seek(segment, sequence)
+
+    monkeypatch.setattr(MemorySegment, "seek", noted_seek)
     at = [1, 1]
     for _ in range(20):
         say(outbox)
@@ -258,8 +267,7 @@ def test_threads_that_append_at_once_get_a_number_each(memory: Path) -> None:
     given: list[list[int]] = [[] for _ in range(4)]
 
     def work(mine: list[int]) -> None:
-        for _ in range(500):
-            mine.append(say(outbox))
+        mine.extend(say(outbox) for _ in range(500))
 
     threads = [threading.Thread(target=work, args=(mine,)) for mine in given]
     for thread in threads:

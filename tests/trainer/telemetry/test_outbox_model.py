@@ -10,14 +10,14 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from support.fake_logger import unpack_records
+from support.recordings import START_NS, make_stream
 
 from protocol.codec import decode_message
 from protocol.errors import TooLarge
 from protocol.messages import Gap
 from protocol.record import HEADER_SIZE_BYTES, Kind, Record
 from protocol.run import Run, check_run
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
 from trainer.telemetry.orphan import OrphanedOutbox
 from trainer.telemetry.outbox import Outbox, Slot
 from trainer.telemetry.refusal import CAPACITY_SHARES
@@ -119,7 +119,7 @@ class OutboxModel(RuleBasedStateMachine):
 
     @rule()
     def kill(self) -> None:
-        """A kill leaves the folder as it is now: all that returned is in it, and what is not there is told as lost."""
+        """Adopt the folder as it is now: all that returned is in it, and what is not there is told as lost."""
         copy = self.root / "killed"
         shutil.copytree(self.outbox.folder, copy)
         orphan = OrphanedOutbox(copy)

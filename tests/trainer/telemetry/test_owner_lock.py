@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-
 from support.children import fork
+
 from trainer.telemetry.owner_lock import OWNER_LOCK, OwnerLock
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from support.fake_logger import unpack_records
+from support.recordings import START_NS, make_stream
+from support.slow_device import SlowCopy
 
 from protocol.codec import decode_message
 from protocol.limits import TAG_MAX_CHARACTERS
 from protocol.messages import Gap, Message, Scalars
 from protocol.record import Kind
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
-from support.slow_device import SlowCopy
 from trainer.telemetry.outbox import Outbox
 from trainer.telemetry.pending import BODY_SIZE_MIN_BYTES, PendingRecords
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.recordings import START_NS, make_stream
+from support.sick_disk import SickDisk
 
 from protocol.record import Kind
 from protocol.recording_reader import RecordingReader
-from support.recordings import START_NS, make_stream
-from support.sick_disk import SickDisk
 from trainer.telemetry.outbox import Outbox
 from trainer.telemetry.recorder import Recorder
 

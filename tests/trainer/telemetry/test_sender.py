@@ -7,14 +7,15 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-
-from protocol.record import Kind
-from protocol.recording_reader import RecordingReader
-from protocol.wire import Data, Hello, Reject
 from support.fake_logger import FakeLogger
 from support.programs import free_port
 from support.recordings import START_NS, STREAM_ID, make_stream
 from support.waiting import wait_until
+
+from protocol.record import Kind
+from protocol.recording_reader import RecordingReader
+from protocol.wire import Data, Hello, Reject
+from trainer.telemetry import recorder as recorder_module
 from trainer.telemetry import sender as sender_module
 from trainer.telemetry.link import LoggerLink
 from trainer.telemetry.outbox import Outbox
@@ -163,8 +164,9 @@ def test_a_logger_that_refuses_for_good_is_not_waited_for(outbox: Outbox, start:
 
 
 def test_a_logger_that_refuses_for_good_does_not_fill_the_outbox_of_a_recording(
-    outbox: Outbox, start: Start, tmp_path: Path
+    outbox: Outbox, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recorder_module, "_SYNC_INTERVAL_SECONDS", 0.0)
     with FakeLogger(lambda _: [Reject("no", retry=False)]) as logger:
         sender = start(logger.endpoint, record=True)
         wait_until(lambda: sender.acked_sequence == 1 and logger.count(Hello))
@@ -215,7 +217,7 @@ def test_a_fault_of_this_program_is_said_and_what_it_held_stays(
     assert outbox.read(1, 100) is not None
 
 
-def test_a_deadline_that_is_no_number_is_over(outbox: Outbox, start: Start) -> None:
+def test_a_deadline_in_the_past_is_over(outbox: Outbox, start: Start) -> None:
     sender = start(f"tcp://127.0.0.1:{free_port()}")
     say(outbox)
     assert not sender.finish(-5.0)

@@ -5,10 +5,10 @@ from collections import deque
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from support.recordings import make_stream
 
 from protocol.run import Run
 from protocol.wire import Ack, Hello, Nak, Reject, Welcome, WireMessage
-from support.recordings import make_stream
 from trainer.telemetry.session import SendSession, State
 
 BATCH_BYTES = 300
@@ -119,7 +119,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule()
     def journal_fails(self) -> None:
-        """What was received is lost, what comes is dropped, and no credit is given for a while."""
+        """Lose what was received, drop what comes, and give no credit for a while."""
         if self.logger.greeted:
             self.to_logger = deque(message for message in self.to_logger if isinstance(message, Hello))
             self.logger.received = self.logger.durable

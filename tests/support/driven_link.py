@@ -1,0 +1,44 @@
+"""A link that is turned by the test instead of a thread, with a clock that can hurry."""
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from support.waiting import wait_until
+
+from trainer.telemetry.link import LoggerLink, Source
+from trainer.telemetry.session import SendSession
+
+_HURRY_SECONDS: Final = 0.02
+
+
+class DrivenLink:
+    """A link from ``source`` to ``endpoint``. In a hurry a timeout of seconds is over after some hundred turns."""
+
+    def __init__(self, source: Source, endpoint: str) -> None:
+        self.link = LoggerLink(source, endpoint)
+        self._ahead_seconds = 0.0
+
+    @property
+    def session(self) -> SendSession:
+        """The link's session."""
+        return self.link.session
+
+    def turn(self, *, later_seconds: float = 0.0) -> bool:
+        """Let it turn once; tell whether it sent data."""
+        self._ahead_seconds += later_seconds
+        return self.link.step(monotonic() + self._ahead_seconds)
+
+    def drive(self, until: Callable[[], object], *, hurry: bool = False) -> None:
+        """Let it turn until something is true."""
+
+        def turn() -> object:
+            if not self.turn(later_seconds=_HURRY_SECONDS if hurry else 0.0):
+                self.link.wait(0.005)
+            return until()
+
+        wait_until(turn)
+
+    def drive_to(self, end_sequence: int, *, hurry: bool = False) -> None:
+        """Let it turn until everything before ``end_sequence`` is acknowledged."""
+        self.drive(lambda: self.session.acked_sequence == end_sequence, hurry=hurry)

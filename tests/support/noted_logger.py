@@ -1,0 +1,78 @@
+"""A reception on a real journal, with a network that only notes what was sent and a clock that only tests move."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+from support.peer import make_run
+
+from logger_service.journal import Journal
+from logger_service.reception import Reception
+from protocol.record import parse_sequence
+from protocol.recording_reader import RecordingReader
+from protocol.stream import Stream
+from protocol.wire import Data, Hello, Reject, WireMessage, encode_wire
+
+INTERVAL_SECONDS: Final = 0.05
+
+
+class NotedNetwork:
+    """Notes what each peer was sent; those in ``gone`` cannot be reached."""
+
+    def __init__(self) -> None:
+        self.sent: defaultdict[bytes, list[WireMessage]] = defaultdict(list)
+        self.gone: set[bytes] = set()
+
+    def send(self, peer: bytes, message: WireMessage) -> bool:
+        if peer in self.gone:
+            return False
+        self.sent[peer].append(message)
+        return True
+
+    def take(self, peer: bytes) -> list[WireMessage]:
+        """Return what the peer was sent since the last call."""
+        return self.sent.pop(peer, [])
+
+
+class NotedLogger:
+    """A reception on ``folder`` and a clock that only tests move."""
+
+    def __init__(self, folder: Path, *, streams_max: int = 16) -> None:
+        self.folder, self.now = folder, 1000.0
+        self.network = NotedNetwork()
+        journal = Journal(folder, lambda: 10**18, commit_interval_seconds=INTERVAL_SECONDS, commit_size_bytes=10_000)
+        self.reception = Reception(journal, self.network.send, streams_max=streams_max)
+
+    def say(self, peer: bytes, message: WireMessage | bytes) -> list[WireMessage]:
+        """Have a peer say something; return what it is told at once."""
+        self.network.take(peer)
+        data = message if isinstance(message, bytes) else encode_wire(message)
+        self.reception.handle(peer, data, self.now)
+        return self.network.take(peer)
+
+    def hello(self, peer: bytes, stream: Stream, next_sequence: int = 1) -> list[WireMessage]:
+        return self.say(peer, Hello(stream.id, stream.run, stream.rank, stream.attempt, next_sequence))
+
+    def data(self, peer: bytes, first_sequence: int, next_sequence: int) -> list[WireMessage]:
+        return self.say(peer, Data(memoryview(make_run(first_sequence, next_sequence))))
+
+    def wait(self, seconds: float = INTERVAL_SECONDS) -> None:
+        """Let time pass."""
+        self.now += seconds
+        self.reception.tick(self.now)
+
+    def records(self, stream: Stream) -> list[int]:
+        """Return what is in the journal of a stream."""
+        reader = RecordingReader(self.folder / stream.run / stream.folder_name)
+        found = []
+        while payloads := reader.read_payloads():
+            found += [parse_sequence(payload)[1] for payload in payloads]
+        reader.close()
+        return found
+
+
+def refused(answers: list[WireMessage], reason: str, *, retry: bool = False) -> bool:
+    """Tell whether the answers are one REJECT that names the reason."""
+    (answer,) = answers
+    assert isinstance(answer, Reject), answer
+    return reason in answer.reason and answer.retry == retry

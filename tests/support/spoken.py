@@ -1,0 +1,30 @@
+"""What a telemetry said, read back from its recording."""
+
+from pathlib import Path
+
+from support.recordings import Said
+
+from protocol.codec import decode_message
+from protocol.record import Record
+from protocol.recording_reader import RecordingReader
+
+
+def read_recording(root: Path) -> list[Record]:
+    """Return the records of the one recording under ``root``, which must be whole."""
+    [folder] = {segment.parent for segment in root.rglob("*.segment")}
+    reader = RecordingReader(folder)
+    records = [record for chunk in iter(reader.read, []) for record in chunk]
+    reader.close()
+    assert not reader.damages
+    assert [record.sequence for record in records[1:]] == [record.next_sequence for record in records[:-1]]
+    return records
+
+
+def read_said(root: Path) -> list[Said]:
+    """Return the messages of the one recording under ``root``, each with its step."""
+    said = []
+    for record in read_recording(root):
+        message = decode_message(record)
+        assert message is not None
+        said.append(Said(record.step, message))
+    return said
