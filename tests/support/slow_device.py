@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from trainer.telemetry.device_copy import DeviceCopy, LaterCopy
+
 
 class SlowCopy:
     """A copy of ``values``: not ready before :meth:`arrive`; :meth:`fail` makes it raise."""
@@ -43,8 +45,9 @@ class SlowDevice:
         self.copies: list[SlowCopy] = []
         self._compute = compute or (lambda tensor: np.full(tensor.shape, len(self.copies) + 1, np.float32))
 
-    def start_copy(self, tensor: Tensor) -> SlowCopy:
-        """Start a copy; the n-th, from 1, is all n unless there is a ``compute``."""
-        assert tensor.device.type == "meta", "host tensors need no copy"
+    def start_copy(self, tensor: Tensor) -> DeviceCopy:
+        """Start a copy; the n-th, from 1, is all n unless there is a ``compute``. Host tensors are there at once."""
+        if tensor.is_cpu:
+            return LaterCopy(tensor)
         self.copies.append(SlowCopy(self._compute(tensor)))
         return self.copies[-1]

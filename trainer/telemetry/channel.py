@@ -1,7 +1,7 @@
 """From messages to the outbox, and the life of the threads and sinks behind it."""
 
+import logging
 import os
-import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -26,6 +26,11 @@ from trainer.telemetry.recorder import Recorder
 from trainer.telemetry.sender import Sender
 
 _SEGMENTS_MIN: Final = 8
+_UNSHIPPED: Final = (
+    "telemetry of run %s is not all shipped; it waits in shared memory. Start a logger, then: "
+    "python -m trainer.telemetry drain %s --endpoint %s"
+)
+_logger = logging.getLogger(__name__)
 
 
 def encode_message(step: int, message: Message) -> bytes:
@@ -54,7 +59,7 @@ class Channel:
         root, now = outbox_root(), time_ns()
         capacity = outbox_capacity_bytes(root, outbox_bytes)
         self._unusable = ""
-        self._closing = threading.Lock()
+        self._endpoint = endpoint or "ADDRESS"
         with ExitStack() as undo:
             self.outbox = Outbox(
                 root / stream.id.hex(),
@@ -112,16 +117,18 @@ class Channel:
     def close(self, deadline_seconds: float) -> bool:
         """Ship what is left for at most ``deadline_seconds``; tell whether all was shipped.
 
-        What was not stays in the outbox. A second call, or one in a forked child, does nothing.
+        What was not stays in the outbox, and a line says how to finish. A second call does nothing.
         """
         if self._unusable:
             return True
-        with self._closing:
-            if self._unusable:
-                return True
-            self._unusable = "telemetry is closed"
+        self._unusable = "telemetry is closed"
         self.outbox.seal()
-        shipped = self.sender.finish(deadline_seconds)
+        shipped = False
+        try:
+            shipped = self.sender.finish(deadline_seconds)
+        finally:  # Ctrl-C, by somebody who does not want to wait, is told the same
+            if not shipped:
+                _logger.warning(_UNSHIPPED, self.outbox.stream.run, self.outbox.folder, self._endpoint)
         if not self.sender.is_alive():  # else it still uses the outbox, which stays as it is when the process ends
             self.outbox.close(keep=not shipped)
         return shipped

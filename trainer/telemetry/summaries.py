@@ -7,6 +7,8 @@ have buckets of their own by construction.
 Shape suffixes: N values of a tensor, B = 4096 buckets.
 """
 
+import math
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias
@@ -26,8 +28,9 @@ _SHIFT: Final = 20
 _POSITIVE_INFINITY: Final = 0x7F8
 _NEGATIVE_INFINITY: Final = 0xFF8
 _MANTISSA_BITS: Final = 3
-# 1 MiB of float32: a block and its bucket numbers stay in the second-level cache between passes.
+# 1 MiB of float32: a block and its bucket numbers stay in the second-level cache from one pass to the next.
 _BLOCK_SIZE: Final = 2**18
+_THREADS: Final = min(4, os.cpu_count() or 1)
 # Below, squares may have been lost to underflow: that of 1e-23 is no float32.
 _SQUARES_MIN: Final = 1e-20
 
@@ -37,23 +40,34 @@ SUMMARY_SIZE_MAX_BYTES: Final = BUCKETS_MAX * 10 + 512
 Counts: TypeAlias = npt.NDArray[np.int64]
 
 
-def summarize_all(tensors: Mapping[str, Tensor]) -> dict[str, TensorSummary]:
-    """Summarize tensors in host memory by tag, two at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(tensors, pool.map(summarize, tensors.values()), strict=True))
+class Summarizer:
+    """Summarizes tensors in host memory, several at a time: counting runs outside the interpreter's lock."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="telemetry-summary")
+
+    def summarize_all(self, tensors: Mapping[str, Tensor]) -> dict[str, TensorSummary]:
+        """Summarize each tensor as it is now, of any dtype and shape."""
+        return dict(zip(tensors, self._pool.map(summarize, tensors.values()), strict=True))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
 
 
 def summarize(tensor: Tensor) -> TensorSummary:
     """Summarize a tensor in host memory, of any dtype and shape."""
-    values_N = tensor.detach().reshape(-1).to(torch.float32).numpy()
-    counts_B = np.zeros(BUCKETS, np.int64)
-    bits_N = values_N.view(np.uint32)
-    for start in range(0, len(bits_N), _BLOCK_SIZE):
-        block = bits_N[start : start + _BLOCK_SIZE] >> _SHIFT
-        counts_B += np.bincount(block.astype(np.intp), minlength=BUCKETS)
+    values_N = tensor.detach().reshape(-1).to(torch.float32)
+    counts_B = torch.zeros(BUCKETS, dtype=torch.int64)
+    moments = []
+    for block_N in torch.split(values_N, _BLOCK_SIZE):
+        buckets_N = block_N.view(torch.int32).bitwise_right_shift(_SHIFT).bitwise_and_(BUCKETS - 1)
+        counts_B += torch.bincount(buckets_N, minlength=BUCKETS)
+        moments.append(_moments(block_N))
     if counts_B[_POSITIVE_INFINITY:0x800].any() or counts_B[_NEGATIVE_INFINITY:].any():
-        values_N = values_N[np.isfinite(values_N)]
-    return pack_summary(counts_B, _moments(values_N))
+        moments = [_moments(values_N[values_N.isfinite()])]
+    minima, maxima, sums, squares = zip(*moments, strict=True)
+    return pack_summary(counts_B.numpy(), (min(minima), max(maxima), math.fsum(sums), math.fsum(squares)))
 
 
 def device_summary(tensor: Tensor) -> Tensor:
@@ -118,13 +132,14 @@ def pack_summary(counts_B: Counts, moments: tuple[float, float, float, float]) -
     )
 
 
-def _moments(values_N: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
-    """Minimum, maximum, sum and sum of squares of finite values; squares that float32 cannot hold in float64."""
+def _moments(values_N: Tensor) -> tuple[float, float, float, float]:
+    """Minimum, maximum, sum and sum of squares of finite values; sums that float32 cannot hold in float64."""
     if not len(values_N):
         return 0.0, 0.0, 0.0, 0.0
-    values = torch.from_numpy(values_N)
-    minimum, maximum = values.aminmax()
-    squares = float(values.dot(values))
-    if not _SQUARES_MIN < squares < np.inf:
-        squares = float(values.double().square().sum())
-    return float(minimum), float(maximum), float(values.sum(dtype=torch.float64)), squares
+    minimum, maximum = values_N.aminmax()
+    total, squares = float(values_N.sum()), float(values_N.dot(values_N))
+    if not math.isfinite(total):
+        total = float(values_N.double().sum())
+    if not _SQUARES_MIN < squares < math.inf:
+        squares = float(values_N.double().square().sum())
+    return float(minimum), float(maximum), total, squares

@@ -6,9 +6,9 @@ returned, its record survives a kill of this process. A setting that cannot work
 """
 
 import atexit
-import logging
 import math
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -34,11 +34,6 @@ from trainer.telemetry.location import OUTBOX_BYTES
 from trainer.telemetry.summary_writer import SummaryWriter
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5555"
-_logger = logging.getLogger(__name__)
-_UNSHIPPED: Final = (
-    "telemetry of run %s is not all shipped; it waits in shared memory. Start a logger, then: "
-    "python -m trainer.telemetry drain %s --endpoint %s"
-)
 _Status: TypeAlias = Literal["completed", "failed", "interrupted"]
 
 
@@ -78,8 +73,10 @@ class Telemetry:
         self.drain_seconds = drain_seconds
         self.faults = Faults(strict=strict)
         self.writer = SummaryWriter(self)
-        self._first_step, self._endpoint = first_step, endpoint
+        self._first_step = first_step
+        self._closing = threading.Lock()  # taken once, for good
         self.cost = StepCost()
+        self._summarizer = summaries.Summarizer()
         self._tags = KnownTags()
         self._channel = Channel(
             Stream(run, rank, attempt),
@@ -133,7 +130,7 @@ class Telemetry:
         """
         values = {tag: convert.as_tensor(tensor) for tag, tensor in tensors.items()}
         if all(tensor.is_cpu for tensor in values.values()):
-            self._channel.keep(check_step(step), messages.TensorSummaries(summaries.summarize_all(values)))
+            self._channel.keep(check_step(step), messages.TensorSummaries(self._summarizer.summarize_all(values)))
             return
         tags = tuple(values)
         device = next(tensor.device for tensor in values.values() if not tensor.is_cpu)
@@ -262,7 +259,7 @@ class Telemetry:
         """
         try:
             deadline = self.drain_seconds if deadline_seconds is None else max(0.0, float(deadline_seconds))
-            if not self._channel.closed:
+            if not self._channel.closed and self._closing.acquire(blocking=False):
                 self._close(deadline, status)
         except Exception as error:  # noqa: BLE001 - the loop may go on behind it
             self.faults.note("telemetry.close", error)
@@ -279,16 +276,12 @@ class Telemetry:
         )
 
     def _close(self, deadline_seconds: float, status: _Status) -> None:
-        shipped = False
+        atexit.unregister(self._close_at_exit)
         try:
             self._channel.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
         finally:
-            try:
-                shipped = self._channel.close(deadline_seconds)
-            finally:
-                atexit.unregister(self._close_at_exit)
-                if not shipped:
-                    _logger.warning(_UNSHIPPED, self.run, self._channel.outbox.folder, self._endpoint or "ADDRESS")
+            self._summarizer.close()
+            self._channel.close(deadline_seconds)
 
     def _close_at_exit(self) -> None:
         self.close(status=_status_after(getattr(sys, "last_value", None)))

@@ -21,10 +21,10 @@ from protocol.messages import TensorSummaries, TensorSummary
 from trainer.telemetry.summaries import (
     BUCKETS,
     SUMMARY_SIZE_MAX_BYTES,
+    Summarizer,
     device_summary,
     pack_device_summary,
     summarize,
-    summarize_all,
 )
 
 MINIMAL = 2.0**-129  # smallest magnitude that is no zero with three mantissa bits
@@ -52,7 +52,8 @@ def check_moments(summary: TensorSummary, values: npt.NDArray[np.float32]) -> No
     minimum, maximum = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
     assert (summary.minimum, summary.maximum) == (minimum, maximum)
     magnitude = np.abs(finite).sum()
-    assert summary.sum == pytest.approx(finite.sum(), rel=1e-12, abs=1e-12 * magnitude)
+    # Blocks are summed pairwise in float32: off by some roundings of the sum of magnitudes.
+    assert summary.sum == pytest.approx(finite.sum(), rel=1e-6, abs=1e-6 * magnitude)
     assert summary.sum_squares == pytest.approx(np.square(finite).sum(), rel=1e-4)
 
 
@@ -154,11 +155,11 @@ def test_the_fullest_summary_fits_the_size_that_is_reserved_for_it() -> None:
 
 def test_all_summaries_are_those_of_their_tags() -> None:
     tensors = {f"weights/{n}": torch.full((n,), float(n)) for n in range(20)}
-    summaries = summarize_all(tensors)
+    summaries = Summarizer().summarize_all(tensors)
     assert list(summaries) == list(tensors)
     assert [summary.count for summary in summaries.values()] == list(range(20))
     assert [summary.maximum for summary in summaries.values()] == [float(n) for n in range(20)]
-    assert summarize_all({}) == {}
+    assert Summarizer().summarize_all({}) == {}
 
 
 @pytest.mark.cuda
@@ -180,7 +181,7 @@ def assert_alike(found: TensorSummary, expected: TensorSummary) -> None:
         value: Any = getattr(found, field)
         if field == "sum":
             assert value == pytest.approx(
-                expected.sum, rel=1e-9, abs=1e-9 * math.sqrt(expected.sum_squares * expected.count)
+                expected.sum, rel=1e-6, abs=1e-6 * math.sqrt(expected.sum_squares * expected.count)
             )
         elif field == "sum_squares":
             assert value == pytest.approx(expected.sum_squares, rel=1e-4)

@@ -1,0 +1,51 @@
+from typing import Any
+
+import pytest
+
+from trainer.telemetry.call import telemetry_call
+from trainer.telemetry.cost import StepCost
+from trainer.telemetry.faults import Faults
+
+
+class Facade:
+    def __init__(self, *, strict: bool = False) -> None:
+        self.faults, self.cost = Faults(strict=strict), StepCost()
+        self.heard: list[Any] = []
+
+    @telemetry_call
+    def say(self, step: int, word: str, *, loud: bool = False) -> None:
+        """Say it."""
+        if not word:
+            raise ValueError("no word")
+        self.heard.append((step, word, loud))
+
+
+def test_a_call_is_passed_on_as_it_is() -> None:
+    facade = Facade()
+    facade.say(1, "a")
+    facade.say(2, word="b", loud=True)
+    facade.say(step=3, word="c")
+    assert facade.heard == [(1, "a", False), (2, "b", True), (3, "c", False)]
+    assert (Facade.say.__name__, Facade.say.__doc__) == ("say", "Say it.")
+
+
+def test_a_call_is_counted_for_its_step() -> None:
+    facade = Facade()
+    for step in (1, 1, 2):
+        facade.say(step, "a")
+    facade.say(step=3, word="c")
+    assert facade.cost.step == 3
+    assert facade.cost.percentile_us(0) > 0
+
+
+@pytest.mark.parametrize(("args", "kwargs"), [((1, ""), {}), ((), {}), ((1,), {}), ((1, "a", "b"), {}), ((), {"x": 1})])
+def test_a_call_that_fails_is_a_fault_and_no_step(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    facade = Facade()
+    facade.say(*args, **kwargs)
+    assert facade.faults.total == 1
+    assert facade.cost.step == -1
+
+
+def test_a_strict_call_raises() -> None:
+    with pytest.raises(ValueError, match="no word"):
+        Facade(strict=True).say(1, "")

@@ -1,0 +1,127 @@
+"""From messages to the outbox; test_telemetry_*.py hold what people see of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.recordings import every_kind, make_stream
+from support.slow_device import SlowDevice
+from support.spoken import read_said
+
+from protocol.array import pack_array
+from protocol.codec import KINDS, decode_message
+from protocol.errors import Malformed, TooLarge
+from protocol.messages import Audio, Matrix, Message, RunEnd, RunStart, Scalars, TensorSummaries, Text
+from protocol.record import Kind, Record
+from trainer.telemetry import channel as channel_module
+from trainer.telemetry import recorder
+from trainer.telemetry.channel import Channel, encode_message
+from trainer.telemetry.location import OUTBOX_BYTES_MIN
+from trainer.telemetry.outbox import SEGMENT_SIZE_BYTES
+from trainer.telemetry.summaries import summarize
+
+
+@pytest.fixture
+def channel(tmp_path: Path) -> Iterator[Channel]:
+    made = Channel(make_stream(), endpoint=None, record=tmp_path, outbox_bytes=2**20)
+    yield made
+    made.close(10.0)
+
+
+@pytest.mark.parametrize("message", [said.message for said in every_kind((1,))], ids=lambda m: type(m).__name__)
+def test_what_is_encoded_is_what_a_reader_decodes(message: Message) -> None:
+    body = encode_message(7, message)
+    assert decode_message(Record(KINDS[type(message)], 1, 7, 0, body)) == message
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (-1, Text("t", "x")),
+        (0, Text("", "x")),
+        (0, Text("t", 5)),  # type: ignore[arg-type]
+        (0, RunEnd("tired")),  # type: ignore[arg-type]
+        (0, RunStart(0, {"a": None})),  # type: ignore[dict-item]
+        (0, Scalars({"a": "word"})),  # type: ignore[dict-item]
+        (0, Audio("a", [], 8000.0)),  # type: ignore[arg-type]
+        (0, Matrix("m", pack_array(np.zeros((2, 2), np.float64)))),
+        (0, Matrix("m", pack_array(np.zeros((2, 2), np.float32)), ["title"])),  # type: ignore[arg-type]
+        (0, TensorSummaries({"": summarize(torch.ones(3))})),
+    ],
+)
+def test_what_no_reader_takes_is_not_encoded(step: int, message: Message) -> None:
+    """Kept all the same, it would be counted as malformed by a logger that nobody watches."""
+    with pytest.raises((Malformed, TooLarge)):
+        encode_message(step, message)
+
+
+@pytest.mark.parametrize(("outbox_bytes", "segment_bytes"), [(OUTBOX_BYTES_MIN, 2**17), (2**26, SEGMENT_SIZE_BYTES)])
+def test_an_outbox_has_eight_segments_or_more(tmp_path: Path, outbox_bytes: int, segment_bytes: int) -> None:
+    """With a few, all of them would be held by what is only partly shipped."""
+    made = Channel(make_stream(), endpoint=None, record=tmp_path, outbox_bytes=outbox_bytes)
+    [segment] = made.outbox.folder.glob("*.segment")
+    assert segment.stat().st_size == segment_bytes
+    assert made.close(10.0)
+
+
+def test_a_small_outbox_that_is_shipped_never_fills(
+    tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_SYNC_INTERVAL_SECONDS", 0.0)
+    for step in range(300):
+        channel.append(Kind.TEXT, step, encode_message(step, Text("t", "x" * 30_000)))
+        if channel.outbox.used_bytes > 600_000:
+            assert channel.outbox.refusals.total == 0
+            while channel.outbox.used_bytes > 300_000:
+                channel.sender.join(0.01)
+    assert channel.close(10.0)
+    assert len(read_said(tmp_path)) == 300
+
+
+def test_host_tensors_are_kept_at_once(tmp_path: Path, channel: Channel) -> None:
+    def build(arrays: Any) -> Message:
+        return Scalars({"a": float(arrays[0].sum()), "b": float(arrays[1])})
+
+    channel.keep_tensors(3, Kind.SCALARS, [torch.ones(4), torch.tensor(2.0)], build)
+    assert channel.close(10.0)
+    assert read_said(tmp_path) == [(3, Scalars({"a": 4.0, "b": 2.0}))]
+
+
+def test_a_place_is_as_large_as_the_values_may_need(
+    tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = SlowDevice()
+    monkeypatch.setattr(channel_module, "start_copy", device.start_copy)
+
+    def build(arrays: Any) -> Message:
+        return Text("t", "x" * int(1000 * arrays[0][0]))
+
+    channel.keep_tensors(1, Kind.TEXT, [torch.zeros(1, device="meta")], build, size_max_bytes=1100)
+    channel.keep_tensors(2, Kind.TEXT, [torch.zeros(1, device="meta")], build)
+    for copy in device.copies:
+        copy.arrive()
+    assert channel.close(10.0)
+    first, second = read_said(tmp_path)
+    assert first == (1, Text("t", "x" * 1000))
+    assert type(second.message).__name__ == "Gap"
+
+
+def test_a_template_that_no_reader_takes_is_refused_before_a_copy(channel: Channel) -> None:
+    with pytest.raises(Malformed):
+        channel.keep_tensors(1, Kind.TEXT, [torch.zeros(1, device="meta")], lambda _: Text("", ""))
+    assert channel.outbox.next_sequence == 1
+
+
+def test_a_start_that_fails_leaves_no_socket_behind(outboxes: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(NotADirectoryError):
+            Channel(
+                make_stream(), endpoint="tcp://127.0.0.1:5555", record=tmp_path / "file", outbox_bytes=OUTBOX_BYTES_MIN
+            )
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert list(outboxes.iterdir()) == []

@@ -1,0 +1,187 @@
+"""The command line: what was left behind, and how it is shipped."""
+
+import errno
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from support.fake_logger import FakeLogger
+from support.programs import free_port, running_logger
+from support.recordings import START_NS, STREAM_ID, make_stream
+from support.spoken import read_recording
+from support.waiting import wait_until
+
+from protocol.codec import decode_message, encode_body
+from protocol.messages import Gap, RunStart, Scalars
+from protocol.record import Kind
+from protocol.wire import Reject
+from trainer.telemetry.__main__ import main
+from trainer.telemetry.outbox import Outbox
+from trainer.telemetry.owner_lock import OWNER_LOCK
+
+
+def make_outbox(folder: Path, run: str = "demo", *, stream_id: bytes = STREAM_ID) -> Outbox:
+    outbox = Outbox(folder, make_stream(run, stream_id=stream_id), capacity_bytes=2**22, wall_time_ns=START_NS)
+    outbox.append(Kind.RUN_START, 0, START_NS, encode_body(RunStart()))
+    for step in range(500):
+        outbox.append(Kind.SCALARS, step, START_NS + step, encode_body(Scalars({"loss": float(step)})))
+    return outbox
+
+
+def abandon(folder: Path, run: str = "demo", *, stream_id: bytes = STREAM_ID, unfilled: bool = False) -> None:
+    outbox = make_outbox(folder, run, stream_id=stream_id)
+    if unfilled:
+        outbox.reserve(Kind.SCALARS, 500, START_NS, 100)
+    outbox.close(keep=True)
+
+
+def test_nothing_left_behind_is_said(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status"]) == 0
+    assert main(["drain"]) == 0
+    assert capsys.readouterr().out == "nothing is left behind\n" * 2
+    assert list(outboxes.iterdir()) == []
+
+
+def test_status_tells_whose_outbox_holds_what(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    abandon(outboxes / "a-gone", "team/run")
+    running = make_outbox(outboxes / "b-running")
+    (outboxes / "c-empty").mkdir()
+    (outboxes / "c-empty" / OWNER_LOCK).touch()
+    assert main(["status"]) == 0
+    gone, live, empty = capsys.readouterr().out.splitlines()
+    assert gone.startswith(f"{outboxes / 'a-gone'}: ")
+    assert "run team/run, records 1 to 501, its trainer is gone; ship it with: python -m trainer.telemetry" in gone
+    assert live.endswith("bytes, its trainer runs")
+    assert "unreadable" in empty
+    running.close(keep=False)
+    assert (outboxes / "a-gone").exists(), "a look changes nothing"
+
+
+def test_status_of_a_trainer_at_work_does_not_stumble(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its segments come and go while they are looked at."""
+    outbox = Outbox(
+        outboxes / "live", make_stream(), capacity_bytes=2**20, wall_time_ns=START_NS, segment_size_bytes=8192
+    )
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            outbox.append(Kind.SCALARS, 0, START_NS, bytes(3000))
+            outbox.release(outbox.next_sequence)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    for _ in range(100):
+        assert main(["status"]) == 0
+    done.set()
+    worker.join()
+    outbox.close(keep=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 100
+    assert all(line.endswith("bytes, its trainer runs") for line in lines)
+
+
+def test_a_drain_ships_deletes_and_tells(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    abandon(outboxes / "a", "first", unfilled=True)
+    abandon(outboxes / "b", "second", stream_id=bytes(16))
+    with FakeLogger() as logger:
+        assert main(["drain", "--endpoint", logger.endpoint]) == 0
+        assert len(logger.records) == 2
+        records = logger.records[STREAM_ID]
+        assert len(logger.records[bytes(16)]) == 501
+    assert capsys.readouterr().out.splitlines() == [
+        f"{outboxes / 'a'}: run first, 502 records shipped",
+        f"{outboxes / 'b'}: run second, 501 records shipped",
+    ]
+    assert list(outboxes.iterdir()) == []
+    assert [record.sequence for record in records] == list(range(1, 503))
+    assert decode_message(records[500]) == Scalars({"loss": 499.0})
+    assert isinstance(decode_message(records[501]), Gap)
+
+
+def test_a_drain_goes_on_where_the_journal_ends(outboxes: Path) -> None:
+    """What the trainer had shipped before it died is not sent again."""
+    abandon(outboxes / "a")
+    with FakeLogger(credit_bytes=2000) as logger:
+        assert main(["drain", str(outboxes / "a"), "--endpoint", logger.endpoint, "--seconds", "0.2"]) in (0, 1)
+        have = logger.next_sequence(STREAM_ID)
+        if (outboxes / "a").exists():
+            assert main(["drain", str(outboxes / "a"), "--endpoint", logger.endpoint]) == 0
+        assert logger.next_sequence(STREAM_ID) == 502 >= have
+        assert len(logger.records[STREAM_ID]) == 501
+
+
+def test_a_drain_leaves_what_nobody_takes(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    abandon(outboxes / "a")
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    assert main(["drain", "--endpoint", endpoint, "--seconds", "0.1"]) == 1
+    assert f"left: no logger answered at {endpoint} within 0.1 seconds" in capsys.readouterr().out
+    assert (outboxes / "a").exists()
+    with FakeLogger(lambda _: [Reject("no such run", retry=False)]) as logger:
+        assert main(["drain", "--endpoint", logger.endpoint]) == 1
+    assert "left: no such run" in capsys.readouterr().out
+    assert (outboxes / "a").exists()
+
+
+def test_a_drain_leaves_a_running_trainer_alone(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    running = make_outbox(outboxes / "a")
+    assert main(["drain", "--endpoint", "tcp://127.0.0.1:1", "--seconds", "0"]) == 0
+    assert "its trainer runs and ships it itself" in capsys.readouterr().out
+    running.close(keep=False)
+
+
+def test_one_unreadable_outbox_does_not_keep_the_others(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (outboxes / "a").mkdir()
+    (outboxes / "a" / OWNER_LOCK).touch()
+    (outboxes / "b").mkdir()
+    (outboxes / "b" / OWNER_LOCK).touch()
+    (outboxes / "b" / f"{1:020d}.segment").write_bytes(b"rubbish")
+    abandon(outboxes / "c")
+    with FakeLogger() as logger:
+        assert main(["drain", "--endpoint", logger.endpoint]) == 1
+        assert logger.next_sequence(STREAM_ID) == 502
+    said = capsys.readouterr().out
+    assert said.count("left, unreadable") == 2
+    assert "501 records shipped" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["drain", "/nowhere/at/all"], "is no folder"),
+        (["status", "/etc/passwd"], "is no folder"),
+        (["drain", "--endpoint", "localhost"], "expected the logger's address"),
+    ],
+)
+def test_wrong_usage_is_said(
+    outboxes: Path, arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    abandon(outboxes / "a")
+    assert main(arguments) == 2
+    assert reason in capsys.readouterr().err
+    assert (outboxes / "a").exists()
+
+
+def test_memory_that_cannot_be_looked_at_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> Path:
+        raise PermissionError(errno.EACCES, "not yours")
+
+    monkeypatch.setattr("trainer.telemetry.__main__.outbox_root", refuse)
+    assert main(["status"]) == 2
+    assert "not yours" in capsys.readouterr().err
+
+
+@pytest.mark.system
+def test_a_drain_fills_a_real_journal(outboxes: Path, tmp_path: Path) -> None:
+    abandon(outboxes / "a", "team/run")
+    with running_logger(tmp_path) as logger:
+        command = [sys.executable, "-m", "trainer.telemetry", "drain", str(outboxes), "--endpoint", logger.endpoint]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "run team/run, 501 records shipped" in done.stdout
+        wait_until(lambda: len(read_recording(logger.recordings)) == 501)
+    assert list(outboxes.iterdir()) == []
