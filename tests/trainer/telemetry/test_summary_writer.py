@@ -57,7 +57,7 @@ def test_a_scalar_is_a_record(tmp_path: Path) -> None:
 
 
 def test_scalars_are_one_record_under_their_main_tag(tmp_path: Path) -> None:
-    values = {"train": 0.5, "val": torch.tensor(0.25)}
+    values: dict[str, Any] = {"train": 0.5, "val": torch.tensor(0.25)}
     assert one(tmp_path, lambda writer: writer.add_scalars("loss", values, 7)) == Scalars(
         {"loss/train": 0.5, "loss/val": 0.25}
     )
