@@ -31,6 +31,7 @@ _MANTISSA_BITS: Final = 3
 # 1 MiB of float32: a block and its bucket numbers stay in the second-level cache from one pass to the next.
 _BLOCK_SIZE: Final = 2**18
 _THREADS: Final = min(4, os.cpu_count() or 1)
+_IMPORTED_BY: Final = os.getpid()
 # Below, squares may have been lost to underflow: that of 1e-23 is no float32.
 _SQUARES_MIN: Final = 1e-20
 
@@ -44,15 +45,19 @@ class Summarizer:
     """Summarizes tensors in host memory, several at a time: counting runs outside the interpreter's lock."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="telemetry-summary")
+        # torch refuses to compute on new threads of a forked process.
+        forked = os.getpid() != _IMPORTED_BY
+        self._pool = None if forked else ThreadPoolExecutor(_THREADS, thread_name_prefix="telemetry-summary")
 
     def summarize_all(self, tensors: Mapping[str, Tensor]) -> dict[str, TensorSummary]:
         """Summarize each tensor as it is now, of any dtype and shape."""
-        return dict(zip(tensors, self._pool.map(summarize, tensors.values()), strict=True))
+        summaries = (self._pool.map if self._pool else map)(summarize, tensors.values())
+        return dict(zip(tensors, summaries, strict=True))
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown()
+        if self._pool is not None:
+            self._pool.shutdown()
 
 
 def summarize(tensor: Tensor) -> TensorSummary:

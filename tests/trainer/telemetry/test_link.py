@@ -110,7 +110,7 @@ def test_no_more_than_the_credit_is_sent_to_a_logger_that_does_not_acknowledge(
     outbox: Outbox, connect: Connect
 ) -> None:
     say(outbox, 1000)
-    silent: Callable[[WireMessage], Sequence[WireMessage] | None] = lambda m: [] if isinstance(m, Data) else None  # noqa: E731
+    silent: Callable[[WireMessage], Sequence[WireMessage] | None] = lambda m: [] if isinstance(m, Data) else None  # noqa: E731 - a type of its own
     with FakeLogger(silent, credit_bytes=50_000) as logger:
         link = connect(logger.endpoint)
         link.drive(lambda: sum(len(m.frames) for m in logger.heard if isinstance(m, Data)) > 45_000)
@@ -174,7 +174,7 @@ def test_a_logger_with_an_empty_journal_is_told_what_it_will_never_get(outbox: O
 def test_a_refusal_for_now_is_tried_again(outbox: Outbox, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     end = say(outbox)
     refusals = iter([Reject("another peer sends this stream", retry=True)] * 2)
-    answer: Callable[[WireMessage], list[WireMessage] | None] = lambda message: (  # noqa: E731
+    answer: Callable[[WireMessage], list[WireMessage] | None] = lambda message: (  # noqa: E731 - a type of its own
         [found] if isinstance(message, Hello) and (found := next(refusals, None)) else None
     )
     with FakeLogger(answer) as logger:

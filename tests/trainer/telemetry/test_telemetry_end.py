@@ -79,6 +79,8 @@ def endings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Endi
     for ending in started.values():
         ending.process.kill()
         ending.process.wait()
+        if ending.process.stderr is not None:
+            ending.process.stderr.close()
 
 
 @pytest.mark.system

@@ -1,9 +1,9 @@
 """Threads that log at once, and children that log what is their parent's."""
 
 import os
-import pickle
 import threading
 from collections import defaultdict
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Final
 
@@ -171,4 +171,4 @@ def test_a_telemetry_does_not_travel_to_spawned_processes(tmp_path: Path) -> Non
         Telemetry("run", endpoint=None, record=tmp_path) as telemetry,
         pytest.raises(TypeError, match="make one of its own there"),
     ):
-        pickle.dumps(telemetry)
+        ForkingPickler.dumps(telemetry)
