@@ -138,7 +138,7 @@ def main() -> None:
         xs = Writer("tensorboardX", tensorboardX.SummaryWriter(f"{name}/x"), load)
         like = Telemetry("benchmark/writer", endpoint=endpoint, strict=True)
         writers = Writer("tensorboard-sidecar, 19 x add_scalar", like.writer, load)
-        steps = [own, writers, torchs, xs]
+        steps: list[Subject] = [own, writers, torchs, xs]
         _table("A logged step, 19 0-d CPU tensors, one after the other", steps, lambda s: s.step, options.steps, 0.0)
         _table("A logged step behind 2 ms of training", steps, lambda s: s.step, options.steps, 0.002)
         peers: list[Subject] = [own, torchs, xs]

@@ -27,6 +27,13 @@ def host_scalars(values: Mapping[str, Scalar]) -> dict[str, float] | None:
 
     Raises TypeError or ValueError for what is no single real number.
     """
+    if len(values) == 1:  # as ``add_scalar`` calls it: setting up what follows would cost more than it saves
+        [(tag, number)] = values.items()
+        if isinstance(number, Tensor):
+            if not number.is_cpu:
+                return None
+            number = number.item()
+        return {tag: float(number)}
     numbers = values.values()
     types = set(map(type, numbers))
     if types == {Tensor}:

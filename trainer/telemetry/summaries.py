@@ -28,8 +28,8 @@ _SHIFT: Final = 20
 _POSITIVE_INFINITY: Final = 0x7F8
 _NEGATIVE_INFINITY: Final = 0xFF8
 _MANTISSA_BITS: Final = 3
-# 1 MiB of float32: a block and its bucket numbers stay in the second-level cache from one pass to the next.
-_BLOCK_SIZE: Final = 2**18
+# Values counted at a time: large enough for torch's overheads to vanish, small enough to bound the memory beside them.
+_BLOCK_SIZE: Final = 2**19
 _THREADS: Final = min(4, os.cpu_count() or 1)
 _IMPORTED_BY: Final = os.getpid()
 # Below, squares may have been lost to underflow: that of 1e-23 is no float32.
@@ -65,8 +65,11 @@ def summarize(tensor: Tensor) -> TensorSummary:
     values_N = tensor.detach().reshape(-1).to(torch.float32)
     counts_B = torch.zeros(BUCKETS, dtype=torch.int64)
     moments = []
+    # One buffer for all blocks: fresh memory for each costs as much as counting.
+    buffer = torch.empty(min(_BLOCK_SIZE, values_N.numel()), dtype=torch.int32)
     for block_N in torch.split(values_N, _BLOCK_SIZE):
-        buckets_N = block_N.view(torch.int32).bitwise_right_shift(_SHIFT).bitwise_and_(BUCKETS - 1)
+        buckets_N = buffer[: len(block_N)]
+        torch.bitwise_right_shift(block_N.view(torch.int32), _SHIFT, out=buckets_N).bitwise_and_(BUCKETS - 1)
         counts_B += torch.bincount(buckets_N, minlength=BUCKETS)
         moments.append(_moments(block_N))
     if counts_B[_POSITIVE_INFINITY:0x800].any() or counts_B[_NEGATIVE_INFINITY:].any():
