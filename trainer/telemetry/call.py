@@ -16,6 +16,8 @@ class Facade(Protocol):
 
     faults: Faults
     cost: StepCost
+    check_open: Callable[[], None]
+    """Raises RuntimeError when nothing is kept any more: in a forked child, torch may hang on what a call computes."""
 
 
 def telemetry_call(method: _Method) -> _Method:
@@ -25,6 +27,7 @@ def telemetry_call(method: _Method) -> _Method:
     def call(self: Facade, *args: Any, **kwargs: Any) -> None:
         started = perf_counter_ns()
         try:
+            self.check_open()
             method(self, *args, **kwargs)
             self.cost.add(args[0] if args else kwargs["step"], perf_counter_ns() - started)
         except Exception as error:  # noqa: BLE001 - whatever it was, it must not end training

@@ -84,10 +84,13 @@ class Channel:
         """Tell whether records are no longer taken."""
         return bool(self._unusable)
 
-    def append(self, kind: int, step: int, body: bytes) -> None:
-        """Keep a record whose body is encoded. Raises RuntimeError when closed or in a forked child, TooLarge."""
+    def check_open(self) -> None:
+        """Raise RuntimeError when closed, or in a forked child."""
         if self._unusable:
             raise RuntimeError(self._unusable)
+
+    def append(self, kind: int, step: int, body: bytes) -> None:
+        """Keep a record whose body is encoded. Raises RuntimeError when closed, TooLarge."""
         self.outbox.append(kind, step, time_ns(), body)
 
     def keep(self, step: int, message: Message) -> None:
@@ -106,8 +109,6 @@ class Channel:
             return
         zeros = [torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu").numpy() for tensor in tensors]
         template = encode_message(step, build(zeros))
-        if self._unusable:
-            raise RuntimeError(self._unusable)
         copies = [start_copy(tensor) for tensor in tensors]  # before the slot: what fails here leaves none unfilled
         size = max(BODY_SIZE_MIN_BYTES, size_max_bytes, len(template))
         slot = self.outbox.reserve(kind, step, time_ns(), size)

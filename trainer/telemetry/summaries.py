@@ -29,7 +29,7 @@ _POSITIVE_INFINITY: Final = 0x7F8
 _NEGATIVE_INFINITY: Final = 0xFF8
 _MANTISSA_BITS: Final = 3
 # Values counted at a time: large enough for torch's overheads to vanish, small enough to bound the memory beside them.
-_BLOCK_SIZE: Final = 2**19
+_BLOCK_SIZE: Final = 2**18
 _THREADS: Final = min(4, os.cpu_count() or 1)
 _IMPORTED_BY: Final = os.getpid()
 # Below, squares may have been lost to underflow: that of 1e-23 is no float32.

@@ -84,6 +84,7 @@ class Telemetry:
             record=Path(record) if record else None,
             outbox_bytes=outbox_bytes,
         )
+        self.check_open = self._channel.check_open
         self._channel.append(Kind.RUN_START, first_step, start)
         atexit.register(self._close_at_exit)
 

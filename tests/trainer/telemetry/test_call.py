@@ -11,6 +11,11 @@ class Facade:
     def __init__(self, *, strict: bool = False) -> None:
         self.faults, self.cost = Faults(strict=strict), StepCost()
         self.heard: list[Any] = []
+        self.closed = False
+
+    def check_open(self) -> None:
+        if self.closed:
+            raise RuntimeError("closed")
 
     @telemetry_call
     def say(self, step: int, word: str, *, loud: bool = False) -> None:
@@ -44,6 +49,14 @@ def test_a_call_that_fails_is_a_fault_and_no_step(args: tuple[Any, ...], kwargs:
     facade.say(*args, **kwargs)
     assert facade.faults.total == 1
     assert facade.cost.step == -1
+
+
+def test_a_call_that_comes_too_late_computes_nothing() -> None:
+    facade = Facade()
+    facade.closed = True
+    facade.say(1, "a")
+    assert facade.faults.total == 1
+    assert facade.heard == []
 
 
 def test_a_strict_call_raises() -> None:

@@ -81,6 +81,19 @@ def test_a_small_outbox_that_is_shipped_never_fills(
     assert len(read_said(tmp_path)) == 300
 
 
+def test_nothing_is_taken_while_the_rest_is_shipped(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that logs on would be told that its record is kept, and find it in no recording."""
+    finish = channel.sender.finish
+
+    def log_then_finish(seconds: float) -> bool:
+        with pytest.raises(RuntimeError):
+            channel.outbox.append(Kind.TEXT, 1, 1, b"")
+        return finish(seconds)
+
+    monkeypatch.setattr(channel.sender, "finish", log_then_finish)
+    assert channel.close(10.0)
+
+
 def test_host_tensors_are_kept_at_once(tmp_path: Path, channel: Channel) -> None:
     def build(arrays: Any) -> Message:
         return Scalars({"a": float(arrays[0].sum()), "b": float(arrays[1])})

@@ -24,12 +24,14 @@ from trainer.telemetry.orphan import OrphanedOutbox, find_outboxes
 PROGRAM: Final = """
 import os, signal, sys
 from pathlib import Path
+import torch
 from trainer.telemetry import Telemetry, location
 how, memory, record, endpoint = sys.argv[1:]
 location._SHARED_MEMORY = Path(memory)
 telemetry = Telemetry("run", endpoint=endpoint or None, record=record or None, drain_seconds=0.3, strict=True)
 for step in range(200):
     telemetry.scalars(step, {"loss": float(step)})
+telemetry.summaries(200, {"weights/a": torch.ones(9), "weights/b": torch.ones(9)})
 match how:
     case "exception":
         raise ValueError("the loop failed")
@@ -98,7 +100,7 @@ def test_the_interpreter_closes_what_was_left_open_and_tells_how_it_ended(
 ) -> None:
     assert endings[how].wait()[0] == code
     said = [said.message for said in read_said(endings[how].record)]
-    assert said[1:-1] == [Scalars({"loss": float(step)}) for step in range(200)]
+    assert said[1:-2] == [Scalars({"loss": float(step)}) for step in range(200)]
     assert said[-1] == RunEnd(status)  # type: ignore[arg-type]
     assert endings[how].outboxes() == []
 
@@ -113,7 +115,7 @@ def test_an_exit_without_a_logger_is_bounded_and_says_how_to_finish(endings: dic
     with FakeLogger() as logger:
         assert main(["drain", str(outbox), "--endpoint", logger.endpoint]) == 0
         [stream] = logger.records
-        assert len(logger.messages(stream)) == 202
+        assert len(logger.messages(stream)) == 203
         assert logger.messages(stream)[-1] == RunEnd("completed")
     assert endings["no logger"].outboxes() == []
 
@@ -128,7 +130,7 @@ def test_a_process_that_is_gone_at_once_leaves_everything_in_memory(
     orphan = OrphanedOutbox(outbox)
     run = orphan.read(1, 2**20)
     assert run is not None
-    assert len(unpack_records(run.frames)) == orphan.next_sequence - 1 == 201
+    assert len(unpack_records(run.frames)) == orphan.next_sequence - 1 == 202
     orphan.close(keep=False)
 
 

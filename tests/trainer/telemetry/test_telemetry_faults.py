@@ -262,6 +262,8 @@ def test_what_is_no_fault_of_telemetry_comes_through(tmp_path: Path, error: type
         def values(self) -> Any:
             raise error
 
+        items = values
+
     with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
         with pytest.raises(error):
             telemetry.scalars(1, Interrupting(a=1.0))
