@@ -30,8 +30,10 @@ class FakeLogger:
     Between ``freeze`` and ``thaw`` nothing is read, as if the process were stopped.
     """
 
-    def __init__(self, answer: Answer | None = None, *, credit_bytes: int = CREDIT_BYTES) -> None:
-        self.endpoint = f"tcp://127.0.0.1:{free_port()}"
+    def __init__(
+        self, answer: Answer | None = None, *, credit_bytes: int = CREDIT_BYTES, endpoint: str | None = None
+    ) -> None:
+        self.endpoint = endpoint or f"tcp://127.0.0.1:{free_port()}"
         self.records: dict[bytes, list[Record]] = defaultdict(list)
         self.heard: list[WireMessage] = []
         self._frozen, self._parked = threading.Event(), threading.Event()

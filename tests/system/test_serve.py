@@ -249,4 +249,4 @@ def test_while_nothing_can_be_written_nothing_is_acknowledged_and_then_all_goes_
     assert logger.stop() == 0
     assert read_journal(logger, peer.stream) == list(range(1, peer.acked_sequence))
     assert read_journal(logger, other.stream) == list(range(1, 11))
-    assert "run full, attempt 0, rank 0: the journal is written again" in logger.log.read_text()
+    assert "run other, attempt 0, rank 0: the journal is written again" in logger.log.read_text()

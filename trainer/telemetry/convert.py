@@ -41,6 +41,8 @@ def host_scalars(values: Mapping[str, Scalar]) -> dict[str, float] | None:
             return None
         # By item(): float() alone is slower, and warns of a tensor that is part of a graph.
         return dict(zip(values, map(float, map(_item, numbers)), strict=True))
+    if not any(issubclass(kind, Tensor) for kind in types):
+        return dict(zip(values, map(float, numbers), strict=True))
     if any(isinstance(number, Tensor) and not number.is_cpu for number in numbers):
         return None
     return {tag: float(number.item() if isinstance(number, Tensor) else number) for tag, number in values.items()}

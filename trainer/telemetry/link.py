@@ -70,6 +70,8 @@ class LoggerLink:
                 self._give_up(now)
             if session.may_open(now):
                 self._open_socket()
+            if session.starved(now):
+                session.opened()
             if session.state is State.OPENING and self._try_send(session.hello(self._outbox.first_sequence)):
                 session.greeted(now)
             return self._send_run(now)

@@ -268,7 +268,11 @@ class Outbox:
             spare.begin(self.stream, last.next_sequence, wall_time_ns)
         except OSError:
             return False
-        self._segments.append(spare)
+        if last.next_sequence > last.first_sequence:
+            self._segments.append(spare)
+        else:  # it is empty, and its name is now that of the new one
+            self._segments[-1] = spare
+            last.close(keep=True)
         self._count_full_segments()
         return True
 

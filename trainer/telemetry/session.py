@@ -6,6 +6,7 @@ Rule 2: at most the credit is on its way, or one run when that alone is larger. 
 runs, oldest first.
 Rule 3: liveness is progress. No answer for ``ANSWER_TIMEOUT_SECONDS`` while one is due means that the peer is lost:
 the link is opened anew, after a pause that doubles from 0.1 to 5 seconds while nothing is acknowledged.
+Rule 4: a logger that gives no credit is asked again with a HELLO every so often: the one that said so may be gone.
 """
 
 from collections import deque
@@ -112,6 +113,11 @@ class SendSession:
         """Tell whether an answer is due and did not come in time."""
         waiting = self.state is State.GREETING or (self.state is State.STREAMING and bool(self._in_flight))
         return waiting and now >= self._deadline
+
+    def starved(self, now: float) -> bool:
+        """Tell whether there has been no credit, and no word, for so long that it is time for a HELLO."""
+        idle = self.state is State.STREAMING and self._credit_bytes <= 0 and not self._in_flight
+        return idle and now >= self._deadline
 
     def lost(self, now: float) -> None:
         """Give the link up and pause."""

@@ -129,6 +129,19 @@ def test_a_gap_that_no_longer_fits_begins_the_next_segment(memory: Path) -> None
     outbox.close(keep=False)
 
 
+def test_a_record_too_large_for_an_empty_segment_takes_its_place(memory: Path) -> None:
+    """Both are named for the same number: to delete the empty one would delete the record."""
+    outbox = make_outbox(memory / "outbox", segment=8192)
+    large = say(outbox, Kind.TEXT, 20_000)
+    outbox.release(large)
+    shutil.copytree(outbox.folder, memory / "killed")
+    orphan = OrphanedOutbox(memory / "killed")
+    assert [len(record.body) for record in read_all(orphan)] == [20_000]
+    orphan.close(keep=False)
+    outbox.release(large + 1)
+    outbox.close(keep=False)
+
+
 def test_scalars_are_kept_when_pictures_are_refused(outbox: Outbox) -> None:
     while not outbox.refusals:
         say(outbox, Kind.IMAGES, 10_000)

@@ -143,6 +143,19 @@ def test_silence_is_a_loss_only_while_an_answer_is_due() -> None:
     assert greeting.overdue(10.0 + late)
 
 
+def test_no_credit_is_asked_about_again() -> None:
+    """A logger whose disk was full may have been restarted since; it knows nothing of us before we speak."""
+    session = streaming(credit=100)
+    assert not session.starved(1e9)
+    session.receive(Ack(1, 0), 10.0, END)
+    assert not session.starved(10.0 + ANSWER_TIMEOUT_SECONDS - 0.1)
+    assert session.starved(10.0 + ANSWER_TIMEOUT_SECONDS)
+    session.opened()
+    session.greeted(20.0)
+    session.receive(Welcome(1, 0), 20.0, END)
+    assert not session.starved(20.0 + ANSWER_TIMEOUT_SECONDS - 0.1)
+
+
 def test_a_new_run_on_an_idle_link_starts_the_clock() -> None:
     session = streaming()
     session.sent(run(1, 2), 1000.0)

@@ -76,10 +76,13 @@ class Conversation(RuleBasedStateMachine):
             if session.overdue(self.now):
                 session.lost(self.now)
             if session.state is State.PAUSED:
-                self.disconnect()
+                self.connected = False
+                self.reconnect_below()
             if session.may_open(self.now):
                 session.opened()
                 self.connected = True
+            if session.starved(self.now):
+                session.opened()
             if session.state is State.OPENING and self.connected:
                 self.to_logger.append(session.hello(1))
                 session.greeted(self.now)
@@ -99,15 +102,8 @@ class Conversation(RuleBasedStateMachine):
         self.logger.credit_bytes = credit
 
     @rule()
-    def disconnect(self) -> None:
-        self.connected = False
-        self.to_logger.clear()
-        self.to_trainer.clear()
-        self.logger.greeted = False
-
-    @rule()
     def reconnect_below(self) -> None:
-        """ZeroMQ connects again by itself: what was on its way is gone, and the session knows nothing of it."""
+        """Connect again, as ZeroMQ does by itself: what was on its way is gone, and the session knows nothing of it."""
         self.to_logger.clear()
         self.to_trainer.clear()
         self.logger.greeted = False
