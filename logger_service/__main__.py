@@ -67,10 +67,10 @@ def _replay(options: argparse.Namespace) -> int:
     from logger_service.replay import replay  # noqa: PLC0415 - see above
 
     replayed = replay(options.paths, options.logdir)
-    for folder, counts, failure in replayed:
-        print(f"{folder}: {failure or counts}")
+    for one in replayed:
+        print(one)
     print(f"to watch     tensorboard --logdir {options.logdir} --samples_per_plugin {_SAMPLES}")
-    return EXIT_WRONG if any(failure for _, _, failure in replayed) else EXIT_WELL
+    return EXIT_WRONG if any(one.failure for one in replayed) else EXIT_WELL
 
 
 def _inspect(options: argparse.Namespace) -> int:

@@ -60,9 +60,8 @@ class TensorSummary(msgspec.Struct, frozen=True):
 
     ``minimum``, ``maximum``, ``sum`` and ``sum_squares`` are over the finite values (all 0.0 when there is none). A
     bucket index is the leading ``9 + mantissa_bits`` bits of the IEEE binary32 pattern: sign, exponent, first mantissa
-    bits. ``indexes`` (uint16, ascending) are the occupied buckets of finite values, ``counts`` (uint64) how many each
-    holds. ``zeros`` counts the two buckets around zero (with 3 mantissa bits: below 1.5e-39 in magnitude), which are
-    not among the ``indexes``.
+    bits. ``indexes`` (uint16, ascending) are the occupied buckets of finite values but zeros, ``counts`` (uint64) how
+    many each holds. ``zeros`` counts the two buckets around zero (with 3 mantissa bits: below 1.5e-39 in magnitude).
     """
 
     count: int

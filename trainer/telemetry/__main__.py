@@ -10,6 +10,7 @@ from time import monotonic, sleep
 from typing import Final
 
 from protocol.errors import ProtocolError
+from trainer.telemetry import DEFAULT_ENDPOINT
 from trainer.telemetry.endpoint import check_endpoint
 from trainer.telemetry.link import LoggerLink
 from trainer.telemetry.location import outbox_root
@@ -116,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "folder", nargs="?", type=Path, help="an outbox, or a folder of them (default: this user's)"
         )
-    drain.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="the logger's address (default: %(default)s)")
+    drain.add_argument("--endpoint", default=DEFAULT_ENDPOINT, help="the logger's address (default: %(default)s)")
     drain.add_argument("--seconds", type=float, default=60.0, help="give up on an outbox after (default: %(default)s)")
     return parser
 
