@@ -4,12 +4,15 @@ The leading 12 bits of an IEEE binary32 number are its sign, its exponent and th
 right by 20 gives one of 4,096 log-linear buckets, eight an octave, without a logarithm or a search. NaN and infinity
 have buckets of their own by construction.
 
-Shape suffixes: N values of a tensor, B = 4096 buckets.
+Small tensors are counted many at a time, and summaries packed many at a time: a network has more biases than
+convolutions, and a dozen calls for each would cost more than all their values.
+
+Shape suffixes: N values, T tensors, B = 4096 buckets, M = 4 moments: minimum, maximum, sum and sum of squares.
 """
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias
 
@@ -26,10 +29,16 @@ BUCKETS: Final = 4096
 MOMENTS: Final = 4
 _SHIFT: Final = 20
 _POSITIVE_INFINITY: Final = 0x7F8
+_NEGATIVE: Final = 0x800
 _NEGATIVE_INFINITY: Final = 0xFF8
 _MANTISSA_BITS: Final = 3
 # Values counted at a time: large enough for torch's overheads to vanish, small enough to bound the memory beside them.
-_BLOCK_SIZE: Final = 2**18
+_BLOCK_SIZE: Final = 2**20
+# Tensors of up to this many values are counted together, this many values at a time.
+_SMALL: Final = 2**13
+_TOGETHER: Final = 2**16
+# Tensors whose counts are in memory at a time: 8 MiB of them.
+_TENSORS: Final = 256
 _THREADS: Final = min(4, os.cpu_count() or 1)
 _IMPORTED_BY: Final = os.getpid()
 # Below, squares may have been lost to underflow: that of 1e-23 is no float32.
@@ -39,6 +48,7 @@ _SQUARES_MIN: Final = 1e-20
 SUMMARY_SIZE_MAX_BYTES: Final = BUCKETS_MAX * 10 + 512
 
 Counts: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 class Summarizer:
@@ -51,37 +61,38 @@ class Summarizer:
 
     def summarize_all(self, tensors: Mapping[str, Tensor]) -> dict[str, TensorSummary]:
         """Summarize each tensor as it is now, of any dtype and shape."""
-        summaries = (self._pool.map if self._pool else map)(summarize, tensors.values())
-        return dict(zip(tensors, summaries, strict=True))
+        # In ascending order of size the small ones are neighbours.
+        tags = sorted(tensors, key=lambda tag: tensors[tag].numel())
+        made: dict[str, TensorSummary] = {}
+        for start in range(0, len(tags), _TENSORS):
+            some = tags[start : start + _TENSORS]
+            made.update(zip(some, self._summarize([tensors[tag] for tag in some]), strict=True))
+        return {tag: made[tag] for tag in tensors}
 
     def close(self) -> None:
         """End the threads."""
         if self._pool is not None:
             self._pool.shutdown()
 
+    def _summarize(self, tensors: Sequence[Tensor]) -> list[TensorSummary]:
+        values = [tensor.detach().reshape(-1).to(torch.float32) for tensor in tensors]
+        counts_TB = np.zeros((len(values), BUCKETS), np.int64)
+        moments_TM = np.zeros((len(values), MOMENTS))
 
-def summarize(tensor: Tensor) -> TensorSummary:
-    """Summarize a tensor in host memory, of any dtype and shape."""
-    values_N = tensor.detach().reshape(-1).to(torch.float32)
-    counts_B = torch.zeros(BUCKETS, dtype=torch.int64)
-    moments = []
-    # One buffer for all blocks: fresh memory for each costs as much as counting.
-    buffer = torch.empty(min(_BLOCK_SIZE, values_N.numel()), dtype=torch.int32)
-    for block_N in torch.split(values_N, _BLOCK_SIZE):
-        buckets_N = buffer[: len(block_N)]
-        torch.bitwise_right_shift(block_N.view(torch.int32), _SHIFT, out=buckets_N).bitwise_and_(BUCKETS - 1)
-        counts_B += torch.bincount(buckets_N, minlength=BUCKETS)
-        moments.append(_moments(block_N))
-    if counts_B[_POSITIVE_INFINITY:0x800].any() or counts_B[_NEGATIVE_INFINITY:].any():
-        moments = [_moments(values_N[values_N.isfinite()])]
-    minima, maxima, sums, squares = zip(*moments, strict=True)
-    return pack_summary(counts_B.numpy(), (min(minima), max(maxima), math.fsum(sums), math.fsum(squares)))
+        def count(part: slice) -> None:
+            counter = _count_one if part.stop - part.start == 1 else _count_together
+            counts_TB[part], moments_TM[part] = counter(values[part])
+
+        # The largest first, so that no thread is left with it at the end.
+        for _ in (self._pool.map if self._pool else map)(count, reversed(list(_parts(values)))):
+            pass
+        return pack_summaries(counts_TB, moments_TM)
 
 
 def device_summary(tensor: Tensor) -> Tensor:
-    """Start the summary of a tensor on its device; int64 ``[B + MOMENTS]``, nothing waits.
+    """Start the summary of a tensor on its device; int64 ``[B + M]``, nothing waits.
 
-    The last four are the bit patterns of minimum, maximum, sum and sum of squares as float64.
+    The moments are there as the bit patterns of float64.
     """
     values_N = tensor.detach().reshape(-1).to(torch.float32)
     if not values_N.numel():
@@ -91,7 +102,7 @@ def device_summary(tensor: Tensor) -> Tensor:
     counts_B.scatter_add_(0, buckets_N, torch.ones_like(buckets_N))
     finite_N = values_N.isfinite()
     zeroed_N = values_N.where(finite_N, 0.0).double()
-    moments = torch.stack(
+    moments_M = torch.stack(
         (
             values_N.where(finite_N, torch.inf).amin().double(),
             values_N.where(finite_N, -torch.inf).amax().double(),
@@ -99,55 +110,126 @@ def device_summary(tensor: Tensor) -> Tensor:
             zeroed_N.square().sum(),
         )
     )
-    return torch.cat((counts_B, moments.view(torch.int64)))
+    return torch.cat((counts_B, moments_M.view(torch.int64)))
 
 
-def pack_device_summary(packed: Counts) -> TensorSummary:
-    """Finish a summary begun by :func:`device_summary` once it is in host memory."""
-    minimum, maximum, total, squares = packed[BUCKETS:].view(np.float64)
-    return pack_summary(packed[:BUCKETS], (float(minimum), float(maximum), float(total), float(squares)))
+def pack_device_summaries(packed: Counts) -> list[TensorSummary]:
+    """Finish summaries begun by :func:`device_summary`, int64 ``[T, B + M]``, once they are in host memory."""
+    return pack_summaries(packed[:, :BUCKETS].copy(), np.ascontiguousarray(packed[:, BUCKETS:]).view(np.float64))
 
 
-def pack_summary(counts_B: Counts, moments: tuple[float, float, float, float]) -> TensorSummary:
-    """Take the counts of special values out, coarsen until what is occupied fits its limit, take the zeros out."""
-    counts_B = counts_B.copy()
-    count = int(counts_B.sum())
-    positive, negative = int(counts_B[_POSITIVE_INFINITY]), int(counts_B[_NEGATIVE_INFINITY])
-    nans = int(counts_B[_POSITIVE_INFINITY + 1 : 0x800].sum() + counts_B[_NEGATIVE_INFINITY + 1 :].sum())
-    counts_B[_POSITIVE_INFINITY:0x800] = counts_B[_NEGATIVE_INFINITY:] = 0
-    minimum, maximum, total, squares = moments if count > positive + negative + nans else (0.0, 0.0, 0.0, 0.0)
+def pack_summaries(counts_TB: Counts, moments_TM: Floats) -> list[TensorSummary]:
+    """Take special values and zeros out of the counts, in place, and coarsen until what is occupied fits its limit."""
+    positive, negative = counts_TB[:, _POSITIVE_INFINITY:_NEGATIVE], counts_TB[:, _NEGATIVE_INFINITY:]
+    totals_T = counts_TB.sum(1)
+    nans_T = positive[:, 1:].sum(1) + negative[:, 1:].sum(1)
+    specials = np.stack((totals_T, nans_T, positive[:, 0], negative[:, 0]), axis=1).tolist()
+    positive[:] = negative[:] = 0
+    summaries = []
+    for counts_B, moments_M, (count, nans, above, below) in zip(counts_TB, moments_TM.tolist(), specials, strict=True):
+        minimum, maximum, total, squares = moments_M if count > nans + above + below else (0.0, 0.0, 0.0, 0.0)
+        mantissa_bits, zeros, indexes, counts = _occupied(counts_B)
+        summaries.append(
+            TensorSummary(
+                count=count,
+                zeros=zeros,
+                nans=nans,
+                positive_infinities=above,
+                negative_infinities=below,
+                minimum=minimum,
+                maximum=maximum,
+                sum=total,
+                sum_squares=squares,
+                mantissa_bits=mantissa_bits,
+                indexes=pack_array(indexes.astype(np.uint16)),
+                counts=pack_array(counts.astype(np.uint64)),
+            )
+        )
+    return summaries
+
+
+def _occupied(counts_B: Counts) -> tuple[int, int, Counts, Counts]:
+    """Return (mantissa bits, zeros, indexes, counts) of finite values, with as many mantissa bits as the limit allows.
+
+    Zeros are what lies in the two buckets around zero, one of each sign.
+    """
+    indexes = counts_B.nonzero()[0]
     mantissa_bits = _MANTISSA_BITS
-    while np.count_nonzero(counts_B) > BUCKETS_MAX:
+    while len(indexes) > BUCKETS_MAX:
         counts_B = counts_B.reshape(-1, 2).sum(1)
+        indexes = counts_B.nonzero()[0]
         mantissa_bits -= 1
-    around_zero = [0, len(counts_B) // 2]
-    zeros = int(counts_B[around_zero].sum())
-    counts_B[around_zero] = 0
-    indexes = np.flatnonzero(counts_B)
-    return TensorSummary(
-        count=count,
-        zeros=zeros,
-        nans=nans,
-        positive_infinities=positive,
-        negative_infinities=negative,
-        minimum=minimum,
-        maximum=maximum,
-        sum=total,
-        sum_squares=squares,
-        mantissa_bits=mantissa_bits,
-        indexes=pack_array(indexes.astype(np.uint16)),
-        counts=pack_array(counts_B[indexes].astype(np.uint64)),
-    )
+    zeros = int(counts_B[0] + counts_B[len(counts_B) // 2])
+    if zeros:
+        indexes = indexes[indexes % (len(counts_B) // 2) > 0]
+    return mantissa_bits, zeros, indexes, counts_B[indexes]
 
 
-def _moments(values_N: Tensor) -> tuple[float, float, float, float]:
-    """Minimum, maximum, sum and sum of squares of finite values; sums that float32 cannot hold in float64."""
+def _parts(values: Sequence[Tensor]) -> Iterator[slice]:
+    """Split vectors of ascending size into runs of small ones, to be counted together, and single larger ones."""
+    start, size = 0, 0
+    for place, values_N in enumerate(values):
+        size += len(values_N)
+        if place > start and (size > _TOGETHER or len(values_N) > _SMALL):
+            yield slice(start, place)
+            start, size = place, len(values_N)
+    if start < len(values):
+        yield slice(start, len(values))
+
+
+def _count_one(values: Sequence[Tensor]) -> tuple[Counts, Floats]:
+    """Count one vector, a block at a time; returns ``[1, B]`` and ``[1, M]``."""
+    [values_N] = (values_N.numpy() for values_N in values)
+    counts_B = torch.zeros(BUCKETS, dtype=torch.int64)
+    moments = []
+    # One buffer for all blocks: fresh memory for each costs as much as counting.
+    buffer = np.empty(min(_BLOCK_SIZE, len(values_N)), np.uint32)
+    for start in range(0, max(1, len(values_N)), _BLOCK_SIZE):
+        block_N = values_N[start : start + _BLOCK_SIZE]
+        # By numpy, which starts no threads below ours; but its bincount holds the interpreter's lock.
+        buckets_N = np.right_shift(block_N.view(np.uint32), _SHIFT, out=buffer[: len(block_N)])
+        counts_B += torch.bincount(torch.from_numpy(buckets_N.view(np.int32)), minlength=BUCKETS)
+        moments.append(_moments(block_N))
+    if counts_B[_POSITIVE_INFINITY:_NEGATIVE].any() or counts_B[_NEGATIVE_INFINITY:].any():
+        moments = [_moments(values_N[np.isfinite(values_N)])]
+    minima, maxima, sums, squares = zip(*moments, strict=True)
+    return counts_B.numpy()[None], np.array([[min(minima), max(maxima), math.fsum(sums), math.fsum(squares)]])
+
+
+def _count_together(values: Sequence[Tensor]) -> tuple[Counts, Floats]:
+    """Count T small vectors as one; returns ``[T, B]`` and ``[T, M]``."""
+    sizes_T = torch.tensor([len(values_N) for values_N in values])
+    together_N = torch.cat(list(values))
+    buckets_N = together_N.view(torch.int32).bitwise_right_shift(_SHIFT).bitwise_and_(BUCKETS - 1)
+    buckets_N += torch.arange(0, len(values) * BUCKETS, BUCKETS, dtype=torch.int32).repeat_interleave(sizes_T)
+    counts_TB = torch.bincount(buckets_N, minlength=len(values) * BUCKETS).view(-1, BUCKETS).numpy()
+    moments_TM = np.zeros((len(values), MOMENTS))
+    ends = sizes_T.cumsum(0)
+    filled = (sizes_T > 0).numpy()
+    starts = (ends - sizes_T).numpy()[filled]
+    if len(starts):
+        finite_N = together_N.isfinite()
+        zeroed_N = together_N.where(finite_N, 0.0).double().numpy()
+        moments_TM[filled] = np.stack(
+            (
+                np.minimum.reduceat(together_N.where(finite_N, torch.inf).numpy(), starts),
+                np.maximum.reduceat(together_N.where(finite_N, -torch.inf).numpy(), starts),
+                np.add.reduceat(zeroed_N, starts),
+                np.add.reduceat(np.square(zeroed_N), starts),
+            ),
+            axis=1,
+        )
+    return counts_TB, moments_TM
+
+
+def _moments(values_N: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
+    """Return the moments of finite values; sums that float32 cannot hold in float64."""
     if not len(values_N):
         return 0.0, 0.0, 0.0, 0.0
-    minimum, maximum = values_N.aminmax()
-    total, squares = float(values_N.sum()), float(values_N.dot(values_N))
-    if not math.isfinite(total):
-        total = float(values_N.double().sum())
-    if not _SQUARES_MIN < squares < math.inf:
-        squares = float(values_N.double().square().sum())
-    return float(minimum), float(maximum), total, squares
+    with np.errstate(all="ignore"):  # of values that are not finite
+        total, squares = float(values_N.sum()), float(values_N.dot(values_N))
+        if not math.isfinite(total):
+            total = float(values_N.sum(dtype=np.float64))
+        if not _SQUARES_MIN < squares < math.inf:
+            squares = float(np.square(values_N, dtype=np.float64).sum())
+        return float(values_N.min()), float(values_N.max()), total, squares

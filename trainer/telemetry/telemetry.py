@@ -141,7 +141,7 @@ class Telemetry:
             Kind.TENSOR_SUMMARIES,
             [torch.stack(packed)],
             lambda arrays: messages.TensorSummaries(
-                dict(zip(tags, map(summaries.pack_device_summary, arrays[0]), strict=True))
+                dict(zip(tags, summaries.pack_device_summaries(arrays[0]), strict=True))
             ),
             size_max_bytes=sum(summaries.SUMMARY_SIZE_MAX_BYTES + 4 * len(tag) for tag in tags),
         )

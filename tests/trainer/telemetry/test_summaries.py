@@ -23,10 +23,10 @@ from trainer.telemetry.summaries import (
     SUMMARY_SIZE_MAX_BYTES,
     Summarizer,
     device_summary,
-    pack_device_summary,
-    summarize,
+    pack_device_summaries,
 )
 
+SUMMARIZER = Summarizer()
 MINIMAL = 2.0**-129  # smallest magnitude that is no zero with three mantissa bits
 
 
@@ -55,6 +55,18 @@ def check_moments(summary: TensorSummary, values: npt.NDArray[np.float32]) -> No
     # Blocks are summed pairwise in float32: off by some roundings of the sum of magnitudes.
     assert summary.sum == pytest.approx(finite.sum(), rel=1e-6, abs=1e-6 * magnitude)
     assert summary.sum_squares == pytest.approx(np.square(finite).sum(), rel=1e-4)
+
+
+def summarize(tensor: Tensor) -> TensorSummary:
+    """Summarize one tensor alone, and check that it makes no difference to be counted beside others."""
+    alone = SUMMARIZER.summarize_all({"alone": tensor})["alone"]
+    among = SUMMARIZER.summarize_all(
+        {"a": torch.arange(100.0), "this": tensor, "b": torch.empty(0), "c": -torch.ones(7)}
+    )
+    assert list(among) == ["a", "this", "b", "c"]
+    assert_alike(among["this"], alone)
+    check_counts(among["a"], np.arange(100, dtype=np.float32))
+    return alone
 
 
 def check(tensor: Tensor) -> TensorSummary:
@@ -99,7 +111,7 @@ ODD = {
     "expanded": torch.randn(4, 1).expand(4, 50),
     "in a graph": torch.randn(10, requires_grad=True),
     "a result": torch.randn(10, requires_grad=True) * 2,
-    "larger than a block": torch.randn(2**18 + 7),
+    "larger than a block": torch.randn(2**20 + 7),
 }
 
 
@@ -112,7 +124,7 @@ def test_odd_tensors_are_summarized(tensor: Tensor) -> None:
 def test_a_summary_made_on_a_device_equals_the_hosts(tensor: Tensor) -> None:
     packed = device_summary(tensor)
     assert (packed.dtype, packed.shape) == (torch.int64, (BUCKETS + 4,))
-    assert_alike(pack_device_summary(packed.numpy()), summarize(tensor))
+    assert_alike(pack_device_summaries(packed.numpy()[None])[0], summarize(tensor))
 
 
 @given(
@@ -162,6 +174,17 @@ def test_all_summaries_are_those_of_their_tags() -> None:
     assert Summarizer().summarize_all({}) == {}
 
 
+def test_more_tensors_than_are_counted_at_a_time_are_summarized() -> None:
+    sizes = [(7 * n) % 700 for n in range(600)]
+    tensors = {f"weights/{n}": torch.full((size,), float(n)) for n, size in enumerate(sizes)}
+    tensors["weights/large"] = torch.ones(2**20 + 1)
+    summaries = SUMMARIZER.summarize_all(tensors)
+    assert [summary.count for summary in summaries.values()] == [*sizes, 2**20 + 1]
+    for n, summary in enumerate(list(summaries.values())[:-1]):
+        assert summary.sum == n * sizes[n]
+        assert summary.maximum == (n if sizes[n] else 0)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("tensor", ODD.values(), ids=ODD)
@@ -172,7 +195,7 @@ def test_a_summary_made_on_a_gpu_equals_the_hosts_and_waits_for_nothing(tensor: 
         packed = device_summary(on_device)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert_alike(pack_device_summary(packed.cpu().numpy()), summarize(tensor))
+    assert_alike(pack_device_summaries(packed.cpu().numpy()[None])[0], summarize(tensor))
 
 
 def assert_alike(found: TensorSummary, expected: TensorSummary) -> None:
