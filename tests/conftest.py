@@ -1,7 +1,33 @@
 """Settings for all tests."""
 
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+from support.shared_folder import shared_folder
+
+from protocol import outbox_location
 
 # How long an example takes is the machine's business; a hanging test ends by pytest's own timeout.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """Return an empty folder in shared memory."""
+    with shared_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def outboxes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the folder that outboxes are made in, and see that no sender outlives its test."""
+    with shared_folder() as folder:
+        monkeypatch.setattr(outbox_location, "_SHARED_MEMORY", folder)
+        before = set(threading.enumerate())
+        yield outbox_location.outbox_root()
+        left = [thread for thread in threading.enumerate() if thread.name == "telemetry-sender"]
+        assert before.issuperset(left), "a telemetry was not closed"

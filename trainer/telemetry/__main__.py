@@ -10,11 +10,11 @@ from time import monotonic, sleep
 from typing import Final
 
 from protocol.errors import ProtocolError
+from protocol.orphan import OrphanedOutbox, find_outboxes
+from protocol.outbox_location import outbox_root
 from trainer.telemetry import DEFAULT_ENDPOINT
 from trainer.telemetry.endpoint import check_endpoint
 from trainer.telemetry.link import LoggerLink
-from trainer.telemetry.location import outbox_root
-from trainer.telemetry.orphan import OrphanedOutbox, find_outboxes
 from trainer.telemetry.session import State
 
 _WAKE_INTERVAL_SECONDS: Final = 0.1

@@ -15,11 +15,11 @@ from torch import Tensor
 from protocol.checks import check_message
 from protocol.codec import KINDS, decode_message, encode_body
 from protocol.messages import Message, TensorSummaries
+from protocol.outbox_location import outbox_capacity_bytes, outbox_root
 from protocol.record import Record
 from protocol.stream import Stream
 from trainer.telemetry.device_copy import start_copy
 from trainer.telemetry.link import LoggerLink
-from trainer.telemetry.location import outbox_capacity_bytes, outbox_root
 from trainer.telemetry.outbox import SEGMENT_SIZE_BYTES, Outbox
 from trainer.telemetry.pending import BODY_SIZE_MIN_BYTES, Build, PendingRecords
 from trainer.telemetry.recorder import Recorder

@@ -25,12 +25,12 @@ from protocol.codec import encode_body
 from protocol.errors import TooLarge
 from protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, mask_crc
 from protocol.limits import RECORD_SIZE_MAX_BYTES
+from protocol.owner_lock import OwnerLock
 from protocol.record import HEADER_SIZE_BYTES, Kind, pack_header
 from protocol.run import Run
 from protocol.segment import SEGMENT_HEAD_MAX_BYTES
 from protocol.stream import Stream
 from trainer.telemetry.memory_segment import MemorySegment
-from trainer.telemetry.owner_lock import OwnerLock
 from trainer.telemetry.refusal import Refusals, capacity_limits
 
 SEGMENT_SIZE_BYTES: Final = 4 * 2**20

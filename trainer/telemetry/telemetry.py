@@ -21,6 +21,7 @@ from protocol import messages
 from protocol.array import Array, pack_array
 from protocol.codec import encode_scalars
 from protocol.names import check_step
+from protocol.outbox_location import OUTBOX_BYTES
 from protocol.record import Kind
 from protocol.stream import Stream
 from trainer.telemetry import convert, summaries
@@ -30,7 +31,6 @@ from trainer.telemetry.convert import ArrayLike, Scalar
 from trainer.telemetry.cost import StepCost
 from trainer.telemetry.faults import Faults
 from trainer.telemetry.known_tags import KnownTags
-from trainer.telemetry.location import OUTBOX_BYTES
 from trainer.telemetry.summary_writer import SummaryWriter
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5555"

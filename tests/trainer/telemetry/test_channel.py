@@ -10,18 +10,18 @@ import torch
 from support.recordings import every_kind, make_stream
 from support.slow_device import SlowDevice
 from support.spoken import read_said
+from support.summaries import summarize
 
 from protocol.array import pack_array
 from protocol.codec import KINDS, decode_message
 from protocol.errors import Malformed, TooLarge
 from protocol.messages import Audio, Matrix, Message, RunEnd, RunStart, Scalars, TensorSummaries, Text
+from protocol.outbox_location import OUTBOX_BYTES_MIN
 from protocol.record import Kind, Record
 from trainer.telemetry import channel as channel_module
 from trainer.telemetry import recorder
 from trainer.telemetry.channel import Channel, encode_message
-from trainer.telemetry.location import OUTBOX_BYTES_MIN
 from trainer.telemetry.outbox import SEGMENT_SIZE_BYTES
-from trainer.telemetry.summaries import summarize
 
 
 @pytest.fixture

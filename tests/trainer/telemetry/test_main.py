@@ -15,11 +15,11 @@ from support.waiting import wait_until
 
 from protocol.codec import decode_message, encode_body
 from protocol.messages import Gap, RunStart, Scalars
+from protocol.owner_lock import OWNER_LOCK
 from protocol.record import Kind
 from protocol.wire import Reject
 from trainer.telemetry.__main__ import main
 from trainer.telemetry.outbox import Outbox
-from trainer.telemetry.owner_lock import OWNER_LOCK
 
 
 def make_outbox(folder: Path, run: str = "demo", *, stream_id: bytes = STREAM_ID) -> Outbox:

@@ -17,9 +17,9 @@ from protocol.codec import decode_message
 from protocol.errors import TooLarge
 from protocol.limits import RECORD_SIZE_MAX_BYTES
 from protocol.messages import Gap
+from protocol.orphan import OrphanedOutbox
 from protocol.record import HEADER_SIZE_BYTES, Kind, Record
 from trainer.telemetry.memory_segment import MemorySegment
-from trainer.telemetry.orphan import OrphanedOutbox
 from trainer.telemetry.outbox import Outbox
 
 

@@ -16,9 +16,9 @@ from support.recordings import START_NS, make_stream
 from protocol.codec import decode_message
 from protocol.errors import TooLarge
 from protocol.messages import Gap
+from protocol.orphan import OrphanedOutbox
 from protocol.record import HEADER_SIZE_BYTES, Kind, Record
 from protocol.run import Run, check_run
-from trainer.telemetry.orphan import OrphanedOutbox
 from trainer.telemetry.outbox import Outbox, Slot
 from trainer.telemetry.refusal import CAPACITY_SHARES
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.summaries import summarize
 from torch import Tensor
 
 from protocol.array import pack_array
@@ -57,9 +58,9 @@ def check_moments(summary: TensorSummary, values: npt.NDArray[np.float32]) -> No
     assert summary.sum_squares == pytest.approx(np.square(finite).sum(), rel=1e-4)
 
 
-def summarize(tensor: Tensor) -> TensorSummary:
-    """Summarize one tensor alone, and check that it makes no difference to be counted beside others."""
-    alone = SUMMARIZER.summarize_all({"alone": tensor})["alone"]
+def check_alone_and_among_others(tensor: Tensor) -> TensorSummary:
+    """Summarize a tensor alone, and check that it makes no difference to be counted beside others."""
+    alone = summarize(tensor)
     among = SUMMARIZER.summarize_all(
         {"a": torch.arange(100.0), "this": tensor, "b": torch.empty(0), "c": -torch.ones(7)}
     )
@@ -70,7 +71,7 @@ def summarize(tensor: Tensor) -> TensorSummary:
 
 
 def check(tensor: Tensor) -> TensorSummary:
-    summary = summarize(tensor)
+    summary = check_alone_and_among_others(tensor)
     values = tensor.detach().to(torch.float32).reshape(-1).numpy()
     check_counts(summary, values)
     check_moments(summary, values)

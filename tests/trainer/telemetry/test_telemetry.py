@@ -29,7 +29,7 @@ from protocol.messages import (
     Text,
 )
 from trainer.telemetry import Telemetry
-from trainer.telemetry.summaries import summarize
+from trainer.telemetry.summaries import Summarizer
 
 Say = Callable[[Telemetry], object]
 
@@ -113,7 +113,7 @@ def test_host_values_are_kept_as_they_were_when_the_call_returned(tmp_path: Path
 def test_summaries_of_a_step_are_one_record(tmp_path: Path) -> None:
     tensors = {f"weights/{n}": torch.randn(n, n) for n in range(4)}
     message = one(tmp_path, lambda telemetry: telemetry.summaries(7, {**tensors, "array": np.arange(5)}))
-    expected = {tag: summarize(tensor) for tag, tensor in tensors.items()} | {"array": summarize(torch.arange(5))}
+    expected = Summarizer().summarize_all({**tensors, "array": torch.arange(5)})
     assert message == TensorSummaries(expected)
 
 

@@ -14,13 +14,14 @@ import torch
 from support.fake_logger import FakeLogger
 from support.slow_device import SlowDevice
 from support.spoken import read_said
+from support.summaries import summarize
 from support.waiting import wait_until
 from torch import Tensor
 
 from protocol.messages import Gap, HParams, Images, Matrix, RunEnd, RunStart, Scalars, TensorSummaries, Text
+from protocol.orphan import OrphanedOutbox, find_outboxes
 from trainer.telemetry import Telemetry, channel
-from trainer.telemetry.orphan import OrphanedOutbox, find_outboxes
-from trainer.telemetry.summaries import device_summary, summarize
+from trainer.telemetry.summaries import device_summary
 
 META = torch.zeros((), device="meta")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

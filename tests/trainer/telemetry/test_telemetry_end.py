@@ -17,17 +17,18 @@ from support.spoken import read_said
 from support.waiting import wait_until
 
 from protocol.messages import RunEnd, Scalars
+from protocol.orphan import OrphanedOutbox, find_outboxes
 from trainer.telemetry import Telemetry
 from trainer.telemetry.__main__ import main
-from trainer.telemetry.orphan import OrphanedOutbox, find_outboxes
 
 PROGRAM: Final = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from trainer.telemetry import Telemetry, location
+from protocol import outbox_location
+from trainer.telemetry import Telemetry
 how, memory, record, endpoint = sys.argv[1:]
-location._SHARED_MEMORY = Path(memory)
+outbox_location._SHARED_MEMORY = Path(memory)
 telemetry = Telemetry("run", endpoint=endpoint or None, record=record or None, drain_seconds=0.3, strict=True)
 for step in range(200):
     telemetry.scalars(step, {"loss": float(step)})

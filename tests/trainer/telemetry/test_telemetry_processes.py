@@ -15,8 +15,8 @@ from support.spoken import read_said
 from torch.utils.data import DataLoader, Dataset
 
 from protocol.messages import RunEnd, Scalars
+from protocol.orphan import OrphanedOutbox, find_outboxes
 from trainer.telemetry import Telemetry
-from trainer.telemetry.orphan import OrphanedOutbox, find_outboxes
 
 RECORDS: Final = 2000
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from protocol.codec import encode_body
 from protocol.frame import pack_frame
 from protocol.messages import Gap
+from protocol.owner_lock import OWNER_LOCK, OwnerLock
 from protocol.record import Kind, Record, pack_record, parse_sequence
 from protocol.recording_reader import RecordingReader
 from protocol.run import Run
-from trainer.telemetry.owner_lock import OWNER_LOCK, OwnerLock
 
 
 class OrphanedOutbox:

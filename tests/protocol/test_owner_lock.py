@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from support.children import fork
 
-from trainer.telemetry.owner_lock import OWNER_LOCK, OwnerLock
+from protocol.owner_lock import OWNER_LOCK, OwnerLock
 
 
 def test_a_lock_has_one_holder_at_a_time(memory: Path) -> None:

@@ -13,12 +13,12 @@ from support.recordings import START_NS, make_stream
 from protocol.codec import decode_message, encode_scalars
 from protocol.errors import Malformed
 from protocol.messages import Gap, Scalars
+from protocol.orphan import OrphanedOutbox, find_outboxes
+from protocol.owner_lock import OWNER_LOCK, OwnerLock
 from protocol.record import Kind
 from protocol.run import Run, check_run
 from protocol.stream import Stream
-from trainer.telemetry.orphan import OrphanedOutbox, find_outboxes
 from trainer.telemetry.outbox import Outbox
-from trainer.telemetry.owner_lock import OWNER_LOCK, OwnerLock
 
 
 def log_for_ever(folder: Path, said: int) -> None:
