@@ -1,5 +1,6 @@
 """A real logger in a process of its own, for the time of a benchmark."""
 
+import resource
 import socket
 import subprocess
 import sys
@@ -12,8 +13,13 @@ _START_SECONDS = 60.0
 
 
 @contextmanager
-def running_logger(folder: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Start ``python -m logger_service serve`` under ``folder``; yield its endpoint and process; end it after."""
+def running_logger(
+    folder: Path, port: int = 0, *, file_size_max_bytes: int | None = None
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start ``python -m logger_service serve`` under ``folder``; yield its endpoint and process; end it after.
+
+    With ``file_size_max_bytes`` its writes fail beyond that size, as on a full disk.
+    """
     port = port or free_port()
     endpoint = f"tcp://127.0.0.1:{port}"
     arguments = [
@@ -27,6 +33,8 @@ def running_logger(folder: Path, port: int = 0) -> Iterator[tuple[str, subproces
     ]
     with (folder / "logger.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "logger_service", *arguments], stdout=log, stderr=log)
+    if file_size_max_bytes is not None:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_size_max_bytes, file_size_max_bytes))
     try:
         _wait_for_port(port, process, folder / "logger.log")
         yield endpoint, process

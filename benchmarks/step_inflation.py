@@ -6,11 +6,8 @@ random order, so that both see the same machine. Three states of the logger: up,
 
 import argparse
 import random
-import signal
 import statistics
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
@@ -19,6 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.loads import SCALARS
 from benchmarks.logger_process import free_port, running_logger
+from benchmarks.logger_states import logger_state
 from benchmarks.measure import print_table
 from trainer.telemetry import Telemetry
 
@@ -50,21 +48,6 @@ class Training:
         return dict.fromkeys(SCALARS, loss.detach())
 
 
-@contextmanager
-def _state(name: str, folder: Path, port: int) -> Iterator[None]:
-    """Have a logger at ``port`` that is up or frozen, or have none."""
-    if name == "absent":
-        yield
-        return
-    with running_logger(folder, port) as (_, process):
-        if name == "frozen":
-            process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGCONT)
-
-
 def compare(training: Training, telemetry: Telemetry, steps: int) -> tuple[list[float], list[float]]:
     """Return the durations in seconds of steps with and without logging."""
     durations: tuple[list[float], list[float]] = ([], [])
@@ -91,7 +74,7 @@ def main() -> None:
         port = free_port()
         with tempfile.TemporaryDirectory() as folder:
             telemetry = Telemetry("benchmark", endpoint=f"tcp://127.0.0.1:{port}", strict=True)
-            with _state(name, Path(folder), port):
+            with logger_state(name, Path(folder), port):
                 compare(training, telemetry, options.steps // 10)
                 logged, bare = compare(training, telemetry, options.steps)
             with running_logger(Path(folder), port):

@@ -4,7 +4,8 @@ The same tensors, in one run, through this project, torch's SummaryWriter and te
 an epoch's load (three 64x64 heatmaps, 16 pictures, their captions, a 256x128 embedding) and a histogram epoch (weights
 and gradients of a ResNet-18). Only the time until the calls return is measured. Between calls, untimed, the thread does
 what a training step does to it: small tensor operations, one after the other, while background threads catch up. After
-it the caches are cold, for everybody; steps are also timed one after the other, with nothing between.
+it the caches are cold, for everybody; steps are also timed one after the other, with nothing between. At the end each
+call alone, with the logger up, frozen, absent, unable to write, and with an outbox that is full.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from benchmarks.call_states import measure_calls
 from benchmarks.loads import Load, make_load
 from benchmarks.logger_process import running_logger
 from benchmarks.measure import Timing, format_ns, measure, print_table
@@ -153,6 +155,7 @@ def main() -> None:
         _table(histogram, peers, lambda s: s.histograms, options.epochs, _EPOCH_SECONDS)
         for subject in [*peers, writers]:
             subject.close()
+    measure_calls(load)
 
 
 def _table(

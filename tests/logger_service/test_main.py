@@ -94,3 +94,9 @@ def test_serve_imports_nothing_that_draws() -> None:
     program = "import sys, logger_service.__main__; print({'matplotlib', 'torch', 'tensorboardX'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_projection_does_not_load_torch_where_it_is_installed_and_leaves_it_importable() -> None:
+    program = "import sys, logger_service.projection; print('torch' in sys.modules); import torch; print(torch.ones(2))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\ntensor([1., 1.])\n"

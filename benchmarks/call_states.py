@@ -1,0 +1,75 @@
+"""What each call takes from the training thread, whatever state the logger and the outbox are in."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+
+from benchmarks.loads import Load
+from benchmarks.logger_process import free_port, running_logger
+from benchmarks.logger_states import STATES, logger_state
+from benchmarks.measure import format_ns, measure, print_table
+from protocol.outbox_location import OUTBOX_BYTES
+from trainer.telemetry import Telemetry
+
+_SCALAR_CALLS = 20_000
+_CALLS = 30
+# Between two calls that carry much, so that what is behind them has ended: real ones are minutes apart.
+_PAUSE_SECONDS = 0.5
+_FULL = "outbox full"
+_FULL_BYTES = 2**20
+
+
+def measure_calls(load: Load) -> None:
+    """Measure each call in each state, and print a table."""
+    rows = []
+    for state in (*STATES, _FULL):
+        with _telemetry(state) as telemetry:
+            for name, call in _calls(load, telemetry).items():
+                many = name == "scalars (19)"
+                timing = measure(
+                    call,
+                    _SCALAR_CALLS if many else _CALLS,
+                    warm_up=20,
+                    pause=(lambda: None) if many else lambda: sleep(_PAUSE_SECONDS),
+                )
+                rows.append([name, state, *(format_ns(timing.percentile_ns(part)) for part in (50, 99, 99.9, 100))])
+    rows.sort(key=lambda row: row[0])  # the states of a call beside each other
+    print_table("Each call, by the state of the logger", ["call", "logger", "p50", "p99", "p99.9", "max"], rows)
+
+
+@contextmanager
+def _telemetry(state: str) -> Iterator[Telemetry]:
+    """Have telemetry whose logger is in a state; afterwards a logger that works takes what is left."""
+    port = free_port()
+    full = state == _FULL
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        telemetry = Telemetry(
+            f"benchmark/{state.replace(' ', '_')}",
+            endpoint=f"tcp://127.0.0.1:{port}",
+            outbox_bytes=_FULL_BYTES if full else OUTBOX_BYTES,
+        )
+        with logger_state("absent" if full else state, folder, port):
+            while full and not telemetry.health()["telemetry/refused"]:
+                telemetry.text(0, "filler", "x" * 1000)
+                telemetry.scalars(0, {"filler": 0.0})
+            yield telemetry
+        with running_logger(folder, port):
+            telemetry.close(60)
+
+
+def _calls(load: Load, telemetry: Telemetry) -> dict[str, Callable[[int], None]]:
+    tag, matrix = next(iter(load.matrices.items()))
+    text = "\n\n".join(load.captions)
+    return {
+        "scalars (19)": lambda step: telemetry.scalars(step, load.scalars),
+        "matrix (64x64)": lambda step: telemetry.matrix(step, tag, matrix, value_range=(-1.0, 1.0)),
+        "images (16x3x224x224)": lambda step: telemetry.images(step, "samples/images", load.images),
+        "text": lambda step: telemetry.text(step, "samples/captions", text),
+        "embedding (256x128)": lambda step: telemetry.embedding(
+            step, "text", load.vectors, metadata={"caption": load.labels}
+        ),
+        "summaries (23.4 M)": lambda step: telemetry.summaries(step, load.tensors),
+    }

@@ -1,0 +1,137 @@
+"""``python -m benchmarks.pipeline``: from the outbox to an acknowledgement, beside what the disk can do.
+
+Records of one size are published as fast as they go (outbox, sender, ZeroMQ, receiver, journal, fdatasync,
+acknowledgement); then a hundred a second, for the time until each is acknowledged. The floor is as many bytes written
+and synced to the same disk, as the journal does it, by a program that does nothing else. The logger's projection is
+stopped meanwhile: what is measured is how fast records become safe.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import tempfile
+from collections import deque
+from pathlib import Path
+from time import perf_counter, sleep, time_ns
+
+from benchmarks.logger_process import running_logger
+from benchmarks.measure import format_ns, print_table
+from protocol.codec import encode_scalars
+from protocol.outbox_location import OUTBOX_BYTES, outbox_root
+from protocol.record import Kind
+from protocol.stream import Stream
+from trainer.telemetry.link import LoggerLink
+from trainer.telemetry.outbox import Outbox
+from trainer.telemetry.sender import Sender
+
+SIZES = {"200 B": 200, "64 KiB": 2**16, "1 MiB": 2**20}
+_SYNC_BYTES = 8 * 2**20
+_RATE_PER_SECOND = 100
+_STALL_SECONDS = 0.0005
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each size, about (default: %(default)s)")
+    options = parser.parse_args()
+    rows = []
+    for name, size in SIZES.items():
+        with tempfile.TemporaryDirectory() as folder, running_logger(Path(folder)) as (endpoint, logger):
+            _stop_children(logger.pid)
+            records, seconds = _publish(endpoint, size, options.seconds)
+            p50_seconds = _latency(endpoint, size, 2.0)
+            floor = _disk_floor(Path(folder), size * records)
+            logger.kill()  # its projection has nothing to draw
+        rows.append(
+            [
+                name,
+                f"{records / seconds:,.0f}",
+                f"{records * size / seconds / 1e6:,.0f}",
+                f"{floor / 1e6:,.0f}",
+                format_ns(p50_seconds * 1e9),
+            ]
+        )
+    print_table("Outbox to acknowledgement", ["record", "records/s", "MB/s", "disk alone, MB/s", "ack p50"], rows)
+
+
+class _Publisher:
+    """An outbox and its sender, without the facade."""
+
+    def __init__(self, endpoint: str, size_bytes: int) -> None:
+        self._body = encode_scalars({"padding": 0.0}).ljust(max(0, size_bytes - 40), b"\0")
+        stream = Stream(f"benchmark/{size_bytes}")
+        self.outbox = Outbox(
+            outbox_root() / stream.id.hex(), stream, capacity_bytes=OUTBOX_BYTES, wall_time_ns=time_ns()
+        )
+        self.sender = Sender(self.outbox, LoggerLink(self.outbox, endpoint), None, lambda: False)
+        self.sender.start()
+
+    def append(self) -> int:
+        return self.outbox.append(Kind.TEXT, 0, time_ns(), self._body)
+
+    def close(self) -> None:
+        self.sender.finish(60.0)
+        self.outbox.close(keep=False)
+
+
+def _publish(endpoint: str, size_bytes: int, seconds: float) -> tuple[int, float]:
+    """Return how many records were acknowledged, and the seconds from the first call to the last acknowledgement."""
+    publisher = _Publisher(endpoint, size_bytes)
+    started, last = perf_counter(), 0
+    while perf_counter() - started < seconds:
+        if publisher.outbox.used_bytes > OUTBOX_BYTES // 4:
+            sleep(_STALL_SECONDS)
+            continue
+        for _ in range(max(1, 2**16 // size_bytes)):
+            last = publisher.append()
+    while publisher.sender.acked_sequence <= last:
+        sleep(_STALL_SECONDS)
+    elapsed = perf_counter() - started
+    publisher.close()
+    return last, elapsed
+
+
+def _latency(endpoint: str, size_bytes: int, seconds: float) -> float:
+    """Return the median seconds between a call and its acknowledgement, at a hundred records a second."""
+    publisher = _Publisher(endpoint, size_bytes)
+    called: deque[tuple[int, float]] = deque()
+    latencies = []
+    end = perf_counter() + seconds
+    due = perf_counter()
+    while (now := perf_counter()) < end or called:
+        if due <= now < end:
+            called.append((publisher.append(), now))
+            due += 1 / _RATE_PER_SECOND
+        while called and called[0][0] < publisher.sender.acked_sequence:
+            latencies.append(perf_counter() - called.popleft()[1])
+        sleep(_STALL_SECONDS)
+    publisher.close()
+    return statistics.median(latencies)
+
+
+def _disk_floor(folder: Path, size_bytes: int) -> float:
+    """Return bytes a second of plain writes with an fdatasync after each 8 MiB."""
+    block = os.urandom(2**20)
+    path = folder / "floor"
+    started, written = perf_counter(), 0
+    with path.open("wb", buffering=0) as file:
+        while written < size_bytes:
+            written += file.write(block)
+            if written % _SYNC_BYTES == 0:
+                os.fdatasync(file.fileno())
+        os.fdatasync(file.fileno())
+    speed = written / (perf_counter() - started)
+    path.unlink()
+    return speed
+
+
+def _stop_children(pid: int) -> None:
+    """Stop (SIGSTOP) the processes that a process started."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split():
+        os.kill(int(child), signal.SIGSTOP)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""``python -m benchmarks.projection``: a recording of scalars to event files, beside tensorboardX's ``add_scalar``.
+
+The recording is made first, untimed: steps of twenty tags. ``replay`` is timed as people run it, a process from its
+start to its end, with the most memory it held. tensorboardX writes the first of the same numbers in this process.
+"""
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import tensorboardX
+
+from benchmarks.measure import print_table
+from protocol.codec import encode_body, encode_scalars
+from protocol.frame import pack_frame
+from protocol.messages import RunEnd, RunStart
+from protocol.record import Kind, Record, pack_record
+from protocol.recording_writer import RecordingWriter
+from protocol.run import Run
+from protocol.stream import Stream
+
+TAGS = [f"group{number % 4}/value{number}" for number in range(20)]
+_BATCH_STEPS = 1000
+_START_NS = 1_700_000_000_000_000_000
+_PEER_SCALARS_MAX = 100_000
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.projection", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--scalars", type=int, nargs="+", default=[1_000_000, 10_000_000], help="of each recording (default: 1 M, 10 M)"
+    )
+    options = parser.parse_args()
+    logging.getLogger("tensorboardX").setLevel(logging.ERROR)
+    rows = []
+    for scalars in options.scalars:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write_recording(folder / "recordings", scalars // len(TAGS))
+            seconds, memory_bytes = _replay(folder)
+        rows.append([f"replay of {scalars:,}", f"{scalars / seconds:,.0f}", f"{memory_bytes / 2**20:,.0f} MiB"])
+    with tempfile.TemporaryDirectory() as name:
+        count = min(_PEER_SCALARS_MAX, *options.scalars)
+        rows.append([f"tensorboardX add_scalar, {count:,}", f"{count / _peer(Path(name), count):,.0f}", ""])
+    print_table("Scalars to event files", ["", "scalars/s", "memory, most"], rows)
+
+
+def write_recording(root: Path, steps: int) -> None:
+    """Write a recording of ``steps`` records of twenty scalars below ``root``."""
+    stream = Stream("benchmark")
+    writer = RecordingWriter(root / stream.run / stream.folder_name, stream, wall_time_ns=_START_NS)
+    _append(writer, [(Kind.RUN_START, 0, encode_body(RunStart(0, {})))])
+    for start in range(0, steps, _BATCH_STEPS):
+        batch = range(start, min(start + _BATCH_STEPS, steps))
+        _append(writer, [(Kind.SCALARS, step, encode_scalars(dict.fromkeys(TAGS, step + 0.5))) for step in batch])
+    _append(writer, [(Kind.RUN_END, steps, encode_body(RunEnd("completed")))])
+    writer.sync()
+    writer.close()
+
+
+def _append(writer: RecordingWriter, records: list[tuple[Kind, int, bytes]]) -> None:
+    first = writer.next_sequence
+    frames = [
+        pack_frame(pack_record(Record(kind, sequence, step, _START_NS + step * 10**6, body)))
+        for sequence, (kind, step, body) in enumerate(records, first)
+    ]
+    writer.append(Run(memoryview(b"".join(frames)), first, first + len(records)))
+
+
+def _replay(folder: Path) -> tuple[float, int]:
+    """Return the seconds of a replay, and the most bytes its process had resident."""
+    arguments = ["-m", "logger_service", "replay", str(folder / "recordings"), "--logdir", str(folder / "runs")]
+    started = perf_counter()
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"replay ended with {os.waitstatus_to_exitcode(status)}")
+    return perf_counter() - started, usage.ru_maxrss * 1024
+
+
+def _peer(folder: Path, scalars: int) -> float:
+    """Return the seconds tensorboardX takes."""
+    started = perf_counter()
+    writer = tensorboardX.SummaryWriter(str(folder))
+    for step in range(scalars // len(TAGS)):
+        for tag in TAGS:
+            writer.add_scalar(tag, step + 0.5, step)
+    writer.close()
+    return perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
