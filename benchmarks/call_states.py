@@ -50,6 +50,7 @@ def _telemetry(state: str) -> Iterator[Telemetry]:
             f"benchmark/{state.replace(' ', '_')}",
             endpoint=f"tcp://127.0.0.1:{port}",
             outbox_bytes=_FULL_BYTES if full else OUTBOX_BYTES,
+            spill_dir="none" if full else None,
         )
         with logger_state("absent" if full else state, folder, port):
             while full and not telemetry.health()["telemetry/refused"]:

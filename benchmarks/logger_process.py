@@ -30,6 +30,7 @@ def running_logger(
         str(folder / "recordings"),
         "--logdir",
         str(folder / "runs"),
+        *("--health", "none", "--adopt", "none"),
     ]
     with (folder / "logger.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "logger_service", *arguments], stdout=log, stderr=log)

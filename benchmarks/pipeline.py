@@ -21,6 +21,7 @@ from protocol.codec import encode_scalars
 from protocol.outbox_location import OUTBOX_BYTES, outbox_root
 from protocol.record import Kind
 from protocol.stream import Stream
+from trainer.telemetry.backlog import Backlog
 from trainer.telemetry.link import LoggerLink
 from trainer.telemetry.outbox import Outbox
 from trainer.telemetry.sender import Sender
@@ -65,7 +66,7 @@ class _Publisher:
         self.outbox = Outbox(
             outbox_root() / stream.id.hex(), stream, capacity_bytes=OUTBOX_BYTES, wall_time_ns=time_ns()
         )
-        self.sender = Sender(self.outbox, LoggerLink(self.outbox, endpoint), None, lambda: False)
+        self.sender = Sender(Backlog(self.outbox), LoggerLink(self.outbox, endpoint), None, lambda: False)
         self.sender.start()
 
     def append(self) -> int:

@@ -2,7 +2,10 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+from protocol.frame import Buffer
 
 
 def make_folder(folder: Path) -> None:
@@ -21,6 +24,28 @@ def sync_file(path: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     _sync(folder, os.O_RDONLY | os.O_DIRECTORY, os.fsync)
+
+
+def write_file(path: Path, data: Buffer) -> None:
+    """Write a file that appears under its name whole and durable, or not at all; it may replace another."""
+    unfinished = path.with_name(f"{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(unfinished, flags, 0o600)
+        try:
+            with memoryview(data) as view:
+                written = 0
+                while written < len(view):
+                    written += os.write(descriptor, view[written:])
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        unfinished.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
 
 
 def _sync(path: Path, flags: int, sync: Callable[[int], None]) -> None:

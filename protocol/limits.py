@@ -77,3 +77,18 @@ LAYOUT_CHARTS_MAX: Final = 1_000
 
 # Kinds that a gap can name: the header has one byte for a kind.
 KINDS_MAX: Final = 256
+
+# Bytes that may come over a connection without making a whole message: twice what an honest trainer can have on its
+# way. Beyond that somebody fills the logger's memory with a message that never ends.
+UNFINISHED_MAX_BYTES: Final = 2 * CREDIT_BYTES
+
+# Keys on a logger's list: each is a file, read again whenever one of them changes.
+ALLOWED_KEYS_MAX: Final = 4_096
+
+# Streams that one key has open at a time: 32 trainers of 8 processes. One more closes the key's own stream that was
+# silent longest, never another key's.
+STREAMS_A_KEY_MAX: Final = 256
+
+# Bytes that all streams together may have on their way: each has its share of them, at least a batch. A stalled disk
+# finds no more than this in buffers, however many trainers there are.
+CREDIT_TOTAL_BYTES: Final = 2**30

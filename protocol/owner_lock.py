@@ -1,43 +1,82 @@
 """The lock by which an outbox has one owner: its trainer, or whoever adopts it when the trainer is gone."""
 
+import errno
 import fcntl
 import mmap
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 OWNER_LOCK: Final = "owner.lock"
-_SIZE_BYTES: Final = 8
+_GIVEN: Final = slice(0, 8)
+_PROCESS_ID: Final = slice(8, 16)
+_SIZE_BYTES: Final = 16
+
+
+class Owner(NamedTuple):
+    """The process that last held a lock (0: not known), the number behind the last given, and if it is held still."""
+
+    process_id: int
+    given_sequence: int
+    holds: bool
 
 
 class OwnerLock:
     """Holds the lock of the outbox in ``folder`` until it is closed; the kernel lets go of it when the owner dies.
 
-    The file holds the number behind the last one that :meth:`give` was told, in shared memory like the records.
-    Raises BlockingIOError when somebody else holds it, OSError when there is none, and it is not to ``make``.
+    The file holds the number behind the last one that :meth:`give` was told, in shared memory like the records, and
+    the owner's process id. It is made under another name, and held before anybody can find it.
+
+    Raises BlockingIOError when somebody else holds it, FileExistsError when there is one and it is to ``make``,
+    FileNotFoundError when there is none and it is not, OSError.
     """
 
     def __init__(self, folder: Path, *, make: bool = False) -> None:
+        path = folder / OWNER_LOCK
+        unheld = path.with_suffix(".new") if make else path
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
-        self._file = os.open(folder / OWNER_LOCK, flags, 0o600)
+        self._file = os.open(unheld, flags, 0o600)
         with ExitStack() as undo:
             undo.callback(os.close, self._file)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.posix_fallocate(self._file, 0, _SIZE_BYTES)
             self._map = mmap.mmap(self._file, _SIZE_BYTES)
+            undo.callback(self._map.close)
+            if make:
+                if os.path.lexists(path):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+                unheld.rename(path)
+            elif not os.path.samestat(os.fstat(self._file), path.lstat()):  # deleted meanwhile, by who held it before
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+            self._map[_PROCESS_ID] = os.getpid().to_bytes(8, "little")
             undo.pop_all()
 
     @property
     def given_sequence(self) -> int:
         """The number behind the last that was given; 0 when none was."""
-        return int.from_bytes(self._map, "little")
+        return int.from_bytes(self._map[_GIVEN], "little")
 
     def give(self, sequence: int) -> None:
         """Write down that a number was given out to what may leave no record behind."""
-        self._map[:] = (sequence + 1).to_bytes(_SIZE_BYTES, "little")
+        self._map[_GIVEN] = (sequence + 1).to_bytes(8, "little")
 
     def close(self) -> None:
         """Let go of the lock. In a forked child the parent keeps it."""
         self._map.close()  # it holds a descriptor of its own
         os.close(self._file)
+
+
+def read_owner(folder: Path) -> Owner:
+    """Return who owns the outbox in ``folder``, and leave it to them; raise OSError when it is none."""
+    file = os.open(folder / OWNER_LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        data = os.read(file, _SIZE_BYTES)
+        process_id, given = int.from_bytes(data[_PROCESS_ID], "little"), int.from_bytes(data[_GIVEN], "little")
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return Owner(process_id, given, holds=True)
+        return Owner(process_id, given, holds=False)
+    finally:
+        os.close(file)

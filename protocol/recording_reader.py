@@ -4,7 +4,7 @@ The reader stands at a sequence number and yields what lies there, in order, onc
 read all there is, ``read`` returns an empty list, and may be called again later.
 
 Rule 1: a segment stands for the numbers from its first up to the first of the next segment, which is begun anew from
-there after a crash or a failed write; what lies beyond in the older one is passed over.
+there after a crash or a failed write; what lies beyond in the older one, whole or damaged, is passed over.
 Rule 2: a torn frame ends its segment. It is damage only when the next segment begins behind the number that is due.
 Rule 3: damage is counted and passed over; sequence numbers that never came are in ``holes``.
 Rule 4: a segment is done when a later one was there before the read that found nothing more in it.
@@ -48,6 +48,11 @@ class RecordingReader:
     def __repr__(self) -> str:
         return f"<RecordingReader {self.folder.name} at {self.next_sequence} in {self._segment.path.name}>"
 
+    @property
+    def in_last_segment(self) -> bool:
+        """Whether no later segment was there at the last read."""
+        return self._stop_sequence == SEQUENCE_MAX
+
     def close(self) -> None:
         """Close the open segment."""
         if self._file >= 0:
@@ -71,7 +76,7 @@ class RecordingReader:
                 continue
             if following is None:
                 return []
-            if torn and self.next_sequence < self._stop_sequence and self._offset > self._damage_end:
+            if torn and self._offset > self._damage_end:
                 self._note_damage(0, 0, "torn frame")
             self._open(following)
 
@@ -126,6 +131,7 @@ class RecordingReader:
         file = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self.close()
         self._file, self._segment, self._offset, self._damage_end = file, segment, 0, -1
+        self._stop_sequence = SEQUENCE_MAX
         with suppress(Malformed):  # a damaged head is noted when it is read
             head = read_segment_head(segment.path)
             if head.stream != self.stream.id:
@@ -134,5 +140,7 @@ class RecordingReader:
                 self._offset = size
 
     def _note_damage(self, start: int, end: int, reason: str) -> None:
+        if self.next_sequence >= self._stop_sequence:
+            return
         self.damages.append(f"{self._segment.path.name} at byte {self._offset + start:,}: {reason}")
         self._damage_end = self._offset + end

@@ -23,10 +23,11 @@ def memory() -> Iterator[Path]:
 
 
 @pytest.fixture
-def outboxes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def outboxes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return the folder that outboxes are made in, and see that no sender outlives its test."""
     with shared_folder() as folder:
         monkeypatch.setattr(outbox_location, "_SHARED_MEMORY", folder)
+        monkeypatch.setattr(outbox_location, "_DISK", tmp_path_factory.mktemp("disk"))
         before = set(threading.enumerate())
         yield outbox_location.outbox_root()
         left = [thread for thread in threading.enumerate() if thread.name == "telemetry-sender"]

@@ -1,8 +1,11 @@
 """Folders and files that survive: what can be seen of it without pulling the plug."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
+from support.sick_disk import SickDisk
 
 from protocol import durable
 
@@ -32,3 +35,40 @@ def test_syncing_follows_no_link(tmp_path: Path) -> None:
         durable.sync_file(tmp_path / "link")
     with pytest.raises(NotADirectoryError):
         durable.sync_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 100_000, bytearray(b"abc"), memoryview(b"abcd")[1:3]])
+def test_a_file_is_written_whole_and_private(tmp_path: Path, data: bytes | bytearray | memoryview) -> None:
+    durable.write_file(tmp_path / "file", data)
+    assert (tmp_path / "file").read_bytes() == bytes(data)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+    durable.write_file(tmp_path / "file", b"another")
+    assert (tmp_path / "file").read_bytes() == b"another"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_disk_that_takes_a_little_at_a_time_gets_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:7]))
+    durable.write_file(tmp_path / "file", b"0123456789" * 10)
+    assert (tmp_path / "file").read_bytes() == b"0123456789" * 10
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fdatasync", "replace"])
+def test_a_file_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable.write_file(tmp_path / "file", b"old")
+    with monkeypatch.context() as patch:
+        SickDisk(patch, call).error = errno.ENOSPC
+        with pytest.raises(OSError, match="No space"):
+            durable.write_file(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_link_in_the_way_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "file.new").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        durable.write_file(tmp_path / "file", b"x")
+    assert not (tmp_path / "elsewhere").exists()

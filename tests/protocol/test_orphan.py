@@ -185,3 +185,9 @@ def test_everything_returned_before_a_kill_is_recovered_once_and_in_order(memory
     assert [record.sequence for record in records] == list(range(1, at))
     assert [decode_message(record) for record in records] == [Scalars({"loss": float(n)}) for n in range(at - 1)]
     orphan.close(keep=False)
+
+
+def test_outboxes_are_found_in_the_folder_that_was_given_for_them(memory: Path) -> None:
+    (memory / "tensorboard-sidecar-0").mkdir()
+    abandon(memory / "tensorboard-sidecar-0" / "a", [b"x"])
+    assert find_outboxes(memory) == [memory / "tensorboard-sidecar-0" / "a"]

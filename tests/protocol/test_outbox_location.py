@@ -5,7 +5,7 @@ import pytest
 from support.small_memory import run_in_small_memory
 
 from protocol import outbox_location
-from protocol.outbox_location import OUTBOX_BYTES_MIN, outbox_capacity_bytes, outbox_root
+from protocol.outbox_location import OUTBOX_BYTES_MIN, outbox_capacity_bytes, outbox_root, spill_root
 
 
 def test_the_root_is_the_users_own_and_private(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +45,20 @@ def test_a_file_in_the_way_is_an_error(memory: Path, monkeypatch: pytest.MonkeyP
     (memory / f"tensorboard-sidecar-{os.getuid()}").write_text("")
     with pytest.raises(FileExistsError):
         outbox_root()
+
+
+def test_what_is_spilled_lies_apart_and_either_may_be_elsewhere(outboxes: Path, tmp_path: Path) -> None:
+    assert outboxes not in spill_root().parents
+    assert outbox_root(tmp_path / "new").parent == spill_root(tmp_path / "new").parent == tmp_path / "new"
+    assert outbox_root(tmp_path / "new") != spill_root(tmp_path / "new")
+    for folder in (spill_root(), outbox_root(tmp_path / "new"), spill_root(tmp_path / "new")):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_place_that_is_given_relative_is_told_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever adopts the outbox stands elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    assert outbox_root(Path("here")).is_relative_to(tmp_path / "here")
 
 
 def test_what_is_wanted_is_given_where_there_is_room(outboxes: Path) -> None:

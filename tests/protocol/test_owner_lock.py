@@ -1,9 +1,11 @@
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
 from support.children import fork
 
-from protocol.owner_lock import OWNER_LOCK, OwnerLock
+from protocol.owner_lock import OWNER_LOCK, OwnerLock, read_owner
 
 
 def test_a_lock_has_one_holder_at_a_time(memory: Path) -> None:
@@ -23,8 +25,11 @@ def test_a_lock_is_made_only_when_asked_for(memory: Path) -> None:
 
 def test_a_lock_is_no_link_to_somewhere_else(memory: Path, tmp_path: Path) -> None:
     (memory / OWNER_LOCK).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic"):
+    with pytest.raises(FileExistsError):
         OwnerLock(memory, make=True)
+    with pytest.raises(OSError, match="symbolic"):
+        OwnerLock(memory)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_what_was_given_is_known_to_the_next_holder(memory: Path) -> None:
@@ -51,3 +56,37 @@ def test_a_lock_goes_with_the_process_that_held_it(memory: Path) -> None:
     lock = OwnerLock(memory)
     assert lock.given_sequence == 4
     lock.close()
+
+
+def test_who_holds_a_lock_is_told_without_taking_it(memory: Path) -> None:
+    lock = OwnerLock(memory, make=True)
+    lock.give(6)
+    assert read_owner(memory) == (os.getpid(), 7, True)
+    lock.close()
+    assert read_owner(memory) == (os.getpid(), 7, False)
+    assert fork(lambda: OwnerLock(memory).close()) == 0
+    assert read_owner(memory).process_id != os.getpid()
+    OwnerLock(memory).close()
+
+
+def test_a_lock_of_an_older_program_or_none_at_all_has_no_known_owner(memory: Path) -> None:
+    (memory / OWNER_LOCK).write_bytes(b"")
+    assert read_owner(memory) == (0, 0, False)
+    (memory / OWNER_LOCK).unlink()
+    with pytest.raises(FileNotFoundError):
+        read_owner(memory)
+
+
+def test_a_lock_that_was_deleted_meanwhile_is_none(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever held it has shipped the outbox; to hold what has no name would be to hold nothing."""
+    OwnerLock(memory, make=True).close()
+    flock = fcntl.flock
+
+    def delete_first(file: int, operation: int) -> None:
+        (memory / OWNER_LOCK).unlink()
+        (memory / OWNER_LOCK).touch()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", delete_first)
+    with pytest.raises(FileNotFoundError):
+        OwnerLock(memory)

@@ -6,6 +6,7 @@ from typing import Final
 
 from support.waiting import wait_until
 
+from protocol.keys import ClientKeys
 from trainer.telemetry.link import LoggerLink, Source
 from trainer.telemetry.session import SendSession
 
@@ -15,8 +16,8 @@ _HURRY_SECONDS: Final = 0.02
 class DrivenLink:
     """A link from ``source`` to ``endpoint``. In a hurry a timeout of seconds is over after some hundred turns."""
 
-    def __init__(self, source: Source, endpoint: str) -> None:
-        self.link = LoggerLink(source, endpoint)
+    def __init__(self, source: Source, endpoint: str, keys: ClientKeys | None = None) -> None:
+        self.link = LoggerLink(source, endpoint, keys)
         self._ahead_seconds = 0.0
 
     @property

@@ -6,7 +6,9 @@ from typing import Final
 
 from support.peer import make_run
 
+from logger_service.disk_space import DiskSpace
 from logger_service.journal import Journal
+from logger_service.low_water import LowWater
 from logger_service.reception import Reception
 from protocol.record import parse_sequence
 from protocol.recording_reader import RecordingReader
@@ -14,6 +16,8 @@ from protocol.stream import Stream
 from protocol.wire import Data, Hello, Reject, WireMessage, encode_wire
 
 INTERVAL_SECONDS: Final = 0.05
+# What the clock says more when an acknowledgement leaves than when it was asked for.
+ACK_SECONDS: Final = 0.001
 
 
 class NotedNetwork:
@@ -40,8 +44,14 @@ class NotedLogger:
     def __init__(self, folder: Path, *, streams_max: int = 16) -> None:
         self.folder, self.now = folder, 1000.0
         self.network = NotedNetwork()
-        journal = Journal(folder, lambda: 10**18, commit_interval_seconds=INTERVAL_SECONDS, commit_size_bytes=10_000)
-        self.reception = Reception(journal, self.network.send, streams_max=streams_max)
+        self.space = DiskSpace(2**40, 2**41)
+        self.journal = Journal(
+            folder, lambda: 10**18, commit_interval_seconds=INTERVAL_SECONDS, commit_size_bytes=10_000
+        )
+        self.journal.low_water = LowWater(lambda: self.space)
+        self.reception = Reception(
+            self.journal, self.network.send, streams_max=streams_max, clock=lambda: self.now + ACK_SECONDS
+        )
 
     def say(self, peer: bytes, message: WireMessage | bytes) -> list[WireMessage]:
         """Have a peer say something; return what it is told at once."""

@@ -8,6 +8,7 @@ import zmq
 
 from protocol.codec import encode_body
 from protocol.frame import pack_frame
+from protocol.keys import ClientKeys
 from protocol.messages import Scalars
 from protocol.record import Kind, Record, pack_record
 from protocol.stream import Stream
@@ -29,10 +30,10 @@ def make_run(first_sequence: int, next_sequence: int) -> bytes:
 
 
 class Peer:
-    """A DEALER that speaks for ``stream``; every wait has a deadline, after which it raises TimeoutError."""
+    """A DEALER that speaks for ``stream``, with ``keys`` if any; every wait has a deadline: TimeoutError."""
 
-    def __init__(self, endpoint: str, stream: Stream) -> None:
-        self.endpoint, self.stream = endpoint, stream
+    def __init__(self, endpoint: str, stream: Stream, keys: ClientKeys | None = None) -> None:
+        self.endpoint, self.stream, self.keys = endpoint, stream, keys
         self.acked_sequence = 1
         self._context = zmq.Context()
         self._socket = self._connect()
@@ -134,5 +135,10 @@ class Peer:
         socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDTIMEO, round(DEADLINE_SECONDS * 1000))
+        if self.keys is not None:
+            secret = self.keys.client_secret.encode()
+            socket.setsockopt(zmq.CURVE_SERVERKEY, self.keys.server_public.encode())
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(secret))
+            socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
         socket.connect(self.endpoint)
         return socket

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
+from support.waiting import wait_until
+
 
 class LoggerProcess:
     """``python -m logger_service serve`` on a port of its own, with its folders under ``folder``."""
@@ -17,15 +19,17 @@ class LoggerProcess:
         self.log = folder / "logger.log"
         self.port = free_port()
         self.endpoint = f"tcp://127.0.0.1:{self.port}"
+        self.program = [sys.executable, "-m", "logger_service"]
+        self.health = self.adopt = "none"
+        self.flags: tuple[str, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start, or start again after an end; return when it listens."""
         arguments = ["--bind", self.endpoint, "--recordings", str(self.recordings), "--logdir", str(self.logdir)]
+        arguments += ["--health", self.health, "--adopt", self.adopt, *self.flags]
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "logger_service", "serve", *arguments], stdout=output, stderr=output
-            )
+            self.process = subprocess.Popen([*self.program, "serve", *arguments], stdout=output, stderr=output)
         deadline = monotonic() + 60
         while monotonic() < deadline and self.process.poll() is None:
             with socket.socket() as probe:
@@ -33,6 +37,16 @@ class LoggerProcess:
                     return
             sleep(0.05)
         raise AssertionError(f"the logger did not start:\n{self.log.read_text()}")
+
+    @property
+    def recorded_bytes(self) -> int:
+        """The size of its recordings."""
+        return sum(path.stat().st_size for path in self.recordings.rglob("*.segment"))
+
+    def wait_recorded(self) -> None:
+        """Wait until its recordings are larger than now."""
+        before = self.recorded_bytes
+        wait_until(lambda: self.recorded_bytes > before, seconds=60, what="records")
 
     def kill(self) -> None:
         """SIGKILL: no chance to tidy up."""

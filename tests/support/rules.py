@@ -26,8 +26,12 @@ LIBRARIES: Final = {
     "torchvision": ("trainer/",),
     "torchaudio": ("trainer/",),
     "matplotlib": ("logger_service/rendering/",),
+    "prometheus_client": ("logger_service/metrics.py",),
     "tensorboardX": ("logger_service/events/",),
-    "zmq": ("trainer/telemetry/link.py", "logger_service/receiver.py"),
+    "zmq": (
+        *("trainer/telemetry/link.py", "trainer/telemetry/handshake.py"),
+        *(f"logger_service/{name}.py" for name in ("receiver", "authenticator", "connections")),
+    ),
 }
 PROTOCOL_LIBRARIES: Final = {"crc32c", "msgpack", "msgspec", "numpy"}
 COMMAND_LINES: Final = {"trainer/demo.py", "trainer/data/synthetic.py"}  # and every __main__.py
@@ -35,6 +39,7 @@ COMMAND_LINES: Final = {"trainer/demo.py", "trainer/data/synthetic.py"}  # and e
 CLOCKS: Final = {
     "logger_service/service.py",
     "trainer/__main__.py",
+    "trainer/telemetry/__main__.py",
     "trainer/telemetry/channel.py",
     "trainer/telemetry/sender.py",
 }

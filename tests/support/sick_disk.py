@@ -17,10 +17,10 @@ class SickDisk:
             monkeypatch.setattr(os, call, self._in_front_of(getattr(os, call)))
 
     def _in_front_of(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def failing(*arguments: Any) -> Any:
+        def failing(*arguments: Any, **options: Any) -> Any:
             if self.error:
                 self.failures += 1
                 raise OSError(self.error, os.strerror(self.error))
-            return call(*arguments)
+            return call(*arguments, **options)
 
         return failing

@@ -14,20 +14,20 @@ from torch import Tensor
 
 from protocol.checks import check_message
 from protocol.codec import KINDS, decode_message, encode_body
+from protocol.keys import ClientKeys
 from protocol.messages import Message, TensorSummaries
-from protocol.outbox_location import outbox_capacity_bytes, outbox_root
 from protocol.record import Record
 from protocol.stream import Stream
+from trainer.telemetry.adoption import Adoption
 from trainer.telemetry.device_copy import start_copy
-from trainer.telemetry.link import LoggerLink
-from trainer.telemetry.outbox import SEGMENT_SIZE_BYTES, Outbox
+from trainer.telemetry.link import LoggerLink, Source
 from trainer.telemetry.pending import BODY_SIZE_MIN_BYTES, Build, PendingRecords
 from trainer.telemetry.recorder import Recorder
 from trainer.telemetry.sender import Sender
+from trainer.telemetry.storage import Storage
 
-_SEGMENTS_MIN: Final = 8
 _UNSHIPPED: Final = (
-    "telemetry of run %s is not all shipped; it waits in shared memory. Start a logger, then: "
+    "telemetry of run %s is not all shipped; it waits in memory%s. Start a logger, then: "
     "python -m trainer.telemetry drain %s --endpoint %s"
 )
 _logger = logging.getLogger(__name__)
@@ -50,31 +50,39 @@ def encode_message(step: int, message: Message) -> bytes:
 class Channel:
     """The way of ``stream`` to a logger at ``endpoint``, to a recording under ``record``, or to both.
 
-    Raises ProtocolError for a stream that no reader takes, ValueError for an endpoint that cannot be, OSError when
-    memory or folders cannot be had.
+    ``keys`` are for the logger. What other trainers left where ``storage`` is goes to it too. Raises ProtocolError for
+    a stream that no reader takes, ValueError for an endpoint or sizes that cannot be, OSError when memory or folders
+    cannot be had.
     """
 
-    def __init__(self, stream: Stream, *, endpoint: str | None, record: Path | None, outbox_bytes: int) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        endpoint: str | None,
+        record: Path | None,
+        storage: Storage,
+        keys: ClientKeys | None = None,
+    ) -> None:
         encode_message(0, stream.segment_head(1))
-        root, now = outbox_root(), time_ns()
-        capacity = outbox_capacity_bytes(root, outbox_bytes)
+        now = time_ns()
         self._unusable = ""
         self._endpoint = endpoint or "ADDRESS"
         with ExitStack() as undo:
-            self.outbox = Outbox(
-                root / stream.id.hex(),
-                stream,
-                capacity_bytes=capacity,
-                wall_time_ns=now,
-                segment_size_bytes=min(SEGMENT_SIZE_BYTES, capacity // _SEGMENTS_MIN),
-            )
-            undo.callback(self.outbox.close, keep=False)
-            link = LoggerLink(self.outbox, endpoint) if endpoint else None
+            self.backlog = storage.make(stream, wall_time_ns=now)
+            self.outbox = self.backlog.outbox
+            undo.callback(self.backlog.close, keep=False)
+
+            def connect(source: Source) -> LoggerLink:
+                return LoggerLink(source, endpoint or "", keys)
+
+            link = connect(self.backlog) if endpoint else None
             if link:
                 undo.callback(link.close)
-            recorder = Recorder(self.outbox, record, wall_time_ns=now) if record else None
+            recorder = Recorder(self.backlog, record, wall_time_ns=now) if record else None
             self._pending = PendingRecords(self.outbox)
-            self.sender = Sender(self.outbox, link, recorder, self._pending.poll)
+            self._adoption = Adoption(storage.find_outboxes, connect) if endpoint else None
+            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._adoption)
             self.sender.start()
             undo.pop_all()
         _mark_in_forked_children(self)
@@ -115,6 +123,15 @@ class Channel:
         if slot is not None:
             self._pending.add(slot, copies, build)
 
+    def health(self) -> dict[str, float]:
+        """Return by tag how late it is, what it holds and what it refused."""
+        return {
+            "telemetry/lag_seconds": self.sender.lag_seconds,
+            "telemetry/outbox_bytes": float(self.outbox.used_bytes),
+            "telemetry/spilled_bytes": float(self.backlog.spilled_bytes),
+            "telemetry/refused": float(self.outbox.refusals.total),
+        }
+
     def close(self, deadline_seconds: float) -> bool:
         """Ship what is left for at most ``deadline_seconds``; tell whether all was shipped.
 
@@ -129,15 +146,18 @@ class Channel:
             shipped = self.sender.finish(deadline_seconds)
         finally:  # Ctrl-C, by somebody who does not want to wait, is told the same
             if not shipped:
-                _logger.warning(_UNSHIPPED, self.outbox.stream.run, self.outbox.folder, self._endpoint)
+                on_disk = " and on disk" if self.backlog.spilled_bytes else ""
+                _logger.warning(_UNSHIPPED, self.outbox.stream.run, on_disk, self.outbox.folder, self._endpoint)
         if not self.sender.is_alive():  # else it still uses the outbox, which stays as it is when the process ends
-            self.outbox.close(keep=not shipped)
+            self.backlog.close(keep=not shipped)
         return shipped
 
     def _forked(self) -> None:
         if not self._unusable:
             self._unusable = "telemetry does not cross a fork; make a Telemetry of its own in the child process"
-            self.outbox.disown()
+            self.backlog.disown()
+            if self._adoption is not None:
+                self._adoption.disown()
 
 
 def _mark_in_forked_children(channel: Channel) -> None:

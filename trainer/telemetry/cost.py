@@ -26,3 +26,7 @@ class StepCost:
         """Return a percentile over the finished steps in microseconds (nearest rank); 0.0 before there is one."""
         ordered = sorted(self._finished_ns)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] / 1000 if ordered else 0.0
+
+    def health(self) -> dict[str, float]:
+        """Return the median and the 99th percentile by tag."""
+        return {f"telemetry/step_cost_us_p{percent}": self.percentile_us(percent) for percent in (50, 99)}

@@ -1,4 +1,7 @@
-"""The link to a logger: a DEALER socket and the session spoken over it. The trainer imports zmq here alone."""
+"""The link to a logger: a DEALER socket and the session spoken over it.
+
+The trainer imports zmq here, and in ``handshake``, which tells why no connection comes about.
+"""
 
 import logging
 from typing import Final, Protocol
@@ -8,6 +11,7 @@ import zmq
 from protocol.codec import encode_body
 from protocol.errors import Malformed, ProtocolError
 from protocol.frame import pack_frame
+from protocol.keys import ClientKeys
 from protocol.limits import BATCH_SIZE_MAX_BYTES, CONTROL_MESSAGE_SIZE_MAX_BYTES
 from protocol.messages import Gap
 from protocol.record import Kind, Record, pack_record
@@ -15,6 +19,7 @@ from protocol.run import Run
 from protocol.stream import Stream
 from protocol.wire import Bye, Data, WireMessage, decode_wire, encode_wire
 from trainer.telemetry.endpoint import check_endpoint
+from trainer.telemetry.handshake import Handshakes
 from trainer.telemetry.session import SendSession, State
 
 _BYE_LINGER_MS: Final = 200
@@ -40,12 +45,17 @@ class Source(Protocol):
 
 
 class LoggerLink:
-    """Ships ``outbox`` to the logger at ``endpoint``; used by one thread. Raises ValueError for a bad endpoint."""
+    """Ships ``outbox`` to the logger at ``endpoint``, encrypted when there are ``keys``; used by one thread.
 
-    def __init__(self, outbox: Source, endpoint: str) -> None:
+    Raises ValueError for an endpoint that cannot be, or may not be without keys.
+    """
+
+    def __init__(self, outbox: Source, endpoint: str, keys: ClientKeys | None = None) -> None:
         self.session = SendSession(outbox.stream)
-        self.endpoint = check_endpoint(endpoint)
-        self._outbox = outbox
+        self.endpoint = check_endpoint(endpoint, keys=keys is not None)
+        self._outbox, self._keys = outbox, keys
+        self._handshakes: Handshakes | None = None
+        self._complaint = ""
         self._complain_at = float("-inf")
         self._context = zmq.Context(io_threads=1)
         self._socket: zmq.SyncSocket | None = None
@@ -64,6 +74,7 @@ class LoggerLink:
         """Take the answers that came and send what may be sent; tell whether data were sent."""
         session = self.session
         try:
+            self._look(now)
             self._receive(now)
             if session.overdue(now):
                 _logger.info("no answer from %s; connecting again", self.endpoint)
@@ -93,6 +104,14 @@ class LoggerLink:
             self._try_send(Bye())
         self._close_socket(linger_ms=_BYE_LINGER_MS)
         self._context.term()
+
+    def _look(self, now: float) -> None:
+        """Say why no connection comes about, and begin again after a pause."""
+        failure = self._handshakes.failure() if self._handshakes is not None else ""
+        if failure:
+            self.session.reason = failure
+            self._complain(f"{failure}; what is recorded waits, and it is tried again", now)
+            self._give_up(now)
 
     def _receive(self, now: float) -> None:
         session = self.session
@@ -133,9 +152,9 @@ class LoggerLink:
         self._close_socket()
 
     def _complain(self, complaint: str, now: float) -> None:
-        """Say what is wrong with the logger, once a minute at most: it may be tried ten times a second."""
-        if now >= self._complain_at:
-            self._complain_at = now + _COMPLAINT_INTERVAL_SECONDS
+        """Say what is wrong with the logger, the same once a minute at most: it may be tried ten times a second."""
+        if now >= self._complain_at or complaint != self._complaint:
+            self._complain_at, self._complaint = now + _COMPLAINT_INTERVAL_SECONDS, complaint
             _logger.warning("%s %s", self.endpoint, complaint)
 
     def _try_send(self, message: WireMessage) -> bool:
@@ -154,10 +173,20 @@ class LoggerLink:
         socket.setsockopt(zmq.MAXMSGSIZE, CONTROL_MESSAGE_SIZE_MAX_BYTES)
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
+        if self._keys is not None:
+            secret = self._keys.client_secret.encode()
+            socket.setsockopt(zmq.CURVE_SERVERKEY, self._keys.server_public.encode())
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(secret))
+            socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
+        self._handshakes = Handshakes(self._context, socket, keys=self._keys is not None)
         socket.connect(self.endpoint)
         self.session.opened()
 
     def _close_socket(self, linger_ms: int = 0) -> None:
+        if self._handshakes is not None:
+            self._handshakes.close()
+            self._handshakes = None
         if self._socket is not None:
             self._socket.close(linger=linger_ms)
             self._socket = None

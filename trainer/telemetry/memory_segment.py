@@ -2,20 +2,21 @@
 
 import mmap
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, pack_head
-from protocol.record import HEADER
 from protocol.segment import pack_segment_head, segment_path
 from protocol.stream import Stream
+from trainer.telemetry.frames import Frames
 
 _pack_head: Final = lru_cache(maxsize=256)(pack_head)  # a loop's records come in few sizes
 _POPULATE: Final = getattr(mmap, "MAP_POPULATE", 0)  # Linux: page faults now, not on the training thread
 
 
-class MemorySegment:
+class MemorySegment(Frames):
     """A mapped segment of fixed size; frames are appended up to ``end``.
 
     Made as a spare without a name of its own; :meth:`begin` gives it the name and head of a segment. Raises OSError
@@ -25,13 +26,12 @@ class MemorySegment:
     def __init__(self, folder: Path, size_bytes: int) -> None:
         self.path = folder / f"{id(self):x}.spare"
         self.size_bytes = size_bytes
-        self.first_sequence = self.next_sequence = 0
-        self.end = self._first_frame = 0
         # What a constructor that Ctrl-C ended has left under this name is written over.
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.posix_fallocate(file, 0, size_bytes)
             self.map = mmap.mmap(file, size_bytes, mmap.MAP_SHARED | _POPULATE)
+            super().__init__(self.map, first_sequence=0, next_sequence=0, first_frame=0, end=0)
         except BaseException:
             self.path.unlink(missing_ok=True)
             raise
@@ -45,7 +45,7 @@ class MemorySegment:
         """Write the head and take the name of the segment that begins at ``first_sequence``."""
         head = pack_segment_head(stream, first_sequence, wall_time_ns)
         self.map[: len(head)] = head
-        self.end = self._first_frame = len(head)
+        self.end = self.first_frame = len(head)
         self.first_sequence = self.next_sequence = first_sequence
         self.path = self.path.rename(segment_path(self.path.parent, first_sequence))
 
@@ -70,40 +70,9 @@ class MemorySegment:
         """Write over bytes that were appended before."""
         self.map[start : start + len(data)] = data
 
-    def copy(self, start: int, end: int) -> memoryview:
-        """Return a copy of the bytes ``[start, end)``."""
-        return memoryview(self.map[start:end])
-
-    def seek(self, sequence: int) -> int:
-        """Return where the frame of ``sequence`` starts. Raises LookupError when no frame starts with it."""
-        start, at = self._first_frame, self.first_sequence
-        while at < sequence:
-            start, at = self._step(start)
-        if at != sequence:
-            raise LookupError(f"sequence {sequence} lies inside a gap that ends at {at}")
-        return start
-
-    def walk(self, start: int, size_bytes: int) -> tuple[int, int]:
-        """Step over frames from ``start``: one at least, and as many as ``size_bytes`` hold, fewer than there are.
-
-        Returns where the next frame starts and its sequence number.
-        """
-        end, at = self._step(start)
-        while end - start < size_bytes:
-            following, following_sequence = self._step(end)
-            if following - start > size_bytes:
-                break
-            end, at = following, following_sequence
-        return end, at
-
-    def _step(self, start: int) -> tuple[int, int]:
-        """Return where the frame behind the one at ``start`` starts, and its sequence number."""
-        size = int.from_bytes(self.map[start : start + 8], "little")
-        _, _, _, span, _, _, sequence, _, _ = HEADER.unpack_from(self.map, start + HEAD_SIZE_BYTES)
-        return start + size + FRAME_OVERHEAD_BYTES, sequence + span
-
     def close(self, *, keep: bool) -> None:
         """Unmap; delete the file unless it is to ``keep``."""
         if not keep:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # a volume can be read-only by now; what stays was shipped, and is told so
+                self.path.unlink(missing_ok=True)
         self.map.close()

@@ -30,12 +30,11 @@ from protocol.record import HEADER_SIZE_BYTES, Kind, pack_header
 from protocol.run import Run
 from protocol.segment import SEGMENT_HEAD_MAX_BYTES
 from protocol.stream import Stream
+from trainer.telemetry.frames import RunCutter
 from trainer.telemetry.memory_segment import MemorySegment
 from trainer.telemetry.refusal import Refusals, capacity_limits
 
 SEGMENT_SIZE_BYTES: Final = 4 * 2**20
-# Ends of earlier reads that are remembered: some for each reader, the link and the recorder.
-_STARTS_MAX: Final = 8
 _GAP_SIZE_MAX_BYTES: Final = HEADER_SIZE_BYTES + 1024
 
 
@@ -53,8 +52,8 @@ class Slot:
 class Outbox:
     """A recording of ``stream`` in ``folder``; see the module's rules.
 
-    ``append``, ``reserve`` and ``fill`` may be called from any thread; ``read``, ``release`` and ``prepare`` belong to
-    the sender thread. ``capacity_bytes`` bounds what is kept; the segment being filled and a spare come on top. Raises
+    ``append``, ``reserve`` and ``fill`` may be called from any thread; those that read and release belong to the sender
+    thread. ``capacity_bytes`` bounds what is kept; the segment being filled and a spare come on top. Raises
     OSError when the folder or the first segment cannot be made; nothing is then left of it.
     """
 
@@ -78,7 +77,7 @@ class Outbox:
         self._spare: MemorySegment | None = None
         self._released_sequence = 1
         self._full_segments_bytes = 0
-        self._starts: dict[int, tuple[MemorySegment, int]] = {}
+        self._cutter = RunCutter()
         folder.mkdir(parents=True, mode=0o700)
         with ExitStack() as undo:
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -166,11 +165,14 @@ class Outbox:
         segment, end, next_sequence = _find(ends, sequence)
         if slot and slot.segment is segment:
             end, next_sequence = slot.start, slot.sequence
-        start = self._start_of(segment, sequence)
-        if end - start > size_max_bytes:
-            end, next_sequence = segment.walk(start, size_max_bytes)
-        self._starts[next_sequence] = (segment, end)
-        return Run(segment.copy(start, end), sequence, next_sequence)
+        return self._cutter.cut(segment, sequence, end, next_sequence, size_max_bytes)
+
+    def oldest_full_segment(self) -> MemorySegment | None:
+        """Return the oldest segment when nobody will write to it any more: another follows, and no slot is open."""
+        with self._lock:
+            [segment, *others] = self._segments
+            slot = self._slots[0] if self._slots else None
+        return segment if others and not (slot and slot.segment is segment) else None
 
     def release(self, next_sequence: int) -> None:
         """Give back the segments whose records all lie before ``next_sequence``."""
@@ -232,13 +234,6 @@ class Outbox:
         if self.refusals and not self._append_gap(wall_time_ns):
             return False
         return self._segments[-1].fits(size_bytes) or self._begin_segment(size_bytes, wall_time_ns)
-
-    def _start_of(self, segment: MemorySegment, sequence: int) -> int:
-        """Return where a frame starts: where an earlier read ended, or by walking there from the segment's head."""
-        known, start = self._starts.get(sequence, (None, 0))
-        if len(self._starts) > _STARTS_MAX:
-            del self._starts[next(iter(self._starts))]
-        return start if known is segment else segment.seek(sequence)
 
     def _append_gap(self, wall_time_ns: int) -> bool:
         """Append the gap over the numbers since the last frame; tell whether there was room."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol.recording_writer import RecordingWriter
-from trainer.telemetry.outbox import Outbox
+from trainer.telemetry.link import Source
 
 _SYNC_INTERVAL_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 1.0
@@ -19,7 +19,7 @@ class Recorder:
     A disk that is full or broken does not reach the training loop: it is said once, and tried again every second.
     """
 
-    def __init__(self, outbox: Outbox, folder: Path, *, wall_time_ns: int) -> None:
+    def __init__(self, outbox: Source, folder: Path, *, wall_time_ns: int) -> None:
         self.folder = folder / outbox.stream.run / outbox.stream.folder_name
         self._outbox = outbox
         self._writer = RecordingWriter(self.folder, outbox.stream, wall_time_ns=wall_time_ns)

@@ -1,4 +1,4 @@
-"""The sender thread: empties the outbox into a logger, a recording, or both.
+"""The sender thread: empties the backlog into a logger, a recording, or both, and moves the rest to disk when need be.
 
 It wakes by itself, some twenty times a second, and takes what has gathered: the training thread wakes nobody. Each of
 its turns holds the interpreter for tens of microseconds; waiting, sending and syncing happen outside of it.
@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from time import monotonic, sleep, time_ns
 from typing import Final
 
+from trainer.telemetry.adoption import Adoption
+from trainer.telemetry.backlog import Backlog
 from trainer.telemetry.lag import LagMeter
 from trainer.telemetry.link import LoggerLink
-from trainer.telemetry.outbox import Outbox
 from trainer.telemetry.recorder import Recorder
 from trainer.telemetry.session import State
 
@@ -24,15 +25,23 @@ _logger = logging.getLogger(__name__)
 
 
 class Sender(threading.Thread):
-    """Ships ``outbox`` to each sink that is not None; ``poll_device`` completes slots whose values have arrived."""
+    """Ships ``backlog`` to each sink that is not None; ``poll_device`` completes slots whose values have arrived.
+
+    ``adoption`` takes a turn when there is a logger, and nothing of the backlog to ship.
+    """
 
     def __init__(
-        self, outbox: Outbox, link: LoggerLink | None, recorder: Recorder | None, poll_device: Callable[[], bool]
+        self,
+        backlog: Backlog,
+        link: LoggerLink | None,
+        recorder: Recorder | None,
+        poll_device: Callable[[], bool],
+        adoption: Adoption | None = None,
     ) -> None:
         super().__init__(name="telemetry-sender", daemon=True)
         self.lag_seconds = 0.0
-        self._outbox, self._link, self._recorder = outbox, link, recorder
-        self._poll_device = poll_device
+        self._backlog, self._link, self._recorder = backlog, link, recorder
+        self._poll_device, self._adoption = poll_device, adoption
         self._lag = LagMeter()
         self._finish_at: float | None = None
 
@@ -49,7 +58,7 @@ class Sender(threading.Thread):
     @property
     def drained(self) -> bool:
         """Tell whether nothing is left to ship."""
-        return self.acked_sequence >= self._outbox.next_sequence
+        return self.acked_sequence >= self._backlog.next_sequence
 
     def finish(self, deadline_seconds: float) -> bool:
         """Ship what is left, for at most ``deadline_seconds``, and stop; tell whether everything was shipped.
@@ -67,9 +76,9 @@ class Sender(threading.Thread):
                 if not self._turn(monotonic()):
                     self._wait()
         except Exception:
-            _logger.exception("the telemetry sender stopped; records stay in %s", self._outbox.folder)
+            _logger.exception("the telemetry sender stopped; records stay in %s", self._backlog.outbox.folder)
         with ExitStack() as sinks:
-            for sink in (self._link, self._recorder):
+            for sink in (self._link, self._recorder, self._adoption):
                 if sink is not None:
                     sinks.callback(sink.close)
 
@@ -79,10 +88,25 @@ class Sender(threading.Thread):
         finishing = self._finish_at is not None and not pending
         sent = self._link is not None and self._link.step(now)
         wrote = self._recorder is not None and self._recorder.step(now, finish=finishing)
-        self._outbox.release(self.acked_sequence)
-        self._outbox.prepare(time_ns())
-        self.lag_seconds = self._lag.update(now, self._outbox.next_sequence, self.acked_sequence)
-        return sent or wrote
+        self._backlog.release(self.acked_sequence)
+        spilled = self._finish_at is None and self._backlog.step(now, busy=sent)
+        self._backlog.outbox.prepare(time_ns())
+        self.lag_seconds = self._lag.update(now, self._backlog.next_sequence, self.acked_sequence)
+        busy = sent or wrote or spilled
+        if not busy and self._finish_at is None:
+            self._adopt(now)
+        return busy
+
+    def _adopt(self, now: float) -> None:
+        """Have a turn of adoption while the logger listens. Its faults are not this trainer's."""
+        if self._adoption is None or self._link is None or self._link.session.state is not State.STREAMING:
+            return
+        try:
+            self._adoption.step(now)
+        except Exception:
+            _logger.exception("what other trainers left behind is left to the next one")
+            self._adoption.close()
+            self._adoption = None
 
     def _finished(self, now: float) -> bool:
         if self._finish_at is None:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Never, Self, TypeAlias
+from typing import Any, Final, Never, Self
 
 import numpy.typing as npt
 import torch
@@ -20,8 +20,9 @@ import torch
 from protocol import messages
 from protocol.array import Array, pack_array
 from protocol.codec import encode_scalars
+from protocol.keys import read_client_keys
 from protocol.names import check_step
-from protocol.outbox_location import OUTBOX_BYTES
+from protocol.outbox_location import OUTBOX_BYTES, SPILL_BYTES
 from protocol.record import Kind
 from protocol.stream import Stream
 from trainer.telemetry import convert, summaries
@@ -29,26 +30,33 @@ from trainer.telemetry.call import telemetry_call
 from trainer.telemetry.channel import Channel, encode_message
 from trainer.telemetry.convert import ArrayLike, Scalar
 from trainer.telemetry.cost import StepCost
+from trainer.telemetry.ending import Status, status_after
 from trainer.telemetry.faults import Faults
 from trainer.telemetry.known_tags import KnownTags
+from trainer.telemetry.storage import Storage
 from trainer.telemetry.summary_writer import SummaryWriter
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5555"
-_Status: TypeAlias = Literal["completed", "failed", "interrupted"]
 
 
 class Telemetry:
     """One process's telemetry for one attempt of ``run``.
 
     ``endpoint`` is a logger's ZeroMQ address, or None; ``record`` a folder to record into, or None; one of them is
-    needed. ``attempt`` and ``first_step`` are those of a resumed run; ``config`` is shown with it. ``close``, or the
-    end of a ``with`` block, waits up to ``drain_seconds`` for the logger. Steps are not negative, and a tag's steps
-    grow.
+    needed. ``server_key`` (the logger's public key, or its file) and ``client_key`` (the file of one's own secret key)
+    are needed beyond this machine. ``attempt`` and ``first_step`` are those of a resumed run; ``config`` is shown with
+    it. ``close``, or the end of a ``with`` block, waits up to ``drain_seconds`` for the logger. Steps are not negative,
+    and a tag's steps grow.
+
+    What nobody has taken yet lies in memory, ``outbox_bytes`` of it, or less where memory is small, in a private folder
+    in ``outbox_dir`` (default: shared memory); from half of that on in ``spill_dir``, up to ``spill_bytes`` (default: a
+    private folder in ``outbox_dir``, else in /var/tmp; "none" or 0 bytes: nothing goes to disk).
 
     Raises ProtocolError (a run that is no safe path), ValueError or TypeError (settings) or OSError (memory, folders)
     at start-up.
     """
 
+    # Long: a parameter for each setting
     def __init__(
         self,
         run: str,
@@ -62,6 +70,11 @@ class Telemetry:
         config: Mapping[str, Any] | None = None,
         drain_seconds: float = 5.0,
         outbox_bytes: int = OUTBOX_BYTES,
+        outbox_dir: Path | str | None = None,
+        spill_dir: Path | str | None = None,
+        spill_bytes: int = SPILL_BYTES,
+        server_key: Path | str | None = None,
+        client_key: Path | str | None = None,
     ) -> None:
         if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
@@ -82,7 +95,8 @@ class Telemetry:
             Stream(run, rank, attempt),
             endpoint=endpoint or None,
             record=Path(record) if record else None,
-            outbox_bytes=outbox_bytes,
+            storage=Storage(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
+            keys=read_client_keys(server_key, client_key),
         )
         self.check_open = self._channel.check_open
         self._channel.append(Kind.RUN_START, first_step, start)
@@ -100,7 +114,7 @@ class Telemetry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close(status=_status_after(error))
+        self.close(status=status_after(error))
 
     @property
     def run(self) -> str:
@@ -244,16 +258,9 @@ class Telemetry:
 
     def health(self) -> dict[str, float]:
         """Return the telemetry's own state by tag: what a step costs, its lag, what it holds and what it refused."""
-        outbox = self._channel.outbox
-        return {
-            "telemetry/step_cost_us_p50": self.cost.percentile_us(50),
-            "telemetry/step_cost_us_p99": self.cost.percentile_us(99),
-            "telemetry/lag_seconds": self.lag_seconds,
-            "telemetry/outbox_bytes": float(outbox.used_bytes),
-            "telemetry/refused": float(outbox.refusals.total),
-        }
+        return {**self.cost.health(), **self._channel.health()}
 
-    def close(self, deadline_seconds: float | None = None, *, status: _Status = "completed") -> None:
+    def close(self, deadline_seconds: float | None = None, *, status: Status = "completed") -> None:
         """End the run and ship what is left, for at most ``deadline_seconds`` (None: ``drain_seconds``).
 
         What could not be shipped stays in shared memory, and a line says how to finish. Calling it again does nothing.
@@ -276,7 +283,7 @@ class Telemetry:
             lambda arrays: make(dict(zip(tags, arrays[0].tolist(), strict=True))),
         )
 
-    def _close(self, deadline_seconds: float, status: _Status) -> None:
+    def _close(self, deadline_seconds: float, status: Status) -> None:
         atexit.unregister(self._close_at_exit)
         try:
             self._channel.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
@@ -285,10 +292,4 @@ class Telemetry:
             self._channel.close(deadline_seconds)
 
     def _close_at_exit(self) -> None:
-        self.close(status=_status_after(getattr(sys, "last_value", None)))
-
-
-def _status_after(error: BaseException | None) -> _Status:
-    if error is None:
-        return "completed"
-    return "failed" if isinstance(error, Exception) else "interrupted"
+        self.close(status=status_after(getattr(sys, "last_value", None)))

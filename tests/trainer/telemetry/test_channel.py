@@ -22,11 +22,12 @@ from trainer.telemetry import channel as channel_module
 from trainer.telemetry import recorder
 from trainer.telemetry.channel import Channel, encode_message
 from trainer.telemetry.outbox import SEGMENT_SIZE_BYTES
+from trainer.telemetry.storage import Storage
 
 
 @pytest.fixture
 def channel(tmp_path: Path) -> Iterator[Channel]:
-    made = Channel(make_stream(), endpoint=None, record=tmp_path, outbox_bytes=2**20)
+    made = Channel(make_stream(), endpoint=None, record=tmp_path, storage=Storage(2**20))
     yield made
     made.close(10.0)
 
@@ -61,7 +62,7 @@ def test_what_no_reader_takes_is_not_encoded(step: int, message: Message) -> Non
 @pytest.mark.parametrize(("outbox_bytes", "segment_bytes"), [(OUTBOX_BYTES_MIN, 2**17), (2**26, SEGMENT_SIZE_BYTES)])
 def test_an_outbox_has_eight_segments_or_more(tmp_path: Path, outbox_bytes: int, segment_bytes: int) -> None:
     """With a few, all of them would be held by what is only partly shipped."""
-    made = Channel(make_stream(), endpoint=None, record=tmp_path, outbox_bytes=outbox_bytes)
+    made = Channel(make_stream(), endpoint=None, record=tmp_path, storage=Storage(outbox_bytes))
     [segment] = made.outbox.folder.glob("*.segment")
     assert segment.stat().st_size == segment_bytes
     assert made.close(10.0)
@@ -134,7 +135,10 @@ def test_a_start_that_fails_leaves_no_socket_behind(outboxes: Path, tmp_path: Pa
     for _ in range(3):
         with pytest.raises(NotADirectoryError):
             Channel(
-                make_stream(), endpoint="tcp://127.0.0.1:5555", record=tmp_path / "file", outbox_bytes=OUTBOX_BYTES_MIN
+                make_stream(),
+                endpoint="tcp://127.0.0.1:5555",
+                record=tmp_path / "file",
+                storage=Storage(OUTBOX_BYTES_MIN),
             )
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert list(outboxes.iterdir()) == []

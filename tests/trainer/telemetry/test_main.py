@@ -1,6 +1,7 @@
 """The command line: what was left behind, and how it is shipped."""
 
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -15,11 +16,14 @@ from support.waiting import wait_until
 
 from protocol.codec import decode_message, encode_body
 from protocol.messages import Gap, RunStart, Scalars
+from protocol.outbox_location import spill_root
 from protocol.owner_lock import OWNER_LOCK
 from protocol.record import Kind
 from protocol.wire import Reject
 from trainer.telemetry.__main__ import main
-from trainer.telemetry.outbox import Outbox
+from trainer.telemetry.outbox import SEGMENT_SIZE_BYTES, Outbox
+from trainer.telemetry.status import describe, read_status
+from trainer.telemetry.storage import Storage
 
 
 def make_outbox(folder: Path, run: str = "demo", *, stream_id: bytes = STREAM_ID) -> Outbox:
@@ -51,12 +55,55 @@ def test_status_tells_whose_outbox_holds_what(outboxes: Path, capsys: pytest.Cap
     (outboxes / "c-empty" / OWNER_LOCK).touch()
     assert main(["status"]) == 0
     gone, live, empty = capsys.readouterr().out.splitlines()
-    assert gone.startswith(f"{outboxes / 'a-gone'}: ")
-    assert "run team/run, records 1 to 501, its trainer is gone; ship it with: python -m trainer.telemetry" in gone
-    assert live.endswith("bytes, its trainer runs")
+    size = f"{SEGMENT_SIZE_BYTES:,} bytes, the oldest of"
+    process = f"pid {os.getpid()}"
+    assert gone.startswith(f"{outboxes / 'a-gone'}: {process} is gone, run team/run, records 1 to 501, {size}")
+    assert gone.endswith(f" seconds ago; ship it with: python -m trainer.telemetry drain {outboxes / 'a-gone'}")
+    assert live.startswith(f"{outboxes / 'b-running'}: {process} runs, run demo, records 1 to 501, {size}")
+    assert live.endswith(" seconds ago")
     assert "unreadable" in empty
     running.close(keep=False)
     assert (outboxes / "a-gone").exists(), "a look changes nothing"
+
+
+def test_status_and_drain_know_what_lies_on_disk(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    backlog = Storage(2**20).make(make_stream(), wall_time_ns=START_NS)
+    for step in range(500):
+        backlog.outbox.append(Kind.TEXT, step, START_NS, bytes(5000))
+        while backlog.step(0.0):
+            pass
+    assert main(["status"]) == 0
+    [live] = capsys.readouterr().out.splitlines()
+    in_memory = sum(path.stat().st_size for path in backlog.outbox.folder.glob("*.segment"))
+    assert f"runs, run demo, records 1 to 500, {in_memory:,} bytes and {backlog.spilled_bytes:,} in " in live
+    backlog.close(keep=True)
+    assert main(["status"]) == 0
+    assert "is gone" in capsys.readouterr().out
+    with FakeLogger() as logger:
+        assert main(["drain", "--endpoint", logger.endpoint]) == 0
+        assert [record.sequence for record in logger.records[STREAM_ID]] == list(range(1, 501))
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["nothing is left behind"]
+    assert list(outboxes.iterdir()) == list(spill_root().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [(0, "0 seconds"), (119.9, "119 seconds"), (120, "2 minutes"), (9000, "2 hours"), (3e5, "3 days")],
+)
+def test_an_age_is_told_in_a_unit_that_people_use(outboxes: Path, seconds: float, age: str) -> None:
+    outbox = make_outbox(outboxes / "a")
+    made = min(outbox.folder.glob("*.segment")).stat().st_mtime_ns
+    status = read_status(outbox.folder, wall_time_ns=made + round(seconds * 1e9))
+    assert status.owner == (os.getpid(), 0, True)
+    assert describe(status).endswith(f"the oldest of {age} ago")
+    outbox.close(keep=False)
+
+
+def test_an_outbox_without_records_is_told_to_have_none(outboxes: Path) -> None:
+    outbox = Outbox(outboxes / "a", make_stream(), capacity_bytes=2**22, wall_time_ns=START_NS)
+    assert ", no records, " in describe(read_status(outbox.folder, wall_time_ns=START_NS))
+    outbox.close(keep=False)
 
 
 def test_status_of_a_trainer_at_work_does_not_stumble(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +127,7 @@ def test_status_of_a_trainer_at_work_does_not_stumble(outboxes: Path, capsys: py
     outbox.close(keep=False)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 100
-    assert all(line.endswith("bytes, its trainer runs") for line in lines)
+    assert all(f": pid {os.getpid()} runs, run demo, " in line for line in lines)
 
 
 def test_a_drain_ships_deletes_and_tells(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from support.small_memory import run_in_small_memory
 from protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, Frame, pack_frame, pack_head, read_frames
 from protocol.record import Kind, Record, pack_record, parse_record
 from protocol.segment import list_segments, read_segment_head
+from trainer.telemetry.frames import Frames
 from trainer.telemetry.memory_segment import MemorySegment
 
 SIZE = 2**16
@@ -129,9 +130,9 @@ def test_a_walk_passes_as_many_frames_as_fit_and_one_at_least(sizes: list[int], 
     frame_sizes = [len(payload(1, size)) + FRAME_OVERHEAD_BYTES for size in sizes]
     if sum(frame_sizes[first:]) <= limit:
         return  # a walk is for those who have more before them than they take
-    segment = MemorySegment.__new__(MemorySegment)
-    segment.map = b"".join(pack_frame(payload(n + 1, size)) for n, size in enumerate(sizes))  # type: ignore[assignment]
-    end, following = segment.walk(sum(frame_sizes[:first]), limit)
+    data = b"".join(pack_frame(payload(n + 1, size)) for n, size in enumerate(sizes))
+    frames = Frames(data, first_sequence=1, next_sequence=len(sizes) + 1, first_frame=0, end=len(data))
+    end, following = frames.walk(sum(frame_sizes[:first]), limit)
     taken = following - 1 - first
     passed = sum(frame_sizes[first : first + taken])
     assert end == sum(frame_sizes[: first + taken])
@@ -155,6 +156,7 @@ def test_full_memory_is_an_error_and_no_signal(tmp_path: Path) -> None:
     program = f"""
 import errno
 from pathlib import Path
+from trainer.telemetry.frames import Frames
 from trainer.telemetry.memory_segment import MemorySegment
 folder = Path({str(mount_point)!r})
 kept = MemorySegment(folder, 2**19)

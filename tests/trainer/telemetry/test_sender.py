@@ -17,6 +17,7 @@ from protocol.recording_reader import RecordingReader
 from protocol.wire import Data, Hello, Reject
 from trainer.telemetry import recorder as recorder_module
 from trainer.telemetry import sender as sender_module
+from trainer.telemetry.backlog import Backlog
 from trainer.telemetry.link import LoggerLink
 from trainer.telemetry.outbox import Outbox
 from trainer.telemetry.recorder import Recorder
@@ -44,7 +45,7 @@ def start(outbox: Outbox, tmp_path: Path) -> Iterator[Start]:
     ) -> Sender:
         link = LoggerLink(outbox, endpoint) if endpoint else None
         recorder = Recorder(outbox, tmp_path / "record", wall_time_ns=START_NS) if record else None
-        senders.append(Sender(outbox, link, recorder, poll_device))
+        senders.append(Sender(Backlog(outbox), link, recorder, poll_device))
         senders[-1].start()
         return senders[-1]
 

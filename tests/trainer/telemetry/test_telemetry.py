@@ -213,6 +213,7 @@ def test_health_tells_cost_lag_and_memory(tmp_path: Path) -> None:
         "telemetry/lag_seconds",
         "telemetry/outbox_bytes",
         "telemetry/refused",
+        "telemetry/spilled_bytes",
         "telemetry/step_cost_us_p50",
         "telemetry/step_cost_us_p99",
     ]

@@ -1,0 +1,49 @@
+"""A machine on which trainers leave outboxes behind and a logger adopts them, with a clock that only tests move."""
+
+from pathlib import Path
+
+from support.noted_logger import INTERVAL_SECONDS, NotedLogger
+from support.recordings import START_NS
+
+from logger_service.adoption import GRACE_SECONDS, LOOK_SECONDS, Adoption
+from protocol.codec import encode_scalars
+from protocol.record import Kind
+from protocol.stream import Stream
+from trainer.telemetry.outbox import Outbox
+
+
+class Host:
+    """A machine with outboxes in ``root``, and a logger that adopts them."""
+
+    def __init__(self, root: Path, recordings: Path) -> None:
+        self.root = root
+        self.logger = NotedLogger(recordings)
+        self.adoption = Adoption([root], self.logger.reception)
+
+    def outbox(self, stream: Stream, records: int, *, size_bytes: int = 100, segment_size_bytes: int = 8192) -> Outbox:
+        outbox = Outbox(
+            self.root / f"outbox-{stream.run}",
+            stream,
+            capacity_bytes=2**24,
+            wall_time_ns=START_NS,
+            segment_size_bytes=segment_size_bytes,
+        )
+        for step in range(records):
+            outbox.append(Kind.SCALARS, step, START_NS, encode_scalars({"a" * size_bytes: float(step)}))
+        return outbox
+
+    def abandon(self, stream: Stream, records: int, *, size_bytes: int = 100, segment_size_bytes: int = 8192) -> Path:
+        outbox = self.outbox(stream, records, size_bytes=size_bytes, segment_size_bytes=segment_size_bytes)
+        outbox.close(keep=True)
+        return outbox.folder
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, a commit interval at a time, as a main loop does."""
+        end = self.logger.now + seconds
+        while self.logger.now < end:
+            self.logger.wait()
+            while self.adoption.turn(self.logger.now):
+                pass
+
+    def grace(self) -> None:
+        self.wait(LOOK_SECONDS + GRACE_SECONDS + LOOK_SECONDS + 10 * INTERVAL_SECONDS)

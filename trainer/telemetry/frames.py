@@ -1,0 +1,79 @@
+"""Whole frames in memory that hold successive records, and the runs that readers cut from them."""
+
+import mmap
+from typing import Final
+
+from protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES
+from protocol.record import HEADER
+from protocol.run import Run
+
+# Ends of earlier reads that are remembered: some for each reader, the link and the recorder.
+_STARTS_MAX: Final = 8
+
+
+class Frames:
+    """Frames at ``[first_frame, end)`` of a buffer, for the numbers ``[first_sequence, next_sequence)``."""
+
+    def __init__(
+        self, buffer: mmap.mmap | bytes, *, first_sequence: int, next_sequence: int, first_frame: int, end: int
+    ) -> None:
+        self._buffer = buffer
+        self.first_sequence, self.next_sequence = first_sequence, next_sequence
+        self.first_frame, self.end = first_frame, end
+
+    def copy(self, start: int, end: int) -> memoryview:
+        """Return a copy of the bytes ``[start, end)``."""
+        return memoryview(self._buffer[start:end])
+
+    def seek(self, sequence: int) -> int:
+        """Return where the frame of ``sequence`` starts. Raises LookupError when no frame starts with it."""
+        start, at = self.first_frame, self.first_sequence
+        while at < sequence:
+            start, at = self._step(start)
+        if at != sequence:
+            raise LookupError(f"sequence {sequence} lies inside a gap that ends at {at}")
+        return start
+
+    def walk(self, start: int, size_bytes: int) -> tuple[int, int]:
+        """Step over frames from ``start``: one at least, and as many as ``size_bytes`` hold, fewer than there are.
+
+        Returns where the next frame starts and its sequence number.
+        """
+        end, at = self._step(start)
+        while end - start < size_bytes:
+            following, following_sequence = self._step(end)
+            if following - start > size_bytes:
+                break
+            end, at = following, following_sequence
+        return end, at
+
+    def _step(self, start: int) -> tuple[int, int]:
+        """Return where the frame behind the one at ``start`` starts, and its sequence number."""
+        size = int.from_bytes(self._buffer[start : start + 8], "little")
+        _, _, _, span, _, _, sequence, _, _ = HEADER.unpack_from(self._buffer, start + HEAD_SIZE_BYTES)
+        return start + size + FRAME_OVERHEAD_BYTES, sequence + span
+
+
+class RunCutter:
+    """Cuts runs from frames, and remembers where it stopped: a reader mostly goes on there."""
+
+    def __init__(self) -> None:
+        self._starts: dict[int, tuple[Frames, int]] = {}
+
+    def cut(self, frames: Frames, sequence: int, end: int, next_sequence: int, size_max_bytes: int) -> Run:
+        """Return the records from ``sequence`` up to ``next_sequence``, whose frame is at ``end``.
+
+        It is one at least, and else as many as ``size_max_bytes`` hold. Raises LookupError inside a gap.
+        """
+        start = self._start_of(frames, sequence)
+        if end - start > size_max_bytes:
+            end, next_sequence = frames.walk(start, size_max_bytes)
+        self._starts[next_sequence] = (frames, end)
+        return Run(frames.copy(start, end), sequence, next_sequence)
+
+    def _start_of(self, frames: Frames, sequence: int) -> int:
+        """Return where a frame starts: where an earlier read ended, or by walking there from the first."""
+        known, start = self._starts.get(sequence, (None, 0))
+        if len(self._starts) > _STARTS_MAX:
+            del self._starts[next(iter(self._starts))]
+        return start if known is frames else frames.seek(sequence)

@@ -1,0 +1,97 @@
+"""What an outbox holds, and for whom, seen from outside: nothing is locked, changed or adopted."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from protocol.errors import Malformed
+from protocol.owner_lock import Owner, read_owner
+from protocol.recording_reader import RecordingReader
+from protocol.segment import SEGMENT_SUFFIX, list_segments
+from protocol.spill_pointer import read_spill_pointer
+
+# A trainer at work gives segments back while they are looked at.
+_LOOKS_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatus:
+    """The records ``[first_sequence, next_sequence)`` of ``run``, their bytes in memory and in the folder ``spill``."""
+
+    folder: Path
+    owner: Owner
+    run: str
+    first_sequence: int
+    next_sequence: int
+    memory_bytes: int
+    spill: Path | None
+    spilled_bytes: int
+    age_seconds: float
+
+
+def read_status(folder: Path, *, wall_time_ns: int) -> OutboxStatus:
+    """Look at an outbox; raise ProtocolError or OSError when it is none that can be read."""
+    for _ in range(_LOOKS_MAX):
+        owner = read_owner(folder)
+        with suppress(FileNotFoundError):
+            return _look(folder, owner, wall_time_ns)
+        if not owner.holds:
+            break
+    return _look(folder, owner, wall_time_ns)
+
+
+def describe(status: OutboxStatus) -> str:
+    """Return a line for people."""
+    owner = status.owner
+    process = f"pid {owner.process_id}" if owner.process_id else "its trainer"
+    records = f"records {status.first_sequence:,} to {status.next_sequence - 1:,}"
+    if status.next_sequence == status.first_sequence:
+        records = "no records"
+    holds = f"{status.memory_bytes:,} bytes"
+    if status.spill is not None:
+        holds += f" and {status.spilled_bytes:,} in {status.spill}"
+    line = f"{process} {'runs' if owner.holds else 'is gone'}, run {status.run}, {records}, {holds}, the oldest "
+    line += f"of {_duration(status.age_seconds)} ago"
+    return line if owner.holds else f"{line}; ship it with: python -m trainer.telemetry drain {status.folder}"
+
+
+def _look(folder: Path, owner: Owner, wall_time_ns: int) -> OutboxStatus:
+    segments = list_segments(folder)
+    spill = read_spill_pointer(folder)
+    spilled = list_segments(spill) if spill is not None else []
+    if not segments:
+        raise Malformed(f"{folder} holds no segments")
+    reader = RecordingReader(folder, next_sequence=segments[-1].first_sequence)
+    try:
+        while reader.read_payloads():
+            pass
+    finally:
+        reader.close()
+    oldest = min([*spilled, *segments]).path.stat().st_mtime_ns
+    return OutboxStatus(
+        folder,
+        owner,
+        reader.stream.run,
+        min([*spilled, *segments]).first_sequence,
+        max(reader.next_sequence, owner.given_sequence),
+        _size_bytes(folder),
+        spill,
+        _size_bytes(spill) if spill is not None else 0,
+        max(0.0, (wall_time_ns - oldest) / 1e9),
+    )
+
+
+def _size_bytes(folder: Path) -> int:
+    size = 0
+    for path in (*folder.glob(f"*{SEGMENT_SUFFIX}"), *folder.glob("*.spare")):
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
+def _duration(seconds: float) -> str:
+    """Return a length of time in its largest unit, rounded down."""
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds / size)} {unit}"
+    return f"{int(seconds)} seconds"
