@@ -1,4 +1,4 @@
-"""``python -m logger_service``: serve, replay, inspect, verify.
+"""``python -m logger_service``: serve, replay, inspect, verify, keys.
 
 What draws is imported where it is needed: ``serve`` itself draws nothing, and must be up at once.
 """
@@ -13,11 +13,13 @@ from typing import Final
 
 from logger_service.arguments import make_parser, serve_config
 from logger_service.config import ServeConfig, StartupError
+from logger_service.key_commands import allow_key, create_keys, list_keys, revoke_key
 from logger_service.projection_child import run_projection
 from logger_service.service import Service
 from protocol.errors import ProtocolError
 
 EXIT_WELL: Final = 0
+EXIT_LATE: Final = 1
 EXIT_WRONG: Final = 2
 EXIT_LOSSY: Final = 3
 EXIT_INTERRUPTED: Final = 130
@@ -58,6 +60,7 @@ def _announce(config: ServeConfig, endpoint: str) -> None:
             f"recordings   {config.recordings}\n"
             f"event files  {config.logdir}\n"
             f"to watch     tensorboard --logdir {config.logdir} --samples_per_plugin {_SAMPLES}\n"
+            f"who may send {f'keys in {config.keys}' if config.keys else 'whoever reaches the address below'}\n"
             f"listening on {endpoint}",
             flush=True,
         )
@@ -91,9 +94,28 @@ def _verify(options: argparse.Namespace) -> int:
     return EXIT_LOSSY if lossy else EXIT_WELL
 
 
-def _project(options: argparse.Namespace) -> int:
-    run_projection(options.recordings, options.logdir, sys.stdin.fileno())
+def _keys(options: argparse.Namespace) -> int:
+    match options.action:
+        case "create":
+            print(create_keys(options.folder, options.name))
+        case "allow":
+            print(allow_key(options.keys, options.name, options.public_key))
+        case "list":
+            print(list_keys(options.keys))
+        case "revoke":
+            print(revoke_key(options.keys, options.name))
     return EXIT_WELL
+
+
+def _project(options: argparse.Namespace) -> int:
+    upto_date = run_projection(
+        options.recordings,
+        options.logdir,
+        lifeline=sys.stdin.fileno(),
+        reports=sys.stdout.fileno(),
+        disk_reserve_bytes=options.disk_reserve_bytes,
+    )
+    return EXIT_WELL if upto_date else EXIT_LATE
 
 
 _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
@@ -101,6 +123,7 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "replay": _replay,
     "inspect": _inspect,
     "verify": _verify,
+    "keys": _keys,
     "project": _project,
 }
 

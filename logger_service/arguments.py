@@ -4,8 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from logger_service.config import ServeConfig
+from logger_service.config import HEALTH_ADDRESS, OFF, ServeConfig
+from protocol.keys import SERVER_NAME
 
+_AS_WRITTEN: Final = argparse.RawDescriptionHelpFormatter
 _DESCRIPTION: Final = """\
 Keep what trainers send, and make event files for TensorBoard from it.
 
@@ -13,6 +15,7 @@ Keep what trainers send, and make event files for TensorBoard from it.
   replay    make event files from recordings, now or years later; the same bytes as serve made
   inspect   tell what is in a recording
   verify    read every byte of recordings or event files and tell whether anything was lost
+  keys      make keys for trainers on other machines, let them in, shut them out
 """
 _EXAMPLES: Final = """\
 examples:
@@ -20,6 +23,8 @@ examples:
   python -m logger_service serve --bind tcp://127.0.0.1:6000 --recordings /data/recordings --logdir /data/runs
   python -m logger_service replay recordings --logdir replayed
   python -m logger_service verify recordings && echo nothing lost
+  python -m logger_service keys create keys
+  python -m logger_service serve --keys keys --bind tcp://0.0.0.0:5555
 
 Exit codes: 0 well, 2 wrong usage or a file that cannot be read, 3 something was lost (verify).
 """
@@ -30,6 +35,23 @@ the event files once. Ctrl-C or SIGTERM stops in order; a second Ctrl-C at once.
 """
 _REPLAY: Final = "Make event files from recordings. What the log directory holds already is not written again."
 _INSPECT: Final = "Tell for each recording whose it is, how far it goes, what is in it, and what is missing."
+_KEYS: Final = """\
+Trainers on other machines, or of other users, need keys: what they send is then encrypted, and taken from those alone
+that are on the logger's list. The logger has a pair of keys and every trainer has one; each gives the other its public
+key. A folder of keys, made by create, holds:
+
+  server.key     the logger's secret key; for its user alone (mode 0600)
+  server.pub     its public key, for trainers: --server_key
+  allowed/NAME   the public key of a trainer that may send
+"""
+_CREATE: Final = """\
+Make a pair of keys: the logger's, or with --name a trainer's. Nothing is overwritten. What to type next is printed.
+"""
+_ALLOW: Final = "Let a trainer in. A logger that runs takes note at once."
+_LIST: Final = "Show the logger's public key and those of the trainers that may send."
+_REVOKE: Final = """\
+Shut a trainer out. A logger that runs refuses its messages within a second; what it sent before is kept.
+"""
 _VERIFY: Final = "Read every byte of recordings or event files. Exit code 3 when something was lost, 0 when not."
 
 
@@ -39,7 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m logger_service",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_AS_WRITTEN,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="receive from running trainers", description=_SERVE))
@@ -50,8 +72,10 @@ def make_parser() -> argparse.ArgumentParser:
     _add_paths(inspect, "a recording, or a folder above recordings")
     verify = commands.add_parser("verify", help="tell whether anything was lost", description=_VERIFY)
     _add_paths(verify, "a recording, a log directory, or a folder above them")
+    _add_keys(commands.add_parser("keys", help="who may send", description=_KEYS, formatter_class=_AS_WRITTEN))
     project = commands.add_parser("project", description="What serve starts as its second process; not for people.")
     project.add_argument("--recordings", type=Path, required=True)
+    project.add_argument("--disk_reserve_bytes", type=int)
     _add_logdir(project, required=True)
     return parser
 
@@ -60,8 +84,12 @@ def serve_config(options: argparse.Namespace) -> ServeConfig:
     """Return the settings of ``serve``; raises StartupError."""
     return ServeConfig(
         bind=options.bind,
+        keys=options.keys,
         recordings=options.recordings,
         logdir=options.logdir,
+        health=options.health,
+        adopt=options.adopt,
+        disk_reserve_bytes=options.disk_reserve_bytes,
         drain_seconds=options.drain_seconds,
     )
 
@@ -71,7 +99,15 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--bind",
         default="tcp://127.0.0.1:5555",
         metavar="ENDPOINT",
-        help="where trainers connect: tcp:// on this machine (port *: any free one) or ipc:// (default: %(default)s)",
+        help="where trainers connect: tcp:// on this machine, with --keys on any (0.0.0.0: all its addresses; port *:"
+        " any free one), or ipc://DIR/NAME in a folder of mode 0700 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keys",
+        type=Path,
+        metavar="DIR",
+        help="take records only from trainers whose keys are allowed in this folder, encrypted; it is made by:"
+        " python -m logger_service keys create DIR (default: whoever reaches --bind may send)",
     )
     parser.add_argument(
         "--recordings",
@@ -81,6 +117,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="where the journal is kept (default: %(default)s)",
     )
     _add_logdir(parser, default=Path("runs_brain_v2"))
+    _add_watch(parser)
     parser.add_argument(
         "--drain_seconds",
         "--drain-seconds",
@@ -89,6 +126,51 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long a stop waits until the event files are up to date (default: %(default)g)",
     )
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--health",
+        metavar="HOST:PORT",
+        help="where /healthz (200: well, 503: not, and why) and /metrics (Prometheus) are served; port *: any free one;"
+        f" {OFF}: nowhere; 0.0.0.0 only in a container, as anybody may read them (default: {HEALTH_ADDRESS}, if free)",
+    )
+    parser.add_argument(
+        "--adopt",
+        metavar="DIR",
+        help="take what killed trainers left in outboxes below this folder, once they are gone for a few seconds;"
+        f" {OFF}: nothing (default: where trainers of this user on this machine put them)",
+    )
+    parser.add_argument(
+        "--disk_reserve_bytes",
+        "--disk-reserve-bytes",
+        type=int,
+        metavar="BYTES",
+        help="so much stays free on the disks of --recordings and --logdir: below it trainers are asked to keep what"
+        " they have and event files wait, until there is room; 0: no such mark (default: 256 MiB, or 5 %% of a small"
+        " disk)",
+    )
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a pair of keys", description=_CREATE)
+    create.add_argument("folder", type=Path, metavar="DIR", help="where to; it is made, for this user alone")
+    create.add_argument("--name", default=SERVER_NAME, help="whose: a trainer's name (default: the logger's)")
+    allow = actions.add_parser("allow", help="let a trainer in", description=_ALLOW)
+    allow.add_argument("name", metavar="NAME", help="the trainer's name, for this list and for the log")
+    allow.add_argument("public_key", metavar="PUBLIC_KEY", help="40 characters, in quotes, or the .pub file with them")
+    shown = actions.add_parser("list", help="show who may send", description=_LIST)
+    revoke = actions.add_parser("revoke", help="shut a trainer out", description=_REVOKE)
+    revoke.add_argument("name", metavar="NAME", help="the trainer's name")
+    for action in (allow, shown, revoke):
+        action.add_argument(
+            "--keys",
+            type=Path,
+            default=Path("keys"),
+            metavar="DIR",
+            help="the logger's folder of keys (default: %(default)s)",
+        )
 
 
 def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:

@@ -1,14 +1,20 @@
 """What ``serve`` can be told, and what of it is refused before anything is opened."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from protocol.address import is_loopback
+
 _TCP: Final = re.compile(r"tcp://(?P<host>[^/:]+):(?P<port>[0-9]{1,5}|\*)")
 # sockaddr_un.sun_path has 108 bytes on Linux, the last of them zero.
 _IPC_PATH_MAX_BYTES: Final = 107
+
+_HEALTH: Final = re.compile(r"(?P<host>[^/:]+):(?P<port>[0-9]{1,5}|\*)")
+
+OFF: Final = "none"
+HEALTH_ADDRESS: Final = "127.0.0.1:9155"
 
 
 class StartupError(RuntimeError):
@@ -20,11 +26,19 @@ class ServeConfig:
     """Settings of ``serve``; raises StartupError for an endpoint or folders that cannot be."""
 
     bind: str = "tcp://127.0.0.1:5555"
-    """Where trainers connect: ``tcp://`` on a loopback address (port ``*``: any free one), or ``ipc://``."""
+    """Where trainers connect: ``tcp://`` (port ``*``: any free one; without keys: on a loopback address), ``ipc://``."""
+    keys: Path | None = None
+    """The folder of the server's key and of those that are allowed; None: everybody on this machine may send."""
     recordings: Path = Path("recordings")
     """The journal: what trainers sent, as it came."""
     logdir: Path = Path("runs_brain_v2")
     """Event files for TensorBoard, made from the recordings."""
+    health: str | None = None
+    """Where ``/healthz`` and ``/metrics`` are served, HOST:PORT; ``none``: nowhere; None: HEALTH_ADDRESS, if free."""
+    adopt: str | None = None
+    """Where outboxes of trainers that are gone are looked for; ``none``: nowhere; None: where this user's are."""
+    disk_reserve_bytes: int | None = None
+    """So much stays free on the disks of both folders; 0: no mark; None: 256 MiB, or 5 % of a small disk."""
     drain_seconds: float = 60.0
     """How long a stop waits for the event files to be brought up to date; the next start goes on from there."""
     commit_interval_seconds: float = 0.05
@@ -35,14 +49,20 @@ class ServeConfig:
     """Streams remembered at a time; the one that was silent longest is asked for a HELLO when it speaks again."""
 
     def __post_init__(self) -> None:
-        check_endpoint(self.bind)
+        check_endpoint(self.bind, keys=self.keys is not None)
         _check_apart(self.recordings, self.logdir)
+        if self.health not in (None, OFF):
+            parse_health_address(str(self.health))
+        if self.adopt == "":
+            raise StartupError(f"--adopt: expected a folder of outboxes, or {OFF}")
+        if self.disk_reserve_bytes is not None and self.disk_reserve_bytes < 0:
+            raise StartupError(f"--disk_reserve_bytes {self.disk_reserve_bytes}: expected 0 (no mark) or more")
         if not 0 <= self.drain_seconds < float("inf"):
             raise StartupError(f"--drain_seconds {self.drain_seconds}: expected a number of seconds, 0 or more")
 
 
-def check_endpoint(endpoint: str) -> None:
-    """Raise StartupError when a logger should not listen there."""
+def check_endpoint(endpoint: str, *, keys: bool = False) -> None:
+    """Raise StartupError when a logger should not listen there, given whether it knows trainers by their ``keys``."""
     if endpoint.startswith("ipc://"):
         path = endpoint.removeprefix("ipc://")
         if not path or path[0] in "@*" or len(path.encode()) > _IPC_PATH_MAX_BYTES:
@@ -50,20 +70,28 @@ def check_endpoint(endpoint: str) -> None:
         return
     parts = _TCP.fullmatch(endpoint)
     if parts is None or (parts["port"] != "*" and int(parts["port"]) > 65535):
-        raise StartupError(f"--bind {endpoint}: expected something like tcp://127.0.0.1:5555 or ipc:///tmp/logger.sock")
-    if not _is_loopback(parts["host"]):
+        raise StartupError(f"--bind {endpoint}: expected something like tcp://127.0.0.1:5555 or ipc://DIR/logger.sock")
+    if not (keys or is_loopback(parts["host"])):
         raise StartupError(
-            f"--bind {endpoint}: trainers are not authenticated, so this logger listens on this machine only; bind"
-            f" tcp://127.0.0.1:{parts['port']} and reach it from another one through a tunnel"
-            " (ssh -R 5555:127.0.0.1:5555 TRAINING-HOST)"
+            f"--bind {endpoint}: others can reach that, so trainers need keys there; make the logger's with"
+            " python -m logger_service keys create KEYS, which says what comes next, and add --keys KEYS"
+            f" (on this machine alone none are needed: --bind tcp://127.0.0.1:{parts['port']})"
         )
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.IPv4Address(host).is_loopback
-    except ValueError:
-        return False
+def parse_health_address(address: str) -> tuple[str, int]:
+    """Return host and port (0: any free one) of ``HOST:PORT``; raise StartupError for what no health page has."""
+    parts = _HEALTH.fullmatch(address)
+    port = int(parts["port"].replace("*", "0")) if parts is not None else -1
+    if parts is None or port > 65535:
+        raise StartupError(f"--health {address}: expected something like {HEALTH_ADDRESS}, or {OFF}")
+    if not (is_loopback(parts["host"]) or parts["host"] == "0.0.0.0"):  # noqa: S104 - only when asked for
+        raise StartupError(
+            f"--health {address}: the page is for this machine; choose 127.0.0.1:{parts['port']}, or 0.0.0.0:"
+            f"{parts['port']} in a container whose ports nobody else reaches (it tells numbers, and the names of"
+            " runs and folders)"
+        )
+    return parts["host"], port
 
 
 def _check_apart(recordings: Path, logdir: Path) -> None:

@@ -13,8 +13,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Final, NamedTuple
 
+from logger_service.disk_space import measure_disk
+from logger_service.durations import Durations
+from logger_service.low_water import LowWater
+from logger_service.stream_owner import check_owner, note_owner
 from protocol.errors import Malformed
 from protocol.recording_writer import RecordingWriter
 from protocol.run import Run
@@ -31,7 +36,10 @@ class Committed(NamedTuple):
 
 
 class Journal:
-    """Recordings ``<folder>/<run>/<stream>``; ``now`` is a steady time in seconds, ``wall_time_ns`` stamps segments."""
+    """Recordings ``<folder>/<run>/<stream>``; ``now`` is a steady time in seconds, ``wall_time_ns`` stamps segments.
+
+    ``low_water`` watches the disk they lie on, ``sync_durations`` says how long an fdatasync takes by ``clock``.
+    """
 
     def __init__(
         self,
@@ -41,7 +49,12 @@ class Journal:
         commit_interval_seconds: float,
         commit_size_bytes: int,
         open_files_max: int = OPEN_FILES_MAX,
+        disk_reserve_bytes: int | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
+        self.low_water = LowWater(lambda: measure_disk(folder), disk_reserve_bytes)
+        self.sync_durations = Durations()
+        self._clock = clock
         self._folder, self._wall_time_ns = folder, wall_time_ns
         self._commit_interval_seconds, self._commit_size_bytes = commit_interval_seconds, commit_size_bytes
         self._open_files_max = open_files_max
@@ -73,9 +86,16 @@ class Journal:
         writer = self._writers.get(stream.id)
         return 1 if writer is None else writer.durable_sequence
 
-    def append(self, stream: Stream, run: Run, now: float) -> None:
+    def check_owner(self, stream: Stream, owner: str, open_as: str) -> None:
+        """Raise NotItsOwner when another key than ``owner`` opened the stream; ``open_as``: it is open for that one."""
+        check_owner(self._path(stream), owner, open_as)
+
+    def append(self, stream: Stream, run: Run, now: float, owner: str = "") -> None:
         """Append a run that begins at ``next_sequence``. Raises OSError; the stream then goes back to durable."""
-        writer = self._writers.get(stream.id) or self._make_writer(stream, 1)
+        writer = self._writers.get(stream.id)
+        if writer is None:
+            writer = self._make_writer(stream, 1)
+            note_owner(writer.folder, owner)
         try:
             writer.append(run)
         except OSError:
@@ -102,11 +122,13 @@ class Journal:
         committed = []
         for stream_id in self._changed:
             writer, failure = self._writers[stream_id], None
+            began_at = self._clock()
             try:
                 writer.sync()
             except OSError as error:
                 failure = error
                 del self._open[stream_id]
+            self.sync_durations.add(self._clock() - began_at)
             committed.append(Committed(writer.stream, failure))
         self._changed, self._unsynced_bytes = {}, 0
         while len(self._open) > self._open_files_max:

@@ -2,18 +2,23 @@
 
 It reads recordings and nothing else, so that whatever happens to it costs a restart and no record. Every run gets its
 turn: a bounded amount, then the next. A recording that cannot be projected (a head that is no head, a disk that is
-full) is said once, left alone for a while and tried again; the others go on.
+full) is said once, left alone for a while and tried again; the others go on. When the event files' disk is nearly full,
+all of them wait, so that no event is torn, and go on alone when there is room.
 """
 
 import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from logger_service.counts import Counts
+from logger_service.disk_space import DiskSpace, measure_disk
 from logger_service.folder_lock import folder_lock
+from logger_service.low_water import LowWater
+from logger_service.projection_report import ProjectionState
 from logger_service.recordings import find_recordings
 from logger_service.stream_projection import StreamProjection
 from protocol.errors import ProtocolError
@@ -42,10 +47,14 @@ class _Followed:
 
 
 class Projection:
-    """Projects every recording below ``recordings`` into ``logdir``. Times are those of one steady clock."""
+    """Projects every recording below ``recordings`` into ``logdir``. Times are those of one steady clock.
 
-    def __init__(self, recordings: Path, logdir: Path) -> None:
+    ``disk_reserve_bytes`` are left free, as :class:`logger_service.low_water.LowWater` has it.
+    """
+
+    def __init__(self, recordings: Path, logdir: Path, *, disk_reserve_bytes: int | None = None) -> None:
         self.counts = Counts()
+        self._low_water = LowWater(lambda: measure_disk(logdir), disk_reserve_bytes)
         self._recordings, self._logdir = recordings, logdir
         self._followed: dict[Path, _Followed] = {}
         self._find_at_seconds = float("-inf")
@@ -53,18 +62,48 @@ class Projection:
     def __repr__(self) -> str:
         return f"<Projection of {len(self._followed)} recordings: {self.counts}>"
 
-    def turn(self, now_seconds: float, *, thorough: bool = False) -> bool:
+    def turn(
+        self, now_seconds: float, *, thorough: bool = False, after_each: Callable[[], object] = lambda: None
+    ) -> bool:
         """Give every recording its turn; tell whether there was anything to do.
 
-        ``thorough`` looks for new recordings now, and tries failed ones again, whatever the time.
+        ``thorough`` looks for new recordings now, and tries failed ones again, whatever the time. ``after_each`` is
+        called after each recording's.
         """
+        if not self._has_room(now_seconds):
+            return False
         if thorough or now_seconds >= self._find_at_seconds:
             self._find(now_seconds, thorough=thorough)
         busy = False
         for folder, followed in self._followed.items():
             if not followed.waits:
                 busy |= self._advance(folder, followed, now_seconds)
+                after_each()
+                if not self._has_room(now_seconds):
+                    return False
         return busy
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing is projected, as there is no room for it."""
+        return self._low_water.low
+
+    def state(self) -> ProjectionState:
+        """Return how it is."""
+        space = self._low_water.space or DiskSpace(0, 0)
+        return ProjectionState(
+            waits=self.waits,
+            writable=os.access(self._logdir, os.W_OK | os.X_OK),
+            failing=sum(bool(followed.failure) for followed in self._followed.values()),
+            disk_free_bytes=space.free_bytes,
+            disk_size_bytes=space.total_bytes,
+        )
+
+    def positions(self) -> Iterator[tuple[bytes, int]]:
+        """Yield, for each stream that is projected, its id and the number behind the last that was."""
+        for followed in self._followed.values():
+            if followed.stream is not None:
+                yield followed.stream.stream.id, followed.stream.next_sequence
 
     def close(self) -> None:
         """Close all files."""
@@ -90,12 +129,12 @@ class Projection:
             if followed.stream is None:
                 followed.stream = StreamProjection(folder, self._logdir, self.counts)
             written = self.counts.records
-            busy = followed.stream.advance(TURN_SIZE_BYTES) > 0
+            busy = followed.stream.advance(TURN_SIZE_BYTES, now_seconds) > 0
         except (ProtocolError, OSError) as error:
             self._fail(folder, followed, error, now_seconds)
             return False
         followed.failure = ""
-        if self.counts.records > written:
+        if self.counts.records > written or followed.stream.waits:
             followed.grew_at_seconds = now_seconds
         elif not busy and now_seconds - followed.grew_at_seconds >= _PARK_SECONDS:
             self._park(followed)
@@ -109,6 +148,15 @@ class Projection:
         followed.stream = None
         followed.failure, followed.retry_at_seconds = str(error), now_seconds + _RETRY_SECONDS
 
+    def _has_room(self, now_seconds: float) -> bool:
+        """Tell whether event files may be written, and say so when that has changed."""
+        if self._low_water.look(now_seconds, self.counts.event_bytes):
+            if self._low_water.low:
+                _log.error("%s: %s: event files wait until there is room", self._logdir, self._low_water)
+            else:
+                _log.info("%s: %s: there is room again, event files go on", self._logdir, self._low_water)
+        return not self._low_water.low
+
     @staticmethod
     def _park(followed: _Followed) -> None:
         if followed.stream is not None:
@@ -121,21 +169,30 @@ def follow(
     logdir: Path,
     stop: Callable[[], bool],
     *,
+    disk_reserve_bytes: int | None = None,
+    tell: Callable[[Projection, float], object] = lambda _projection, _now: None,
     wait: Callable[[float], object] = time.sleep,
     poll_seconds: float = POLL_SECONDS,
-) -> Counts:
-    """Project recordings as they grow until ``stop`` is true, and then to the end of what is there.
+) -> Projection:
+    """Project recordings as they grow until ``stop`` is true, and then to the end of what is there; return how it went.
 
-    ``wait`` idles for so many seconds, or less. Raises FolderInUse, OSError when the log directory cannot be made.
+    ``tell`` is called again and again, ``wait`` idles for so many seconds, or less. Raises FolderInUse, OSError when
+    the log directory cannot be made.
     """
     with folder_lock(logdir, "--logdir"):
-        projection = Projection(recordings, logdir)
+        projection = Projection(recordings, logdir, disk_reserve_bytes=disk_reserve_bytes)
+
+        def said() -> None:
+            tell(projection, time.monotonic())
+
         try:
             while True:
                 stopping = stop()
-                if not projection.turn(time.monotonic(), thorough=stopping):
-                    if stopping:
-                        return projection.counts
+                busy = projection.turn(time.monotonic(), thorough=stopping, after_each=said)
+                said()
+                if stopping and not busy:
+                    return projection
+                if not busy:
                     wait(poll_seconds)
         finally:
             projection.close()

@@ -6,13 +6,22 @@
 import logging
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Final
+
+from logger_service.projection_report import ProjectionState, ReportReader
 
 RESTART_MIN_SECONDS: Final = 0.5
 RESTART_MAX_SECONDS: Final = 30.0
 # A child that lived so long was well; its end is no part of a series.
-_WELL_SECONDS: Final = 60.0
+WELL_SECONDS: Final = 60.0
+# A series is trouble from its third end on, when the pause has doubled so often.
+_TROUBLE_PAUSE_SECONDS: Final = RESTART_MIN_SECONDS * 2**3
+# A child reports once a second, but for the time of its start and of a single drawing.
+SILENCE_SECONDS: Final = 60.0
+# Streams whose place is remembered: more than any logger serves at a time.
+_POSITIONS_MAX: Final = 16_384
 
 _log = logging.getLogger(__name__)
 
@@ -20,9 +29,15 @@ _log = logging.getLogger(__name__)
 class ProjectionProcess:
     """Keeps a projection of ``recordings`` into ``logdir`` running; ``now`` is a steady time in seconds everywhere."""
 
-    def __init__(self, recordings: Path, logdir: Path) -> None:
+    def __init__(self, recordings: Path, logdir: Path, *, disk_reserve_bytes: int | None = None) -> None:
         self._command = [sys.executable, "-m", "logger_service", "project"]
         self._command += ["--recordings", str(recordings), "--logdir", str(logdir)]
+        if disk_reserve_bytes is not None:
+            self._command += ["--disk_reserve_bytes", str(disk_reserve_bytes)]
+        self.restarts = 0
+        self.positions: dict[bytes, int] = {}
+        self._counts_before: Counter[str] = Counter()
+        self._reports: ReportReader | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._restart_at = 0.0
@@ -31,15 +46,41 @@ class ProjectionProcess:
     def __repr__(self) -> str:
         return f"<ProjectionProcess {self._process.pid if self._process else 'down'}>"
 
+    @property
+    def counts(self) -> Counter[str]:
+        """What all children have done, by the names of :class:`logger_service.counts.Counts`."""
+        return self._counts_before + Counter(self._reports.counts if self._reports else {})
+
+    @property
+    def state(self) -> ProjectionState:
+        """How it is with the child, as it said last."""
+        return self._reports.state if self._reports is not None else ProjectionState()
+
+    def trouble(self, now: float) -> str:
+        """Return what keeps event files from being written, or nothing."""
+        if self._pause_seconds >= _TROUBLE_PAUSE_SECONDS:
+            return "the projection ends again and again"
+        if not self.state.writable:
+            return "the log directory cannot be written"
+        if self.state.waits:
+            return "event files wait: the disk of the log directory is nearly full"
+        if self._reports is not None and now - self._reports.heard_at >= SILENCE_SECONDS:
+            return f"the projection has said nothing for {now - self._reports.heard_at:.0f} s"
+        return ""
+
     def supervise(self, now: float) -> None:
-        """Start the child when it is not there; after it failed, with a pause that grows."""
+        """Start the child when it is not there, after it failed with a pause that grows; hear what it has to say."""
+        self._hear(now)
         if self._process is None:
             if now >= self._restart_at:
                 self._start(now)
-        elif (code := self._process.poll()) is not None:
+            return
+        if now - self._started_at >= WELL_SECONDS:
+            self._pause_seconds = RESTART_MIN_SECONDS
+        if (code := self._process.poll()) is not None:
+            self._hear(now)
             self._reap()
-            if now - self._started_at >= _WELL_SECONDS:
-                self._pause_seconds = RESTART_MIN_SECONDS
+            self.restarts += 1
             _log.error(
                 "the projection ended (%s); recordings go on, event files again in %g s",
                 f"signal {-code}" if code < 0 else f"exit code {code}",
@@ -75,9 +116,24 @@ class ProjectionProcess:
     def _start(self, now: float) -> None:
         self._started_at = now
         # In a process group of its own, so that Ctrl-C in a terminal reaches the parent alone.
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, process_group=0)  # noqa: S603 - our own program
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+        )
+        assert self._process.stdout is not None  # noqa: S101 - it was started with a pipe
+        self._reports = ReportReader(self._process.stdout.fileno(), now)
+
+    def _hear(self, now: float) -> None:
+        if self._reports is None:
+            return
+        for stream, sequence in self._reports.read(now):
+            self.positions.pop(stream, None)
+            self.positions[stream] = sequence
+        while len(self.positions) > _POSITIONS_MAX:
+            del self.positions[next(iter(self.positions))]
 
     def _reap(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+        self._counts_before, self._reports = self.counts, None
+        for pipe in (self._process.stdin, self._process.stdout) if self._process is not None else ():
+            if pipe is not None:
+                pipe.close()
         self._process = None

@@ -1,8 +1,11 @@
-"""The socket that trainers connect to: a ROUTER, read fairly, never waited for. The logger imports zmq here alone.
+"""The socket that trainers connect to: a ROUTER, read fairly, never waited for.
 
 What "full" means: a peer that sends faster than the journal writes fills its few places here, then the kernel's
 buffers, and then waits; what it may have on its way at all is its credit. An answer for a peer that does not read is
 dropped: the next one says the same and more.
+
+The logger imports zmq here, and in the two files that stand between this socket and the network: ``authenticator`` says
+who may connect, ``connections`` what becomes of a connection.
 """
 
 import errno
@@ -11,15 +14,19 @@ import re
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic
 from typing import Final
 
 import zmq
 
+from logger_service.authenticator import Authenticator
 from logger_service.config import StartupError
+from logger_service.connections import Connections, cut
 from logger_service.journal import Journal
 from logger_service.reception import Reception
 from protocol.errors import Malformed
+from protocol.keys import BadKey, check_private_folder
 from protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
 from protocol.wire import WireMessage, encode_wire
 
@@ -27,6 +34,10 @@ from protocol.wire import WireMessage, encode_wire
 _TURN_MESSAGES_MAX: Final = 64
 # Time for the last acknowledgements to leave.
 _CLOSE_LINGER_MS: Final = 500
+
+# What ZeroMQ's own routing ids begin with, and no id that a peer chooses. With one of its own choice a peer could take
+# the name of another that is gone, and go on with its stream.
+_AUTOMATIC_ID: Final = b"\0"
 
 # All explicit, and set before bind.
 _OPTIONS: Final = {
@@ -49,24 +60,43 @@ _OPTIONS: Final = {
 class Receiver:
     """Listens at ``endpoint`` (what was asked for, with the port that was given) and fills ``journal``.
 
-    Used by one thread. Raises StartupError when it cannot listen there.
+    With ``keys``, a folder as ``keys create`` makes it, CurveZMQ is spoken, and only to those that are allowed there.
+    Used by one thread. Raises StartupError when it cannot listen there, BadKey for keys that are open to others.
     """
 
     def __init__(
-        self, journal: Journal, endpoint: str, *, streams_max: int, clock: Callable[[], float] = monotonic
+        self,
+        journal: Journal,
+        endpoint: str,
+        *,
+        streams_max: int,
+        keys: Path | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         if endpoint.startswith("ipc://"):
-            _check_ipc_is_free(endpoint)
+            _check_ipc(endpoint)
         self._clock = clock
         self._context = zmq.Context(io_threads=1)
-        self._socket = self._context.socket(zmq.ROUTER)
-        for option, value in _OPTIONS.items():
-            self._socket.setsockopt(option, value)
         try:
+            self._authenticator = Authenticator(self._context, keys) if keys else None
+            self._socket = self._context.socket(zmq.ROUTER)
+            for option, value in _OPTIONS.items():
+                self._socket.setsockopt(option, value)
+            if self._authenticator is not None:
+                self._authenticator.secure(self._socket)
+                self._authenticator.answer(clock())  # what is wrong with the list is said now
+            self.connections = Connections(self._context, self._socket, keys=keys is not None)
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             raise StartupError(_why_not(endpoint, error)) from None
+        except (StartupError, BadKey):
+            self._context.destroy(linger=0)
+            raise
+        self._poller = zmq.Poller()
+        guards = [self._authenticator.socket] if self._authenticator is not None else []
+        for polled in (self._socket, self.connections.monitor, *guards):
+            self._poller.register(polled, zmq.POLLIN)
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.reception = Reception(journal, self._send, streams_max=streams_max)
 
@@ -76,7 +106,12 @@ class Receiver:
     def turn(self, timeout_seconds: float) -> None:
         """Handle what has come, and what is due; wait at most ``timeout_seconds`` for either."""
         wait_seconds = min(timeout_seconds, max(0.0, self.reception.due_at - self._clock()))
-        if self._socket.poll(math.ceil(wait_seconds * 1000)):
+        polled = self._poller.poll(math.ceil(wait_seconds * 1000))
+        self.connections.look(self._clock())
+        if polled:
+            now = self._clock()
+            if self._authenticator is not None:
+                self._authenticator.answer(now)
             for _ in range(_TURN_MESSAGES_MAX):
                 now = self._clock()
                 if not self._receive(now) or now >= self.reception.due_at:
@@ -90,18 +125,32 @@ class Receiver:
         """
         self.reception.commit(self._clock())
         self._socket.close(linger=_CLOSE_LINGER_MS)
+        self.connections.close()
+        if self._authenticator is not None:
+            self._authenticator.close()
         self._context.term()
 
     def _receive(self, now: float) -> bool:
         """Take one message, if there is one. Its bytes are not copied on the way to the journal."""
         try:
-            peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            peer = self._socket.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return False
-        if len(frames) == 1:
-            self.reception.handle(peer.bytes, frames[0].buffer, now)
+        frame, frames = self._socket.recv(copy=False), 1
+        while self._socket.getsockopt(zmq.RCVMORE):  # they are here already; we keep none, there may be millions
+            self._socket.recv()
+            frames += 1
+        self.connections.heard(peer)
+        owner = self._authenticator.owner(peer) if self._authenticator is not None else ""
+        if self._authenticator is not None and not owner:
+            self.reception.refuse(peer.bytes, BadKey("its key is not allowed any more"), now, retry=True)
+            cut(peer)
+        elif not peer.bytes.startswith(_AUTOMATIC_ID):
+            self.reception.refuse(peer.bytes, Malformed("a routing id of its own choice; ZeroMQ gives one"), now)
+        elif frames != 1:
+            self.reception.refuse(peer.bytes, Malformed(f"{frames} frames in a message; expected one"), now)
         else:
-            self.reception.refuse(peer.bytes, Malformed(f"{len(frames)} frames in a message; expected one"), now)
+            self.reception.handle(peer.bytes, frame.buffer, now, owner)
         return True
 
     def _send(self, peer: bytes, message: WireMessage) -> bool:
@@ -116,10 +165,23 @@ class Receiver:
         return True
 
 
-def _check_ipc_is_free(endpoint: str) -> None:
-    """Raise StartupError when somebody listens: ZeroMQ would take the path away from them without a word."""
+def _check_ipc(endpoint: str) -> None:
+    """Raise StartupError for a path that others can reach or take away, or where somebody listens.
+
+    ZeroMQ would take the path away from them without a word.
+    """
+    path = Path(endpoint.removeprefix("ipc://"))
+    try:
+        check_private_folder(path.parent)
+    except BadKey as error:
+        raise StartupError(f"--bind {endpoint}: {error}; or make one of your own: mkdir -m 700 DIR") from None
+    except OSError as error:
+        raise StartupError(
+            f"--bind {endpoint}: {path.parent}: {error.strerror}; expected something like ipc://DIR/logger.sock, and"
+            " DIR made by: mkdir -m 700 DIR"
+        ) from None
     with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
-        probe.connect(endpoint.removeprefix("ipc://"))
+        probe.connect(str(path))
         raise StartupError(f"--bind {endpoint}: another logger listens there; stop that one or choose another path")
 
 

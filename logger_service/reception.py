@@ -8,13 +8,16 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final, TypeAlias
 
+from logger_service.durations import Durations
 from logger_service.journal import Journal
 from logger_service.session import StreamSession
 from logger_service.sessions import Sessions
 from protocol.errors import Malformed, ProtocolError
 from protocol.frame import Buffer
+from protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES, CREDIT_TOTAL_BYTES
 from protocol.run import Run
 from protocol.stream import Stream
 from protocol.wire import Bye, Data, Hello, Nak, Reject, WireMessage, decode_wire
@@ -48,27 +51,38 @@ class ReceptionCounts:
 
 
 class Reception:
-    """Takes messages, fills the journal, answers through ``send``. ``now`` is a steady time in seconds everywhere."""
+    """Takes messages, fills the journal, answers through ``send``. ``now`` is a steady time in seconds everywhere.
 
-    def __init__(self, journal: Journal, send: Send, *, streams_max: int) -> None:
+    ``ack_durations`` says how long data wait for their acknowledgement, by ``clock``, which is that of ``now``;
+    ``progress`` by stream id, until somebody takes it away, which runs have come how far.
+    """
+
+    def __init__(
+        self, journal: Journal, send: Send, *, streams_max: int, clock: Callable[[], float] = monotonic
+    ) -> None:
         self.counts = ReceptionCounts()
-        self._journal, self._send = journal, send
+        self.ack_durations = Durations()
+        self.progress: dict[bytes, tuple[str, int]] = {}
+        self._journal, self._network, self._clock = journal, send, clock
+        self._local_peers: dict[bytes, Callable[[WireMessage], bool]] = {}
+        self._arrivals: dict[bytes, list[float]] = {}
         self._sessions = Sessions(streams_max)
         self._held: dict[bytes, StreamSession] = {}
         self._strangers: OrderedDict[bytes, float] = OrderedDict()
         self._refusal_said_at = float("-inf")
+        self._failure = ""
 
     def __repr__(self) -> str:
         return f"<Reception of {len(self._sessions)} streams, {len(self._held)} held: {self.counts}>"
 
-    def handle(self, peer: bytes, data: Buffer, now: float) -> None:
-        """Take one message."""
+    def handle(self, peer: bytes, data: Buffer, now: float, owner: str = "") -> None:
+        """Take one message of a peer with the key ``owner``."""
         try:
             match decode_wire(data):
                 case Data(frames):
                     self._data(peer, frames, now)
                 case Hello() as hello:
-                    self._hello(peer, hello, now)
+                    self._hello(peer, hello, now, owner)
                 case Bye():
                     self._bye(peer, now)
                 case other:
@@ -76,8 +90,8 @@ class Reception:
         except ProtocolError as error:
             self.refuse(peer, error, now)
 
-    def refuse(self, peer: bytes, error: ProtocolError, now: float) -> None:
-        """Refuse a peer's message for good; its stream must be opened anew."""
+    def refuse(self, peer: bytes, error: ProtocolError, now: float, *, retry: bool = False) -> None:
+        """Refuse a peer's message, for good unless it may ``retry``; its stream must be opened anew."""
         self.counts.refused += 1
         session = self._sessions.of_peer(peer)
         if now - self._refusal_said_at >= _STRANGER_INTERVAL_SECONDS:
@@ -88,7 +102,31 @@ class Reception:
             self._release(session, now)
         elif not self._may_answer(peer, now):
             return
-        self._send(peer, Reject(str(error)[:_REASON_MAX_CHARACTERS], retry=False))
+        self._send(peer, Reject(str(error)[:_REASON_MAX_CHARACTERS], retry=retry))
+
+    def join(self, peer: bytes, deliver: Callable[[WireMessage], bool]) -> None:
+        """Let a peer of this process take its answers; its name must be one that the network gives to nobody."""
+        self._local_peers[peer] = deliver
+
+    def leave(self, peer: bytes) -> None:
+        """Forget a peer of this process."""
+        del self._local_peers[peer]
+
+    @property
+    def credit_held_back_bytes(self) -> int:
+        """How much less than they might all streams together may have on their way."""
+        credit_max_bytes = self._credit_max_bytes
+        return sum(CREDIT_BYTES - min(session.credit_bytes, credit_max_bytes) for session in self._sessions)
+
+    @property
+    def streams(self) -> int:
+        """How many streams are spoken for."""
+        return len(self._sessions)
+
+    def trouble(self, now: float) -> str:
+        """Return what keeps the journal from being written for a trainer that is there, or nothing."""
+        failing = any(session.troubled and not session.silent(now) for session in self._sessions)
+        return self._failure if failing else ""
 
     @property
     def due_at(self) -> float:
@@ -96,7 +134,8 @@ class Reception:
         return min([self._journal.commit_at, *(session.retry_at or 0.0 for session in self._held.values())])
 
     def tick(self, now: float) -> None:
-        """Commit what is due, and try again where a pause is over."""
+        """Commit what is due, try again where a pause is over, and see how much room there is."""
+        self._look(now)
         if now >= self._journal.commit_at:
             self.commit(now)
         for session in [session for session in self._held.values() if now >= (session.retry_at or 0.0)]:
@@ -107,6 +146,12 @@ class Reception:
     def commit(self, now: float) -> None:
         """Make durable what came, and acknowledge it."""
         for stream, error in self._journal.commit():
+            arrivals = self._arrivals.pop(stream.id, ())
+            if error is None:
+                self.progress[stream.id] = (stream.run, self._journal.durable_sequence(stream))
+                acked_at = self._clock()
+                for arrived_at in arrivals:
+                    self.ack_durations.add(acked_at - arrived_at)
             session = self._sessions.of_stream(stream.id)
             if session is None:
                 continue
@@ -126,22 +171,25 @@ class Reception:
         taken = session.take(frames, self._journal.next_sequence(session.stream), now)
         if isinstance(taken, Run):
             try:
-                self._journal.append(session.stream, taken, now)
+                self._journal.append(session.stream, taken, now, session.owner)
             except OSError as error:
                 self._hold(session, error, now)
                 return
             self.counts.records += taken.next_sequence - taken.first_sequence
             self.counts.record_bytes += len(taken.frames)
+            self._arrivals.setdefault(session.stream.id, []).append(now)
         elif taken is not None:
             self.counts.holes += 1
             self._send(peer, taken)
 
-    def _hello(self, peer: bytes, hello: Hello, now: float) -> None:
+    def _hello(self, peer: bytes, hello: Hello, now: float, owner: str) -> None:
         self.counts.hellos += 1
+        self._look(now)
         stream = hello.identity()
         session = self._sessions.of_stream(stream.id)
         if session is not None and session.stream != stream:
             raise Malformed(f"stream {stream.id.hex()} is known as {session.stream}, not {stream}")
+        self._journal.check_owner(stream, owner, session.owner if session else "")
         if session is not None and session.peer != peer and not session.silent(now) and self._acknowledge(session):
             self._send(peer, Reject("another peer sends this stream, and it is there", retry=True))
             return
@@ -153,29 +201,29 @@ class Reception:
             self.counts.journal_failures += 1
             self._send(peer, Reject(f"the journal cannot be read: {error}"[:_REASON_MAX_CHARACTERS], retry=True))
             return
-        session = self._bind(session, stream, peer, now)
+        session = self._bind(session or StreamSession(stream, peer, now, owner), peer, now)
+        session.owner = session.owner or owner
         sequence = self._journal.durable_sequence(stream)
         if hello.next_sequence > sequence:
             _log.warning(
                 "%s: records %d to %d are not in this journal", _name(stream), sequence, hello.next_sequence - 1
             )
-        self._send(peer, session.welcome(peer, sequence, now))
+        self._send(peer, session.welcome(peer, sequence, now, self._credit_max_bytes))
 
-    def _bind(self, session: StreamSession | None, stream: Stream, peer: bytes, now: float) -> StreamSession:
-        """Let ``peer`` speak for ``stream``, and for no other."""
+    def _bind(self, session: StreamSession, peer: bytes, now: float) -> StreamSession:
+        """Let ``peer`` speak for a stream, and for no other."""
         previous = self._sessions.of_peer(peer)
         if previous is not None and previous is not session:
             self._release(previous, now)
         self._strangers.pop(peer, None)
-        if session is not None:
+        if self._sessions.of_stream(session.stream.id) is session:
             if session.peer != peer:
                 self._sessions.hand_over(session, peer)
             return session
-        session = StreamSession(stream, peer, now)
         self._sessions.add(session)
-        if (surplus := self._sessions.surplus) is not None:
+        if (surplus := self._sessions.surplus(session.owner)) is not None:
             self._release(surplus, now)
-        _log.info("%s: connected", _name(stream))
+        _log.info("%s: connected%s", _name(session.stream), session.owner and f", key {session.owner}")
         return session
 
     def _bye(self, peer: bytes, now: float) -> None:
@@ -192,6 +240,8 @@ class Reception:
 
     def _hold(self, session: StreamSession, error: OSError, now: float) -> None:
         self.counts.journal_failures += 1
+        self._failure = f"the journal cannot be written: {error}"
+        self._arrivals.pop(session.stream.id, None)
         if not session.troubled:
             _log.error(
                 "%s: the journal cannot be written: %s; nothing is acknowledged until it can, and the trainer keeps it",
@@ -204,7 +254,30 @@ class Reception:
         self._send(session.peer, Nak(self._journal.durable_sequence(session.stream)))
 
     def _acknowledge(self, session: StreamSession) -> bool:
-        return self._send(session.peer, session.acknowledge(self._journal.durable_sequence(session.stream)))
+        sequence = self._journal.durable_sequence(session.stream)
+        return self._send(session.peer, session.acknowledge(sequence, self._credit_max_bytes))
+
+    def _send(self, peer: bytes, message: WireMessage) -> bool:
+        deliver = self._local_peers.get(peer)
+        return self._network(peer, message) if deliver is None else deliver(message)
+
+    @property
+    def _credit_max_bytes(self) -> int:
+        streams = len(self._sessions)
+        share_bytes = max(BATCH_SIZE_MAX_BYTES, CREDIT_TOTAL_BYTES // max(1, streams))
+        return min(share_bytes, self._journal.low_water.credit_max_bytes(streams))
+
+    def _look(self, now: float) -> None:
+        """Look at the journal's disk; tell all peers when it is nearly full now, or no longer."""
+        low_water = self._journal.low_water
+        if not low_water.look(now, self.counts.record_bytes):
+            return
+        if low_water.low:
+            _log.error("%s: trainers are asked to keep what they have until there is room", low_water)
+        else:
+            _log.info("%s: there is room again, trainers go on", low_water)
+        for session in list(self._sessions):
+            self._acknowledge(session)
 
     def _may_answer(self, peer: bytes, now: float) -> bool:
         """Tell whether a peer without a stream may be answered now."""

@@ -12,21 +12,38 @@ import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, time_ns
 from types import FrameType
 from typing import Final
 
-from logger_service.config import ServeConfig, StartupError
+from logger_service.adoption import Adoption
+from logger_service.config import HEALTH_ADDRESS, OFF, ServeConfig, StartupError, parse_health_address
 from logger_service.folder_lock import LOGGER_LOCK_NAME, folder_lock
+from logger_service.health import HealthPage
 from logger_service.journal import OPEN_FILES_MAX, Journal
+from logger_service.observer import Observer
 from logger_service.projection_process import ProjectionProcess
 from logger_service.receiver import Receiver
+from logger_service.status import Status
+from protocol.outbox_location import outbox_root, spill_root
 
 # How often the main loop looks for signals and at the child, when nothing comes.
 _TURN_SECONDS: Final = 0.2
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a logger is made of while it runs."""
+
+    receiver: Receiver
+    projection: ProjectionProcess
+    adoption: Adoption | None
+    page: HealthPage | None
+    observer: Observer
 
 
 class Service:
@@ -39,43 +56,60 @@ class Service:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises StartupError when it cannot begin."""
         with ExitStack() as stack:
-            receiver, projection = self._startup(stack)
-            self._main_loop(receiver, projection)
-            self._shutdown(receiver, projection)
+            parts = self._startup(stack)
+            self._main_loop(parts)
+            self._shutdown(parts)
 
-    def _startup(self, stack: ExitStack) -> tuple[Receiver, ProjectionProcess]:
+    def _startup(self, stack: ExitStack) -> _Parts:
         config = self._config
         for folder, flag in ((config.recordings, "--recordings"), (config.logdir, "--logdir")):
             _check_writable(folder, flag)
         stack.enter_context(folder_lock(config.recordings, "--recordings"))
         stack.enter_context(folder_lock(config.logdir, "--logdir", LOGGER_LOCK_NAME))
+        page = _open_page(config.health)
+        if page is not None:
+            stack.callback(page.close)
         journal = Journal(
             config.recordings,
             time_ns,
             commit_interval_seconds=config.commit_interval_seconds,
             commit_size_bytes=config.commit_size_bytes,
             open_files_max=min(OPEN_FILES_MAX, _open_files_limit() // 4),
+            disk_reserve_bytes=config.disk_reserve_bytes,
         )
-        receiver = Receiver(journal, config.bind, streams_max=config.streams_max)
+        receiver = Receiver(journal, config.bind, streams_max=config.streams_max, keys=config.keys)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        projection = ProjectionProcess(config.recordings, config.logdir)
+        projection = ProjectionProcess(config.recordings, config.logdir, disk_reserve_bytes=config.disk_reserve_bytes)
         stack.callback(projection.kill)
         projection.supervise(monotonic())
+        roots = _adoption_roots(config.adopt)
+        adoption = Adoption(roots, receiver.reception) if roots else None
+        observer = Observer(config.recordings, journal, receiver, projection, adoption)
         self._ready(receiver.endpoint)
-        return receiver, projection
+        return _Parts(receiver, projection, adoption, page, observer)
 
-    def _main_loop(self, receiver: Receiver, projection: ProjectionProcess) -> None:
+    def _main_loop(self, parts: _Parts) -> None:
+        busy = False
         while not self._stopping:
-            receiver.turn(_TURN_SECONDS)
-            projection.supervise(monotonic())
+            parts.receiver.turn(0.0 if busy else _TURN_SECONDS)
+            parts.projection.supervise(monotonic())
+            busy = parts.adoption is not None and parts.adoption.turn(monotonic())
+            status = parts.observer.observe(monotonic())
+            if parts.page is not None and status is not None:
+                parts.page.status = status
 
-    def _shutdown(self, receiver: Receiver, projection: ProjectionProcess) -> None:
+    def _shutdown(self, parts: _Parts) -> None:
         _log.info(
-            "stopping: %s; bringing event files up to date (Ctrl-C again ends at once)", receiver.reception.counts
+            "stopping: %s; bringing event files up to date (Ctrl-C again ends at once)",
+            parts.receiver.reception.counts,
         )
-        receiver.close()
-        if not projection.finish(monotonic(), self._config.drain_seconds):
+        if parts.page is not None:
+            parts.page.close()
+        if parts.adoption is not None:
+            parts.adoption.close()
+        parts.receiver.close()
+        if not parts.projection.finish(monotonic(), self._config.drain_seconds):
             _log.warning("event files are not up to date; the next serve or a replay goes on from where they end")
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
@@ -83,6 +117,36 @@ class Service:
         if self._stopping and number == signal.SIGINT:
             os._exit(128 + number)
         self._stopping = True
+
+
+def _open_page(health: str | None) -> HealthPage | None:
+    """Return the health page at the address that was asked for, or else at the usual one, if that is free."""
+    if health == OFF:
+        return None
+    try:
+        page = HealthPage(*parse_health_address(health or HEALTH_ADDRESS), Status(at=monotonic()))
+    except StartupError as error:
+        if health is not None:
+            raise
+        _log.warning("there is no health page: %s", error)
+        return None
+    _log.info("health at http://%s/healthz, metrics at http://%s/metrics", page.address, page.address)
+    return page
+
+
+def _adoption_roots(adopt: str | None) -> list[Path]:
+    """Return where orphaned outboxes are looked for: where it was asked for, or else where this user's are."""
+    if adopt == OFF:
+        return []
+    if adopt is not None:
+        return [Path(adopt).absolute()]
+    roots = []
+    for find_root in (outbox_root, spill_root):
+        try:
+            roots.append(find_root())
+        except OSError as error:
+            _log.warning("of what killed trainers leave, some is not adopted: %s", error)
+    return roots
 
 
 def _check_writable(folder: Path, flag: str) -> None:

@@ -4,10 +4,12 @@ Rule 1: records are taken in order, each once. What came before is dropped witho
 once, and again only after something was taken.
 Rule 2: while the journal cannot be written the session is held: all data are dropped, the peer gets no credit and is
 told to begin again at what is durable. When the pause is over it gets credit for one batch, and all of it again after a
-commit that succeeded. The pause doubles with every failure.
+commit that succeeded. The pause doubles with every failure. A disk that is nearly full is no failure: then what comes
+is taken, and there is no credit for more.
 Rule 3: one stream, one peer. A trainer that connects anew is a new peer to ZeroMQ, so another one may take the stream
 over when the first can no longer be reached or was silent for ``SILENCE_SECONDS``. Until then it is told to ask again,
-which trainers do. A stream's id is random and secret to its trainer, so nobody else gets in between.
+which trainers do. A stream's id is random and secret to its trainer, and where there are keys a stream belongs to the
+one that opened it, so nobody else gets in between.
 """
 
 from typing import Final
@@ -23,10 +25,10 @@ HOLD_MAX_SECONDS: Final = 10.0
 
 
 class StreamSession:
-    """What is known of ``stream`` while ``peer`` sends it; ``now`` is a steady time in seconds everywhere."""
+    """What is known of ``stream`` while ``peer`` sends it, with the key ``owner``; ``now`` in steady seconds."""
 
-    def __init__(self, stream: Stream, peer: bytes, now: float) -> None:
-        self.stream = stream
+    def __init__(self, stream: Stream, peer: bytes, now: float, owner: str = "") -> None:
+        self.stream, self.owner = stream, owner
         self.peer = peer
         self.retry_at: float | None = None
         self._heard_at = now
@@ -53,10 +55,10 @@ class StreamSession:
         """Tell whether the peer has said nothing for so long that another one may speak for the stream."""
         return now - self._heard_at >= SILENCE_SECONDS
 
-    def welcome(self, peer: bytes, durable_sequence: int, now: float) -> Welcome:
+    def welcome(self, peer: bytes, durable_sequence: int, now: float, credit_max_bytes: int = CREDIT_BYTES) -> Welcome:
         """Begin with ``peer``, or begin again, at what is durable."""
         self.peer, self._heard_at, self._asked_for = peer, now, 0
-        return Welcome(durable_sequence, self.credit_bytes)
+        return Welcome(durable_sequence, min(self.credit_bytes, credit_max_bytes))
 
     def take(self, frames: memoryview, expected_sequence: int, now: float) -> Run | Nak | None:
         """Return the run to append, the answer to send, or None; raise Malformed or UnsupportedVersion."""
@@ -74,9 +76,9 @@ class StreamSession:
         self._asked_for = 0
         return found
 
-    def acknowledge(self, durable_sequence: int) -> Ack:
+    def acknowledge(self, durable_sequence: int, credit_max_bytes: int = CREDIT_BYTES) -> Ack:
         """Say what is durable, and how much may come."""
-        return Ack(durable_sequence, self.credit_bytes)
+        return Ack(durable_sequence, min(self.credit_bytes, credit_max_bytes))
 
     def committed(self) -> bool:
         """Account for a commit that succeeded; tell whether that is the end of a trouble."""

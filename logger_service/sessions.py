@@ -4,16 +4,17 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from logger_service.session import StreamSession
+from protocol.limits import STREAMS_A_KEY_MAX
 
 
 class Sessions:
-    """At most ``sessions_max``; when full, ``surplus`` is the session that spoke least recently.
+    """At most ``sessions_max``, and ``owner_sessions_max`` of one key; what is too many tells :meth:`surplus`.
 
-    To forget one costs its peer a HELLO more, nothing else.
+    To forget a session costs its peer a HELLO more, nothing else.
     """
 
-    def __init__(self, sessions_max: int) -> None:
-        self._sessions_max = sessions_max
+    def __init__(self, sessions_max: int, owner_sessions_max: int = STREAMS_A_KEY_MAX) -> None:
+        self._sessions_max, self._owner_sessions_max = sessions_max, owner_sessions_max
         self._by_stream: OrderedDict[bytes, StreamSession] = OrderedDict()
         self._by_peer: dict[bytes, StreamSession] = {}
 
@@ -48,7 +49,9 @@ class Sessions:
         """Forget a session."""
         del self._by_stream[session.stream.id], self._by_peer[session.peer]
 
-    @property
-    def surplus(self) -> StreamSession | None:
-        """The session to forget, if there are too many."""
-        return next(iter(self._by_stream.values())) if len(self._by_stream) > self._sessions_max else None
+    def surplus(self, owner: str) -> StreamSession | None:
+        """Return the session to forget, if there are too many: the one of ``owner``, or of all, silent for longest."""
+        own = [session for session in self if session.owner == owner] if owner else []
+        if len(own) > self._owner_sessions_max:
+            return own[0]
+        return next(iter(self)) if len(self) > self._sessions_max else None

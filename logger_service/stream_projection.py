@@ -9,7 +9,6 @@ from logger_service.events.event_file import EventFile
 from logger_service.events.identity import EventId
 from logger_service.events.projector import Projector
 from logger_service.events.protos import blank, first_new_step, project
-from logger_service.events.run_directory import run_directory
 from logger_service.events.scalar_events import ScalarEvents
 from protocol.codec import decode_message
 from protocol.errors import ProtocolError
@@ -21,6 +20,9 @@ from protocol.segment import list_segments, read_stream
 
 # What leaves in one write at most, but for a record that is larger by itself.
 _WRITE_SIZE_BYTES: Final = 2**20
+# How long a hole is waited for: a trainer whose logger is there again asks for it within some seconds.
+HOLE_SECONDS: Final = 30.0
+_HOLE_LOOK_SECONDS: Final = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +30,8 @@ _log = logging.getLogger(__name__)
 class StreamProjection:
     """Projects the recording in ``folder``; goes on where the event files under ``logdir`` end.
 
-    Raises Malformed when the recording has no valid head, OSError.
+    ``next_sequence`` is that of the record that comes next; ``waits`` tells that a hole is waited for. Raises Malformed
+    when the recording has no valid head, OSError.
     """
 
     def __init__(self, folder: Path, logdir: Path, counts: Counts) -> None:
@@ -37,40 +40,55 @@ class StreamProjection:
             raise FileNotFoundError(f"{folder} holds no segments")
         self.stream = read_stream(segments)
         self.counts = counts
-        self._projector = Projector(run_directory(logdir, self.stream))
         self._file = EventFile(logdir, self.stream)
         self._done = self._file.last_id
         # The last record is read again: it may have more events than were written before a crash.
-        self._next_sequence = 1 if self._done is None else self._done.sequence
+        self.next_sequence = 1 if self._done is None else self._done.sequence
         self._folder = folder
         self._reader: RecordingReader | None = None
         self._scalars = ScalarEvents(self.stream.id)
         self._said: set[str] = set()
         self._damages_seen = 0
+        self._hole_sequence = 0
+        self._hole_until_seconds = 0.0
+        self._look_at_seconds = 0.0
+        self.waits = False
         self._batch: list[bytes] = []
         self._batch_size_bytes = 0
         self._batch_wall_time_ns = 0
 
     def __repr__(self) -> str:
-        return f"<StreamProjection {self.stream.run} rank {self.stream.rank} at {self._next_sequence}>"
+        return f"<StreamProjection {self.stream.run} rank {self.stream.rank} at {self.next_sequence}>"
 
-    def advance(self, size_max_bytes: int) -> int:
+    def advance(self, size_max_bytes: int, now_seconds: float | None = None) -> int:
         """Project what comes next, about ``size_max_bytes`` of it; return how many records, 0 when there are none now.
 
-        Raises OSError; the object is then of no more use, another one finds out what was written.
+        With a steady time, a hole that a power loss tore is waited for: its records were never acknowledged, and a
+        trainer that is still there sends them again. Raises OSError; the object is then of no more use, another one
+        finds out what was written.
         """
+        if self.waits and now_seconds is not None and now_seconds < self._look_at_seconds:
+            return 0
+        self.waits = False
         if self._reader is None:
-            self._reader = RecordingReader(self._folder, next_sequence=self._next_sequence)
+            self._reader = RecordingReader(self._folder, next_sequence=self.next_sequence)
             self._damages_seen = 0
         records = self._reader.read(size_max_bytes)
-        self._note_damages(self._reader.damages)
+        taken = 0
         for record in records:
-            if record.sequence > self._next_sequence:
-                self._take(Gap("missing from the recording"), _missing(self._next_sequence, record))
+            if record.sequence > self.next_sequence:
+                if now_seconds is not None and self._reader.in_last_segment and self._may_be_filled(now_seconds):
+                    self._write()
+                    self.close()
+                    self.waits = True
+                    return taken
+                self._take(Gap("missing from the recording"), _missing(self.next_sequence, record))
             self._take_record(record)
-            self._next_sequence = record.next_sequence
+            self.next_sequence = record.next_sequence
+            taken += 1
+        self._note_damages(self._reader.damages)
         self._write()
-        return len(records)
+        return taken
 
     def close(self) -> None:
         """Close the files; ``advance`` opens them again."""
@@ -78,6 +96,13 @@ class StreamProjection:
             self._reader.close()
             self._reader = None
         self._file.close()
+
+    def _may_be_filled(self, now_seconds: float) -> bool:
+        """Tell whether the hole at ``next_sequence`` is so young that its records may still come."""
+        if self._hole_sequence != self.next_sequence:
+            self._hole_sequence, self._hole_until_seconds = self.next_sequence, now_seconds + HOLE_SECONDS
+        self._look_at_seconds = now_seconds + _HOLE_LOOK_SECONDS
+        return now_seconds < self._hole_until_seconds
 
     def _take_record(self, record: Record) -> None:
         try:
@@ -112,13 +137,13 @@ class StreamProjection:
         """Do what a record asks for beside its events; return what kept an embedding from being drawn."""
         match message:
             case RunStart():
-                self._projector.rewind(first_new_step(message))
+                self._projector(record).rewind(first_new_step(message))
             case Gap():
                 self.counts.gaps += 1
                 self.counts.missing_records += record.span
             case Embedding():
                 try:
-                    self._projector.write(message, record)
+                    self._projector(record).write(message, record)
                 except OSError:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _take
@@ -126,6 +151,9 @@ class StreamProjection:
             case _:
                 pass
         return []
+
+    def _projector(self, record: Record) -> Projector:
+        return Projector(self._file.directory(record.wall_time_ns))
 
     def _was_begun(self, record: Record) -> bool:
         """Tell whether an event of the record was in the files before."""

@@ -9,11 +9,13 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 from protocol.errors import ProtocolError
 from protocol.messages import ParameterValue
 from protocol.names import check_run
+from protocol.outbox_location import OUTBOX_BYTES, SPILL_BYTES
 from trainer.setting import ConfigError, Setting
 
 BACKBONES: Final = ("resnet18", "resnet34", "resnet50")
 PRECISIONS: Final = ("fp32", "bf16", "fp16")
 NO_ENDPOINT: Final = "none"
+AUTO_RESUME: Final = Path("auto")
 _ENDPOINT: Final = re.compile(r"tcp://(?:[^\s:/]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})|ipc://\S+")
 _DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -47,14 +49,34 @@ class Config:
     endpoint: Annotated[str, Setting("telemetry", "address of the logger; none to record only")] = (
         "tcp://127.0.0.1:5555"
     )
+    server_key: Annotated[
+        str, Setting("telemetry", "the logger's public key, or the file with it; needed beyond this machine")
+    ] = ""
+    client_key: Annotated[Path | None, Setting("telemetry", "file of this trainer's secret key, for the same")] = None
     record: Annotated[Path | None, Setting("telemetry", "folder to record into, for replay")] = None
+    outbox_bytes: Annotated[
+        int, Setting("telemetry", "memory for what the logger has not taken yet (less where /dev/shm is small)", 2**20)
+    ] = OUTBOX_BYTES
+    outbox_dir: Annotated[
+        Path | None, Setting("telemetry", "folder for that memory, in a container a volume (default: /dev/shm)")
+    ] = None
+    spill_dir: Annotated[
+        Path | None,
+        Setting("telemetry", "folder on disk for the rest, or none (default: OUTBOX_DIR, else /var/tmp)"),
+    ] = None
+    spill_bytes: Annotated[int, Setting("telemetry", "the most that goes there; 0 for nothing", 0)] = SPILL_BYTES
     log_interval: Annotated[int, Setting("telemetry", "steps between two points of a training curve", 1)] = 10
     histogram_interval: Annotated[int, Setting("telemetry", "epochs between two sets of histograms", 1)] = 5
     drain_seconds: Annotated[float, Setting("telemetry", "at the end, wait this long for the logger", 0, 86_400)] = 5.0
     strict: Annotated[bool, Setting("telemetry", "let telemetry faults end the training (for tests)")] = False
 
     savedir: Annotated[Path, Setting("checkpoints", "folder; a run's are in SAVEDIR/RUN")] = Path("checkpoints")
-    resume: Annotated[Path | None, Setting("checkpoints", "go on from this last.pt or best.pt, or their folder")] = None
+    resume: Annotated[
+        Path | None,
+        Setting(
+            "checkpoints", "go on from this last.pt or best.pt, or their folder; auto: from RUN's, if there is one"
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         for name, (_, setting) in settings().items():

@@ -48,6 +48,7 @@ def _demo(options: argparse.Namespace) -> int:
             str(recordings),
             "--logdir",
             str(logdir),
+            *("--health", "none", "--adopt", "none"),  # other runs and loggers of this machine are not the demo's
         ]
         stack.enter_context(_program(logger, folder / "logger.log"))
         stack.enter_context(_program(_tensorboard(logdir, address), folder / "tensorboard.log"))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from protocol.errors import ProtocolError
 from trainer.checkpoint import LAST, Checkpoint, CheckpointError, load_checkpoint
-from trainer.config import NO_ENDPOINT, Config, from_parameters
+from trainer.config import AUTO_RESUME, NO_ENDPOINT, Config, from_parameters
 from trainer.data import DataError, Flickr8k, read_flickr8k
 from trainer.distributed import Placement, choose_device, read_placement
 from trainer.interrupt import Interrupted, StopSignals
@@ -24,12 +24,14 @@ _SHAPING: Final = ("embed_dim", "backbone")
 
 
 def launch(given: Mapping[str, Any], progress: Progress, *, default_run: str) -> TrainingSummary | None:
-    """Train with the given settings; return None on ranks that do not validate.
+    """Train with the given settings; return None on ranks that do not validate, and for a run that was finished.
 
     Raises one of ``UserError``, or Interrupted after saying how to go on.
     """
-    resume = given.get("resume")
-    checkpoint = load_checkpoint(resume) if resume else None
+    checkpoint = _find_checkpoint(given)
+    if checkpoint is not None and _is_done(given, checkpoint):
+        progress.lines(f"run {checkpoint.run} has finished its {checkpoint.epoch} epochs; more of them: --epochs N")
+        return None
     placement = read_placement()
     if placement.world_size > 1 and not (given.get("run") or checkpoint):
         raise ConfigError("several processes train one run: name it with --run")
@@ -68,11 +70,32 @@ def settle_config(given: Mapping[str, Any], checkpoint: Checkpoint | None, *, de
     return config
 
 
+def _find_checkpoint(given: Mapping[str, Any]) -> Checkpoint | None:
+    """Return the checkpoint to go on from, if any; ``--resume auto`` looks for it where the run's are kept."""
+    resume = given.get("resume")
+    if resume == AUTO_RESUME:
+        if not given.get("run"):
+            raise ConfigError(
+                "resume is auto, and run is not given: name the run to begin or to go on with, --run NAME"
+            )
+        last = Config(**given).checkpoint_dir / LAST
+        resume = last if last.exists() else None
+    return load_checkpoint(resume) if resume else None
+
+
+def _is_done(given: Mapping[str, Any], checkpoint: Checkpoint) -> bool:
+    """Tell whether nothing is left to do: who asks for ``--resume auto`` types the same again, finished or not."""
+    epochs = {**from_parameters(checkpoint.config), **given}.get("epochs", Config.epochs)
+    return given.get("resume") == AUTO_RESUME and bool(checkpoint.epoch >= epochs)
+
+
 def how_to_resume(config: Config) -> str:
     """Return what to type to go on with an interrupted run."""
     last = config.checkpoint_dir / LAST
     if not last.exists():
         return "No epoch was finished, so there is no checkpoint."
+    if config.resume == AUTO_RESUME:
+        return "Go on with the same command."
     return f"Go on with: python -m trainer --resume {shlex.quote(str(last))}"
 
 
@@ -97,6 +120,8 @@ def _start_telemetry(config: Config, checkpoint: Checkpoint | None, placement: P
         return Telemetry(
             config.run,
             endpoint=None if config.endpoint == NO_ENDPOINT else config.endpoint,
+            server_key=config.server_key,
+            client_key=config.client_key,
             record=config.record,
             strict=config.strict,
             attempt=checkpoint.attempt + 1 if checkpoint else 0,
@@ -104,6 +129,10 @@ def _start_telemetry(config: Config, checkpoint: Checkpoint | None, placement: P
             rank=placement.rank,
             config=config.parameters(),
             drain_seconds=config.drain_seconds,
+            outbox_bytes=config.outbox_bytes,
+            outbox_dir=config.outbox_dir,
+            spill_dir=config.spill_dir,
+            spill_bytes=config.spill_bytes,
         )
     except (ProtocolError, ValueError, OSError) as error:
         raise ConfigError(f"telemetry cannot start: {error}") from error

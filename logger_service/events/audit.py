@@ -8,6 +8,7 @@ from tensorboardX.proto.event_pb2 import Event
 from logger_service.events.event_reader import read_events
 from logger_service.events.identity import EventId, find_id
 from logger_service.events.protos import GAP_RECORDS_TAG
+from logger_service.events.run_directory import comes_late
 from protocol.frame import Damage, End
 
 
@@ -25,8 +26,13 @@ class Audit:
 
 
 def audit(folder: Path) -> Audit:
-    """Read every event file of a folder, in the order TensorBoard does. Raises OSError."""
+    """Read every event file of a folder, in the order TensorBoard does. Raises OSError.
+
+    What comes late goes on from the run's own folder.
+    """
     found = Audit(folder)
+    if comes_late(folder):
+        found.last_ids = audit(folder.parent).last_ids
     for path in sorted(folder.glob("events.out.tfevents.*")):
         found.files += 1
         for item in read_events(path):

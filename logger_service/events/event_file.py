@@ -5,6 +5,8 @@ begun, whose name sorts later; what a torn one lost is written again there. Noth
 since TensorBoard's loaders follow none of that.
 Rule 2: the events of a record leave in one write. Which were written is read back from the events' own ids.
 Rule 3: names only grow within a folder, even where the clocks of its writers go back.
+Rule 4: what an attempt said before the next one began, and is shipped after that (it lay in the memory of a killed
+trainer), goes to a folder of its own, ``attempt-<n>`` in the run's: in the run's it would hide what is newer.
 """
 
 import os
@@ -16,7 +18,7 @@ from typing import Final, NamedTuple, Self
 from logger_service.events.event_reader import last_id
 from logger_service.events.identity import EventId
 from logger_service.events.protos import version_event
-from logger_service.events.run_directory import run_directory
+from logger_service.events.run_directory import late_directory, run_directory
 from protocol.frame import pack_frame
 from protocol.stream import Stream
 
@@ -68,8 +70,12 @@ class EventFile:
         when the file was deleted or changed by somebody else; another :class:`EventFile` then finds out what is there.
         """
         frames = [pack_frame(event) for event in events]
+        directory = self.directory(wall_time_ns)
+        if self._path is not None and self._path.parent != directory:
+            self.close()
+            self._path = None
         if self._path is None:
-            self._path = self._begin(wall_time_ns)
+            self._path, self._size_bytes = self._begin(directory, wall_time_ns), 0
             frames.insert(0, pack_frame(version_event(wall_time_ns)))
         else:
             self._continue(self._path)
@@ -78,14 +84,20 @@ class EventFile:
         while view:
             view = view[os.write(self._file, view) :]
 
+    def directory(self, wall_time_ns: int) -> Path:
+        """Return the folder for events of this time: the run's, unless a later attempt had begun there; makes none."""
+        run, late = self._directories()
+        names = (EventFileName.parse(path.name) for path in (run.iterdir() if run.is_dir() else ()))
+        begun = [name.start_seconds for name in names if name and name.attempt > self._stream.attempt]
+        return late if begun and max(begun) >= wall_time_ns // 10**9 else run
+
     def close(self) -> None:
         """Close the file; a later append opens it again."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
-    def _begin(self, wall_time_ns: int) -> Path:
-        directory = run_directory(self._logdir, self._stream)
+    def _begin(self, directory: Path, wall_time_ns: int) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / str(self._next_name(directory, wall_time_ns))
         self._file = os.open(path, _APPEND | os.O_CREAT | os.O_EXCL, 0o644)
@@ -97,6 +109,10 @@ class EventFile:
         found = os.fstat(self._file)
         if not found.st_nlink or found.st_size != self._size_bytes:
             raise FileNotFoundError(f"{path} was deleted or changed while it was written; events are written anew")
+
+    def _directories(self) -> tuple[Path, Path]:
+        """Return the run's folder, and that for what comes late."""
+        return run_directory(self._logdir, self._stream), late_directory(self._logdir, self._stream)
 
     def _next_name(self, directory: Path, wall_time_ns: int) -> EventFileName:
         own = self._own_names(directory)
@@ -116,11 +132,9 @@ class EventFile:
         return parsed is not None and (parsed.attempt, parsed.stream) == (self._stream.attempt, self._short_id)
 
     def _read_back(self) -> EventId | None:
-        directory = run_directory(self._logdir, self._stream)
-        if not directory.is_dir():
-            return None
-        for name in reversed(self._own_names(directory)):
-            identity = last_id(directory / str(name))
-            if identity is not None and identity.stream == self._stream.id:
-                return identity
+        for directory in reversed(self._directories()):
+            for name in reversed(self._own_names(directory) if directory.is_dir() else []):
+                identity = last_id(directory / str(name))
+                if identity is not None and identity.stream == self._stream.id:
+                    return identity
         return None

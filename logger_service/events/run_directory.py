@@ -1,9 +1,12 @@
 """Where a stream's events go: a folder under the log directory, never outside of it."""
 
 from pathlib import Path
+from typing import Final
 
 from protocol.names import check_run
 from protocol.stream import Stream
+
+_LATE_PREFIX: Final = "attempt-"
 
 
 def run_directory(logdir: Path, stream: Stream) -> Path:
@@ -16,6 +19,16 @@ def run_directory(logdir: Path, stream: Stream) -> Path:
     if stream.rank:
         parts.append(f"rank-{stream.rank}")
     return inside(logdir, logdir.joinpath(*parts))
+
+
+def late_directory(logdir: Path, stream: Stream) -> Path:
+    """Return the folder, in the run's, for what an attempt said before the next one began, and comes after that."""
+    return inside(logdir, run_directory(logdir, stream) / f"{_LATE_PREFIX}{stream.attempt}")
+
+
+def comes_late(directory: Path) -> bool:
+    """Tell whether a folder has the name of one for what comes late."""
+    return directory.name.startswith(_LATE_PREFIX) and directory.name.removeprefix(_LATE_PREFIX).isdecimal()
 
 
 def inside(root: Path, path: Path) -> Path:

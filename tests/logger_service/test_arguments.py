@@ -41,3 +41,9 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.Capture
         make_parser().parse_args(arguments)
     assert end.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_what_watches_the_logger_is_told_by_flags() -> None:
+    flags = ["--health", "127.0.0.1:*", "--adopt", "/dev/shm/a", "--disk-reserve-bytes", "5"]
+    config = serve_config(make_parser().parse_args(["serve", *flags]))
+    assert (config.health, config.adopt, config.disk_reserve_bytes) == ("127.0.0.1:*", "/dev/shm/a", 5)

@@ -41,3 +41,25 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None
     with pytest.raises(OSError, match="symbolic links"), folder_lock(tmp_path, "--logdir"):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_keeps_nobody_from_the_lock(tmp_path: Path) -> None:
+    """A logger that starts while there is no room serves those who have nothing to write, and goes on when there is."""
+    program = (
+        "import pathlib, resource, sys; from logger_service.folder_lock import folder_lock\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "with folder_lock(pathlib.Path(sys.argv[1]), '--logdir'): pass"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_folder_under_another_name_is_the_same_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    with (
+        folder_lock(tmp_path / "folder", "--recordings"),
+        pytest.raises(FolderInUse, match=r"--recordings .*link is written by another logger"),
+        folder_lock(tmp_path / "link", "--recordings"),
+    ):
+        pass

@@ -61,7 +61,7 @@ def test_a_recording_that_is_none_is_named_and_exit_code_2(tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (["--bind", "tcp://0.0.0.0:5555"], "not authenticated"),
+        (["--bind", "tcp://0.0.0.0:5555"], "trainers need keys there"),
         (["--recordings", "runs/a", "--logdir", "runs"], "side by side"),
         (["--recordings", "/proc/nowhere"], "cannot be written"),
         (
@@ -74,7 +74,7 @@ def test_serve_with_a_setting_that_cannot_be_is_one_line_and_exit_code_2(
     flags: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["serve", *flags]) == 2
+    assert main(["serve", "--health", "none", "--adopt", "none", *flags]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert said.count("\n") == 1

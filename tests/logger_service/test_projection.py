@@ -8,11 +8,12 @@ from support.events import folder_bytes, load_folder
 from support.recordings import Said, append_records, every_kind, make_records, make_stream, write_recording
 
 from logger_service.counts import Counts
+from logger_service.disk_space import DiskSpace
 from logger_service.folder_lock import FolderInUse, folder_lock
 from logger_service.projection import Projection, follow
 from logger_service.replay import replay
 from logger_service.stream_projection import StreamProjection
-from protocol.messages import RunStart, Scalars
+from protocol.messages import RunStart, Scalars, Text
 
 SAID = [Said(0, RunStart()), *(Said(step, Scalars({"a": float(step)})) for step in range(50))]
 
@@ -56,7 +57,7 @@ def test_a_stop_comes_after_the_last_record(tmp_path: Path) -> None:
             write_recording(tmp_path / "recordings", SAID)
         return len(turns) >= 3
 
-    counts = follow(tmp_path / "recordings", tmp_path / "log", stop, wait=turns.append)
+    counts = follow(tmp_path / "recordings", tmp_path / "log", stop, wait=turns.append).counts
     assert counts.records == len(SAID)
     assert turns == [0.15] * 3
 
@@ -200,3 +201,50 @@ def test_what_a_projection_left_when_it_was_dropped_is_completed(tmp_path: Path)
     first.close()
     follow(tmp_path / "recordings", tmp_path / "log", lambda: True)
     assert events(tmp_path / "log", "demo") == 10 * len(SAID)
+
+
+def test_while_the_disk_has_no_room_nothing_is_written_and_then_all_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    space = DiskSpace(0, 2**40)
+    monkeypatch.setattr("logger_service.projection.measure_disk", lambda _: space)
+    write_recording(tmp_path / "recordings", SAID)
+    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    for now_seconds in range(10):
+        assert not projection.turn(float(now_seconds), thorough=True)
+    assert projection.waits
+    assert not (tmp_path / "log").exists()
+    space = DiskSpace(2**40, 2**40)
+    drain(projection, 10.0)
+    assert not projection.waits
+    projection.close()
+    assert events(tmp_path / "log", "demo") == len(SAID)
+    assert caplog.text.count("event files wait until there is room") == caplog.text.count("event files go on") == 1
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_turn_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of many runs writes its share before the turn is over."""
+    free_bytes = iter([300 * 2**20, 200 * 2**20])
+    monkeypatch.setattr("logger_service.projection.measure_disk", lambda _: DiskSpace(next(free_bytes), 2**40))
+    text = [Said(0, Text("text", "a" * 400_000))] * 30
+    for number in range(4):
+        write_recording(tmp_path / "recordings", text, make_stream(f"run{number}", stream_id=bytes([number] * 16)))
+    monkeypatch.setattr("logger_service.projection.TURN_SIZE_BYTES", 2**24)
+    projection = Projection(tmp_path / "recordings", tmp_path / "log", disk_reserve_bytes=290 * 2**20)
+    assert not projection.turn(0.0)
+    assert projection.waits
+    projection.close()
+    assert len(list((tmp_path / "log").iterdir())) == 1
+
+
+def test_where_each_stream_stands_is_told_after_each_turn(tmp_path: Path) -> None:
+    write_recording(tmp_path / "recordings", SAID)
+    told: list[dict[bytes, int]] = []
+    follow(
+        tmp_path / "recordings",
+        tmp_path / "log",
+        lambda: True,
+        tell=lambda projection, _: told.append(dict(projection.positions())),
+    )
+    assert told[-1] == {make_stream().id: len(SAID) + 1}

@@ -6,9 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.recordings import Said, write_recording
+from support.recordings import STREAM_ID, Said, write_recording
+from support.waiting import wait_until
 
-from logger_service.projection_process import RESTART_MIN_SECONDS, ProjectionProcess
+from logger_service.projection_process import (
+    RESTART_MIN_SECONDS,
+    SILENCE_SECONDS,
+    WELL_SECONDS,
+    ProjectionProcess,
+)
 from protocol.messages import Scalars
 
 DRAIN_SECONDS = 60.0
@@ -78,3 +84,49 @@ def test_a_stop_that_takes_too_long_is_cut_short(process: ProjectionProcess) -> 
     assert not process.finish(0.0, 0.0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_what_the_children_have_done_is_known_over_restarts(process: ProjectionProcess, tmp_path: Path) -> None:
+    said = [Said(step, Scalars({"a": 1.0})) for step in range(100)]
+    write_recording(tmp_path / "recordings", said)
+    for restart in range(2):
+        process.supervise(10.0 * restart)
+        wait_until(lambda: process.supervise(10.0) or process.positions.get(STREAM_ID) == 101, seconds=DRAIN_SECONDS)
+        assert process.counts["records"] == 100
+        process.positions.clear()
+        kill_child(process)
+        process.supervise(10.0 * restart)
+    assert process.restarts == 2
+
+
+def test_a_series_of_ends_is_trouble_until_a_child_has_lived_for_long(process: ProjectionProcess) -> None:
+    now = 0.0
+    for ends in range(3):
+        assert (ends, process.trouble(now)) == (ends, "")
+        process.supervise(now)
+        kill_child(process)
+        process.supervise(now)
+        now += 10.0
+    assert process.trouble(now) == "the projection ends again and again"
+    process.supervise(now)
+    process.supervise(now + WELL_SECONDS)
+    assert process.trouble(now + 1.0) == ""
+
+
+def test_a_child_that_says_nothing_is_trouble(process: ProjectionProcess) -> None:
+    process.supervise(0.0)
+    os.kill(pid_of(process), signal.SIGSTOP)
+    process.supervise(1.0)
+    assert process.trouble(SILENCE_SECONDS - 1.0) == ""
+    assert "has said nothing for" in process.trouble(1.0 + SILENCE_SECONDS)
+
+
+def test_a_child_that_waits_for_room_is_trouble_and_a_stop_says_that_it_is_late(tmp_path: Path) -> None:
+    process = ProjectionProcess(tmp_path / "recordings", tmp_path / "runs", disk_reserve_bytes=2**62)
+    try:
+        process.supervise(0.0)
+        wait_until(lambda: process.supervise(0.0) or process.trouble(0.0), seconds=DRAIN_SECONDS)
+        assert process.trouble(0.0) == "event files wait: the disk of the log directory is nearly full"
+        assert not process.finish(0.0, DRAIN_SECONDS)
+    finally:
+        process.kill()

@@ -3,16 +3,17 @@
 import resource
 import socket
 import struct
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
 import pytest
 import zmq
 from support.peer import DEADLINE_SECONDS, Peer, make_run
+from support.receivers import make_receiver, served, turning
+from support.zmtp import ends, speak_zmtp
 
 from logger_service.config import StartupError
 from logger_service.journal import Journal
@@ -22,52 +23,11 @@ from protocol.limits import CREDIT_BYTES, WIRE_MESSAGE_SIZE_MAX_BYTES
 from protocol.stream import Stream
 from protocol.wire import Ack, Data, Hello, Reject, Welcome, encode_wire
 
-# The greeting, security NULL, and READY of a DEALER, as ZMTP 3.0 has them (rfc.zeromq.org/spec/23).
-GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + bytes(32)
-READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
-
-
-def make_receiver(folder: Path, endpoint: str = "tcp://127.0.0.1:*") -> Receiver:
-    journal = Journal(folder, lambda: 10**18, commit_interval_seconds=0.01, commit_size_bytes=2**20)
-    return Receiver(journal, endpoint, streams_max=64)
-
-
-@contextmanager
-def turning(receiver: Receiver) -> Iterator[Receiver]:
-    """Have a thread turn the receiver until the end of the block, and close it."""
-    stop = threading.Event()
-
-    def turn() -> None:
-        with closing(receiver):
-            while not stop.is_set():
-                receiver.turn(0.02)
-
-    thread = threading.Thread(target=turn)
-    thread.start()
-    try:
-        yield receiver
-    finally:
-        stop.set()
-        thread.join()
-
 
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[Receiver]:
     with turning(make_receiver(tmp_path)) as receiver:
         yield receiver
-
-
-def speak_zmtp(receiver: Receiver) -> socket.socket:
-    """Return a connection that has shaken hands and may send any bytes."""
-    connection = socket.create_connection(("127.0.0.1", int(receiver.endpoint.rpartition(":")[2])))
-    connection.settimeout(DEADLINE_SECONDS)
-    connection.sendall(GREETING[:10])
-    connection.recv(10, socket.MSG_WAITALL)
-    connection.sendall(GREETING[10:] + bytes([4, len(READY)]) + READY)
-    answer = b""
-    while b"ROUTER" not in answer:
-        answer += connection.recv(1024) or pytest.fail("the receiver hung up")
-    return connection
 
 
 def first_session(receiver: Receiver) -> StreamSession:
@@ -77,23 +37,6 @@ def first_session(receiver: Receiver) -> StreamSession:
         assert time.monotonic() < deadline
         receiver.turn(0.1)
     return next(iter(receiver.reception._sessions))
-
-
-def ends(connection: socket.socket) -> bool:
-    """Tell whether the other side closes the connection."""
-    try:
-        while connection.recv(65536):
-            continue
-    except ConnectionResetError:
-        pass
-    return True
-
-
-def served(receiver: Receiver) -> bool:
-    """Tell whether an honest peer gets its records acknowledged."""
-    with Peer(receiver.endpoint, Stream("honest")) as peer:
-        peer.deliver(41)
-        return peer.acked_sequence == 41
 
 
 def test_many_peers_are_served_side_by_side(receiver: Receiver) -> None:
@@ -128,8 +71,28 @@ def test_an_ipc_path_is_bound_and_not_taken_from_another_logger(tmp_path: Path) 
 
 
 def test_an_endpoint_that_cannot_be_bound_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="expected something like"):
+    with pytest.raises(StartupError, match=r"expected something like.*mkdir -m 700"):
         make_receiver(tmp_path, f"ipc://{tmp_path / 'no such folder' / 'socket'}")
+
+
+def test_an_ipc_path_in_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    with pytest.raises(StartupError, match=r"open to others.*mkdir -m 700"):
+        make_receiver(tmp_path, f"ipc://{tmp_path / 'open' / 'socket'}")
+
+
+def test_a_routing_id_of_a_peers_own_choice_is_refused(receiver: Receiver) -> None:
+    """With one it could take the name of a peer that is gone, and go on with its stream."""
+    with Peer(receiver.endpoint, Stream("demo")) as peer:
+        peer._socket.close(linger=0)
+        peer._socket = peer._context.socket(zmq.DEALER)
+        peer._socket.setsockopt(zmq.ROUTING_ID, b"chosen")
+        peer._socket.connect(receiver.endpoint)
+        answer = peer.hello()
+        assert isinstance(answer, Reject)
+        assert "routing id" in answer.reason
+    assert served(receiver)
 
 
 def test_a_message_of_many_frames_is_refused(receiver: Receiver) -> None:
@@ -161,7 +124,7 @@ def test_ten_thousand_bad_messages_are_counted_and_cost_no_memory(receiver: Rece
 
 
 def test_a_message_beyond_the_limit_ends_its_connection(receiver: Receiver) -> None:
-    with speak_zmtp(receiver) as connection:
+    with speak_zmtp(receiver.endpoint) as connection:
         connection.sendall(b"\x02" + struct.pack(">Q", WIRE_MESSAGE_SIZE_MAX_BYTES + 1))
         assert ends(connection)
     assert served(receiver)
@@ -175,7 +138,7 @@ def test_what_is_no_zeromq_at_all_harms_nobody(receiver: Receiver, rubbish: byte
 
 
 def test_connections_that_never_speak_keep_nobody_out(receiver: Receiver) -> None:
-    idle = [speak_zmtp(receiver) for _ in range(100)]
+    idle = [speak_zmtp(receiver.endpoint) for _ in range(100)]
     assert served(receiver)
     for connection in idle:
         connection.close()
@@ -225,7 +188,7 @@ def test_what_was_taken_is_acknowledged_before_the_end(tmp_path: Path) -> None:
 def test_answers_for_a_peer_that_does_not_read_are_dropped_without_waiting(tmp_path: Path) -> None:
     receiver = make_receiver(tmp_path)
     hello = encode_wire(Hello(bytes(16), "deaf", 0, 0, 1))
-    with speak_zmtp(receiver) as deaf:
+    with speak_zmtp(receiver.endpoint) as deaf:
         deaf.sendall(bytes([0, len(hello)]) + hello)
         session = first_session(receiver)
         answer = [session.peer, encode_wire(Ack(1, 1))]

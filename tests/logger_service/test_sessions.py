@@ -3,8 +3,8 @@ from logger_service.sessions import Sessions
 from protocol.stream import Stream
 
 
-def make(peer: bytes) -> StreamSession:
-    return StreamSession(Stream("demo"), peer, 0.0)
+def make(peer: bytes, owner: str = "") -> StreamSession:
+    return StreamSession(Stream("demo"), peer, 0.0, owner)
 
 
 def test_a_session_is_found_by_its_stream_and_by_its_peer() -> None:
@@ -30,7 +30,17 @@ def test_the_surplus_is_the_session_that_spoke_least_recently() -> None:
     first, second, third = make(b"1"), make(b"2"), make(b"3")
     sessions.add(first)
     sessions.add(second)
-    assert sessions.surplus is None
+    assert sessions.surplus("") is None
     sessions.of_peer(b"1")
     sessions.add(third)
-    assert sessions.surplus is second
+    assert sessions.surplus("") is second
+
+
+def test_the_surplus_of_a_key_is_its_own() -> None:
+    sessions = Sessions(16, owner_sessions_max=2)
+    other, *own = make(b"1", "other"), *(make(peer, "greedy") for peer in (b"2", b"3", b"4"))
+    for session in (other, *own):
+        assert sessions.surplus("greedy") is None
+        sessions.add(session)
+    assert sessions.surplus("greedy") is own[0]
+    assert sessions.surplus("other") is sessions.surplus("") is None

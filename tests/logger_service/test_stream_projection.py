@@ -128,6 +128,16 @@ def test_an_attempt_that_goes_on_from_an_earlier_step_rewinds_the_projector(tmp_
     assert "step 3" not in (tmp_path / "log" / "demo" / "projector_config.pbtxt").read_text()
 
 
+def test_an_attempt_that_is_projected_after_the_next_leaves_its_projector_alone(tmp_path: Path) -> None:
+    later = make_records(every_kind((2, 3)), start_ns=START_NS + 60 * 10**9)
+    run(append_records(tmp_path / "later", make_stream(attempt=1, stream_id=b"\1" * 16), later), tmp_path / "log")
+    before = folder_bytes(tmp_path / "log")
+    run(write_recording(tmp_path, every_kind((1,))), tmp_path / "log")
+    after = folder_bytes(tmp_path / "log")
+    assert {name: data for name, data in after.items() if not name.startswith("demo/attempt-0/")} == before
+    assert "demo/attempt-0/projector_config.pbtxt" in after
+
+
 def test_a_recording_that_grows_is_followed(tmp_path: Path) -> None:
     folder = tmp_path / "recording"
     records = make_records(SMALL)

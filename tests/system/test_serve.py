@@ -6,14 +6,14 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from support.delivering import delivering
 from support.events import load_folder
 from support.peer import Peer
 from support.programs import LoggerProcess, run_module
@@ -67,30 +67,6 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert monotonic() < deadline, "waited in vain"
         sleep(0.01)
-
-
-@contextmanager
-def delivering(peer: Peer) -> Iterator[None]:
-    """Have a thread deliver records until the block ends, and the last of them are acknowledged."""
-    enough = threading.Event()
-    faults: list[BaseException] = []
-
-    def deliver() -> None:
-        try:
-            while not enough.is_set():
-                peer.deliver(peer.acked_sequence + 500)
-        except BaseException as fault:  # noqa: BLE001 - raised again in the test's thread
-            faults.append(fault)
-
-    thread = threading.Thread(target=deliver)
-    thread.start()
-    try:
-        yield
-    finally:
-        enough.set()
-        thread.join()
-    if faults:
-        raise faults[0]
 
 
 def folder_of(logger: LoggerProcess, stream: Stream) -> Path:
@@ -154,40 +130,16 @@ def test_a_stop_keeps_what_was_acknowledged_and_brings_event_files_up_to_date(lo
 def test_the_ready_line_comes_when_trainers_can_connect(tmp_path: Path) -> None:
     """A script may read the port from it; nothing is held back by a pipe."""
     command = [sys.executable, "-m", "logger_service", "serve", "--bind", "tcp://127.0.0.1:*"]
+    command += ["--health", "none", "--adopt", "none"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = [process.stdout.readline().strip() for _ in range(4)]
+        said = [process.stdout.readline().strip() for _ in range(5)]
         assert said[2].startswith("to watch     tensorboard --logdir runs_brain_v2 --samples_per_plugin images=")
-        with Peer(said[3].removeprefix("listening on "), Stream("demo")) as peer:
+        with Peer(said[4].removeprefix("listening on "), Stream("demo")) as peer:
             peer.deliver(11)
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLINE_SECONDS) == 0
         assert process.stdout.read() == ""
-
-
-def serve_again(logger: LoggerProcess, *flags: str) -> "subprocess.CompletedProcess[str]":
-    folders = {"--bind": "tcp://127.0.0.1:*", "--recordings": str(logger.recordings), "--logdir": str(logger.logdir)}
-    folders.update(zip(flags[::2], flags[1::2], strict=True))
-    return run_module("logger_service", "serve", *(part for item in folders.items() for part in item), seconds=60)
-
-
-def test_a_second_logger_is_refused_whatever_it_shares(logger: LoggerProcess, tmp_path: Path) -> None:
-    elsewhere = str(tmp_path / "elsewhere")
-    same_recordings = serve_again(logger, "--logdir", elsewhere)
-    assert same_recordings.returncode == 2
-    assert f"written by another logger (process {pid_of(logger)})" in same_recordings.stderr
-
-    same_logdir = serve_again(logger, "--recordings", elsewhere)
-    assert same_logdir.returncode == 2
-    assert f"--logdir {logger.logdir} is written by another logger (process {pid_of(logger)})" in same_logdir.stderr
-
-    same_port = serve_again(logger, "--recordings", elsewhere, "--logdir", f"{elsewhere}2", "--bind", logger.endpoint)
-    assert same_port.returncode == 2
-    assert f"{logger.endpoint}: the address is in use" in same_port.stderr
-    assert all(done.stderr.count("\n") == 1 for done in (same_recordings, same_logdir, same_port))
-
-    with Peer(logger.endpoint, Stream("unharmed")) as peer:
-        peer.deliver(11)
 
 
 def test_a_logger_that_was_killed_takes_its_projection_with_it(logger: LoggerProcess) -> None:

@@ -29,6 +29,8 @@ def test_defaults_of_the_two_intervals() -> None:
         ({"device": "tpu"}, "device is 'tpu'; expected auto, cpu, cuda or cuda:N"),
         ({"endpoint": "127.0.0.1:5555"}, "endpoint is '127.0.0.1:5555'; expected tcp://HOST:PORT"),
         ({"endpoint": "tcp://host"}, "expected tcp://HOST:PORT"),
+        ({"outbox_bytes": 2**20 - 1}, "outbox_bytes is 1048575; expected 1048576 or more"),
+        ({"spill_bytes": -1}, "spill_bytes is -1; expected 0 or more"),
         ({"endpoint": "tcp://host:0"}, "expected tcp://HOST:PORT"),
         ({"endpoint": "tcp://host:70000"}, "expected tcp://HOST:PORT"),
         ({"endpoint": "none"}, "no telemetry would be kept; add --record DIR"),

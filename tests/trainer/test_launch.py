@@ -85,6 +85,39 @@ def test_a_run_is_launched_and_launched_again_from_its_checkpoint(tiny_runs: Any
     assert load_checkpoint(summary.checkpoint_dir).attempt == 1
 
 
+def test_resume_auto_begins_then_goes_on_then_leaves_a_finished_run_alone(tiny_runs: Any) -> None:
+    """The same command each time: what a restarted container types."""
+    given = given_for(tiny_runs, resume=Path("auto"))
+    first = launch(given, Progress(None), default_run="unused")
+    longer = launch(given | {"epochs": 2}, Progress(None), default_run="unused")
+    assert first is not None
+    assert longer is not None
+    assert (first.epochs, longer.epochs, longer.global_step) == (1, 2, 2)
+    before = (first.checkpoint_dir / "last.pt").read_bytes()
+
+    output = StringIO()
+    assert launch(given | {"epochs": 2}, Progress(output), default_run="unused") is None
+    assert output.getvalue() == "run tiny has finished its 2 epochs; more of them: --epochs N\n"
+    assert (first.checkpoint_dir / "last.pt").read_bytes() == before
+    assert load_checkpoint(first.checkpoint_dir).attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({}, "resume is auto, and run is not given"), ({"run": "../out"}, "run"), ({"run": "a", "lr": -1.0}, "lr is -1")],
+)
+def test_resume_auto_looks_nowhere_before_the_settings_are_checked(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        launch({"resume": Path("auto"), **given}, Progress(None), default_run="unused")
+
+
+def test_resume_auto_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
+    config = Config(savedir=tmp_path, run="a", resume=Path("auto"))
+    config.checkpoint_dir.mkdir()
+    (config.checkpoint_dir / "last.pt").touch()
+    assert how_to_resume(config) == "Go on with the same command."
+
+
 def test_files_that_cannot_be_decoded_are_named_and_the_rest_is_used(tiny_runs: Any, tmp_path: Path) -> None:
     root = shutil.copytree(tiny_runs.root, tmp_path / "broken")
     picture = root / "Flicker8k_Dataset" / "scene_00003.jpg"
@@ -135,3 +168,12 @@ def test_a_checkpoint_of_another_model_is_one_error(tiny_runs: Any) -> None:
     checkpoint = make_checkpoint(config=tiny_runs.config("kept/run", epochs=4).parameters())
     with pytest.raises(CheckpointError, match="does not fit this model"):
         tiny_runs.train(settle_config({}, checkpoint, default_run=""), checkpoint=checkpoint)
+
+
+def test_places_of_telemetry_are_those_that_were_given(tiny_runs: Any, tmp_path: Path) -> None:
+    """Each is said to be what it cannot be."""
+    for name in ("outbox_dir", "spill_dir"):
+        place = tmp_path / name
+        place.touch()
+        with pytest.raises(ConfigError, match=f"telemetry cannot start: .*{name}"):
+            launch(given_for(tiny_runs, **{name: place}), Progress(None), default_run="unused")

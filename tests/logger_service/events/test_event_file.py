@@ -7,6 +7,7 @@ from support.recordings import START_NS, STREAM_ID, make_stream
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
+from logger_service.events.audit import audit
 from logger_service.events.event_file import EventFile, EventFileName
 from logger_service.events.identity import EventId
 from protocol.stream import Stream
@@ -128,8 +129,26 @@ def test_a_stream_that_comes_back_after_another_begins_a_file_that_sorts_last(tm
     other = make_stream(stream_id=b"\xaa" * 16, attempt=1)
     append(tmp_path, 1)
     append(tmp_path, 1, stream=other)
-    assert append(tmp_path, 2) == "events.out.tfevents.1700000002.0000.00010203.0001"
+    back_ns = START_NS + 60 * 10**9
+    assert append(tmp_path, 2, start_ns=back_ns) == "events.out.tfevents.1700000002.0000.00010203.0001"
     assert len(load_folder(tmp_path / "demo")) == 3
+
+
+def test_what_an_attempt_said_before_the_next_began_goes_beside_it(tmp_path: Path) -> None:
+    """Whether it had begun before or not, and after a restart too."""
+    later = make_stream(stream_id=b"\xaa" * 16, attempt=1)
+    append(tmp_path, 1)
+    earlier = EventFile(tmp_path, make_stream())
+    earlier.append(events(2), START_NS)
+    append(tmp_path, 1, stream=later, start_ns=START_NS + 10 * 10**9)
+    earlier.append(events(3), START_NS + 10**9)
+    earlier.append(events(4), START_NS + 2 * 10**9)
+    earlier.close()
+    append(tmp_path, 5, start_ns=START_NS + 3 * 10**9)
+    assert [len(load_folder(folder)) for folder in (tmp_path / "demo", tmp_path / "demo" / "attempt-0")] == [3, 3]
+    assert audit(tmp_path / "demo").losses == audit(tmp_path / "demo" / "attempt-0").losses == []
+    assert EventFile(tmp_path, make_stream()).last_id == EventId(STREAM_ID, 5, 0)
+    assert EventFile(tmp_path, later).last_id == EventId(later.id, 1, 0)
 
 
 def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""What trainers on this machine left behind is taken over: they were killed, or ended without their logger.
+
+An outbox is adopted as if its trainer had come back: a peer of :class:`logger_service.reception.Reception` says HELLO
+for its stream and sends what the journal lacks. So order, deduplication, credit and a journal that cannot be written
+are what they are for the network, and an outbox is deleted only when all of it is on disk.
+
+Rule 1: an outbox is left alone until its owner has been gone for ``GRACE_SECONDS``; its lock decides between us, the
+trainer's next start and ``drain``.
+Rule 2: one outbox at a time, and so much a turn, that trainers that are alive do not wait. The next run of records goes
+out when all before it is acknowledged.
+Rule 3: what begins behind the end of this journal was acknowledged by another logger, and is left to that one. So is
+what cannot be read. Both are said once.
+Rule 4: an outbox that this logger cannot take now is let go of, and tried again later.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from logger_service.reception import Reception
+from logger_service.shipment import Outcome, Shipment
+from protocol.orphan import OrphanedOutbox, find_outboxes
+from protocol.outbox_location import check_private
+from protocol.owner_lock import OWNER_LOCK, read_owner
+
+LOOK_SECONDS: Final = 2.0
+GRACE_SECONDS: Final = 3.0
+RETRY_SECONDS: Final = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is known of an outbox: since when its owner is gone, and when it may be tried."""
+
+    gone_since: float | None = None
+    try_at: float = 0.0
+    failure: str = ""
+
+
+class Adoption:
+    """Adopts the outboxes under each of ``roots``, absolute paths, as they become orphans.
+
+    ``now`` is a steady time in seconds everywhere. Nothing of it raises. ``adopted`` counts outboxes that are done,
+    ``records`` what was still in them.
+    """
+
+    def __init__(self, roots: Sequence[Path], reception: Reception) -> None:
+        self.adopted = self.records = 0
+        self._roots, self._reception = roots, reception
+        self._found: dict[Path, _Found] = {}
+        self._look_at = float("-inf")
+        self._shipment: Shipment | None = None
+
+    def __repr__(self) -> str:
+        return f"<Adoption below {self._where}: {self.adopted} adopted, {self.left} left, now {self._shipment}>"
+
+    @property
+    def _where(self) -> str:
+        return " and ".join(map(str, self._roots))
+
+    @property
+    def left(self) -> int:
+        """How many outboxes are there, without an owner, that could not be adopted so far."""
+        return sum(bool(found.failure) for found in self._found.values())
+
+    def turn(self, now: float) -> bool:
+        """Do a bounded amount of work; tell whether there is more to do at once."""
+        if self._shipment is None:
+            folder = self._next_orphan(now)
+            self._shipment = self._begin(folder, now) if folder is not None else None
+            return self._shipment is not None
+        busy = self._step(self._shipment, now)
+        if self._shipment.outcome is not None:
+            self._finish(self._shipment, now)
+        return busy
+
+    def close(self) -> None:
+        """Let go of what is not done; the next start, or a trainer's, goes on with it."""
+        if self._shipment is not None:
+            self._shipment.close(keep=True)
+            self._shipment = None
+
+    def _next_orphan(self, now: float) -> Path | None:
+        """Look around, if it is time to; return an outbox to adopt now."""
+        if now < self._look_at:
+            return None
+        self._look_at = now + LOOK_SECONDS
+        try:
+            folders = find_outboxes(*self._roots)
+        except OSError as error:
+            _log.warning("outboxes below %s cannot be looked for: %s", self._where, error)
+            return None
+        self._found = {folder: self._found.get(folder, _Found()) for folder in folders}
+        for folder, found in self._found.items():
+            if _is_owned(folder):
+                self._found[folder] = _Found()
+            elif found.gone_since is None:
+                found.gone_since = now
+        due = (
+            folder
+            for folder, found in self._found.items()
+            if found.gone_since is not None and now - found.gone_since >= GRACE_SECONDS and now >= found.try_at
+        )
+        return next(due, None)
+
+    def _begin(self, folder: Path, now: float) -> Shipment | None:
+        self._look_at = now  # there may be another one
+        try:
+            check_private(folder)
+            outbox = OrphanedOutbox(folder)
+        except Exception as error:  # noqa: BLE001 - whatever lies there must not end the logger, again at every start
+            if isinstance(error, BlockingIOError) or not (folder / OWNER_LOCK).exists():  # somebody else was faster
+                self._found.pop(folder, None)
+            else:
+                self._leave(folder, str(error), float("inf"))
+            return None
+        return Shipment(outbox, self._reception, now)
+
+    @staticmethod
+    def _step(shipment: Shipment, now: float) -> bool:
+        try:
+            return shipment.step(now)
+        except Exception as error:  # noqa: BLE001 - as in _begin
+            shipment.outcome, shipment.reason = Outcome.LEFT, repr(error)
+            return False
+
+    def _finish(self, shipment: Shipment, now: float) -> None:
+        self._shipment = None
+        folder, stream = shipment.outbox.folder, shipment.outbox.stream
+        shipment.close(keep=shipment.outcome is not Outcome.DONE)
+        match shipment.outcome:
+            case Outcome.DONE:
+                self.adopted += 1
+                self.records += shipment.records
+                self._found.pop(folder, None)
+                _log.info("run %s: %s adopted: %d records its trainer left", stream.run, folder, shipment.records)
+            case Outcome.LATER:
+                self._leave(folder, shipment.reason, now + RETRY_SECONDS)
+            case _:
+                self._leave(folder, shipment.reason, float("inf"))
+
+    def _leave(self, folder: Path, failure: str, try_at: float) -> None:
+        """Try again at ``try_at``, and say once what is wrong."""
+        found = self._found.setdefault(folder, _Found())
+        if found.failure != failure:
+            _log.warning(
+                "%s is not adopted: %.500s (said once%s; ship it by hand: python -m trainer.telemetry drain %s"
+                " --endpoint ENDPOINT)",
+                folder,
+                failure,
+                "" if try_at == float("inf") else f"; tried again every {RETRY_SECONDS:g} s",
+                folder,
+            )
+        found.failure, found.try_at = failure, try_at
+
+
+def _is_owned(folder: Path) -> bool:
+    """Tell whether an outbox has an owner; one that cannot be looked at is left to its own."""
+    try:
+        return read_owner(folder).holds
+    except OSError:
+        return True

@@ -1,0 +1,147 @@
+"""The connections below the messages: those that fail to shake hands are counted, and those that hoard are cut.
+
+ZeroMQ says what happens to connections, one by one, on a socket of its own (a monitor).
+"""
+
+import errno
+import logging
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import zmq
+
+from logger_service.crowd import Crowd, connections_limit
+from logger_service.unfinished import Unfinished, received_bytes
+
+_MONITOR_ENDPOINT: Final = "inproc://connections"
+_EVENTS: Final = (
+    zmq.EVENT_ACCEPTED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+_EVENT: Final = struct.Struct("=HI")  # event, value
+# More news than these wait in no memory: ZeroMQ waits with the next one until they are read.
+_NEWS_MAX: Final = 2**14
+_SAY_INTERVAL_SECONDS: Final = 1.0
+# Where there are no keys, whoever hangs up by itself was not refused: it looked whether somebody listens.
+_HUNG_UP: Final = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ConnectionCounts:
+    """Numbers since the start; they only grow.
+
+    ``refused`` were turned away before their first message, or, where there are keys, hung up without having shown one;
+    ``crowded_out`` were cut to make room for others; ``unfinished`` were cut because a message of theirs never ended.
+    """
+
+    refused: int = 0
+    crowded_out: int = 0
+    unfinished: int = 0
+
+
+class Connections:
+    """What is known of the connections of ``server``, which is not bound yet; ``now`` is a steady time in seconds.
+
+    Used by one thread.
+    """
+
+    def __init__(self, context: "zmq.Context[zmq.SyncSocket]", server: "zmq.SyncSocket", *, keys: bool) -> None:
+        self.counts = ConnectionCounts()
+        self._crowd, self._unfinished = Crowd(connections_limit()), Unfinished(received_bytes)
+        self._keys = keys
+        self._said_at = float("-inf")
+        server.monitor(_MONITOR_ENDPOINT, _EVENTS)
+        self.monitor = context.socket(zmq.PAIR)
+        self.monitor.setsockopt(zmq.LINGER, 0)
+        self.monitor.setsockopt(zmq.RCVHWM, _NEWS_MAX)
+        self.monitor.connect(_MONITOR_ENDPOINT)
+
+    def __repr__(self) -> str:
+        return f"<Connections: {self.counts}>"
+
+    def look(self, now: float) -> None:
+        """Take the news."""
+        with suppress(zmq.Again):
+            while True:
+                event, value = _EVENT.unpack(self.monitor.recv_multipart(zmq.NOBLOCK)[0])
+                self._note(event, value, now)
+        for descriptor in self._unfinished.look(now):
+            self.counts.unfinished += 1
+            _log.warning("connection cut: its message never ends (%d of them so far)", self.counts.unfinished)
+            with suppress(OSError):
+                _shut_down(descriptor)
+
+    def heard(self, frame: zmq.Frame) -> None:
+        """Note that the connection by which a message came is in use."""
+        with suppress(zmq.ZMQError):
+            descriptor = int(frame.get(zmq.SRCFD))
+            self._crowd.heard(descriptor)
+            self._unfinished.heard(descriptor)
+
+    def close(self) -> None:
+        """Look no more."""
+        self.monitor.close()
+
+    def _note(self, event: int, value: int, now: float) -> None:
+        if event == zmq.EVENT_DISCONNECTED:
+            self._crowd.gone(value)
+            self._unfinished.gone(value)
+            return
+        if event == zmq.EVENT_ACCEPTED:
+            self._unfinished.come(value)
+            if (surplus := self._crowd.come(value)) is not None:
+                self.counts.crowded_out += 1
+                with suppress(OSError):
+                    _shut_down(surplus)
+            return
+        why = why_refused(event, value, keys=self._keys)
+        if not why:
+            return
+        self.counts.refused += 1
+        if now - self._said_at >= _SAY_INTERVAL_SECONDS:
+            self._said_at = now
+            _log.warning("connection refused: %s (%d refused so far)", why, self.counts.refused)
+
+
+def why_refused(event: int, value: int, *, keys: bool) -> str:
+    """Return why a handshake failed, for people; nothing when the other side hung up and needed no ``keys``."""
+    match event, value:
+        case zmq.EVENT_HANDSHAKE_FAILED_AUTH, _:
+            return "its key is not allowed"
+        case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            return "keys are in use on one side only"
+        case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC:
+            return "it has another server's public key"
+        case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, _:
+            return f"its handshake is wrong (ZeroMQ's code {value:#x})"
+        case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, errno.EFAULT:
+            return "there is no authenticator, so nobody is let in"
+        case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, reason if reason not in _HUNG_UP:
+            return "it did not finish its handshake in time"
+    return "it hung up when it was asked for a key" if keys else ""
+
+
+def cut(frame: zmq.Frame) -> None:
+    """Cut the connection that a message came by. Where that is gone already, another one may be cut, and come again."""
+    with suppress(OSError, zmq.ZMQError):
+        _shut_down(int(frame.get(zmq.SRCFD)))
+
+
+def _shut_down(descriptor: int) -> None:
+    """Have ZeroMQ find a connection closed. Raises OSError when it is gone, or is none any more.
+
+    Without a descriptor of our own: there may be none left, which is why it is cut.
+    """
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    finally:
+        connection.detach()

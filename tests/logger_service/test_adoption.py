@@ -1,0 +1,153 @@
+"""Which outboxes are adopted, and when: real outboxes and a real journal; only the clock is the test's."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from support.adopting import Host
+from support.recordings import START_NS, make_stream
+
+from logger_service.adoption import GRACE_SECONDS, LOOK_SECONDS, RETRY_SECONDS, Adoption
+from protocol.codec import encode_scalars
+from protocol.orphan import OrphanedOutbox
+from protocol.owner_lock import OWNER_LOCK
+from protocol.record import Kind
+from trainer.telemetry.backlog import Backlog
+from trainer.telemetry.outbox import Outbox
+from trainer.telemetry.spill import Spill
+
+PEER = b"peer"
+
+
+@pytest.fixture
+def host(memory: Path, tmp_path: Path) -> Host:
+    return Host(memory, tmp_path / "recordings")
+
+
+def test_what_a_trainer_left_is_in_the_journal_once_and_the_outbox_is_gone(host: Host) -> None:
+    stream = make_stream()
+    folder = host.abandon(stream, 500)
+    host.grace()
+    assert host.logger.records(stream) == list(range(1, 501))
+    assert not folder.exists()
+    assert (host.adoption.adopted, host.adoption.records, host.adoption.left) == (1, 500, 0)
+
+
+@pytest.mark.parametrize("memory_lost", [False, True])
+def test_what_it_had_moved_to_disk_comes_too_even_alone(memory: Path, tmp_path: Path, *, memory_lost: bool) -> None:
+    """Memory is lost when the machine restarts; the disk is not."""
+    roots, disk = [memory / "shm", tmp_path / "disk"], tmp_path / "disk"
+    for root in roots:
+        root.mkdir()
+    host = Host(roots[0], tmp_path / "recordings")
+    host.adoption = Adoption(roots, host.logger.reception)
+    stream = make_stream()
+    outbox = Outbox(roots[0] / "outbox", stream, capacity_bytes=2**15, wall_time_ns=START_NS, segment_size_bytes=8192)
+    backlog = Backlog(outbox, Spill(outbox.folder, disk / "spill", 2**30))
+    for step in range(500):
+        outbox.append(Kind.SCALARS, step, START_NS, encode_scalars({"a" * 300: float(step)}))
+        while backlog.step(0.0):
+            pass
+    backlog.close(keep=True)
+    if memory_lost:
+        shutil.rmtree(outbox.folder)
+    host.grace()
+    records = host.logger.records(stream)
+    assert records == list(range(1, len(records) + 1))
+    assert len(records) > 300 if memory_lost else len(records) == 500
+    assert not [path for root in roots for path in root.iterdir()]
+    assert (host.adoption.adopted, host.adoption.left) == (1, 0)
+
+
+def test_an_outbox_whose_trainer_lives_is_left_alone_and_adopted_once_it_is_gone(host: Host) -> None:
+    outbox = host.outbox(make_stream(), 10)
+    host.wait(60)
+    assert host.adoption.adopted == host.adoption.left == 0
+    outbox.close(keep=True)
+    host.wait(GRACE_SECONDS - LOOK_SECONDS)
+    assert outbox.folder.exists(), "somebody else may want it"
+    host.grace()
+    assert host.adoption.adopted == 1
+
+
+def test_a_trainer_that_comes_back_within_the_grace_has_it(host: Host) -> None:
+    """And when it goes again, the grace begins again."""
+    folder = host.abandon(make_stream(), 10)
+    host.wait(LOOK_SECONDS)
+    orphan = OrphanedOutbox(folder)
+    host.wait(60)
+    orphan.close(keep=True)
+    host.wait(GRACE_SECONDS - LOOK_SECONDS)
+    assert folder.exists()
+    host.grace()
+    assert not folder.exists()
+
+
+def test_while_the_stream_has_another_peer_it_is_tried_again_later(host: Host) -> None:
+    stream = make_stream()
+    folder = host.abandon(stream, 10)
+    host.logger.hello(PEER, stream)
+    host.logger.now += LOOK_SECONDS
+    for _ in range(10):
+        host.logger.hello(PEER, stream)
+        host.wait(1.0)
+    assert folder.exists()
+    assert host.adoption.left == 1
+    OrphanedOutbox(folder).close(keep=True)  # nobody holds it meanwhile
+    host.wait(RETRY_SECONDS + LOOK_SECONDS)
+    assert not folder.exists(), "the other peer fell silent"
+    assert host.logger.records(stream) == list(range(1, 11))
+    assert host.adoption.left == 0
+
+
+def test_damaged_outboxes_are_left_and_said_once_and_cost_the_others_nothing(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, spoil in enumerate((b"", b"no head", b"\0" * 100)):
+        folder = host.abandon(make_stream(f"bad{number}", stream_id=bytes([number] * 16)), 5)
+        for segment in folder.glob("*.segment"):
+            segment.write_bytes(spoil)
+    good = make_stream("zebra")
+    host.abandon(good, 20)
+    host.wait(100)
+    assert host.logger.records(good) == list(range(1, 21))
+    assert (host.adoption.adopted, host.adoption.left) == (1, 3)
+    assert caplog.text.count("is not adopted") == 3
+
+
+@pytest.mark.parametrize("given_sequence", [2**63, 2**64 - 1])
+def test_a_number_that_no_trainer_gives_out_does_not_end_the_logger(host: Host, given_sequence: int) -> None:
+    folder = host.abandon(make_stream(), 5)
+    with (folder / OWNER_LOCK).open("r+b") as lock:
+        lock.write(given_sequence.to_bytes(8, "little"))
+    host.grace()
+    assert (host.adoption.adopted, host.adoption.left) == (0, 1)
+    assert folder.exists()
+    OrphanedOutbox(folder).close(keep=True)
+
+
+def test_an_outbox_without_records_is_left_and_said_once(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    folder = host.abandon(make_stream(), 5)
+    for segment in folder.glob("*.segment"):
+        segment.unlink()
+    host.wait(60.0)
+    assert (host.adoption.left, caplog.text.count("is not adopted")) == (1, 1)
+
+
+def test_a_folder_that_others_can_write_is_left(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """They could speak in a trainer's name, past all keys."""
+    folder = host.abandon(make_stream(), 5)
+    folder.chmod(0o777)
+    host.grace()
+    assert folder.exists()
+    assert "not a private folder" in caplog.text
+
+
+def test_an_outbox_that_vanishes_or_a_root_that_is_not_there_is_nothing(host: Host, tmp_path: Path) -> None:
+    folder = host.abandon(make_stream(), 5)
+    host.wait(LOOK_SECONDS)
+    shutil.rmtree(folder)
+    host.grace()
+    assert host.adoption.adopted == host.adoption.left == 0
+    nowhere = Adoption([tmp_path / "nowhere"], host.logger.reception)
+    assert not nowhere.turn(0.0)

@@ -1,0 +1,36 @@
+"""Where a logger looks and listens, given what it was told; ``serve`` as a process is in tests/system/."""
+
+from pathlib import Path
+
+import pytest
+
+from logger_service.service import _adoption_roots, _open_page
+from protocol.outbox_location import spill_root
+
+
+def test_outboxes_are_looked_for_where_this_users_trainers_make_them(
+    outboxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _adoption_roots(None) == [outboxes, spill_root()]
+    assert _adoption_roots("none") == []
+    monkeypatch.chdir(tmp_path)
+    assert _adoption_roots("here") == [tmp_path / "here"]
+
+
+def test_a_folder_that_is_somebody_elses_is_not_looked_into(outboxes: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outboxes.chmod(0o777)
+    assert _adoption_roots(None) == [spill_root()]
+    assert f"some is not adopted: {outboxes} is not a private folder" in caplog.text
+
+
+def test_there_is_no_page_when_none_is_wanted() -> None:
+    assert _open_page("none") is None
+
+
+def test_a_page_at_any_free_port_tells_where(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    page = _open_page("127.0.0.1:*")
+    assert page is not None
+    page.close()
+    assert f"health at http://{page.address}/healthz" in caplog.text
+    assert not page.address.endswith(":0")

@@ -1,0 +1,114 @@
+"""Trainers that are killed: what they left in shared memory comes to the logger of their machine, once."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.events import values_by_tag
+from support.programs import LoggerProcess, run_module
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.system
+
+SECONDS = 60.0
+TRAINER = """
+import sys
+from pathlib import Path
+from trainer.telemetry import Telemetry
+telemetry = Telemetry("killed", endpoint=sys.argv[1], outbox_dir=Path(sys.argv[2]), strict=True)
+step = 0
+while True:
+    telemetry.scalars(step, {"loss": float(step)})
+    print(step, flush=True)
+    step += 1
+"""
+
+
+@pytest.fixture
+def logger(tmp_path: Path, memory: Path) -> Iterator[LoggerProcess]:
+    logger = LoggerProcess(tmp_path)
+    logger.adopt = str(memory)
+    yield logger
+    if logger.process is not None and logger.process.poll() is None:
+        logger.kill()
+
+
+def killed_trainer(logger: LoggerProcess, memory: Path, steps: int) -> int:
+    """Have a trainer log so many steps at least, and kill it; return the last step whose call had returned."""
+    command = [sys.executable, "-c", TRAINER, logger.endpoint, str(memory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
+        assert trainer.stdout is not None
+        while int(trainer.stdout.readline()) < steps:
+            continue
+        trainer.send_signal(signal.SIGKILL)
+        said = trainer.stdout.read().rpartition("\n")[0].splitlines()
+    return int(said[-1]) if said else steps
+
+
+def wait_adopted(memory: Path) -> None:
+    wait_until(lambda: not list(memory.rglob("*.segment")), seconds=SECONDS, what="an adopted outbox")
+
+
+def assert_everything_is_there_once(logger: LoggerProcess, last_step: int) -> None:
+    assert logger.stop() == 0
+    shown = [int(value.simple_value) for _, value in values_by_tag(logger.logdir / "killed")["loss"]]
+    assert shown == list(range(len(shown)))
+    assert len(shown) > last_step
+    assert run_module("logger_service", "verify", logger.recordings, logger.logdir).returncode == 0
+    assert logger.log.read_text().count(" adopted: ") == 1
+
+
+def test_a_logger_that_runs_adopts_what_a_killed_trainer_left(logger: LoggerProcess, memory: Path) -> None:
+    logger.start()
+    assert logger.process is not None
+    command = [sys.executable, "-c", TRAINER, logger.endpoint, str(memory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
+        assert trainer.stdout is not None
+        while int(trainer.stdout.readline()) < 100:
+            continue
+        wait_until(lambda: list(logger.recordings.rglob("*.segment")), seconds=SECONDS, what="a journal")
+        logger.process.send_signal(signal.SIGSTOP)  # so that something is left
+        step = int(trainer.stdout.readline())
+        while int(trainer.stdout.readline()) < step + 2000:
+            continue
+        trainer.send_signal(signal.SIGKILL)
+        last_step = int(trainer.stdout.read().rpartition("\n")[0].splitlines()[-1])
+    logger.process.send_signal(signal.SIGCONT)
+    wait_adopted(memory)
+    assert_everything_is_there_once(logger, last_step)
+
+
+def test_a_logger_that_is_started_later_adopts_it(logger: LoggerProcess, memory: Path) -> None:
+    last_step = killed_trainer(logger, memory, 2000)
+    assert list(memory.rglob("*.segment"))
+    logger.start()
+    wait_adopted(memory)
+    assert_everything_is_there_once(logger, last_step)
+
+
+def test_a_logger_that_is_killed_while_it_adopts_goes_on_with_it(logger: LoggerProcess, memory: Path) -> None:
+    last_step = killed_trainer(logger, memory, 30_000)
+    logger.start()
+    wait_until(lambda: list(logger.recordings.rglob("*.segment")), seconds=SECONDS, what="a journal")
+    logger.kill()
+    logger.start()
+    wait_adopted(memory)
+    assert_everything_is_there_once(logger, last_step)
+
+
+def test_two_loggers_on_one_machine_adopt_it_once(logger: LoggerProcess, memory: Path, tmp_path: Path) -> None:
+    last_step = killed_trainer(logger, memory, 2000)
+    (tmp_path / "other").mkdir()
+    other = LoggerProcess(tmp_path / "other")
+    other.adopt = logger.adopt
+    both = (logger, other)
+    for one in both:
+        one.start()
+    wait_adopted(memory)
+    assert [one.stop() for one in both] == [0, 0]
+    (one,) = [one for one in both if (one.recordings / "killed").exists()]
+    assert len(values_by_tag(one.logdir / "killed")["loss"]) > last_step
+    assert sum(one.log.read_text().count(" adopted: ") for one in both) == 1

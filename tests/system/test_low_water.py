@@ -1,0 +1,126 @@
+"""Disks that fill: the logger stops asking before they are full, and goes on by itself when there is room."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from support.events import load_folder
+from support.programs import LoggerProcess, free_port, run_module
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.system
+
+SECONDS = 90.0
+MIB = 2**20
+DISK_BYTES, FILLER_BYTES, RESERVE_BYTES = 96 * MIB, 48 * MIB, 16 * MIB
+TEXTS, TEXT_BYTES = 200, 200_000
+# More than there is room for while the filler is there: 40 MB, and 32 MiB above the reserve.
+TRAINER = f"""
+import sys
+from pathlib import Path
+from trainer.telemetry import Telemetry
+with Telemetry("run", endpoint=sys.argv[1], outbox_dir=Path(sys.argv[2]), strict=True, drain_seconds=120) as telemetry:
+    for step in range({TEXTS}):
+        telemetry.text(step, "captions", f"{{step:010d}}" * {TEXT_BYTES // 10})
+"""
+
+
+def on_small_disk(logger: LoggerProcess, folder: Path) -> None:
+    """Give a folder of the logger's a disk of its own, with a filler in it; skip where nobody may mount one."""
+    own_mounts = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*own_mounts, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a file system")
+    folder.mkdir()
+    script = (
+        f'mount -t tmpfs -o size={DISK_BYTES} none "$0" && head -c {FILLER_BYTES} /dev/zero > "$0/filler" && exec "$@"'
+    )
+    logger.program = [*own_mounts, "sh", "-c", script, str(folder), *logger.program]
+    logger.flags = ("--disk_reserve_bytes", str(RESERVE_BYTES))
+    logger.health = f"127.0.0.1:{free_port()}"
+
+
+def seen_by(logger: LoggerProcess, folder: Path) -> Path:
+    """Return where a folder of the logger's is reached from here, while it runs."""
+    assert logger.process is not None
+    return Path(f"/proc/{logger.process.pid}/root{folder}")
+
+
+def reasons(logger: LoggerProcess) -> list[str]:
+    """Return what the logger says is not well."""
+    connection = HTTPConnection(logger.health, timeout=SECONDS)
+    connection.request("GET", "/healthz")
+    found: list[str] = json.loads(connection.getresponse().read())["reasons"]
+    connection.close()
+    return found
+
+
+@pytest.fixture
+def logger(tmp_path: Path) -> Iterator[LoggerProcess]:
+    logger = LoggerProcess(tmp_path)
+    yield logger
+    if logger.process is not None and logger.process.poll() is None:
+        logger.kill()
+
+
+def start_trainer(logger: LoggerProcess, memory: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", TRAINER, logger.endpoint, str(memory)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(trainer: "subprocess.Popen[str]") -> None:
+    _, said = trainer.communicate(timeout=SECONDS)
+    assert trainer.returncode == 0, said
+    assert "left" not in said
+
+
+def test_credit_stops_before_the_journals_disk_is_full_and_nothing_is_lost(
+    logger: LoggerProcess, memory: Path, tmp_path: Path
+) -> None:
+    on_small_disk(logger, logger.recordings)
+    logger.start()
+    disk = seen_by(logger, logger.recordings)
+    with start_trainer(logger, memory) as trainer:
+        wait_until(lambda: "asked to keep what they have" in logger.log.read_text(), seconds=SECONDS)
+        wait_until(lambda: any("recordings is nearly full" in reason for reason in reasons(logger)), seconds=SECONDS)
+        assert RESERVE_BYTES // 2 < shutil.disk_usage(disk).free < RESERVE_BYTES
+        assert trainer.poll() is None
+        (disk / "filler").unlink()
+        finish(trainer)
+    wait_until(lambda: reasons(logger) == [], seconds=SECONDS)
+    shutil.copytree(disk / "run", tmp_path / "kept")
+    assert logger.stop() == 0
+    said = logger.log.read_text()
+    assert said.count("asked to keep what they have") == said.count("there is room again, trainers go on") == 1
+    assert "cannot be written" not in said
+    assert run_module("logger_service", "verify", tmp_path / "kept").returncode == 0
+    assert texts(logger.logdir) == TEXTS
+
+
+def test_event_files_wait_for_room_and_are_whole(logger: LoggerProcess, memory: Path, tmp_path: Path) -> None:
+    on_small_disk(logger, logger.logdir)
+    logger.start()
+    disk = seen_by(logger, logger.logdir)
+    with start_trainer(logger, memory) as trainer:
+        wait_until(lambda: "event files wait until there is room" in logger.log.read_text(), seconds=SECONDS)
+        finish(trainer)
+    wait_until(lambda: any("log directory is nearly full" in reason for reason in reasons(logger)), seconds=SECONDS)
+    assert RESERVE_BYTES // 2 < shutil.disk_usage(disk).free < RESERVE_BYTES
+    (disk / "filler").unlink()
+    wait_until(lambda: texts(disk) == TEXTS, seconds=SECONDS)
+    wait_until(lambda: reasons(logger) == [], seconds=SECONDS)
+    shutil.copytree(disk, tmp_path / "kept")
+    assert logger.stop() == 0
+    assert "is not projected" not in logger.log.read_text(), "no write failed"
+    assert run_module("logger_service", "verify", tmp_path / "kept", logger.recordings).returncode == 0
+
+
+def texts(logdir: Path) -> int:
+    """Return how many texts are in the event files."""
+    return sum(
+        value.tag.startswith("captions") for event in load_folder(logdir / "run") for value in event.summary.value
+    )
