@@ -14,7 +14,7 @@ import pytest
 from support.rules import RULES
 from support.source import PACKAGES, ROOT, Source, sources
 
-PAGES: Final = ("README.md", "CHANGELOG.md", "protocol/SPEC.md", "benchmarks/README.md", "docs")
+PAGES: Final = ("README.md", "CHANGELOG.md", "SECURITY.md", "protocol/SPEC.md", "benchmarks/README.md", "docs")
 LONG: Final = "def f() -> None:\n" + "    g()\n" * 40
 
 # For each rule: a file that breaks it, and one that comes close and does not.

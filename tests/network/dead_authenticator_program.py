@@ -1,0 +1,17 @@
+"""A logger whose authenticator is dead: ZeroMQ asks who may connect, and nobody answers. Arguments as the logger's."""
+
+import sys
+from time import sleep
+
+from logger_service.__main__ import main
+from logger_service.authenticator import Authenticator
+
+
+def answer_nothing(_authenticator: Authenticator, _now: float) -> None:
+    """Leave the question where it is, without a busy loop."""
+    sleep(0.01)
+
+
+if __name__ == "__main__":
+    Authenticator.answer = answer_nothing  # type: ignore[method-assign]
+    sys.exit(main())
