@@ -1,16 +1,18 @@
 # make demo     train on a small drawn and spoken data set and watch it in TensorBoard (KEEP=1: TensorBoard stays up)
 # make test     format check, lint, types, tests
+# make soak     every fault with its full numbers, and for half an hour a random mix of them (SOAK_MINUTES=30)
 # make format   format the code and fix what the linter can
 # make bench    all benchmarks
 # make clean    remove the environment, caches and what the demo made (never your data)
 
 PYTHON ?= python3
 VENV   ?= .venv
+SOAK_MINUTES ?= 30
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 CODE   := protocol trainer logger_service benchmarks tests
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check soak format bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -18,6 +20,9 @@ demo: $(VENV)/demo-installed
 
 test: check
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(TESTS)
+
+soak: $(VENV)/test-installed
+	@SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -rP tests/faults
 
 check: $(VENV)/test-installed
 	@$(BIN)/ruff format --check $(CODE)

@@ -1,0 +1,79 @@
+"""What there must be of a run, however often its containers were killed."""
+
+from pathlib import Path
+
+from support import expected
+from support.compose import Compose
+from support.events import load_folder, values_by_tag
+from support.programs import run_module
+from support.tensorboard import TensorBoard
+
+from protocol.codec import decode_message
+from protocol.messages import Scalars
+from protocol.recording_reader import RecordingReader
+
+RUN = "compose/run"
+LOG_INTERVAL = 2
+STEPS_AN_EPOCH = 6
+"""48 of 60 pictures are for training, in batches of 8."""
+
+
+def check(compose: Compose, folder: Path, *, epochs: int, attempts: int) -> None:
+    """Hold recordings, event files and TensorBoard of an ended run against each other; ``folder`` takes a replay."""
+    recordings, logdir = compose.copy("logger", "/recordings"), compose.copy("logger", "/runs")
+    verified = run_module("logger_service", "verify", recordings, logdir)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+    recorded = sorted(steps for stream in recordings.glob(f"{RUN}/*") if (steps := _logged(stream)))
+    assert len(recorded) == attempts
+    last = epochs * STEPS_AN_EPOCH
+    for steps in recorded:
+        assert steps == list(range(steps[0], steps[-1] + 1, LOG_INTERVAL)), "a point is missing, or comes twice"
+    every_step = list(range(LOG_INTERVAL, last + 1, LOG_INTERVAL))
+    assert sorted({step for steps in recorded for step in steps}) == every_step
+
+    shown = [step for step, _ in values_by_tag(logdir / RUN)["loss/train/total"]]
+    assert sorted(shown) == sorted(step for steps in recorded for step in steps)
+    replayed = run_module("logger_service", "replay", recordings, "--logdir", folder / "replayed")
+    assert replayed.returncode == 0, replayed.stderr
+    live, again = load_folder(logdir / RUN), load_folder(folder / "replayed" / RUN)
+    assert [event.SerializeToString() for event in live] == [event.SerializeToString() for event in again]
+
+    check_tensorboard(compose.tensorboard, epochs)
+
+
+def check_tensorboard(tensorboard: TensorBoard, epochs: int) -> None:
+    """See that TensorBoard's API returns every tag, with as many points as there were."""
+    last = epochs * STEPS_AN_EPOCH
+    tensorboard.wait_for("the end of the run", lambda tb: _points(tb, expected.EACH_EPOCH[-1])[-1:] == [last])
+    for tag in expected.EACH_LOG_INTERVAL:
+        assert _points(tensorboard, tag) == list(range(LOG_INTERVAL, last + 1, LOG_INTERVAL)), tag
+    for tag in expected.EACH_EPOCH:
+        assert _points(tensorboard, tag) == list(range(STEPS_AN_EPOCH, last + 1, STEPS_AN_EPOCH)), tag
+    images = tensorboard.get("plugin/images/tags")[RUN]
+    assert set(images) == {*expected.IMAGES_EACH_EPOCH, *expected.OVERVIEWS}
+    for plugin, tag in (("text", "samples/captions"), ("audio", "samples/audio")):
+        assert tag in tensorboard.get(f"plugin/{plugin}/tags")[RUN]
+    for plugin in ("histograms", "distributions"):
+        tags = tensorboard.get(f"plugin/{plugin}/tags")[RUN]
+        assert {tag.partition("/")[0] for tag in tags} == {"weights", "gradients"}
+    assert RUN in tensorboard.get("plugin/projector/runs")
+    assert RUN in tensorboard.get("plugin/graphs/info")
+    layout = tensorboard.get("plugin/custom_scalars/layout")
+    assert {category["title"] for category in layout["category"]} == set(expected.LAYOUT)
+
+
+def _points(tensorboard: TensorBoard, tag: str) -> list[int]:
+    return [point[1] for point in tensorboard.get("plugin/scalars/scalars", run=RUN, tag=tag)]
+
+
+def _logged(folder: Path) -> list[int]:
+    """Return the steps at which a stream holds the training loss, in order."""
+    reader, steps = RecordingReader(folder), []
+    while records := reader.read():
+        for record in records:
+            message = decode_message(record)
+            if isinstance(message, Scalars) and "loss/train/total" in message.values:
+                steps.append(record.step)
+    reader.close()
+    return steps

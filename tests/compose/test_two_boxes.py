@@ -1,0 +1,40 @@
+"""The README's page of two boxes: logger and TensorBoard in containers, the trainer outside of them, with a key."""
+
+import re
+from pathlib import Path
+
+import pytest
+from compose.judge import LOG_INTERVAL, RUN, STEPS_AN_EPOCH
+from support.compose import Compose
+from support.programs import free_port, run_module
+
+pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(1800)]
+
+FLAGS = ("--epochs", "1", "--batch_size", "8", "--log_interval", f"{LOG_INTERVAL}", "--embed_dim", "32")
+
+
+def test_a_trainer_elsewhere_is_let_in_by_its_key_and_only_then(compose: Compose, tmp_path: Path) -> None:
+    port = free_port()
+    compose.set(LOGGER_PUBLISH=f"127.0.0.1:{port}")
+    compose.up("logger", "tensorboard")
+    assert compose("ps", "--all", "--services").split() == ["keys", "logger", "tensorboard"]
+    server_key = compose("run", "--rm", "keys", "list").split()[0]
+
+    made = run_module("logger_service", "keys", "create", tmp_path / "keys", "--name", "gpu-box")
+    assert made.returncode == 0, made.stderr
+    client_key = re.findall(r"^public key  (\S+)", made.stdout)[0]
+    assert run_module("trainer.data.synthetic", tmp_path / "data", "--images", "60").returncode == 0
+
+    trainer = ("--root_dir", tmp_path / "data", "--savedir", tmp_path / "checkpoints", "--run", RUN, *FLAGS)
+    there = ("--endpoint", f"tcp://127.0.0.1:{port}", "--server_key", server_key)
+    refused = run_module("trainer", *trainer, *there)
+    assert refused.returncode == 2
+    assert "client_key" in refused.stderr
+
+    compose("run", "--rm", "keys", "allow", "gpu-box", client_key)
+    trained = run_module("trainer", *trainer, *there, "--client_key", tmp_path / "keys" / "gpu-box.key")
+    assert trained.returncode == 0, trained.stderr
+    shown = compose.tensorboard.wait_for(
+        "the run", lambda tb: tb.get("plugin/scalars/scalars", run=RUN, tag="loss/train/total")
+    )
+    assert [point[1] for point in shown] == list(range(LOG_INTERVAL, STEPS_AN_EPOCH + 1, LOG_INTERVAL))
