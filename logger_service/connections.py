@@ -58,6 +58,7 @@ class Connections:
         self._crowd, self._unfinished = Crowd(connections_limit()), Unfinished(received_bytes)
         self._keys = keys
         self._said_at = float("-inf")
+        self._server = server
         server.monitor(_MONITOR_ENDPOINT, _EVENTS)
         self.monitor = context.socket(zmq.PAIR)
         self.monitor.setsockopt(zmq.LINGER, 0)
@@ -87,7 +88,11 @@ class Connections:
             self._unfinished.heard(descriptor)
 
     def close(self) -> None:
-        """Look no more."""
+        """Look no more; to be called before the server is closed.
+
+        ZeroMQ's own thread waits until its news are taken. Told to stop first, it has none for a reader that is gone.
+        """
+        self._server.disable_monitor()
         self.monitor.close()
 
     def _note(self, event: int, value: int, now: float) -> None:

@@ -74,14 +74,17 @@ class Projection:
             return False
         if thorough or now_seconds >= self._find_at_seconds:
             self._find(now_seconds, thorough=thorough)
-        busy = False
-        for folder, followed in self._followed.items():
-            if not followed.waits:
-                busy |= self._advance(folder, followed, now_seconds)
+        behind: set[tuple[str, int]] = set()
+        for folder, followed, stream in self._ready(now_seconds):
+            whose = stream.stream.run, stream.stream.rank
+            # Its earlier attempt first: behind this one's events, that one's would come late.
+            if whose not in behind:
+                if self._advance(folder, followed, stream, now_seconds):
+                    behind.add(whose)
                 after_each()
                 if not self._has_room(now_seconds):
                     return False
-        return busy
+        return bool(behind)
 
     @property
     def waits(self) -> bool:
@@ -124,17 +127,28 @@ class Projection:
                 followed.waits = False
             followed.token = token
 
-    def _advance(self, folder: Path, followed: _Followed, now_seconds: float) -> bool:
+    def _ready(self, now_seconds: float) -> list[tuple[Path, _Followed, StreamProjection]]:
+        """Return what may be advanced now, opened; the earlier attempts of runs first."""
+        ready = []
+        for folder, followed in self._followed.items():
+            if not followed.waits:
+                try:
+                    followed.stream = followed.stream or StreamProjection(folder, self._logdir, self.counts)
+                except (ProtocolError, OSError) as error:
+                    self._fail(folder, followed, error, now_seconds)
+                else:
+                    ready.append((folder, followed, followed.stream))
+        return sorted(ready, key=lambda found: found[2].stream.attempt)
+
+    def _advance(self, folder: Path, followed: _Followed, stream: StreamProjection, now_seconds: float) -> bool:
+        written = self.counts.records
         try:
-            if followed.stream is None:
-                followed.stream = StreamProjection(folder, self._logdir, self.counts)
-            written = self.counts.records
-            busy = followed.stream.advance(TURN_SIZE_BYTES, now_seconds) > 0
+            busy = stream.advance(TURN_SIZE_BYTES, now_seconds) > 0
         except (ProtocolError, OSError) as error:
             self._fail(folder, followed, error, now_seconds)
             return False
         followed.failure = ""
-        if self.counts.records > written or followed.stream.waits:
+        if self.counts.records > written or stream.waits:
             followed.grew_at_seconds = now_seconds
         elif not busy and now_seconds - followed.grew_at_seconds >= _PARK_SECONDS:
             self._park(followed)

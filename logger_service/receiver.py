@@ -124,8 +124,8 @@ class Receiver:
         Without an unbind, which would cut every connection before its last answer has left.
         """
         self.reception.commit(self._clock())
-        self._socket.close(linger=_CLOSE_LINGER_MS)
         self.connections.close()
+        self._socket.close(linger=_CLOSE_LINGER_MS)
         if self._authenticator is not None:
             self._authenticator.close()
         self._context.term()

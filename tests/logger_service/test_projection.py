@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.events import folder_bytes, load_folder
-from support.recordings import Said, append_records, every_kind, make_records, make_stream, write_recording
+from support.recordings import START_NS, Said, append_records, every_kind, make_records, make_stream, write_recording
 
 from logger_service.counts import Counts
 from logger_service.disk_space import DiskSpace
@@ -74,6 +74,23 @@ def test_a_large_run_does_not_keep_a_small_one_waiting(tmp_path: Path, monkeypat
     drain(projection)
     projection.close()
     assert events(tmp_path / "log", "large") == 3 * len(SAID)
+
+
+def test_attempts_that_catch_up_together_are_projected_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what the earlier one said would come late, and go to a folder of its own."""
+    monkeypatch.setattr("logger_service.projection.TURN_SIZE_BYTES", 100)
+    recordings = tmp_path / "recordings"
+    later = make_stream(attempt=1, stream_id=b"\1" * 16)
+    append_records(recordings / "a", later, make_records(SAID, start_ns=START_NS + 3600 * 10**9))
+    append_records(recordings / "b", make_stream(), make_records(SAID))
+    projection = Projection(recordings, tmp_path / "live")
+    drain(projection)
+    projection.close()
+    assert [path.name for path in (tmp_path / "live" / "demo").iterdir() if path.is_dir()] == []
+    replay([recordings], tmp_path / "replayed")
+    assert folder_bytes(tmp_path / "live") == folder_bytes(tmp_path / "replayed")
 
 
 def test_a_recording_without_a_head_is_said_once_and_the_others_go_on(

@@ -36,6 +36,7 @@ class Handshakes:
 
     def __init__(self, context: "zmq.Context[zmq.SyncSocket]", socket: "zmq.SyncSocket", *, keys: bool) -> None:
         self._keys, self._hang_ups = keys, 0
+        self._socket = socket
         endpoint = f"inproc://handshakes-{next(_numbers)}"
         socket.monitor(endpoint, _EVENTS)
         self._monitor = context.socket(zmq.PAIR)
@@ -57,7 +58,11 @@ class Handshakes:
         return found
 
     def close(self) -> None:
-        """Watch no more."""
+        """Watch no more; to be called before the socket is closed.
+
+        ZeroMQ's own thread waits until its news are taken. Told to stop first, it has none for a reader that is gone.
+        """
+        self._socket.disable_monitor()
         self._monitor.close()
 
     def _why(self, event: int, value: int) -> str:

@@ -1,17 +1,19 @@
 """What an outbox holds, and for whom, seen from outside: nothing is locked, changed or adopted."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from protocol.errors import Malformed
 from protocol.owner_lock import Owner, read_owner
 from protocol.recording_reader import RecordingReader
-from protocol.segment import SEGMENT_SUFFIX, list_segments
+from protocol.segment import SEGMENT_SUFFIX, SegmentFile, list_segments
 from protocol.spill_pointer import read_spill_pointer
 
 # A trainer at work gives segments back while they are looked at.
-_LOOKS_MAX = 5
+_LOOKS_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,6 @@ def _look(folder: Path, owner: Owner, wall_time_ns: int) -> OutboxStatus:
             pass
     finally:
         reader.close()
-    oldest = min([*spilled, *segments]).path.stat().st_mtime_ns
     return OutboxStatus(
         folder,
         owner,
@@ -77,8 +78,16 @@ def _look(folder: Path, owner: Owner, wall_time_ns: int) -> OutboxStatus:
         _size_bytes(folder),
         spill,
         _size_bytes(spill) if spill is not None else 0,
-        max(0.0, (wall_time_ns - oldest) / 1e9),
+        max(0.0, (wall_time_ns - _oldest_ns([*spilled, *segments])) / 1e9),
     )
+
+
+def _oldest_ns(segments: Iterable[SegmentFile]) -> int:
+    """Return when the first of these that is still there was written. Raises FileNotFoundError when none is."""
+    for segment in sorted(segments):
+        with suppress(FileNotFoundError):
+            return segment.path.stat().st_mtime_ns
+    raise FileNotFoundError("all segments went while they were looked at")
 
 
 def _size_bytes(folder: Path) -> int:

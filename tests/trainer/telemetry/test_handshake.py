@@ -115,3 +115,13 @@ def test_the_same_complaint_is_logged_once_a_minute(
     said = [record.getMessage() for record in caplog.records if record.name.startswith("trainer")]
     assert len(said) == 1
     assert "what is recorded waits, and it is tried again" in said[0]
+
+
+def test_a_link_that_gives_up_in_mid_handshake_can_still_connect(open_receiver: Receiver, connect: Connect) -> None:
+    """ZeroMQ's thread once waited for ever to tell of a handshake that nobody watched any more."""
+    driven = connect(open_receiver.endpoint, None)
+    for round_ in range(400):
+        driven.turn(later_seconds=10.0)
+        sleep(round_ % 40 * 25e-6)
+        driven.link._give_up(0.0)
+    driven.drive_to(RECORDS + 1, hurry=True)

@@ -1,0 +1,67 @@
+"""Memory for what is not yet shipped is full: pictures are refused first, scalars last, and gaps tell of each."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from faults.oracle import Verdict
+from faults.trainers import Trainer, Trainers
+from support.programs import LoggerProcess
+
+OUTBOX_BYTES = 2**20
+# Eight thousand bytes a matrix, some seventy a scalar: matrices fill the memory in a hundred calls.
+LARGE = {"matrix_side": 64, "matrix_every": 10, "summaries_every": 0}
+STEPS_OF_MATRICES, STEPS_OF_SCALARS = 3000, 30_000
+
+
+def fill(
+    trainers: Trainers, logger: LoggerProcess, steps: int, *, interval_seconds: float = 0.0, **options: Any
+) -> Trainer:
+    """Have a trainer make its calls while there is no logger; return it when they came back, and it waits."""
+    sizes = {"outbox_bytes": OUTBOX_BYTES, "spill_bytes": 0, **options}
+    plan = {"steps": steps, "interval_seconds": interval_seconds, "ending": "wait", "options": sizes, **LARGE}
+    trainer = trainers.start("full", logger.endpoint, **plan)
+    trainer.wait_for_call(steps)
+    return trainer
+
+
+def test_pictures_are_refused_first_and_scalars_last(
+    logger: LoggerProcess, trainers: Trainers, judge: Callable[..., Verdict]
+) -> None:
+    pictures, everything = (fill(trainers, logger, steps) for steps in (STEPS_OF_MATRICES, STEPS_OF_SCALARS))
+    logger.start()
+    assert [trainer.finish() for trainer in (pictures, everything)] == [0, 0]
+    assert logger.stop() == 0
+    refused = judge(may_refuse=True).refused
+    assert "scalars" not in refused[pictures.returned.stream]
+    assert refused[pictures.returned.stream]["matrix"] > STEPS_OF_MATRICES / 20
+    assert refused[everything.returned.stream]["scalars"] > STEPS_OF_SCALARS / 20
+
+
+def test_what_memory_cannot_hold_lies_on_disk(
+    logger: LoggerProcess, trainers: Trainers, judge: Callable[..., Verdict], tmp_path: Path
+) -> None:
+    spill = tmp_path / "spill"
+    trainer = fill(
+        trainers, logger, STEPS_OF_MATRICES, interval_seconds=0.002, spill_dir=str(spill), spill_bytes=64 * 2**20
+    )
+    assert any(spill.rglob("*.segment"))
+    logger.start()
+    assert trainer.finish() == 0
+    assert logger.stop() == 0
+    assert judge().gaps == 0
+    assert not any(spill.rglob("*.segment"))
+
+
+def test_trainers_killed_with_memory_and_with_memory_and_disk_full(
+    logger: LoggerProcess, trainers: Trainers, judge: Callable[..., Verdict], tmp_path: Path
+) -> None:
+    spill = tmp_path / "spill"
+    fill(trainers, logger, STEPS_OF_SCALARS).kill()
+    fill(trainers, logger, STEPS_OF_SCALARS, spill_dir=str(spill), spill_bytes=2**20).kill()
+    assert any(spill.rglob("*.segment"))
+    logger.start()
+    trainers.drain(logger.endpoint)
+    assert logger.stop() == 0
+    refused = judge(may_refuse=True)
+    assert refused.gaps > 2 * STEPS_OF_SCALARS / 20

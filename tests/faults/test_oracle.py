@@ -1,0 +1,116 @@
+"""The oracle itself: it says no to a logger that acknowledges before it writes, and to each kind of wrong there is."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faults.diary import TAG, Returned
+from faults.oracle import Verdict, check
+from faults.trainers import Trainers
+from support.events import event_files
+from support.programs import LoggerProcess
+from support.recordings import Said, make_stream, write_recording
+
+from logger_service.replay import replay
+from protocol.messages import Gap, Scalars
+
+PROGRAM = str(Path(__file__).with_name("killed_at_bye_program.py"))
+STREAM = make_stream()
+LAST = 20
+STEPS = 1000
+
+
+def kill_behind_the_last_acknowledgement(logger: LoggerProcess, trainers: Trainers, kind: str) -> None:
+    """Have the logger die when its trainer has just left in order, and all it was told is on disk must be."""
+    program, logger.program = logger.program, [sys.executable, PROGRAM, kind]
+    logger.start()
+    trainer = trainers.start("acknowledged", logger.endpoint, steps=STEPS)
+    trainer.process.join(60)
+    assert trainer.process.exitcode == 0, "all of it was acknowledged"
+    assert logger.process is not None
+    assert logger.process.wait(60) == -signal.SIGKILL
+    logger.program = program
+    logger.start()
+    assert logger.stop() == 0
+
+
+def test_it_agrees_when_acknowledged_means_on_disk(
+    logger: LoggerProcess, trainers: Trainers, judge: Callable[..., Verdict]
+) -> None:
+    kill_behind_the_last_acknowledgement(logger, trainers, "honest")
+    assert judge().replayed == STEPS + 2
+
+
+def test_it_says_no_when_the_acknowledgement_comes_before_the_sync(
+    logger: LoggerProcess, trainers: Trainers, judge: Callable[..., Verdict]
+) -> None:
+    kill_behind_the_last_acknowledgement(logger, trainers, "early")
+    with pytest.raises(AssertionError, match=rf"numbers are promised and not there: .* {STEPS + 2}"):
+        judge()
+
+
+def say(number: int, value: float | None = None) -> Said:
+    return Said(number, Scalars({TAG: float(number) if value is None else value}))
+
+
+def judge_records(folder: Path, said: list[Said], *, last: int = LAST, events_of: list[Said] | None = None) -> Verdict:
+    """Judge a recording of ``said`` and event files made of ``events_of``, or of the same."""
+    write_recording(folder / "recordings", said, STREAM)
+    source = write_recording(folder / "others", events_of or said, STREAM)
+    replay([source], folder / "runs")
+    return check([Returned.up_to(STREAM.id, last)], folder / "recordings", folder / "runs")
+
+
+def everything() -> list[Said]:
+    return [say(number) for number in range(1, LAST + 1)]
+
+
+def test_it_agrees_with_what_is_right(tmp_path: Path) -> None:
+    assert judge_records(tmp_path, everything()).replayed == LAST
+
+
+def test_it_takes_the_record_of_a_call_that_a_kill_caught(tmp_path: Path) -> None:
+    assert judge_records(tmp_path, everything(), last=LAST - 1).replayed == LAST
+
+
+@pytest.mark.parametrize(
+    ("said", "last", "events_of", "reason"),
+    [
+        (everything(), LAST + 1, everything(), "1 numbers are promised and not there: 21"),
+        (everything(), LAST - 2, everything(), "1 numbers are there and not promised: 20"),
+        ([*everything()[:-1], say(LAST, 7.0)], LAST, everything(), "sequence 20 holds 7.0"),
+        (everything(), LAST, everything()[:-1], "1 numbers are in the recording and not in event files: 20"),
+        (everything()[:-1], LAST - 1, everything(), "1 numbers are in event files and not in the recording: 20"),
+        ([*everything()[:-1], Said(LAST, Gap("the outbox was full"))], LAST, None, "a gap: the outbox was full"),
+    ],
+    ids=["lost", "invented", "another value", "event lost", "event invented", "refused"],
+)
+def test_it_says_no(tmp_path: Path, said: list[Said], last: int, events_of: list[Said] | None, reason: str) -> None:
+    with pytest.raises(AssertionError, match=reason):
+        judge_records(tmp_path, said, last=last, events_of=events_of)
+
+
+def test_it_says_no_to_events_that_come_twice_and_to_flipped_bits(tmp_path: Path) -> None:
+    judge_records(tmp_path, everything())
+    [path] = event_files(tmp_path / "runs" / STREAM.run)
+    whole = path.read_bytes()
+    path.with_name(f"{path.name}x").write_bytes(whole)
+    with pytest.raises(AssertionError, match="20 events come twice"):
+        judge_again(tmp_path)
+    path.with_name(f"{path.name}x").unlink()
+    path.write_bytes(whole[:-10] + bytes([whole[-10] ^ 1]) + whole[-9:])
+    with pytest.raises(AssertionError, match="wrong checksum of an event"):
+        judge_again(tmp_path)
+
+
+def judge_again(folder: Path) -> Verdict:
+    return check([Returned.up_to(STREAM.id, LAST)], folder / "recordings", folder / "runs")
+
+
+def test_it_says_no_to_a_call_that_waited(tmp_path: Path) -> None:
+    judge_records(tmp_path, everything())
+    slow = Returned(STREAM.id, frozenset(range(1, LAST + 1)), slowest_seconds=0.3)
+    with pytest.raises(AssertionError, match=r"a call took 0\.300 s"):
+        check([slow], tmp_path / "recordings", tmp_path / "runs")
