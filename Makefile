@@ -10,6 +10,8 @@ VENV   ?= .venv
 SOAK_MINUTES ?= 30
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# A test that even its timeout does not end: say where every thread is, and end its process.
+HANGS  := -o faulthandler_timeout=330 -o faulthandler_exit_on_timeout=true
 CODE   := protocol trainer logger_service benchmarks tests
 
 .PHONY: demo test check soak format bench clean
@@ -19,7 +21,7 @@ demo: $(VENV)/demo-installed
 	@$(BIN)/python -m trainer.demo $(if $(KEEP),--keep) $(DEMO)
 
 test: check
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not compose" $(TESTS) || [ $$? = 5 ]
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not compose" $(HANGS) $(TESTS) || [ $$? = 5 ]
 	@$(BIN)/python -m pytest -m compose $(TESTS) || [ $$? = 5 ]
 
 soak: $(VENV)/test-installed

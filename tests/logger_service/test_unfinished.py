@@ -85,7 +85,7 @@ def test_a_message_that_never_ends_is_cut_and_costs_bounded_memory(tmp_path: Pat
     part = b"\x03" + (2**20).to_bytes(8, "big") + bytes(2**20)  # a long frame, and more to come
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with turning(make_receiver(tmp_path)) as receiver, speak_zmtp(receiver.endpoint) as hoarder:
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):  # noqa: PT012 - how far it comes is not ours
+        with pytest.raises(OSError):  # noqa: PT011, PT012 - the kernel's: a reset, or nobody reads any more
             for _ in range(4 * UNFINISHED_MAX_BYTES // len(part)):
                 hoarder.sendall(part)
         assert receiver.connections.counts.unfinished == 1
