@@ -1,14 +1,17 @@
 """The connections below the messages: those that fail to shake hands are counted, and those that hoard are cut.
 
-ZeroMQ says what happens to connections, one by one, on a socket of its own (a monitor).
+ZeroMQ says what happens to connections, one by one, on a socket of its own (a monitor). A thread reads it and looks at
+them, so that whoever fills our memory is cut also while the receiver waits for a disk.
 """
 
 import errno
 import logging
 import socket
 import struct
-from contextlib import suppress
+import threading
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 import zmq
@@ -23,10 +26,9 @@ _EVENTS: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_MONITOR_STOPPED
 )
 _EVENT: Final = struct.Struct("=HI")  # event, value
-# More news than these wait in no memory: ZeroMQ waits with the next one until they are read.
-_NEWS_MAX: Final = 2**14
 _SAY_INTERVAL_SECONDS: Final = 1.0
 # Where there are no keys, whoever hangs up by itself was not refused: it looked whether somebody listens.
 _HUNG_UP: Final = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
@@ -48,72 +50,83 @@ class ConnectionCounts:
 
 
 class Connections:
-    """What is known of the connections of ``server``, which is not bound yet; ``now`` is a steady time in seconds.
-
-    Used by one thread.
-    """
+    """What is known of the connections of ``server``, which is not bound yet."""
 
     def __init__(self, context: "zmq.Context[zmq.SyncSocket]", server: "zmq.SyncSocket", *, keys: bool) -> None:
         self.counts = ConnectionCounts()
         self._crowd, self._unfinished = Crowd(connections_limit()), Unfinished(received_bytes)
-        self._keys = keys
+        self._keys, self._server = keys, server
         self._said_at = float("-inf")
-        self._server = server
+        self._lock = threading.Lock()  # for the crowd and the unfinished: short, and never held while we wait
         server.monitor(_MONITOR_ENDPOINT, _EVENTS)
-        self.monitor = context.socket(zmq.PAIR)
-        self.monitor.setsockopt(zmq.LINGER, 0)
-        self.monitor.setsockopt(zmq.RCVHWM, _NEWS_MAX)
-        self.monitor.connect(_MONITOR_ENDPOINT)
+        self._monitor = context.socket(zmq.PAIR)
+        self._monitor.setsockopt(zmq.LINGER, 0)
+        self._monitor.setsockopt(zmq.RCVHWM, 0)  # ZeroMQ's own thread would wait for us at any other mark
+        self._monitor.connect(_MONITOR_ENDPOINT)
+        self._thread = threading.Thread(target=self._watch, name="connections", daemon=True)
 
     def __repr__(self) -> str:
         return f"<Connections: {self.counts}>"
 
-    def look(self, now: float) -> None:
-        """Take the news."""
-        with suppress(zmq.Again):
-            while True:
-                event, value = _EVENT.unpack(self.monitor.recv_multipart(zmq.NOBLOCK)[0])
-                self._note(event, value, now)
-        for descriptor in self._unfinished.look(now):
-            self.counts.unfinished += 1
-            _log.warning("connection cut: its message never ends (%d of them so far)", self.counts.unfinished)
-            with suppress(OSError):
-                _shut_down(descriptor)
+    def watch(self) -> None:
+        """Begin to look."""
+        self._thread.start()
 
-    def heard(self, frame: zmq.Frame) -> None:
-        """Note that the connection by which a message came is in use."""
+    def heard(self, frame: zmq.Frame, *, streams: bool) -> None:
+        """Note that the connection by which a message came is in use, and whether a stream is open over it."""
         with suppress(zmq.ZMQError):
             descriptor = int(frame.get(zmq.SRCFD))
-            self._crowd.heard(descriptor)
-            self._unfinished.heard(descriptor)
+            with self._lock:
+                self._crowd.heard(descriptor)
+                self._unfinished.heard(descriptor, streams=streams)
 
     def close(self) -> None:
-        """Look no more; to be called before the server is closed.
-
-        ZeroMQ's own thread waits until its news are taken. Told to stop first, it has none for a reader that is gone.
-        """
+        """Look no more, once it was begun; to be called before the server is closed."""
         self._server.disable_monitor()
-        self.monitor.close()
+        self._thread.join()
 
-    def _note(self, event: int, value: int, now: float) -> None:
+    def _watch(self) -> None:
+        """Look until ZeroMQ says that there is no more to see."""
+        with closing(self._monitor):
+            while True:
+                self._monitor.poll(round(1000 * self._unfinished.look_seconds))
+                with self._lock:
+                    if not self._take_news():
+                        return
+                    self._cut_unfinished()
+
+    def _take_news(self) -> bool:
+        """Note what happened; tell whether more can."""
+        with suppress(zmq.Again):
+            while True:
+                event, value = _EVENT.unpack(self._monitor.recv_multipart(zmq.NOBLOCK)[0])
+                if event == zmq.EVENT_MONITOR_STOPPED:
+                    return False
+                self._note(event, value)
+        return True
+
+    def _note(self, event: int, value: int) -> None:
         if event == zmq.EVENT_DISCONNECTED:
             self._crowd.gone(value)
             self._unfinished.gone(value)
-            return
-        if event == zmq.EVENT_ACCEPTED:
+        elif event == zmq.EVENT_ACCEPTED:
             self._unfinished.come(value)
             if (surplus := self._crowd.come(value)) is not None:
                 self.counts.crowded_out += 1
                 with suppress(OSError):
                     _shut_down(surplus)
-            return
-        why = why_refused(event, value, keys=self._keys)
-        if not why:
-            return
-        self.counts.refused += 1
-        if now - self._said_at >= _SAY_INTERVAL_SECONDS:
-            self._said_at = now
-            _log.warning("connection refused: %s (%d refused so far)", why, self.counts.refused)
+        elif why := why_refused(event, value, keys=self._keys):
+            self.counts.refused += 1
+            if monotonic() - self._said_at >= _SAY_INTERVAL_SECONDS:
+                self._said_at = monotonic()
+                _log.warning("connection refused: %s (%d refused so far)", why, self.counts.refused)
+
+    def _cut_unfinished(self) -> None:
+        for descriptor in self._unfinished.look():
+            self.counts.unfinished += 1
+            _log.warning("connection cut: its message never ends (%d of them so far)", self.counts.unfinished)
+            with suppress(OSError):
+                _shut_down(descriptor)
 
 
 def why_refused(event: int, value: int, *, keys: bool) -> str:

@@ -87,6 +87,7 @@ class Receiver:
                 self._authenticator.answer(clock())  # what is wrong with the list is said now
             self.connections = Connections(self._context, self._socket, keys=keys is not None)
             self._socket.bind(endpoint)
+            self.connections.watch()
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             raise StartupError(_why_not(endpoint, error)) from None
@@ -95,7 +96,7 @@ class Receiver:
             raise
         self._poller = zmq.Poller()
         guards = [self._authenticator.socket] if self._authenticator is not None else []
-        for polled in (self._socket, self.connections.monitor, *guards):
+        for polled in (self._socket, *guards):
             self._poller.register(polled, zmq.POLLIN)
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.reception = Reception(journal, self._send, streams_max=streams_max)
@@ -107,7 +108,6 @@ class Receiver:
         """Handle what has come, and what is due; wait at most ``timeout_seconds`` for either."""
         wait_seconds = min(timeout_seconds, max(0.0, self.reception.due_at - self._clock()))
         polled = self._poller.poll(math.ceil(wait_seconds * 1000))
-        self.connections.look(self._clock())
         if polled:
             now = self._clock()
             if self._authenticator is not None:
@@ -140,7 +140,6 @@ class Receiver:
         while self._socket.getsockopt(zmq.RCVMORE):  # they are here already; we keep none, there may be millions
             self._socket.recv()
             frames += 1
-        self.connections.heard(peer)
         owner = self._authenticator.owner(peer) if self._authenticator is not None else ""
         if self._authenticator is not None and not owner:
             self.reception.refuse(peer.bytes, BadKey("its key is not allowed any more"), now, retry=True)
@@ -151,6 +150,7 @@ class Receiver:
             self.reception.refuse(peer.bytes, Malformed(f"{frames} frames in a message; expected one"), now)
         else:
             self.reception.handle(peer.bytes, frame.buffer, now, owner)
+        self.connections.heard(peer, streams=self.reception.knows(peer.bytes))
         return True
 
     def _send(self, peer: bytes, message: WireMessage) -> bool:

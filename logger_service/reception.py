@@ -112,6 +112,10 @@ class Reception:
         """Forget a peer of this process."""
         del self._local_peers[peer]
 
+    def knows(self, peer: bytes) -> bool:
+        """Tell whether a stream is open for a peer."""
+        return self._sessions.of_peer(peer) is not None
+
     @property
     def credit_held_back_bytes(self) -> int:
         """How much less than they might all streams together may have on their way."""

@@ -82,6 +82,10 @@ KINDS_MAX: Final = 256
 # way. Beyond that somebody fills the logger's memory with a message that never ends.
 UNFINISHED_MAX_BYTES: Final = 2 * CREDIT_BYTES
 
+# The same before a stream is open over it: nothing but a HELLO is due then; plenty of them, and of a trainer's first
+# data that come while its answer leaves.
+UNOPENED_MAX_BYTES: Final = 2**20
+
 # Keys on a logger's list: each is a file, read again whenever one of them changes.
 ALLOWED_KEYS_MAX: Final = 4_096
 

@@ -47,16 +47,12 @@ def test_no_authenticator_lets_nobody_in(context: "zmq.Context[zmq.SyncSocket]",
     authenticator.secure(server)
     server.setsockopt(zmq.HANDSHAKE_IVL, 1000)  # a question to one that is just dying is answered by nobody
     connections = Connections(context, server, keys=True)
+    connections.watch()
     server.bind("tcp://127.0.0.1:*")
     authenticator.close()
     with Peer(server.getsockopt_string(zmq.LAST_ENDPOINT), Stream("demo"), keys) as peer:
         peer.send_raw(b"\x01\x01")
-
-        def refused() -> bool:
-            connections.look(monotonic())
-            return connections.counts.refused > 0
-
-        wait_until(refused)
+        wait_until(lambda: connections.counts.refused > 0)
         assert not server.poll(0)
     connections.close()
     server.close()

@@ -41,6 +41,7 @@ class Handshakes:
         socket.monitor(endpoint, _EVENTS)
         self._monitor = context.socket(zmq.PAIR)
         self._monitor.setsockopt(zmq.LINGER, 0)
+        self._monitor.setsockopt(zmq.RCVHWM, 0)  # ZeroMQ's own thread would wait for us at any other mark
         self._monitor.connect(endpoint)
 
     def failure(self) -> str:

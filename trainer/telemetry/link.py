@@ -173,7 +173,7 @@ class LoggerLink:
         socket.setsockopt(zmq.MAXMSGSIZE, CONTROL_MESSAGE_SIZE_MAX_BYTES)
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 4000)  # before a logger's 5 s are over, which would hang up without a word
         if self._keys is not None:
             secret = self._keys.client_secret.encode()
             socket.setsockopt(zmq.CURVE_SERVERKEY, self._keys.server_public.encode())
