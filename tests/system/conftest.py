@@ -36,6 +36,6 @@ def tensorboard(
     loader: Loader = request.param
     with running_tensorboard(job.logger.logdir, tmp_path_factory.mktemp("tb") / "log", loader) as tensorboard:
         tensorboard.wait_for(
-            "the last scalar", lambda tb: "telemetry/refused" in tb.get("plugin/scalars/tags").get(RUN, {})
+            "the run's last values", lambda tb: "hparam/best_val_loss" in tb.get("plugin/scalars/tags").get(RUN, {})
         )
         yield tensorboard
