@@ -267,7 +267,7 @@ def test_ctrl_c_at_any_moment_leaves_no_hole_in_the_sequence(memory: Path) -> No
             try:
                 signal.setitimer(signal.ITIMER_REAL, 30e-6 * (1 + interrupts % 60))
                 for _ in range(INTERRUPTED_MAX):
-                    returned.append(say(outbox))
+                    returned.append(say(outbox))  # noqa: PERF401 - what came before an interrupt is kept
             except KeyboardInterrupt:
                 interrupts += 1
     finally:
