@@ -25,7 +25,7 @@ test: check
 	@$(BIN)/python -m pytest -m compose $(TESTS) || [ $$? = 5 ]
 
 soak: $(VENV)/test-installed
-	@SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -rP tests/faults
+	@SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -rP tests/faults tests/network/test_fuzz.py
 
 check: $(VENV)/test-installed
 	@$(BIN)/ruff format --check $(CODE)
@@ -37,7 +37,7 @@ format: $(VENV)/test-installed
 	@$(BIN)/ruff check --fix $(CODE)
 
 bench: $(VENV)/test-installed
-	@for name in training_thread step_inflation rendering; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in training_thread step_inflation pipeline projection rendering; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo build *.egg-info
