@@ -11,6 +11,8 @@ from protocol.messages import Scalars
 from protocol.record import Record
 
 _SETS_KEPT_MAX: Final = 64
+# An event keeps every text that was ever put into it, so that it has to be made anew now and then: after 200 KB of them.
+_USES_MAX: Final = 4096
 
 
 class ScalarEvents:
@@ -19,6 +21,7 @@ class ScalarEvents:
     def __init__(self, stream: bytes) -> None:
         self._stream = stream
         self._events: dict[tuple[str, ...], tuple[Event, list[Summary.Value]]] = {}
+        self._uses = 0
 
     def pack(self, message: Scalars, record: Record) -> bytes:
         """Return the serialised event of a record with at least one scalar."""
@@ -32,10 +35,12 @@ class ScalarEvents:
         return serialised
 
     def _event(self, tags: tuple[str, ...]) -> tuple[Event, list[Summary.Value]]:
+        self._uses += 1
         found = self._events.get(tags)
+        if self._uses > _USES_MAX or (found is None and len(self._events) == _SETS_KEPT_MAX):
+            self._events.clear()
+            self._uses, found = 0, None
         if found is None:
-            if len(self._events) == _SETS_KEPT_MAX:
-                self._events.clear()
             event = Event(summary=Summary(value=[scalar_value(tag, 0.0) for tag in tags]))
             found = self._events[tags] = event, list(event.summary.value)
         return found

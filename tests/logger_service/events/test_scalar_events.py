@@ -1,4 +1,6 @@
 import math
+import os
+from pathlib import Path
 
 from support.recordings import STREAM_ID
 
@@ -32,3 +34,23 @@ def test_many_sets_of_tags_do_not_pile_up() -> None:
         message, said = Scalars({f"tag {number}": 1.0}), record(number + 1, 0)
         assert [short.pack(message, said)] == project(message, said, STREAM_ID).events
     assert len(short._events) <= 64
+
+
+def test_what_was_written_takes_no_memory() -> None:
+    """Of a protobuf message: it keeps what a text field held before."""
+    short, message = ScalarEvents(STREAM_ID), Scalars({"loss": 0.5})
+
+    def pack(records: int) -> int:
+        for sequence in range(1, records + 1):
+            short.pack(message, record(sequence, sequence))
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before_bytes = pack(20_000)
+    assert pack(200_000) - before_bytes < 4 * 2**20  # kept, they would be twice as much
+
+
+def test_an_event_made_anew_gives_the_same_bytes() -> None:
+    short, message = ScalarEvents(STREAM_ID), Scalars({"loss": 0.5, "lr": 1.0})
+    for sequence in range(1, 10_000):
+        said = record(sequence, sequence)
+        assert [short.pack(message, said)] == project(message, said, STREAM_ID).events
