@@ -11,7 +11,7 @@ from protocol.messages import Scalars
 from protocol.record import Record
 
 _SETS_KEPT_MAX: Final = 64
-# An event keeps every text that was ever put into it, so that it has to be made anew now and then: after 200 KB of them.
+# An event keeps every text that was ever put into it, so that it is made anew now and then: after 200 KB of them.
 _USES_MAX: Final = 4096
 
 
