@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.programs import LoggerProcess
 from support.shared_folder import shared_folder
 
 from protocol import outbox_location
@@ -32,3 +33,12 @@ def outboxes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
         yield outbox_location.outbox_root()
         left = [thread for thread in threading.enumerate() if thread.name == "telemetry-sender"]
         assert before.issuperset(left), "a telemetry was not closed"
+
+
+@pytest.fixture
+def logger(tmp_path: Path) -> Iterator[LoggerProcess]:
+    """Return a logger that is not started; whatever was started last is killed at the end."""
+    logger = LoggerProcess(tmp_path)
+    yield logger
+    if logger.process is not None and logger.process.poll() is None:
+        logger.kill()

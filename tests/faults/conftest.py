@@ -25,15 +25,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def logger(tmp_path: Path) -> Iterator[LoggerProcess]:
-    """Return a logger that is not started; whatever was started last is killed at the end."""
-    logger = LoggerProcess(tmp_path)
-    yield logger
-    if logger.process is not None and logger.process.poll() is None:
-        logger.kill()
-
-
-@pytest.fixture
 def trainers(memory: Path, tmp_path: Path) -> Iterator[Trainers]:
     """Return where trainers are started; what still runs at the end is killed."""
     trainers = Trainers(memory, tmp_path / "diaries")

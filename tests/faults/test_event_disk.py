@@ -9,10 +9,10 @@ import pytest
 from faults.diary import TAG
 from faults.effort import SOAKING
 from faults.oracle import Verdict
-from faults.sick_disks import wait_for_log
 from faults.trainers import Trainers
 from support.events import event_files, values_by_tag
 from support.programs import LoggerProcess
+from support.sick_disks import wait_for_log
 from support.tensorboard import Loader, TensorBoard, running_tensorboard
 from support.waiting import wait_until
 

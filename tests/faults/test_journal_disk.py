@@ -6,25 +6,25 @@ from collections.abc import Callable
 from time import sleep
 
 from faults.oracle import Verdict
-from faults.sick_disks import FILLER, injected, on_a_small_disk, small_disk, wait_for_log
 from faults.trainers import Trainers
 from support.programs import LoggerProcess
+from support.sick_disks import FILLER, injected, on_a_small_disk, seen_by, wait_for_log
 
 STALL_SECONDS = 2
 
 
 def test_a_full_disk(logger: LoggerProcess, trainers: Trainers, judge: Callable[..., Verdict]) -> None:
     """No space is left, without a mark that would warn of it; then somebody deletes a file."""
-    on_a_small_disk(logger, size_kib=16_384, free_kib=64)
+    on_a_small_disk(logger, logger.recordings, size_kib=16_384, free_kib=64)
     logger.flags = ("--disk_reserve_bytes", "0")
     logger.start()
     trainer = trainers.start("full", logger.endpoint)
     wait_for_log(logger, "No space left on device; nothing is acknowledged until it can")
     trainer.wait_returned(300)
-    (small_disk(logger) / FILLER).unlink()
+    (seen_by(logger, logger.recordings) / FILLER).unlink()
     wait_for_log(logger, "run full, attempt 0, rank 0: the journal is written again")
     assert trainer.finish() == 0
-    shutil.copytree(small_disk(logger), logger.recordings, dirs_exist_ok=True)
+    shutil.copytree(seen_by(logger, logger.recordings), logger.recordings, dirs_exist_ok=True)
     assert logger.stop() == 0
     judge()
 

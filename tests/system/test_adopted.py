@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,12 +27,9 @@ while True:
 
 
 @pytest.fixture
-def logger(tmp_path: Path, memory: Path) -> Iterator[LoggerProcess]:
-    logger = LoggerProcess(tmp_path)
+def logger(logger: LoggerProcess, memory: Path) -> LoggerProcess:
     logger.adopt = str(memory)
-    yield logger
-    if logger.process is not None and logger.process.poll() is None:
-        logger.kill()
+    return logger
 
 
 def killed_trainer(logger: LoggerProcess, memory: Path, steps: int) -> int:

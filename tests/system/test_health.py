@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -28,12 +27,9 @@ SECONDS = 60.0
 
 
 @pytest.fixture
-def logger(tmp_path: Path) -> Iterator[LoggerProcess]:
-    logger = LoggerProcess(tmp_path)
+def logger(logger: LoggerProcess) -> LoggerProcess:
     logger.health = f"127.0.0.1:{free_port()}"
-    yield logger
-    if logger.process is not None and logger.process.poll() is None:
-        logger.kill()
+    return logger
 
 
 def ask(logger: LoggerProcess, path: str) -> tuple[int, bytes]:

@@ -4,20 +4,20 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 from support.events import load_folder
 from support.programs import LoggerProcess, free_port, run_module
+from support.sick_disks import FILLER, on_a_small_disk, seen_by
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.system
 
 SECONDS = 90.0
 MIB = 2**20
-DISK_BYTES, FILLER_BYTES, RESERVE_BYTES = 96 * MIB, 48 * MIB, 16 * MIB
+DISK_KIB, FREE_KIB, RESERVE_BYTES = 96 * 1024, 48 * 1024, 16 * MIB
 TEXTS, TEXT_BYTES = 200, 200_000
 # More than there is room for while the filler is there: 40 MB, and 32 MiB above the reserve.
 TRAINER = f"""
@@ -31,23 +31,10 @@ with Telemetry("run", endpoint=sys.argv[1], outbox_dir=Path(sys.argv[2]), strict
 
 
 def on_small_disk(logger: LoggerProcess, folder: Path) -> None:
-    """Give a folder of the logger's a disk of its own, with a filler in it; skip where nobody may mount one."""
-    own_mounts = ["unshare", "--map-root-user", "--mount"]
-    if subprocess.run([*own_mounts, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount a file system")
-    folder.mkdir()
-    script = (
-        f'mount -t tmpfs -o size={DISK_BYTES} none "$0" && head -c {FILLER_BYTES} /dev/zero > "$0/filler" && exec "$@"'
-    )
-    logger.program = [*own_mounts, "sh", "-c", script, str(folder), *logger.program]
+    """Give a folder of the logger's a disk of its own, half full, and a reserve there."""
+    on_a_small_disk(logger, folder, size_kib=DISK_KIB, free_kib=FREE_KIB)
     logger.flags = ("--disk_reserve_bytes", str(RESERVE_BYTES))
     logger.health = f"127.0.0.1:{free_port()}"
-
-
-def seen_by(logger: LoggerProcess, folder: Path) -> Path:
-    """Return where a folder of the logger's is reached from here, while it runs."""
-    assert logger.process is not None
-    return Path(f"/proc/{logger.process.pid}/root{folder}")
 
 
 def reasons(logger: LoggerProcess) -> list[str]:
@@ -57,14 +44,6 @@ def reasons(logger: LoggerProcess) -> list[str]:
     found: list[str] = json.loads(connection.getresponse().read())["reasons"]
     connection.close()
     return found
-
-
-@pytest.fixture
-def logger(tmp_path: Path) -> Iterator[LoggerProcess]:
-    logger = LoggerProcess(tmp_path)
-    yield logger
-    if logger.process is not None and logger.process.poll() is None:
-        logger.kill()
 
 
 def start_trainer(logger: LoggerProcess, memory: Path) -> "subprocess.Popen[str]":
@@ -89,7 +68,7 @@ def test_credit_stops_before_the_journals_disk_is_full_and_nothing_is_lost(
         wait_until(lambda: any("recordings is nearly full" in reason for reason in reasons(logger)), seconds=SECONDS)
         assert RESERVE_BYTES // 2 < shutil.disk_usage(disk).free < RESERVE_BYTES
         assert trainer.poll() is None
-        (disk / "filler").unlink()
+        (disk / FILLER).unlink()
         finish(trainer)
     wait_until(lambda: reasons(logger) == [], seconds=SECONDS)
     shutil.copytree(disk / "run", tmp_path / "kept")
@@ -110,7 +89,7 @@ def test_event_files_wait_for_room_and_are_whole(logger: LoggerProcess, memory: 
         finish(trainer)
     wait_until(lambda: any("log directory is nearly full" in reason for reason in reasons(logger)), seconds=SECONDS)
     assert RESERVE_BYTES // 2 < shutil.disk_usage(disk).free < RESERVE_BYTES
-    (disk / "filler").unlink()
+    (disk / FILLER).unlink()
     wait_until(lambda: texts(disk) == TEXTS, seconds=SECONDS)
     wait_until(lambda: reasons(logger) == [], seconds=SECONDS)
     shutil.copytree(disk, tmp_path / "kept")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -33,12 +33,9 @@ KILLS = 10
 
 
 @pytest.fixture
-def logger(tmp_path: Path) -> Iterator[LoggerProcess]:
-    logger = LoggerProcess(tmp_path)
+def logger(logger: LoggerProcess) -> LoggerProcess:
     logger.start()
-    yield logger
-    if logger.process is not None and logger.process.poll() is None:
-        logger.kill()
+    return logger
 
 
 def pid_of(logger: LoggerProcess) -> int:

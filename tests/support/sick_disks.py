@@ -24,9 +24,9 @@ def injected(logger: LoggerProcess, call: str, fault: str) -> None:
     logger.program = [*trace, "-e", f"inject={call}:{fault}", *logger.program]
 
 
-def on_a_small_disk(logger: LoggerProcess, *, size_kib: int, free_kib: int) -> None:
-    """Put the recordings on a disk of their own, filled but for ``free_kib``; skip where there can be none."""
-    logger.recordings.mkdir(parents=True)
+def on_a_small_disk(logger: LoggerProcess, folder: Path, *, size_kib: int, free_kib: int) -> None:
+    """Give a folder of the logger's a disk of its own, filled but for ``free_kib``; skip where there can be none."""
+    folder.mkdir(parents=True)
     own_mounts = ["unshare", "--map-root-user", "--mount"]
     if subprocess.run([*own_mounts, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine lets nobody mount a file system")
@@ -34,13 +34,13 @@ def on_a_small_disk(logger: LoggerProcess, *, size_kib: int, free_kib: int) -> N
         f'mount -t tmpfs -o size={size_kib}k none "$0" && head -c {size_kib - free_kib}K /dev/zero > "$0/{FILLER}"'
         ' && exec "$@"'
     )
-    logger.program = [*own_mounts, "sh", "-c", script, str(logger.recordings), *logger.program]
+    logger.program = [*own_mounts, "sh", "-c", script, str(folder), *logger.program]
 
 
-def small_disk(logger: LoggerProcess) -> Path:
-    """Return where the logger's own disk is reached from here, while it runs."""
+def seen_by(logger: LoggerProcess, folder: Path) -> Path:
+    """Return where a disk of the logger's own is reached from here, while it runs."""
     assert logger.process is not None
-    return Path(f"/proc/{logger.process.pid}/root{logger.recordings}")
+    return Path(f"/proc/{logger.process.pid}/root{folder}")
 
 
 def wait_for_log(logger: LoggerProcess, text: str) -> None:
