@@ -1,10 +1,10 @@
 """Buckets against the float32 values themselves."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.summaries import index_of, summary_of
 
 from protocol.array import pack_array
 from protocol.buckets import bucket_edges, bucket_octaves, ordered_histogram, value_order
@@ -14,33 +14,6 @@ from protocol.messages import TensorSummary
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 finite_floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 mantissa_bits_range = st.integers(0, 7)
-
-
-def index_of(values: npt.ArrayLike, mantissa_bits: int) -> npt.NDArray[np.uint16]:
-    patterns = np.asarray(values, np.float32).view(np.uint32)
-    return (patterns >> np.uint32(23 - mantissa_bits)).astype(np.uint16)
-
-
-def summary_of(values: npt.ArrayLike, mantissa_bits: int = 3) -> TensorSummary:
-    tensor = np.asarray(values, np.float32).ravel()
-    finite = tensor[np.isfinite(tensor)]
-    indexes, counts = np.unique(index_of(finite, mantissa_bits), return_counts=True)
-    around_zero = (indexes & ((1 << (8 + mantissa_bits)) - 1)) == 0
-    wide = finite.astype(np.float64)
-    return TensorSummary(
-        count=tensor.size,
-        zeros=int(counts[around_zero].sum()),
-        nans=int(np.isnan(tensor).sum()),
-        positive_infinities=int(np.isposinf(tensor).sum()),
-        negative_infinities=int(np.isneginf(tensor).sum()),
-        minimum=float(wide.min()) if wide.size else 0.0,
-        maximum=float(wide.max()) if wide.size else 0.0,
-        sum=float(wide.sum()),
-        sum_squares=float((wide * wide).sum()),
-        mantissa_bits=mantissa_bits,
-        indexes=pack_array(indexes[~around_zero]),
-        counts=pack_array(counts[~around_zero].astype(np.uint64)),
-    )
 
 
 @given(value=finite_floats, mantissa_bits=mantissa_bits_range)
