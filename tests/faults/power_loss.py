@@ -29,7 +29,8 @@ class _File:
 
     def fail_sync(self) -> None:
         """Drop what was not durable yet."""
-        self._dropped.append((len(self.durable), len(self.data)))
+        if len(self.data) > len(self.durable):  # not behind a cut, which is dropped with nothing in it
+            self._dropped.append((len(self.durable), len(self.data)))
 
     def cut(self, size: int) -> None:
         """Forget what lies beyond."""
