@@ -10,7 +10,7 @@ from compose.judge import RUN, check, check_tensorboard
 from support.compose import SERVICES, Compose, docker
 from support.source import ROOT
 
-pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
 
 BASE = "python:3.11-slim"
 LOGGER_OVER_BASE_MAX_BYTES = 250 * 10**6
