@@ -109,7 +109,8 @@ class RecordingWriter:
         unfinished.unlink(missing_ok=True)
         self._size_bytes = self._durable_size_bytes = 0
         self._file = os.open(unfinished, _FLAGS | os.O_EXCL, 0o644)
-        self._write(pack_segment_head(self.stream, first_sequence, self._wall_time_ns))
+        # Twice: where one is damaged, nobody would know whose records all the others are.
+        self._write(2 * pack_segment_head(self.stream, first_sequence, self._wall_time_ns))
         os.fdatasync(self._file)
         self._durable_size_bytes = self._size_bytes
         unfinished.replace(path)

@@ -9,7 +9,7 @@ from typing import Final
 
 from protocol.codec import decode_message, encode_body
 from protocol.errors import Malformed, ProtocolError
-from protocol.frame import Frame, pack_frame, read_frame
+from protocol.frame import Frame, pack_frame, read_frames
 from protocol.messages import SegmentHead
 from protocol.record import Kind, Record, pack_record, parse_record
 from protocol.stream import Stream
@@ -49,15 +49,19 @@ def pack_segment_head(stream: Stream, first_sequence: int, wall_time_ns: int) ->
 
 
 def read_segment_head(path: Path) -> SegmentHead:
-    """Return who speaks in a segment. Raises Malformed when the file does not begin with a valid head, OSError."""
+    """Return who speaks in a segment, by its head or the copy behind it.
+
+    Raises Malformed when the file does not begin with a valid one, OSError.
+    """
     with path.open("rb") as file:
-        start = memoryview(file.read(SEGMENT_HEAD_MAX_BYTES))
+        start = memoryview(file.read(2 * SEGMENT_HEAD_MAX_BYTES))
     try:
-        frame = read_frame(start, 0)
-        if isinstance(frame, Frame):
-            head = decode_message(parse_record(frame.payload))
-            if isinstance(head, SegmentHead):
-                return head
+        for item in read_frames(start):
+            if isinstance(item, Frame):
+                head = decode_message(parse_record(item.payload))
+                if isinstance(head, SegmentHead):
+                    return head
+                break
     except ProtocolError as error:
         raise Malformed(f"{path} begins with no valid segment head: {error}") from error
     raise Malformed(f"{path} begins with no segment head ({len(start)} bytes read); it is no recording of this program")

@@ -18,7 +18,7 @@ from protocol.recording_writer import RecordingWriter
 from protocol.segment import SEGMENT_HEAD_MAX_BYTES, list_segments, pack_segment_head, segment_path
 from protocol.stream import Stream
 
-HEAD = pack_segment_head(STREAM, 1, 0)
+HEAD = 2 * pack_segment_head(STREAM, 1, 0)
 FRAME_SIZE_BYTES = len(numbered_run(1).frames)
 
 

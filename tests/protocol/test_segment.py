@@ -60,6 +60,15 @@ def test_a_head_tells_whose_records_follow(tmp_path: Path) -> None:
     assert read_segment_head(path) == SegmentHead(STREAM.id, "team/demo", 1, 2, 41)
 
 
+def test_a_damaged_head_has_a_copy(tmp_path: Path) -> None:
+    path = segment_path(tmp_path, 41)
+    for at in range(len(HEAD)):
+        damaged = bytearray(HEAD)
+        damaged[at] ^= 0x10
+        path.write_bytes(damaged + HEAD + b"whatever follows")
+        assert read_segment_head(path) == SegmentHead(STREAM.id, "team/demo", 1, 2, 41)
+
+
 def test_the_longest_head_is_found() -> None:
     longest = Stream("/".join(["x" * 62] * 8), 2**31 - 1, 2**31 - 1, bytes(16))
     assert len(pack_segment_head(longest, 2**63 - 1, 2**63 - 1)) < SEGMENT_HEAD_MAX_BYTES
