@@ -14,6 +14,7 @@ from typing import Final
 from logger_service.arguments import make_parser, serve_config
 from logger_service.config import ServeConfig, StartupError
 from logger_service.key_commands import allow_key, create_keys, list_keys, revoke_key
+from logger_service.live_line import LiveLine
 from logger_service.projection_child import run_projection
 from logger_service.service import Service
 from protocol.errors import ProtocolError
@@ -69,7 +70,8 @@ def _announce(config: ServeConfig, endpoint: str) -> None:
 def _replay(options: argparse.Namespace) -> int:
     from logger_service.replay import replay  # noqa: PLC0415 - see above
 
-    replayed = replay(options.paths, options.logdir)
+    with LiveLine(sys.stderr) as line:
+        replayed = replay(options.paths, options.logdir, lambda one: line.show(str(one)))
     for one in replayed:
         print(one)
     print(f"to watch     tensorboard --logdir {options.logdir} --samples_per_plugin {_SAMPLES}")

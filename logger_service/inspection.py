@@ -8,6 +8,7 @@ from typing import Final
 from logger_service.recordings import require_recordings
 from logger_service.survey import Survey, survey
 from protocol.errors import ProtocolError
+from protocol.printable import printable
 
 _SHOWN_MAX: Final = 10
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -15,7 +16,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def inspect(paths: Sequence[Path]) -> str:
     """Describe every recording at or below ``paths``; raise FileNotFoundError where there is none, OSError."""
-    return "\n".join("\n".join(_describe(folder)) for folder in require_recordings(paths))
+    return "\n".join(printable(line) for folder in require_recordings(paths) for line in _describe(folder))
 
 
 def _describe(folder: Path) -> Iterator[str]:

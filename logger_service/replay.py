@@ -9,6 +9,7 @@ from logger_service.folder_lock import folder_lock
 from logger_service.recordings import require_recordings
 from logger_service.stream_projection import StreamProjection
 from protocol.errors import ProtocolError
+from protocol.printable import printable
 from protocol.record import parse_record
 from protocol.recording_reader import RecordingReader
 
@@ -25,7 +26,7 @@ class Replayed(NamedTuple):
 
     def __str__(self) -> str:
         if self.failure:
-            return f"{self.folder}: not replayed: {self.failure}"
+            return printable(f"{self.folder}: not replayed: {self.failure}")
         return f"{self.folder}: {self.counts if self.counts.records else 'already there, 0 new records'}"
 
 

@@ -17,6 +17,7 @@ from logger_service.inspection import losses
 from logger_service.recordings import find_recordings
 from logger_service.survey import survey
 from protocol.errors import ProtocolError
+from protocol.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Verification:
     lossy: bool
 
     def __str__(self) -> str:
-        return "\n".join(self.lines)
+        return "\n".join(map(printable, self.lines))
 
 
 def verify(path: Path) -> Verification:

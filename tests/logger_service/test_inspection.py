@@ -4,6 +4,7 @@ import pytest
 from support.recordings import START_NS, Said, append_records, every_kind, make_records, make_stream, write_recording
 
 from logger_service.inspection import inspect
+from logger_service.verification import verify
 from protocol.codec import encode_body
 from protocol.messages import Gap, Scalars
 from protocol.record import Kind, Record
@@ -33,6 +34,14 @@ def test_losses_are_told_the_first_of_each_sort_by_name(tmp_path: Path) -> None:
     assert "  hole: sequence 2 to 2 never came" in lines
     assert sum(line.startswith("  hole") for line in lines) == 10
     assert "  ... and 10 more" in lines
+
+
+def test_what_a_recording_says_moves_no_cursor(tmp_path: Path) -> None:
+    gap = Record(Kind.GAP, 1, 0, START_NS, encode_body(Gap("full\x1b[2J\r  status     completed", {"\x9b31m": 7})), 7)
+    folder = append_records(tmp_path / "recording", make_stream(), [gap])
+    for text in (inspect([folder]), str(verify(folder))):
+        assert all(line.isprintable() for line in text.splitlines())
+        assert "full\\x1b[2J\\r  status     completed, 7 \\x9b31m" in text
 
 
 @pytest.mark.parametrize("wall_time_ns", [-(2**63), -1, 0, 2**63 - 1])

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final
 
 from protocol.errors import Malformed
+from protocol.printable import printable
 from protocol.run import Run
 from protocol.stream import Stream
 from protocol.wire import Ack, Hello, Nak, Reject, Welcome, WireMessage
@@ -104,7 +105,7 @@ class SendSession:
             case Nak(next_sequence):
                 self._go_back(next_sequence)
             case Reject(reason, retry):
-                self.reason = reason
+                self.reason = printable(reason)
                 self.lost(now)
                 if not retry:
                     self.state = State.REFUSED

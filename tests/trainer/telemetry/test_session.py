@@ -189,8 +189,8 @@ def test_a_refusal_for_now_is_tried_again_and_one_for_good_is_not() -> None:
     assert (session.state, session.reason) == (State.PAUSED, "busy")
     assert session.may_open(PAUSE_MAX_SECONDS)
     session.opened()
-    session.receive(Reject("no", retry=False), 0.0, END)
-    assert (session.state, session.reason) == (State.REFUSED, "no")
+    session.receive(Reject("no\x07", retry=False), 0.0, END)
+    assert (session.state, session.reason) == (State.REFUSED, "no\\x07")
     assert not session.may_open(1e9)
     assert not session.overdue(1e9)
     assert session.size_max_bytes == 0
