@@ -71,7 +71,7 @@ def _replay(options: argparse.Namespace) -> int:
     from logger_service.replay import replay  # noqa: PLC0415 - see above
 
     with LiveLine(sys.stderr) as line:
-        replayed = replay(options.paths, options.logdir, lambda one: line.show(str(one)))
+        replayed = replay(options.paths, options.logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
     for one in replayed:
         print(one)
     print(f"to watch     tensorboard --logdir {options.logdir} --samples_per_plugin {_SAMPLES}")
