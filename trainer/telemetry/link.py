@@ -8,13 +8,10 @@ from typing import Final, Protocol
 
 import zmq
 
-from protocol.codec import encode_body
 from protocol.errors import Malformed, ProtocolError
-from protocol.frame import pack_frame
 from protocol.keys import ClientKeys
 from protocol.limits import BATCH_SIZE_MAX_BYTES, CONTROL_MESSAGE_SIZE_MAX_BYTES
-from protocol.messages import Gap
-from protocol.record import Kind, Record, pack_record
+from protocol.orphan import pack_lost
 from protocol.run import Run
 from protocol.stream import Stream
 from protocol.wire import Bye, Data, WireMessage, decode_wire, encode_wire
@@ -24,6 +21,7 @@ from trainer.telemetry.session import SendSession, State
 
 _BYE_LINGER_MS: Final = 200
 _COMPLAINT_INTERVAL_SECONDS: Final = 60.0
+_RELEASED: Final = "acknowledged before by a journal that this logger does not have"
 _logger = logging.getLogger(__name__)
 
 
@@ -141,7 +139,7 @@ class LoggerLink:
     def _read(self, size_max_bytes: int) -> Run | None:
         sequence, first_sequence = self.session.next_sequence, self._outbox.first_sequence
         if sequence < first_sequence:
-            return _released_gap(sequence, first_sequence)
+            return Run(memoryview(pack_lost(sequence, first_sequence, _RELEASED)), sequence, first_sequence)
         try:
             return self._outbox.read(sequence, size_max_bytes)
         except LookupError as error:
@@ -190,10 +188,3 @@ class LoggerLink:
         if self._socket is not None:
             self._socket.close(linger=linger_ms)
             self._socket = None
-
-
-def _released_gap(first_sequence: int, next_sequence: int) -> Run:
-    """Return the record that stands for what another journal acknowledged and this one never saw."""
-    body = encode_body(Gap("acknowledged before by a journal that this logger does not have"))
-    record = Record(Kind.GAP, first_sequence, 0, 0, body, next_sequence - first_sequence)
-    return Run(memoryview(pack_frame(pack_record(record))), first_sequence, next_sequence)
