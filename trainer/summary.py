@@ -37,7 +37,10 @@ class TrainingSummary:
         similarity = (
             f"{self.diagonal_similarity:.2f} of what belongs together, {self.mean_similarity:.2f} of everything"
         )
-        cost = f"{self.step_cost_us_p50:.0f} us a logged step (p50), {self.step_cost_us_p99:.0f} us (p99)"
+        cost = (
+            f"{_duration(self.step_cost_us_p50)} a logged step (p50), {_duration(self.step_cost_us_p99)} (p99:"
+            " some carry an epoch's pictures and histograms)"
+        )
         return (
             f"run                   {self.run}",
             f"trained               {self.epochs} epochs, {self.global_step} steps, {self.seconds:.0f} s",
@@ -88,3 +91,7 @@ def epoch_line(
         f"  loss {train_loss:.3f}  validation {evaluation.losses['total']:.3f}"
         f"  Recall@1 {evaluation.recall_at_1():.1%}  {pairs_per_second:.0f} pairs/s  telemetry lag {lag_seconds:.1f} s"
     )
+
+
+def _duration(us: float) -> str:
+    return f"{us:.0f} us" if us < 1000 else f"{us / 1000:.1f} ms"
