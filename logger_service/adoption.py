@@ -5,7 +5,8 @@ for its stream and sends what the journal lacks. So order, deduplication, credit
 are what they are for the network, and an outbox is deleted only when all of it is on disk.
 
 Rule 1: an outbox is left alone until its owner has been gone for ``GRACE_SECONDS``; its lock decides between us, the
-trainer's next start and ``drain``.
+trainer's next start and ``drain``. What is for another logger on this machine is left to that one for
+``OTHERS_GRACE_SECONDS``, and what is for one on another machine for good.
 Rule 2: one outbox at a time, and so much a turn, that trainers that are alive do not wait. The next run of records goes
 out when all before it is acknowledged.
 Rule 3: what begins behind the end of this journal was acknowledged by another logger, and is left to that one. So is
@@ -21,12 +22,14 @@ from typing import Final
 
 from logger_service.reception import Reception
 from logger_service.shipment import Outcome, Shipment
+from protocol.destination import is_elsewhere, is_for, read_destination
 from protocol.orphan import OrphanedOutbox, find_outboxes
 from protocol.outbox_location import check_private
 from protocol.owner_lock import OWNER_LOCK, read_owner
 
 LOOK_SECONDS: Final = 2.0
 GRACE_SECONDS: Final = 3.0
+OTHERS_GRACE_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 30.0
 
 _log = logging.getLogger(__name__)
@@ -34,7 +37,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Found:
-    """What is known of an outbox: since when its owner is gone, and when it may be tried."""
+    """What is known of an outbox: how long it is left alone, since when its owner is gone, when it may be tried."""
+
+    grace_seconds: float = GRACE_SECONDS
 
     gone_since: float | None = None
     try_at: float = 0.0
@@ -42,15 +47,15 @@ class _Found:
 
 
 class Adoption:
-    """Adopts the outboxes under each of ``roots``, absolute paths, as they become orphans.
+    """Adopts the outboxes under each of ``roots``, absolute paths, as they become orphans, for who listens there.
 
     ``now`` is a steady time in seconds everywhere. Nothing of it raises. ``adopted`` counts outboxes that are done,
     ``records`` what was still in them.
     """
 
-    def __init__(self, roots: Sequence[Path], reception: Reception) -> None:
+    def __init__(self, roots: Sequence[Path], reception: Reception, endpoint: str) -> None:
         self.adopted = self.records = 0
-        self._roots, self._reception = roots, reception
+        self._roots, self._reception, self._endpoint = roots, reception, endpoint
         self._found: dict[Path, _Found] = {}
         self._look_at = float("-inf")
         self._shipment: Shipment | None = None
@@ -99,13 +104,22 @@ class Adoption:
             if _is_owned(folder):
                 self._found[folder] = _Found()
             elif found.gone_since is None:
-                found.gone_since = now
+                found.gone_since, found.grace_seconds = now, self._grace_seconds(folder)
         due = (
             folder
             for folder, found in self._found.items()
-            if found.gone_since is not None and now - found.gone_since >= GRACE_SECONDS and now >= found.try_at
+            if found.gone_since is not None and now - found.gone_since >= found.grace_seconds and now >= found.try_at
         )
         return next(due, None)
+
+    def _grace_seconds(self, folder: Path) -> float:
+        destination = read_destination(folder)
+        if not destination or is_for(destination, self._endpoint):
+            return GRACE_SECONDS
+        if not is_elsewhere(destination):
+            return OTHERS_GRACE_SECONDS
+        self._leave(folder, f"it is for the logger at {destination:.200}", float("inf"))
+        return float("inf")
 
     def _begin(self, folder: Path, now: float) -> Shipment | None:
         self._look_at = now  # there may be another one

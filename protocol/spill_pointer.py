@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from protocol.destination import DESTINATION, read_destination, write_destination
 from protocol.durable import write_file
 from protocol.errors import Malformed
 from protocol.outbox_location import check_private
@@ -25,7 +26,12 @@ _PATH_MAX_BYTES: Final = 4096
 
 
 def write_spill_pointer(outbox: Path, spill: Path) -> None:
-    """Have the folders ``outbox`` and ``spill``, absolute paths, name each other; raise OSError."""
+    """Have the folders ``outbox`` and ``spill``, absolute paths, name each other; both are for one logger.
+
+    Raises OSError.
+    """
+    if destination := read_destination(outbox):
+        write_destination(spill, destination)
     write_file(spill / ORIGIN_POINTER, os.fsencode(outbox))
     write_file(outbox / SPILL_POINTER, os.fsencode(spill))
 
@@ -68,6 +74,7 @@ def remove_spill(outbox: Path, spill: Path) -> None:
             *spill.glob(f"*{SEGMENT_SUFFIX}"),
             *spill.glob("*.new"),
             spill / ORIGIN_POINTER,
+            spill / DESTINATION,
             spill / OWNER_LOCK,
         ):
             path.unlink(missing_ok=True)

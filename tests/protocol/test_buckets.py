@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.summaries import index_of, summary_of
+from support.known_summaries import index_of, summary_of
 
 from protocol.array import pack_array
 from protocol.buckets import bucket_edges, bucket_octaves, ordered_histogram, value_order

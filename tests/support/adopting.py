@@ -1,6 +1,7 @@
 """A machine on which trainers leave outboxes behind and a logger adopts them, with a clock that only tests move."""
 
 from pathlib import Path
+from typing import Final
 
 from support.noted_logger import INTERVAL_SECONDS, NotedLogger
 from support.recordings import START_NS
@@ -11,6 +12,8 @@ from protocol.record import Kind
 from protocol.stream import Stream
 from trainer.telemetry.outbox import Outbox
 
+ENDPOINT: Final = "tcp://127.0.0.1:5555"
+
 
 class Host:
     """A machine with outboxes in ``root``, and a logger that adopts them."""
@@ -18,7 +21,7 @@ class Host:
     def __init__(self, root: Path, recordings: Path) -> None:
         self.root = root
         self.logger = NotedLogger(recordings)
-        self.adoption = Adoption([root], self.logger.reception)
+        self.adoption = Adoption([root], self.logger.reception, ENDPOINT)
 
     def outbox(self, stream: Stream, records: int, *, size_bytes: int = 100, segment_size_bytes: int = 8192) -> Outbox:
         outbox = Outbox(

@@ -4,7 +4,7 @@ import logging
 import os
 import weakref
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import time_ns
 from typing import Final
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from protocol.checks import check_message
 from protocol.codec import KINDS, decode_message, encode_body
+from protocol.destination import read_destination, write_destination
 from protocol.keys import ClientKeys
 from protocol.messages import Message, TensorSummaries
 from protocol.record import Record
@@ -76,12 +77,17 @@ class Channel:
             def connect(source: Source) -> LoggerLink:
                 return LoggerLink(source, endpoint or "", keys)
 
+            def find_orphans() -> list[Path]:
+                return [folder for folder in storage.find_outboxes() if read_destination(folder) in ("", endpoint)]
+
             link = connect(self.backlog) if endpoint else None
             if link:
                 undo.callback(link.close)
+                with suppress(OSError):  # then whoever finds it may ship it
+                    write_destination(self.outbox.folder, link.endpoint)
             recorder = Recorder(self.backlog, record, wall_time_ns=now) if record else None
             self._pending = PendingRecords(self.outbox)
-            self._adoption = Adoption(storage.find_outboxes, connect) if endpoint else None
+            self._adoption = Adoption(find_orphans, connect) if endpoint else None
             self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._adoption)
             self.sender.start()
             undo.pop_all()

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from protocol.destination import read_destination
 from protocol.errors import Malformed
 from protocol.owner_lock import Owner, read_owner
+from protocol.printable import printable
 from protocol.recording_reader import RecordingReader
 from protocol.segment import SEGMENT_SUFFIX, SegmentFile, list_segments
 from protocol.spill_pointer import read_spill_pointer
@@ -18,11 +20,15 @@ _LOOKS_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatus:
-    """The records ``[first_sequence, next_sequence)`` of ``run``, their bytes in memory and in the folder ``spill``."""
+    """The records ``[first_sequence, next_sequence)`` of ``run``, their bytes in memory and in the folder ``spill``.
+
+    ``destination`` is the address of the logger that they are for, if that is known.
+    """
 
     folder: Path
     owner: Owner
     run: str
+    destination: str
     first_sequence: int
     next_sequence: int
     memory_bytes: int
@@ -52,7 +58,8 @@ def describe(status: OutboxStatus) -> str:
     holds = f"{status.memory_bytes:,} bytes"
     if status.spill is not None:
         holds += f" and {status.spilled_bytes:,} in {status.spill}"
-    line = f"{process} {'runs' if owner.holds else 'is gone'}, run {status.run}, {records}, {holds}, the oldest "
+    run = f"run {status.run}" + (f" for {printable(status.destination)}" if status.destination else "")
+    line = f"{process} {'runs' if owner.holds else 'is gone'}, {run}, {records}, {holds}, the oldest "
     line += f"of {_duration(status.age_seconds)} ago"
     return line if owner.holds else f"{line}; ship it with: python -m trainer.telemetry drain {status.folder}"
 
@@ -73,6 +80,7 @@ def _look(folder: Path, owner: Owner, wall_time_ns: int) -> OutboxStatus:
         folder,
         owner,
         reader.stream.run,
+        read_destination(folder),
         min([*spilled, *segments]).first_sequence,
         max(reader.next_sequence, owner.given_sequence),
         _size_bytes(folder),

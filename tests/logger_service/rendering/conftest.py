@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from support.summaries import summary_of
+from support.known_summaries import summary_of
 
 from logger_service.rendering.png import Picture
 from protocol.messages import TensorSummary

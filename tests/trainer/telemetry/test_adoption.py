@@ -14,6 +14,7 @@ from support.recordings import START_NS, STREAM_ID, make_stream
 from support.waiting import wait_until
 
 from protocol.codec import encode_body
+from protocol.destination import write_destination
 from protocol.messages import RunStart
 from protocol.orphan import OrphanedOutbox, find_outboxes
 from protocol.owner_lock import OWNER_LOCK
@@ -265,3 +266,18 @@ def test_who_only_records_adopts_nothing(outboxes: Path, tmp_path: Path) -> None
         telemetry.scalars(0, {"a": 1.0})
         wait_until(lambda: telemetry.lag_seconds == 0.0)
     assert len(find_outboxes(outboxes)) == 1
+
+
+def test_the_next_trainer_takes_what_is_for_its_own_logger(outboxes: Path) -> None:
+    """What names no logger is from before there were names."""
+    ids = [bytes([number]) * 16 for number in range(3)]
+    folders = [outboxes / stream_id.hex() for stream_id in ids]
+    for stream_id in ids:
+        abandon(outboxes, stream_id=stream_id)
+    with FakeLogger() as logger:
+        write_destination(folders[0], logger.endpoint)
+        write_destination(folders[1], "tcp://127.0.0.1:1")
+        with Telemetry("next", endpoint=logger.endpoint, strict=True):
+            wait_until(lambda: not folders[0].exists() and not folders[2].exists())
+        assert folders[1].exists()
+        assert ids[1] not in logger.records

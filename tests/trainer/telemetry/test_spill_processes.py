@@ -1,6 +1,7 @@
 """Real processes that spill, and are killed at any moment of it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_what_a_killed_trainer_had_spilled_reaches_a_logger_whole(
 ) -> None:
     assert main(["status", str(killed)]) == 0
     [line] = capsys.readouterr().out.splitlines()
-    assert "is gone, run run, records 1 to 2,001" in line
+    assert re.search(r"is gone, run run for tcp://127\.0\.0\.1:\d+, records 1 to 2,001", line)
     with running_logger(tmp_path) as logger:
         assert main(["drain", str(killed), "--endpoint", logger.endpoint]) == 0
         wait_until(lambda: len(list(logger.recordings.rglob("*.segment"))))
