@@ -25,6 +25,7 @@ class Unfinished:
     def __init__(self, received: Callable[[int], int]) -> None:
         self._received = received
         self._strangers: set[int] = set()
+        self._early: set[int] = set()
         self._marks: dict[int, int] = {}
         self._heard: set[int] = set()
 
@@ -39,14 +40,22 @@ class Unfinished:
     def come(self, descriptor: int) -> None:
         """Take in a connection; a descriptor that comes again is another one."""
         self._marks[descriptor] = 0
-        self._strangers.add(descriptor)
-        self._heard.discard(descriptor)
+        if descriptor in self._early:
+            self._early.discard(descriptor)
+        else:
+            self._strangers.add(descriptor)
+            self._heard.discard(descriptor)
 
     def heard(self, descriptor: int, *, streams: bool) -> None:
-        """Note that a whole message came over a connection, and whether a stream is open over it."""
+        """Note that a whole message came over a connection, and whether a stream is open over it.
+
+        The message may be here before the news that its connection is.
+        """
         self._heard.add(descriptor)
         if streams:
             self._strangers.discard(descriptor)
+            if descriptor not in self._marks:
+                self._early.add(descriptor)
 
     def gone(self, descriptor: int) -> None:
         """Forget a connection."""

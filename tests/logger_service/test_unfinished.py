@@ -63,6 +63,19 @@ def test_a_descriptor_that_comes_again_is_another_connection() -> None:
     assert counted.look_after(UNOPENED_MAX_BYTES + 1) == [7]
 
 
+def test_a_trainer_that_is_heard_before_its_connection_is_known_is_no_stranger() -> None:
+    counted = Counted()
+    counted.unfinished.gone(7)
+    counted.unfinished.heard(7, streams=True)
+    counted.unfinished.come(7)
+    counted.bytes = 0
+    assert counted.unfinished.look() == []
+    assert counted.look_after(UNFINISHED_MAX_BYTES) == []
+    counted.unfinished.gone(7)
+    counted.come(streams=False)
+    assert counted.look_after(UNOPENED_MAX_BYTES + 1) == [7]
+
+
 def test_strangers_are_looked_at_more_often() -> None:
     counted = Counted()
     seldom = counted.unfinished.look_seconds
