@@ -12,6 +12,7 @@ from protocol.errors import ProtocolError
 from protocol.keys import BadKey, ClientKeys, read_client_keys
 from protocol.orphan import OrphanedOutbox, find_outboxes
 from protocol.outbox_location import outbox_root, spill_root
+from protocol.owner_lock import OWNER_LOCK
 from trainer.telemetry import DEFAULT_ENDPOINT
 from trainer.telemetry.endpoint import check_endpoint
 from trainer.telemetry.link import LoggerLink
@@ -68,6 +69,9 @@ def _drain(folder: Path, endpoint: str, keys: ClientKeys | None, seconds: float)
         print(f"{folder}: its trainer runs and ships it itself")
         return 0
     except (ProtocolError, OSError) as error:
+        if not (folder / OWNER_LOCK).exists():
+            print(f"{folder}: shipped meanwhile, by a logger or a trainer")
+            return 0
         print(f"{folder}: left, unreadable: {error}")
         return 1
     shipped, reason = False, ""

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,10 +17,12 @@ from support.waiting import wait_until
 
 from protocol.codec import decode_message, encode_body
 from protocol.messages import Gap, RunStart, Scalars
+from protocol.orphan import find_outboxes
 from protocol.outbox_location import spill_root
 from protocol.owner_lock import OWNER_LOCK
 from protocol.record import Kind
 from protocol.wire import Reject
+from trainer.telemetry import __main__ as telemetry_main
 from trainer.telemetry.__main__ import main
 from trainer.telemetry.outbox import SEGMENT_SIZE_BYTES, Outbox
 from trainer.telemetry.status import describe, read_status
@@ -192,6 +195,17 @@ def test_one_unreadable_outbox_does_not_keep_the_others(outboxes: Path, capsys: 
     said = capsys.readouterr().out
     assert said.count("left, unreadable") == 2
     assert "501 records shipped" in said
+
+
+def test_an_outbox_that_somebody_ships_just_then_is_not_left(
+    outboxes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abandon(outboxes / "a")
+    found = find_outboxes(outboxes)
+    monkeypatch.setattr(telemetry_main, "find_outboxes", lambda *_: found)
+    shutil.rmtree(outboxes / "a")
+    assert main(["drain", "--endpoint", "tcp://127.0.0.1:1"]) == 0
+    assert "shipped meanwhile" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
