@@ -13,7 +13,7 @@ from typing import Final
 
 from protocol.durable import sync_file, sync_folder
 from protocol.errors import TooLarge
-from protocol.keys import BadKey, check_key_name, make_private_folder, read_public_key
+from protocol.keys import BadKey, NoKeyFile, check_key_name, make_private_folder, read_public_key
 from protocol.limits import ALLOWED_KEYS_MAX
 
 ALLOWED_NAME: Final = "allowed"
@@ -79,9 +79,10 @@ def read_allowed(folder: Path) -> tuple[dict[str, str], list[str]]:
     for name in names:
         try:
             allowed.setdefault(read_public_key(folder / check_key_name(name)), name)
+        except NoKeyFile:
+            continue  # it was revoked in this moment
         except BadKey as error:
-            if os.path.lexists(folder / name):  # else it was revoked in this moment
-                complaints.append(f"left out: {error}")
+            complaints.append(f"left out: {error}")
     return allowed, complaints
 
 

@@ -32,6 +32,10 @@ class BadKey(ProtocolError):
     """A key, its name or its file cannot be used; the message names the file and never a secret."""
 
 
+class NoKeyFile(BadKey):
+    """There is no such file, or no longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientKeys:
     """What a trainer needs: the logger's public key, and a secret key of its own. Both are Z85 text."""
@@ -69,7 +73,7 @@ def read_public_key(source: str | Path) -> str:
     if not os.path.lexists(path):
         if isinstance(source, str) and len(source) == KEY_CHARACTERS:
             return check_key(source)
-        raise BadKey(f"{source!s:.200}: no such file; expected a .pub file or the {KEY_CHARACTERS} characters in it")
+        raise NoKeyFile(f"{source!s:.200}: no such file; expected a .pub file or the {KEY_CHARACTERS} characters in it")
     text = _read(path, secret=False)
     if text.startswith(_SECRET_WORD):
         raise BadKey(f"{path} holds a secret key; give the public one, {path.with_suffix(PUBLIC_SUFFIX).name}")
@@ -143,7 +147,8 @@ def _read(path: Path, *, secret: bool) -> str:
         file = os.open(path, _READ_FLAGS)
     except OSError as error:
         link = " (a symbolic link is not followed)" if path.is_symlink() else ""
-        raise BadKey(f"{path} cannot be read: {error.strerror}{link}") from None
+        kind = NoKeyFile if isinstance(error, FileNotFoundError) else BadKey
+        raise kind(f"{path} cannot be read: {error.strerror}{link}") from None
     try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_size > _FILE_SIZE_MAX_BYTES:

@@ -50,4 +50,6 @@ def build_parser() -> argparse.ArgumentParser:
 def _shown(default: object) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
-    return "none" if default is None else str(default)
+    if isinstance(default, int) and default >= 2**20:
+        return f"{default}, {default // 2**20} MiB"
+    return "none" if default in (None, "") else str(default)

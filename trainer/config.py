@@ -66,7 +66,9 @@ class Config:
     ] = None
     spill_bytes: Annotated[int, Setting("telemetry", "the most that goes there; 0 for nothing", 0)] = SPILL_BYTES
     log_interval: Annotated[int, Setting("telemetry", "steps between two points of a training curve", 1)] = 10
-    histogram_interval: Annotated[int, Setting("telemetry", "epochs between two sets of histograms", 1)] = 5
+    histogram_interval: Annotated[
+        int, Setting("telemetry", "epochs between two sets of histograms; the first and the last have one", 1)
+    ] = 5
     drain_seconds: Annotated[float, Setting("telemetry", "at the end, wait this long for the logger", 0, 86_400)] = 5.0
     strict: Annotated[bool, Setting("telemetry", "let telemetry faults end the training (for tests)")] = False
 

@@ -11,30 +11,49 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from time import sleep
+from types import FrameType
+from typing import Final, Never
+
+from trainer.invocation import how_to_run
 
 DATA: Final = Path("data/flickr8k")
 SYNTHETIC_DATA: Final = Path("data/flickr8k-synthetic")
 STOP_SECONDS: Final = 60.0
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: unlike a Ctrl-C on the terminal it reached this program alone."""
+
+
+class _NotUp(RuntimeError):
+    """A program that the demo needs did not come up."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; return the trainer's exit code."""
+    """Run the demo; return the trainer's exit code, 130 or 143 when it was stopped, 2 when it could not begin."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         return _demo(options)
-    except KeyboardInterrupt:
+    except _NotUp as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stopped:
         print("\nstopped")
-        return 130
+        return 143 if isinstance(stopped, _Terminated) else 130
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> Never:
+    raise _Terminated
 
 
 def _demo(options: argparse.Namespace) -> int:
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     data = options.root_dir or (DATA if DATA.is_dir() else SYNTHETIC_DATA)
-    if not data.is_dir():
-        _run("trainer.data.synthetic", str(data))
+    if data == SYNTHETIC_DATA and (code := _run("trainer.data.synthetic", str(data))):
+        return code
     recordings, logdir, checkpoints = folder / "recordings", folder / "runs_brain_v2", folder / "checkpoints"
     endpoint = f"tcp://127.0.0.1:{_free_port(5555)}"
     address = f"http://127.0.0.1:{_free_port(6006)}"
@@ -50,14 +69,14 @@ def _demo(options: argparse.Namespace) -> int:
             str(logdir),
             *("--health", "none", "--adopt", "none"),  # other runs and loggers of this machine are not the demo's
         ]
-        stack.enter_context(_program(logger, folder / "logger.log"))
+        _wait_for(stack.enter_context(_program(logger, folder / "logger.log")), endpoint, folder / "logger.log")
         stack.enter_context(_program(_tensorboard(logdir, address), folder / "tensorboard.log"))
         print(f"\n  TensorBoard   {address}   (answers in some ten seconds)\n", flush=True)
         code = _run(
             "trainer", "--root_dir", str(data), "--endpoint", endpoint, "--savedir", str(checkpoints), *options.trainer
         )
         print(f"\n  runs          {logdir}\n  recordings    {recordings}\n  checkpoints   {checkpoints}")
-        print(f"  again         {Path(sys.executable).name} -m logger_service replay {recordings} --logdir replayed")
+        print(f"  again         {how_to_run('logger_service')} replay {recordings} --logdir replayed")
         if options.keep and code == 0:
             print(f"\n  TensorBoard stays at {address}; Ctrl-C ends it", flush=True)
             signal.pause()
@@ -65,24 +84,26 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _run(module: str, *arguments: str) -> int:
-    """Run a module of this project in the foreground; Ctrl-C reaches it, and it ends in its own way."""
+    """Run a module of this project in the foreground; Ctrl-C and SIGTERM reach it, and it ends in its own way."""
     with subprocess.Popen([sys.executable, "-m", module, *arguments]) as process:
         while True:
             try:
                 return process.wait()
+            except _Terminated:
+                process.terminate()
             except KeyboardInterrupt:
                 continue
 
 
 @contextmanager
-def _program(arguments: Sequence[str], log: Path) -> Iterator[None]:
+def _program(arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a module in the background, out of Ctrl-C's reach, and end it with SIGTERM."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        yield
+        yield process
     finally:
         if process.poll() is not None:
             print(f"{arguments[0]} ended early; see {log}", file=sys.stderr)
@@ -91,6 +112,17 @@ def _program(arguments: Sequence[str], log: Path) -> Iterator[None]:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def _wait_for(program: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
+    """Return when the program listens at the endpoint. Raises _NotUp, with what it said, when it ends before that."""
+    host, port = endpoint.removeprefix("tcp://").split(":")
+    while program.poll() is None:
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+            return
+        sleep(0.05)
+    said = log.read_text("utf-8", errors="replace").splitlines()[-3:]
+    raise _NotUp("\n  ".join(["the logger did not come up:", *said]))
 
 
 def _tensorboard(logdir: Path, address: str) -> list[str]:

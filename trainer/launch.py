@@ -11,6 +11,7 @@ from trainer.config import AUTO_RESUME, NO_ENDPOINT, Config, from_parameters
 from trainer.data import DataError, Flickr8k, read_flickr8k
 from trainer.distributed import Placement, choose_device, read_placement
 from trainer.interrupt import Interrupted, StopSignals
+from trainer.invocation import how_to_run
 from trainer.loop import train
 from trainer.progress import Progress
 from trainer.setting import ConfigError
@@ -96,7 +97,7 @@ def how_to_resume(config: Config) -> str:
         return "No epoch was finished, so there is no checkpoint."
     if config.resume == AUTO_RESUME:
         return "Go on with the same command."
-    return f"Go on with: python -m trainer --resume {shlex.quote(str(last))}"
+    return f"Go on with: {how_to_run('trainer')} --resume {shlex.quote(str(last))}"
 
 
 def _check_checkpoints(config: Config, checkpoint: Checkpoint | None) -> None:
@@ -110,7 +111,7 @@ def _check_checkpoints(config: Config, checkpoint: Checkpoint | None) -> None:
 
 
 def _read_data(config: Config, progress: Progress) -> Flickr8k:
-    data = read_flickr8k(config.root_dir, config.seed)
+    data = read_flickr8k(config.root_dir)
     progress.lines(*data.report.lines(), f"run {config.run}")
     return data
 

@@ -11,33 +11,36 @@ from tqdm import tqdm
 class LateValue:
     """A device scalar, read one update late, so that nobody waits for it: by then its copy has long arrived.
 
-    ``shown`` is the newest value known, NaN at first. If a copy is not there yet, the older value stays.
+    ``shown`` is the newest value known, None at first. If a copy is not there yet, the older value stays. A value in
+    host memory is known at once.
     """
 
     def __init__(self) -> None:
-        self.shown = float("nan")
+        self.shown: float | None = None
         self._copy: Tensor | None = None
         self._arrived: Any = None  # a CUDA event, whose class torch leaves untyped
 
-    def update(self, value: Tensor) -> float:
+    def update(self, value: Tensor) -> float | None:
         """Begin to copy a new 0-d value; return ``shown``."""
-        if self._copy is not None and (self._arrived is None or self._arrived.query()):
-            self.shown = float(self._copy)
-        if value.is_cuda:
-            if self._copy is None:
-                self._copy = torch.empty((), dtype=value.dtype, pin_memory=True)
-            self._copy.copy_(value.detach(), non_blocking=True)
-            self._arrived = torch.cuda.current_stream(value.device).record_event()
+        if not value.is_cuda:
+            self.shown = float(value.detach())
+            return self.shown
+        if self._copy is None:
+            self._copy = torch.empty((), dtype=value.dtype, pin_memory=True)
+        elif not self._arrived.query():
+            return self.shown
         else:
-            self._copy, self._arrived = value.detach().clone(), None
+            self.shown = float(self._copy)
+        self._copy.copy_(value.detach(), non_blocking=True)
+        self._arrived = torch.cuda.current_stream(value.device).record_event()
         return self.shown
 
 
 class Bar:
     """One epoch's bar: pairs done and their rate, the loss, and how far telemetry is behind."""
 
-    def __init__(self, title: str, pairs: int, output: TextIO | None, *, enabled: bool) -> None:
-        self._loss = LateValue()
+    def __init__(self, title: str, pairs: int, output: TextIO | None, loss: LateValue, *, enabled: bool) -> None:
+        self._loss = loss
         self._bar = tqdm(
             total=pairs, desc=title, unit=" pairs", file=output, disable=not enabled, leave=False, dynamic_ncols=True
         )
@@ -55,10 +58,10 @@ class Bar:
         self._bar.update(pairs)
 
     def show(self, loss: Tensor, lag_seconds: float) -> None:
-        """Show the loss handed over the time before this one, and the lag."""
-        self._bar.set_postfix_str(
-            f"loss {self._loss.update(loss):.3f}, telemetry lag {lag_seconds:.1f} s", refresh=False
-        )
+        """Show the newest loss that is known without waiting for it, and the lag."""
+        shown = self._loss.update(loss)
+        known = "" if shown is None else f"loss {shown:.3f}, "
+        self._bar.set_postfix_str(f"{known}telemetry lag {lag_seconds:.1f} s", refresh=False)
 
 
 class Progress:
@@ -67,11 +70,12 @@ class Progress:
     def __init__(self, output: TextIO | None) -> None:
         tqdm.monitor_interval = 0  # its thread only helps bars that are seldom updated
         self._output = output
+        self._loss = LateValue()
 
     def bar(self, title: str, pairs: int) -> Bar:
         """Return the bar of one epoch; it vanishes when done, and without a terminal never appears."""
         enabled = self._output is not None and self._output.isatty()
-        return Bar(title, pairs, self._output, enabled=enabled)
+        return Bar(title, pairs, self._output, self._loss, enabled=enabled)
 
     def lines(self, *texts: str) -> None:
         """Write lines that stay."""

@@ -1,10 +1,12 @@
 """What the loop tells telemetry: every tag of the trainer is spelt here and in :mod:`trainer.layout`, nowhere else."""
 
+import re
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from protocol.limits import RECORD_SIZE_MAX_BYTES
 from trainer.config import Config
 from trainer.data import Batch
 from trainer.evaluation import Evaluation
@@ -23,6 +25,9 @@ SAMPLE_IMAGES: Final = 16
 SAMPLE_CLIPS: Final = 8
 # With the joint space of four points a pair this stays below 10,000 points, where t-SNE begins to sample.
 PROJECTOR_PAIRS: Final = 2_000
+
+# What markdown would take for more than itself in a cell.
+_MARKDOWN: Final = re.compile(r"([\\`*_\[\]|])")
 
 
 def report_start(telemetry: Telemetry, step: int, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -109,21 +114,27 @@ def _report_samples(telemetry: Telemetry, step: int, batch: Batch) -> None:
 
 
 def caption_table(captions: tuple[str, ...]) -> str:
-    """Return a markdown table of numbered captions; what would end a cell or a line is escaped."""
+    """Return a markdown table of numbered captions, each shown as it is spelt."""
     rows = [f"| {number} | {_cell(caption)} |" for number, caption in enumerate(captions, 1)]
     return "\n".join(["| image | caption |", "| ---: | :--- |", *rows])
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def projector_pairs(units: Latents, thumbnails: Tensor) -> int:
+    """Return how many pairs the projector shows: as many as leave the record of ``joint`` a quarter for its texts."""
+    bytes_a_pair = sum(unit[0].numel() * 4 + thumbnails[0].numel() for unit in units)
+    return min(PROJECTOR_PAIRS, RECORD_SIZE_MAX_BYTES * 3 // 4 // bytes_a_pair)
 
 
 def _report_embeddings(telemetry: Telemetry, step: int, evaluation: Evaluation) -> None:
     """Send each space with captions and thumbnails, and ``joint``, all of them in one."""
-    captions = evaluation.captions[:PROJECTOR_PAIRS]
-    names = evaluation.image_names[:PROJECTOR_PAIRS]
-    thumbnails = evaluation.thumbnails[:PROJECTOR_PAIRS]
-    spaces = {space: unit[:PROJECTOR_PAIRS] for space, unit in zip(SPACES, evaluation.units, strict=True)}
+    pairs = projector_pairs(evaluation.units, evaluation.thumbnails)
+    captions, names = evaluation.captions[:pairs], evaluation.image_names[:pairs]
+    thumbnails = evaluation.thumbnails[:pairs]
+    spaces = {space: unit[:pairs] for space, unit in zip(SPACES, evaluation.units, strict=True)}
     for space, vectors in spaces.items():
         metadata = {"caption": captions, "modality": [space] * len(captions), "image": names}
         telemetry.embedding(step, space, vectors, metadata=metadata, images=thumbnails)

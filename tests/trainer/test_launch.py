@@ -9,6 +9,7 @@ import pytest
 from trainer.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from trainer.config import Config
 from trainer.data import DataError
+from trainer.invocation import how_to_run
 from trainer.launch import how_to_resume, launch, settle_config
 from trainer.progress import Progress
 from trainer.setting import ConfigError
@@ -60,7 +61,9 @@ def test_how_to_resume_is_a_command_for_the_shell(tmp_path: Path) -> None:
     assert "no checkpoint" in how_to_resume(config)
     config.checkpoint_dir.mkdir(parents=True)
     (config.checkpoint_dir / "last.pt").touch()
-    assert how_to_resume(config) == f"Go on with: python -m trainer --resume '{tmp_path}/my checkpoints/a/last.pt'"
+    assert (
+        how_to_resume(config) == f"Go on with: {how_to_run('trainer')} --resume '{tmp_path}/my checkpoints/a/last.pt'"
+    )
 
 
 def given_for(tiny_runs: Any, **changes: Any) -> dict[str, Any]:

@@ -1,5 +1,4 @@
 import io
-import math
 
 import pytest
 import torch
@@ -12,18 +11,38 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_late_value_shows_the_one_before() -> None:
+def test_a_value_in_host_memory_is_shown_at_once() -> None:
     value = LateValue()
-    assert math.isnan(value.update(torch.tensor(3.0)))
-    assert value.update(torch.tensor(2.0)) == 3.0
-    assert value.update(torch.tensor(1.0)) == 2.0
+    assert value.update(torch.tensor(3.0)) == 3.0
+    assert value.update(torch.tensor(2.0)) == 2.0
 
 
-def test_a_late_value_is_what_it_was_when_handed_over() -> None:
-    value, loss = LateValue(), torch.tensor(3.0)
-    value.update(loss)
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_value_on_a_device_is_shown_one_update_late() -> None:
+    value, loss = LateValue(), torch.tensor(3.0, device="cuda")
+    assert value.update(loss) is None
+    torch.cuda.synchronize()
     loss.fill_(9.0)
     assert value.update(loss) == 3.0
+
+
+def test_a_loss_that_is_not_known_yet_is_not_shown_as_nan() -> None:
+    output = Terminal()
+    with Progress(output).bar("epoch 1/2", 64) as bar:
+        bar._loss.update = lambda _value: None  # type: ignore[method-assign]
+        bar.show(torch.tensor(7.5), 0.25)
+        bar._bar.refresh()
+    assert "telemetry lag 0.2 s" in output.getvalue()
+    assert "loss" not in output.getvalue()
+
+
+def test_the_next_epoch_begins_with_the_loss_that_is_known() -> None:
+    progress = Progress(Terminal())
+    with progress.bar("epoch 1/2", 64) as bar:
+        bar.show(torch.tensor(7.5), 0.25)
+    with progress.bar("epoch 2/2", 64) as bar:
+        assert bar._loss.shown == 7.5
 
 
 def test_a_terminal_sees_a_bar_with_loss_rate_and_lag() -> None:
@@ -37,7 +56,7 @@ def test_a_terminal_sees_a_bar_with_loss_rate_and_lag() -> None:
     assert "epoch 1/2" in shown
     assert "64/64" in shown
     assert "pairs/s" in shown
-    assert "loss 7.500, telemetry lag 0.2 s" in shown
+    assert "loss 6.500, telemetry lag 0.2 s" in shown
 
 
 def test_anything_else_sees_lines_only() -> None:

@@ -58,9 +58,10 @@ def locate(root: Path) -> Parts:
         if part is None
     ]
     if images is None or captions is None or spoken is None or audio is None:
+        where = f"Looked in it and in the {len(places) - 1} folders in it." if places else "There is no such folder."
         raise DataError(
-            f"{root} is no Flickr8k with spoken captions: {'; '.join(missing)}. Looked in it and in the "
-            f"{len(places) - 1} folders in it. `python -m trainer.data.synthetic DIR` writes a small one to try."
+            f"{root} is no Flickr8k with spoken captions: {'; '.join(missing)}. {where} "
+            "`python -m trainer.data.synthetic DIR` writes a small one to try."
         )
     train, dev, test = (_first(places, names, Path.is_file) for names in SPLIT_FILES)
     splits = (train, dev, test) if train and dev and test else None
@@ -68,7 +69,12 @@ def locate(root: Path) -> Parts:
 
 
 def _places(root: Path) -> list[Path]:
-    """Return the root and its folders, sorted; hidden ones and the `__MACOSX` of zip archives left out."""
+    """Return the root and its folders, sorted; hidden ones and the `__MACOSX` of zip archives left out.
+
+    Nothing where the root is no folder.
+    """
+    if not root.is_dir():
+        return []
     with os.scandir(root) as entries:
         folders = (entry.name for entry in entries if entry.is_dir() and entry.name[0] not in "._")
         found = sorted(islice(folders, FOLDERS_SEARCHED_MAX))

@@ -64,3 +64,8 @@ def test_a_folder_that_is_no_flickr8k_is_refused_with_all_that_was_looked_for(tm
         assert part in message
     assert "folder of spoken captions" not in message
     assert "trainer.data.synthetic" in message
+
+
+def test_a_folder_that_does_not_exist_is_refused_in_the_same_words(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder of pictures.*no such folder.*trainer\.data\.synthetic"):
+        locate(tmp_path / "flikr8k")
