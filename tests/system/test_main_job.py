@@ -66,6 +66,7 @@ def test_sound_is_playable(tensorboard: TensorBoard) -> None:
     assert "samples/audio" in tensorboard.get("plugin/audio/tags")[RUN]
     shown = points(tensorboard, "audio", "samples/audio")
     assert len(shown) == EPOCHS
+    assert tensorboard.get("plugin/audio/tags")[RUN]["samples/audio"]["samples"] == 8
     wav = tensorboard.get_bytes("data/plugin/audio/individualAudio?" + shown[-1]["query"])
     assert wav[:4] == b"RIFF"
     assert wav[8:12] == b"WAVE"
@@ -79,7 +80,8 @@ def test_every_parameter_has_weights_and_gradients(tensorboard: TensorBoard, plu
     assert weights == gradients
     assert len(weights) > 50
     assert "." not in "".join(tags)
-    assert len(points(tensorboard, plugin, f"weights{min(weights)}")) == EPOCHS
+    for tag in tags:
+        assert len(points(tensorboard, plugin, tag)) == EPOCHS, tag
 
 
 def test_projector_has_every_embedding_of_each_epoch(tensorboard: TensorBoard) -> None:

@@ -1,0 +1,129 @@
+"""``make demo``'s program: to its end, stopped on the way, and where it cannot begin."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.programs import run_module
+from support.source import ROOT
+from support.waiting import wait_until
+
+from logger_service.folder_lock import folder_lock
+
+pytestmark = pytest.mark.system
+TRAINER = ("--", "--epochs", "1", "--batch_size", "8", "--embed_dim", "32")
+
+
+class Demo:
+    """The demo in a session of its own, so that a Ctrl-C reaches all that a terminal's would."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder, self.output = folder, folder / "output"
+        folder.mkdir(exist_ok=True)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "trainer.demo", *arguments],
+                cwd=folder,
+                env=environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        return self.output.read_text("utf-8")
+
+    def wait_for(self, what: str) -> None:
+        wait_until(lambda: what in self.said() or self.process.poll() is not None, seconds=120, what=what)
+        assert what in self.said(), self.said()
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def left_behind(self) -> list[str]:
+        """Return the command lines of the programs that still run in the demo's folder."""
+        running = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if (process / "cwd").readlink() == self.folder:
+                    running.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+        return running
+
+
+@contextmanager
+def running_demo(folder: Path, *arguments: str) -> Iterator[Demo]:
+    demo = Demo(folder, *arguments)
+    try:
+        yield demo
+    finally:
+        demo.process.terminate()
+        demo.process.wait(120)
+
+
+def test_the_demo_trains_and_says_where_everything_is(tmp_path: Path, data: Path) -> None:
+    with running_demo(tmp_path / "demo", "--root_dir", str(data), *TRAINER) as demo:
+        assert demo.process.wait(240) == 0, demo.said()
+        said = demo.said()
+        assert said.index("http://127.0.0.1:") < said.index("epoch 1/1")
+        for fact in ("best validation loss", "Recall@1", "telemetry cost", "runs", "recordings", "checkpoints"):
+            assert re.search(rf"^ *{fact}  +\S", said, re.MULTILINE), fact
+        assert "ended early" not in said
+        assert demo.left_behind() == []
+        again = re.search(r"^ *again +(.*)$", said, re.MULTILINE)
+        assert again is not None
+        replayed = subprocess.run(
+            again[1].split(), cwd=demo.folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+        )
+        assert replayed.returncode == 0, "the command that the demo tells is no command"
+    for logdir in ("demo/runs_brain_v2", "replayed"):
+        assert run_module("logger_service", "verify", demo.folder / logdir).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [(Demo.interrupt, 130), (lambda demo: demo.process.terminate(), 143)],
+    ids=["ctrl_c", "sigterm"],
+)
+def test_stopped_while_it_trains_it_stops_all_that_it_started(
+    tmp_path: Path, data: Path, stop: Callable[[Demo], None], code: int
+) -> None:
+    with running_demo(tmp_path / "demo", "--root_dir", str(data), "--", "--epochs", "1000") as demo:
+        demo.wait_for("epoch    1/1000")
+        stop(demo)
+        assert demo.process.wait(120) == code, demo.said()
+        assert "Go on with: " in demo.said()
+        assert demo.left_behind() == []
+
+
+def test_stopped_while_it_makes_its_data_it_goes_no_further_and_the_next_demo_begins_anew(tmp_path: Path) -> None:
+    """The folder that was begun is no data set, and was once taken for one ever after."""
+    with running_demo(tmp_path / "demo") as demo:
+        unfinished = demo.folder / "data/flickr8k-synthetic/.unfinished"
+        wait_until(unfinished.exists, seconds=60, what="data in the making")
+        demo.interrupt()
+        assert demo.process.wait(60) == 130, demo.said()
+        assert "TensorBoard" not in demo.said()
+        assert not unfinished.exists()
+    with running_demo(tmp_path / "demo") as demo:
+        wait_until(unfinished.exists, seconds=60, what="data in the making again")
+
+
+def test_a_logger_that_cannot_start_is_told_before_training_begins(tmp_path: Path, data: Path) -> None:
+    with (
+        folder_lock(tmp_path / "demo/demo/recordings", "--recordings"),
+        running_demo(tmp_path / "demo", "--root_dir", str(data)) as demo,
+    ):
+        assert demo.process.wait(60) == 2
+        assert "the logger did not come up" in demo.said()
+        assert "is written by another logger" in demo.said()
+        assert demo.left_behind() == []
