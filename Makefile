@@ -1,5 +1,6 @@
 # make demo     train on a small drawn and spoken data set and watch it in TensorBoard (KEEP=1: TensorBoard stays up)
 # make test     format check, lint, types, tests
+# make test-compose   build the images and run the tests that start containers (needs a Docker engine)
 # make soak     every fault with its full numbers, and for half an hour a random mix of them (SOAK_MINUTES=30)
 # make format   format the code and fix what the linter can
 # make bench    all benchmarks
@@ -14,7 +15,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 HANGS  := -o faulthandler_timeout=330 -o faulthandler_exit_on_timeout=true
 CODE   := protocol trainer logger_service benchmarks tests
 
-.PHONY: demo test check soak format bench clean
+.PHONY: demo test test-compose check soak format bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -22,6 +23,8 @@ demo: $(VENV)/demo-installed
 
 test: check
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not compose" $(HANGS) $(TESTS) || [ $$? = 5 ]
+
+test-compose: $(VENV)/test-installed
 	@$(BIN)/python -m pytest -m compose $(TESTS) || [ $$? = 5 ]
 
 soak: $(VENV)/test-installed

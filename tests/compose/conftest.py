@@ -1,5 +1,6 @@
 """Images built once, and one stack that many tests look at."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,8 @@ SETTINGS: Final[dict[str, str | int]] = {
 def settings() -> dict[str, str | int]:
     """Return what a test's project has in its .env; the images are built."""
     if not engine_answers():
-        pytest.skip("no Docker engine with compose answers")
+        why = "no Docker engine with compose answers"
+        pytest.fail(why) if "REQUIRE_ENGINE" in os.environ else pytest.skip(why)
     docker("compose", "--env-file", "/dev/null", "build", seconds=BUILD_SECONDS)
     return SETTINGS
 

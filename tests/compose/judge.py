@@ -55,10 +55,14 @@ def check_tensorboard(tensorboard: TensorBoard, epochs: int) -> None:
     for plugin, tag in (("text", "samples/captions"), ("audio", "samples/audio")):
         assert tag in tensorboard.get(f"plugin/{plugin}/tags")[RUN]
     for plugin in ("histograms", "distributions"):
-        tags = tensorboard.get(f"plugin/{plugin}/tags")[RUN]
-        assert {tag.partition("/")[0] for tag in tags} == {"weights", "gradients"}
-    assert RUN in tensorboard.get("plugin/projector/runs")
+        tags = set(tensorboard.get(f"plugin/{plugin}/tags")[RUN])
+        weights = {tag.removeprefix("weights/") for tag in tags if tag.startswith("weights/")}
+        assert len(weights) > 50
+        assert tags == {f"{kind}/{name}" for kind in ("weights", "gradients") for name in weights}
+    embeddings = tensorboard.get("plugin/projector/info", run=RUN)["embeddings"]
+    assert {embedding["tensorName"].split()[0] for embedding in embeddings} == set(expected.PROJECTOR)
     assert RUN in tensorboard.get("plugin/graphs/info")
+    assert {"hparam/best_val_loss", "hparam/recall_at_1"} <= tensorboard.get("plugin/scalars/tags")[RUN].keys()
     layout = tensorboard.get("plugin/custom_scalars/layout")
     assert {category["title"] for category in layout["category"]} == set(expected.LAYOUT)
 

@@ -38,3 +38,12 @@ def test_a_trainer_elsewhere_is_let_in_by_its_key_and_only_then(compose: Compose
         "the run", lambda tb: tb.get("plugin/scalars/scalars", run=RUN, tag="loss/train/total")
     )
     assert [point[1] for point in shown] == list(range(LOG_INTERVAL, STEPS_AN_EPOCH + 1, LOG_INTERVAL))
+
+    recorded_before = compose.recorded()
+    compose("run", "--rm", "keys", "revoke", "gpu-box")
+    again = ("--client_key", tmp_path / "keys" / "gpu-box.key", "--outbox_dir", tmp_path / "outbox")
+    flags = ("--resume", tmp_path / "checkpoints" / RUN, "--epochs", "2", "--drain_seconds", "10")
+    revoked = run_module("trainer", "--root_dir", tmp_path / "data", *flags, *there, *again)
+    assert revoked.returncode == 0, "training goes on"
+    assert "refuses this trainer's key" in revoked.stderr
+    assert compose.recorded() == recorded_before
