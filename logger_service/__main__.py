@@ -25,8 +25,8 @@ EXIT_WRONG: Final = 2
 EXIT_LOSSY: Final = 3
 EXIT_INTERRUPTED: Final = 130
 
-# TensorBoard shows ten pictures a tag unless told otherwise.
-_SAMPLES: Final = "images=200,text=200,audio=50"
+# TensorBoard shows ten pictures and a thousand points a tag unless told otherwise.
+_SAMPLES: Final = "scalars=100000,images=200,text=200,audio=50"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
