@@ -14,8 +14,11 @@ from protocol.limits import (
 
 # Backslash and colon are separators elsewhere; the others confuse TensorBoard's routes or a shell.
 _RUN_FORBIDDEN: Final = frozenset('\\:*?"<>|&#+%')
-# Folders that the logger makes in a run's own: another run of that name would share them.
-_RUN_RESERVED: Final = re.compile(r"rank-\d+|projector")
+# What the logger itself makes in a run's folders, in the log directory and among the recordings: another run of that
+# name would share it, or stand in its place. TensorBoard takes whatever has "tfevents" in its name for an event file.
+_RUN_RESERVED: Final = re.compile(
+    r"rank-\d+|attempt-\d+|projector|projector_config\.pbtxt|.*tfevents.*|stream-\d{4,}-\d{4,}-[0-9a-f]{32}", re.DOTALL
+)
 # Control characters (Unicode category Cc), lone surrogates (Cs), and the marks that turn text around.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
@@ -23,8 +26,10 @@ _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\
 def check_run(run: str) -> str:
     """Return ``run`` when it is a relative path that stays under the log directory.
 
-    Components are separated by ``/``; none is empty, begins with a dot, is ``projector`` or ``rank-<number>``, or holds
-    control characters, backslashes or any of ``: * ? " < > | & # + %``. Raises Malformed or TooLarge.
+    Components are separated by ``/``; none is empty, begins with a dot, holds control characters, backslashes or any of
+    ``: * ? " < > | & # + %``, or is what the logger makes in a run's folders: ``rank-<number>``, ``attempt-<number>``,
+    ``projector``, ``projector_config.pbtxt``, a stream's recording, or a name with ``tfevents`` in it. Raises Malformed
+    or TooLarge.
     """
     size = len(run.encode("utf-8", "surrogatepass"))
     if size > RUN_MAX_BYTES:
@@ -62,7 +67,8 @@ def _check_component(run: str, component: str) -> None:
         )
     if _RUN_RESERVED.fullmatch(component):
         raise Malformed(
-            f"run {run!r}: the logger itself makes folders named {component!r} in a run's; choose another name"
+            f"run {run!r}: names like {component!r} are those of files and folders that the logger itself makes in a"
+            " run's folder; choose another name"
         )
     if component != component.strip():
         raise Malformed(f"run {run!r}: a component begins or ends with a space")

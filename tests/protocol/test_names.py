@@ -13,20 +13,34 @@ from protocol.names import check_run, check_step, check_tag
 
 
 @pytest.mark.parametrize(
-    "run", ["demo", "team/first-try", "a b", "überlauf", "日本語/実験", "x" * 120, "v1.2_(final)", "a/b/c/d/e/f/g/h"]
+    "run",
+    [
+        *("demo", "team/first-try", "a b", "überlauf", "日本語/実験", "x" * 120, "v1.2_(final)", "a/b/c/d/e/f/g/h"),
+        *("attempt", "attempt-two", "rank-", "stream-of-thought", "latest-model", "my-projector", "events"),
+    ],
 )
 def test_ordinary_runs_pass(run: str) -> None:
     assert check_run(run) == run
 
 
 NO_PATHS = ["", "/", "/etc", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.hidden", " a", "a ", "a/ b", "a\u3000"]
-RESERVED = ["rank-1", "a/rank-12", "a/projector/b"]
+RESERVED = [
+    *("rank-1", "a/rank-12", "a/projector/b", "attempt-0", "a/attempt-17/b", "a/projector_config.pbtxt"),
+    *("a/events.out.tfevents.9999999999.x", "tfevents", f"a/stream-0000-0000-{'0f' * 16}/key-name"),
+    f"stream-12345-0000-{'0f' * 16}",
+]
 FORBIDDEN = '\\:*?"<>|&#+%\x00\n\x7f\x85\ud800\u202e\u2066'
 
 
 @pytest.mark.parametrize("run", [*NO_PATHS, *RESERVED, *(f"a{character}b" for character in FORBIDDEN)])
 def test_runs_that_are_no_plain_relative_path_are_malformed(run: str) -> None:
     with pytest.raises(Malformed):
+        check_run(run)
+
+
+@pytest.mark.parametrize("run", RESERVED)
+def test_a_reserved_name_is_said_with_its_reason(run: str) -> None:
+    with pytest.raises(Malformed, match="the logger itself makes in a run's folder; choose another name"):
         check_run(run)
 
 
