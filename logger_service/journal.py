@@ -67,14 +67,14 @@ class Journal:
     def __repr__(self) -> str:
         return f"<Journal of {len(self._writers)} streams, {len(self._changed)} to commit, {len(self._open)} open>"
 
-    def open(self, stream: Stream, first_held_sequence: int) -> None:
+    def open(self, stream: Stream, first_held_sequence: int, owner: str = "") -> None:
         """Find the stream's recording; where there is none, none is made before something comes.
 
-        ``first_held_sequence`` is the first number that its trainer can send again. Raises Malformed for a recording
-        that is damaged or somebody else's, UnsupportedVersion for a newer logger's, OSError.
+        ``first_held_sequence`` is the first number that its trainer, with the key ``owner``, can send again. Raises
+        Malformed for a recording that is damaged or somebody else's, UnsupportedVersion for a newer logger's, OSError.
         """
         if stream.id not in self._writers and self._path(stream).is_dir():
-            self._make_writer(stream, first_held_sequence)
+            self._make_writer(stream, first_held_sequence, owner)
 
     def next_sequence(self, stream: Stream) -> int:
         """Return what the next run of an open stream must begin with."""
@@ -91,11 +91,13 @@ class Journal:
         check_owner(self._path(stream), owner, open_as)
 
     def append(self, stream: Stream, run: Run, now: float, owner: str = "") -> None:
-        """Append a run that begins at ``next_sequence``. Raises OSError; the stream then goes back to durable."""
+        """Append a run that begins at ``next_sequence``, the first one of a stream once its ``owner`` is on disk.
+
+        Raises OSError; the stream then goes back to durable.
+        """
         writer = self._writers.get(stream.id)
         if writer is None:
-            writer = self._make_writer(stream, 1)
-            note_owner(writer.folder, owner)
+            writer = self._make_writer(stream, 1, owner)
         try:
             writer.append(run)
         except OSError:
@@ -142,10 +144,11 @@ class Journal:
             self._close_file(stream.id)
             del self._writers[stream.id]
 
-    def _make_writer(self, stream: Stream, first_held_sequence: int) -> RecordingWriter:
+    def _make_writer(self, stream: Stream, first_held_sequence: int, owner: str) -> RecordingWriter:
         writer = RecordingWriter(
             self._path(stream), stream, wall_time_ns=self._wall_time_ns(), first_held_sequence=first_held_sequence
         )
+        note_owner(writer.folder, owner)
         self._writers[stream.id] = writer
         return writer
 

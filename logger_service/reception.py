@@ -200,7 +200,7 @@ class Reception:
         if session is not None:
             self.commit(now)  # so that it need not send again what has come
         try:
-            self._journal.open(stream, hello.next_sequence)
+            self._journal.open(stream, hello.next_sequence, owner)
         except OSError as error:
             self.counts.journal_failures += 1
             self._send(peer, Reject(f"the journal cannot be read: {error}"[:_REASON_MAX_CHARACTERS], retry=True))
