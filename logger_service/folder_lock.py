@@ -1,13 +1,12 @@
-"""One writer a folder: a lock that the kernel frees with the process, however it ends."""
+"""One logger a folder."""
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 from logger_service.config import StartupError
+from protocol.folder_lock import FolderHeld, hold_folder
 
 # Held by whoever writes in the folder.
 LOCK_NAME: Final = ".tensorboard-sidecar.lock"
@@ -22,20 +21,11 @@ class FolderInUse(StartupError):
 @contextmanager
 def folder_lock(folder: Path, flag: str, name: str = LOCK_NAME) -> Iterator[None]:
     """Hold ``folder``, named by ``flag`` on the command line, made if need be. Raises FolderInUse, OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    try:
+    with ExitStack() as lock:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            lock.enter_context(hold_folder(folder, name))
+        except FolderHeld as held:
             raise FolderInUse(
-                f"{flag} {folder} is written by another logger (process {holder});"
-                " stop that one or choose another folder"
+                f"{flag} {folder} is written by another logger ({held.holder}); stop that one or choose another folder"
             ) from None
-        with suppress(OSError):  # on a full disk nobody learns who we are; the lock is held all the same
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         yield
-    finally:
-        os.close(file)

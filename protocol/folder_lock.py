@@ -1,0 +1,48 @@
+"""One writer a folder: a lock that the kernel frees with the process, however it ends."""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+_HOLDER_MAX_BYTES: Final = 256
+# A process id, and the name of its machine: in two containers the same id is two processes.
+_HOLDER: Final = re.compile(rb"(\d+) ([\w.-]+)\n")
+
+
+class FolderHeld(Exception):
+    """Another process holds the lock of this folder; ``holder`` says which: ``process 12 on gpu-box``."""
+
+    def __init__(self, folder: Path, holder: str) -> None:
+        super().__init__(f"{folder} is held by another writer ({holder})")
+        self.holder = holder
+
+
+@contextmanager
+def hold_folder(folder: Path, name: str) -> Iterator[None]:
+    """Hold the lock ``name`` in ``folder``, which is made if need be. Raises FolderHeld, OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderHeld(folder, _holder(os.pread(file, _HOLDER_MAX_BYTES, 0))) from None
+        with suppress(OSError):  # on a full disk nobody learns who we are; the lock is held all the same
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()} {os.uname().nodename}\n".encode(), 0)
+        yield
+    finally:
+        os.close(file)
+
+
+def _holder(written: bytes) -> str:
+    """Return what a lock file says of who holds it; it may be empty for a moment, or anybody's."""
+    found = _HOLDER.fullmatch(written)
+    if found is None:
+        return "process unknown"
+    process_id, machine = (part.decode("ascii") for part in found.groups())
+    return f"process {process_id}" if machine == os.uname().nodename else f"process {process_id} on {machine}"
