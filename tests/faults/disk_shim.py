@@ -1,14 +1,16 @@
-"""A disk under the logger that kills it at a chosen call, or notes everything, so that a power loss can be staged.
+"""A disk under a process that kills it at a chosen call, fails, fills up, or notes everything for a power loss.
 
-A program: ``python disk_shim.py PLAN ARGUMENTS`` runs ``python -m logger_service ARGUMENTS`` on such a disk; PLAN is a
-:class:`Plan` in JSON. A module: :func:`install` puts the shim in front of this process's own calls.
+:func:`install` puts the shim in front of this process's own calls, for good. ``shimmed_logger_program.py`` does that,
+and is a logger then; a trainer of these tests does it when its plan says so.
 
 Notes are written after the call they tell of. A call that a kill separates from its note was at no time durable, so
 that a disk which never did it is what a power loss may leave.
 """
 
 import base64
+import builtins
 import errno
+import io
 import json
 import os
 import signal
@@ -21,7 +23,7 @@ from typing import Any, Final, Literal
 
 Moment = Literal["before", "torn", "after"]
 MOMENTS: Final[tuple[Moment, ...]] = ("before", "torn", "after")
-# The calls at which a logger can be killed: all that change something, or make it durable.
+# The calls at which a process can be killed: all that change something, or make it durable.
 CALLS: Final = (
     "write",
     "pwrite",
@@ -35,6 +37,8 @@ CALLS: Final = (
     "truncate",
     "ftruncate",
 )
+# Those that a full disk refuses.
+_TAKE_ROOM: Final = ("write", "mkdir", "open")
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,12 @@ class Plan:
     """What befalls the process. Only calls on files below ``root`` count, from 1 on.
 
     ``kill_at`` 0: no kill. ``torn`` writes half and dies. ``notes``: where operations are noted, "" for nowhere.
-    ``lying_sync`` leaves out the notes of what was made durable; ``failing_syncs`` fail, counted from 1 on.
-    ``clock_seconds`` is added to the wall clock.
+    ``lying_sync`` leaves out the notes of what was made durable. Calls of the name ``failing_call`` fail with ``error``
+    where their own number, from 1 on, is in ``failing_numbers``. ``hang_at_sync``: this fdatasync, from 1 on, never
+    comes back. While the file ``full_while`` is there the disk is full. ``clock_seconds`` is added to the wall clock.
+
+    For a logger: without ``project`` there are no event files; ``early_acks`` is a bug, an acknowledgement that leaves
+    before the sync.
     """
 
     root: str
@@ -51,20 +59,26 @@ class Plan:
     moment: Moment = "before"
     notes: str = ""
     lying_sync: bool = False
-    failing_syncs: tuple[int, ...] = ()
+    failing_call: str = "fdatasync"
+    failing_numbers: tuple[int, ...] = ()
+    error: str = "EIO"
+    hang_at_sync: int = 0
+    full_while: str = ""
     clock_seconds: int = 0
     project: bool = True
+    early_acks: bool = False
 
     def command(self, *arguments: str) -> list[str]:
-        """Return the command that runs the logger so."""
-        return [sys.executable, __file__, json.dumps(asdict(self)), *arguments]
+        """Return the command that runs a logger so."""
+        program = Path(__file__).with_name("shimmed_logger_program.py")
+        return [sys.executable, str(program), json.dumps(asdict(self)), *arguments]
 
 
 class DiskShim:
     """Stands before the calls of ``os``; ``calls`` counts those that could have been the last."""
 
     def __init__(self, plan: Plan) -> None:
-        self.calls = self._syncs = 0
+        self.calls = self._failing_calls = self._syncs = self._short_writes = 0
         self._plan = plan
         self._root = os.path.realpath(plan.root)
         self._real = {name: getattr(os, name) for name in (*CALLS, "open")}
@@ -75,8 +89,7 @@ class DiskShim:
     def call(self, name: str, *arguments: Any, **keywords: Any) -> Any:
         """Do one call, and what the plan says about it."""
         target = arguments[0]
-        known = (isinstance(target, int) and target != self._notes) or isinstance(target, str | os.PathLike)
-        if not known or not self._below(self._path(target)):
+        if not self.covers(target):
             return self._real[name](*arguments, **keywords)
         before = self._before(name, arguments)
         fatal = self._is_fatal(name)
@@ -87,6 +100,7 @@ class DiskShim:
             self._die()
         try:
             self._fail(name, target)
+            arguments = self._fill(name, arguments, before)
             result = self._real[name](*arguments, **keywords)
             self._note(name, arguments, result, before)
         finally:
@@ -94,13 +108,34 @@ class DiskShim:
                 self._die()
         return result
 
+    def covers(self, target: Any) -> bool:
+        """Tell whether a path, or an open file, lies below the root."""
+        known = (isinstance(target, int) and target != self._notes) or isinstance(target, str | os.PathLike)
+        return known and self._below(self._path(target))
+
     def _fail(self, name: str, target: Any) -> None:
         """Raise OSError where the plan says so: what was to be made durable is dropped, as a kernel drops it."""
         self._syncs += name == "fdatasync"
-        if name == "fdatasync" and self._syncs in self._plan.failing_syncs:
-            if self._notes >= 0:
+        self._failing_calls += name == self._plan.failing_call
+        if name == "fdatasync" and self._syncs == self._plan.hang_at_sync:
+            self._write_note(["hangs"])
+            time.sleep(3600)
+        if name == self._plan.failing_call and self._failing_calls in self._plan.failing_numbers:
+            if name == "fdatasync":
                 self._write_note(["failed sync", os.fstat(target).st_ino])
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise _error(self._plan.error)
+
+    def _fill(self, name: str, arguments: tuple[Any, ...], before: Any) -> tuple[Any, ...]:
+        """Return what a full disk takes of a call: half of every other write, and nothing else; else raise OSError."""
+        if name not in _TAKE_ROOM or not self._plan.full_while or not Path(self._plan.full_while).exists():
+            return arguments
+        if name == "open" and (before or not arguments[1] & os.O_CREAT):
+            return arguments
+        if name == "write" and len(arguments[1]) > 1:
+            self._short_writes += 1
+            if self._short_writes % 2:
+                return arguments[0], memoryview(arguments[1])[: len(arguments[1]) // 2]
+        raise _error("ENOSPC")
 
     def _is_fatal(self, name: str) -> bool:
         self.calls += name in CALLS
@@ -112,9 +147,7 @@ class DiskShim:
 
     def _before(self, name: str, arguments: tuple[Any, ...]) -> Any:
         """Return what the call will have changed beyond finding out."""
-        if self._notes >= 0 and name == "open":
-            return os.path.lexists(arguments[0])
-        return None
+        return name == "open" and os.path.lexists(arguments[0])
 
     def _path(self, target: Any) -> str:
         if isinstance(target, int):
@@ -135,7 +168,9 @@ class DiskShim:
             self._write_note(note)
 
     def _write_note(self, note: list[Any]) -> None:
-        self._real["write"](self._notes, json.dumps(note).encode() + b"\n")
+        """Write what happened, and at which call."""
+        if self._notes >= 0:
+            self._real["write"](self._notes, json.dumps([self.calls, *note]).encode() + b"\n")
 
     def _describe(self, name: str, arguments: tuple[Any, ...], result: Any, before: Any) -> list[Any] | None:
         target = arguments[0]
@@ -159,6 +194,13 @@ class DiskShim:
                 return ["rename", self._path(target), self._path(arguments[1])]
 
 
+class _ShimmedFile(io.FileIO):
+    """A file that is written by ``os.write``, where the shim stands, and not by Python's own call."""
+
+    def write(self, data: Any) -> int:
+        return os.write(self.fileno(), data)
+
+
 def install(plan: Plan) -> DiskShim:
     """Put a shim in front of this process's calls, for good."""
     shim = DiskShim(plan)
@@ -168,24 +210,22 @@ def install(plan: Plan) -> DiskShim:
 
     for name in (*CALLS, "open"):
         setattr(os, name, in_front_of(name))
+    real_open = io.open
+
+    def open_file(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        """Open a file; one that was opened already and is written without an encoding is written through the shim."""
+        if isinstance(file, int) and mode == "wb" and shim.covers(file):
+            return io.BufferedWriter(_ShimmedFile(file, mode))
+        return real_open(file, mode, *arguments, **options)
+
+    io.open = builtins.open = open_file  # type: ignore[assignment]
     if plan.clock_seconds:
-        real_clock = time.time_ns
-        time.time_ns = lambda: real_clock() + plan.clock_seconds * 10**9
+        real_ns, real_seconds = time.time_ns, time.time
+        time.time_ns = lambda: real_ns() + plan.clock_seconds * 10**9
+        time.time = lambda: real_seconds() + plan.clock_seconds
     return shim
 
 
-def main() -> int:
-    """Run the logger on such a disk."""
-    plan = Plan(**json.loads(sys.argv[1]))
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
-    install(plan)
-    from logger_service import __main__, service  # noqa: PLC0415 - after the shim is in place
-
-    if not plan.project:
-        for method in ("supervise", "finish", "kill"):
-            setattr(service.ProjectionProcess, method, lambda *_: True)
-    return __main__.main(sys.argv[2:])
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _error(name: str) -> OSError:
+    number = getattr(errno, name)
+    return OSError(number, os.strerror(number))

@@ -74,7 +74,7 @@ class Disk:
     def replay(self, notes: Path) -> None:
         """Take in what happened."""
         for line in notes.read_text().splitlines():
-            self._take(json.loads(line))
+            self._take(json.loads(line)[1:])
 
     def contents(self) -> dict[str, bytes]:
         """Return all files by relative path, as they are while the power is on."""
@@ -122,6 +122,8 @@ class Disk:
             case ["sync folder", path]:
                 for change in self._pending.pop(path, []):
                     change(self._durable_entries)
+            case ["hangs"]:
+                pass
             case _:
                 raise AssertionError(f"a note that means nothing: {note}")
 

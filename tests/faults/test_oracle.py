@@ -1,25 +1,35 @@
-"""The oracle itself: it says no to a logger that acknowledges before it writes, and to each kind of wrong there is."""
+"""The oracle itself: it says no to a logger that acknowledges before the sync, and to each kind of wrong there is."""
 
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from faults.acknowledged import check_acknowledged, promised
 from faults.diary import TAG, Returned
 from faults.oracle import CALL_MAX_SECONDS, Verdict, check
+from faults.struck_logger import PowerLoss, Unlucky, lost
 from faults.trainers import Trainers
 from support.events import event_files
+from support.peer import Peer
 from support.programs import LoggerProcess
 from support.recordings import Said, make_stream, write_recording
 
 from logger_service.replay import replay
 from protocol.messages import Gap, Scalars
+from protocol.stream import Stream
 
 PROGRAM = str(Path(__file__).with_name("killed_at_bye_program.py"))
 STREAM = make_stream()
 LAST = 20
 STEPS = 1000
+# The first sync of a stream is that of its segment's head; every run of ten records is then a commit.
+HEAD_SYNC = 1
+IN_TWO_COMMITS, IN_THREE_COMMITS = 21, 31
+# For an acknowledgement that left before the disk hung, it is there long before.
+ACKS_SECONDS = 0.5
 
 
 def kill_behind_the_last_acknowledgement(logger: LoggerProcess, trainers: Trainers, kind: str) -> None:
@@ -43,12 +53,50 @@ def test_it_agrees_when_acknowledged_means_on_disk(
     assert judge().replayed == STEPS + 2
 
 
-def test_it_says_no_when_the_acknowledgement_comes_before_the_sync(
+def test_it_says_no_when_the_acknowledgement_comes_before_the_write(
     logger: LoggerProcess, trainers: Trainers, judge: Callable[..., Verdict]
 ) -> None:
     kill_behind_the_last_acknowledgement(logger, trainers, "early")
     with pytest.raises(AssertionError, match=rf"numbers are promised and not there: .* {STEPS + 2}"):
         judge()
+
+
+def lose_power_in_a_sync(logger: LoggerProcess, folder: Path, *, early_acks: bool) -> tuple[PowerLoss, Peer]:
+    """Have the power go while the third commit of a stream is in its sync; return who was told what by then.
+
+    Nothing depends on luck: the disk hangs in that sync, and afterwards holds what was durable before it, no more.
+    """
+    power = PowerLoss(logger, folder / "notes", Unlucky(1), hang_at_sync=HEAD_SYNC + 3, early_acks=early_acks)
+    peer = Peer(logger.endpoint, Stream("power"))
+    peer.deliver(IN_TWO_COMMITS, records_a_run=10, window=1)
+    peer.send_records(IN_TWO_COMMITS, IN_THREE_COMMITS)
+    power.wait_until_it_hangs()
+    with suppress(TimeoutError):
+        while True:
+            peer.receive(ACKS_SECONDS)
+    power.strike()
+    return power, peer
+
+
+def test_what_was_acknowledged_survives_a_power_loss_in_a_sync(logger: LoggerProcess, tmp_path: Path) -> None:
+    power, peer = lose_power_in_a_sync(logger, tmp_path, early_acks=False)
+    assert peer.acked_sequence == IN_TWO_COMMITS
+    assert lost(logger, {peer.stream: peer.acked_sequence}) == {}
+    power.restore(hang_at_sync=0)
+    peer.deliver(IN_THREE_COMMITS)
+    peer.close()
+    assert logger.stop() == 0
+    check_acknowledged({peer.stream: IN_THREE_COMMITS}, logger.recordings, logger.logdir)
+
+
+def test_a_power_loss_in_a_sync_finds_out_who_acknowledges_before_it(logger: LoggerProcess, tmp_path: Path) -> None:
+    """The one line that must not move: with the acknowledgement in front of the sync, records are lost."""
+    _, peer = lose_power_in_a_sync(logger, tmp_path, early_acks=True)
+    assert peer.acked_sequence == IN_THREE_COMMITS
+    assert lost(logger, {peer.stream: peer.acked_sequence}) == {"power": set(range(IN_TWO_COMMITS, IN_THREE_COMMITS))}
+    peer.close()
+    with pytest.raises(AssertionError, match=r"10 numbers are promised and not there: 21, .* 30"):
+        check(promised({peer.stream: peer.acked_sequence}), logger.recordings, None)
 
 
 def say(number: int, value: float | None = None) -> Said:

@@ -1,0 +1,65 @@
+"""A logger on a disk, and by a clock, that are not what they should be.
+
+python tests/faults/shimmed_logger_program.py PLAN serve ...
+
+PLAN is a :class:`faults.disk_shim.Plan` in JSON. The projection's process is on the same clock, and its disk, that of
+the event files, is full when the other is.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path[:1] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
+
+from faults.disk_shim import Plan, install  # noqa: E402 - the path comes first
+
+
+def acknowledge_early(commit: Callable[[Any, float], None]) -> Callable[[Any, float], None]:
+    """Return a commit with a bug on purpose: what came is acknowledged first, and made durable then."""
+
+    def early(reception: Any, now: float) -> None:
+        journal = reception._journal
+        for stream in [journal._writers[stream_id].stream for stream_id in journal._changed]:
+            session = reception._sessions.of_stream(stream.id)
+            if session is not None:
+                reception._send(session.peer, session.acknowledge(journal.next_sequence(stream)))
+        commit(reception, now)
+
+    return early
+
+
+def shim_projection(projection_process: Any, plan: Plan) -> None:
+    """Have the projection started by way of this program, with what of the plan concerns it."""
+    begin = projection_process.__init__
+
+    def begin_shimmed(process: Any, *arguments: Any, **options: Any) -> None:
+        begin(process, *arguments, **options)
+        given = process._command[process._command.index("project") :]
+        logdir = given[given.index("--logdir") + 1]
+        process._command = Plan(logdir, full_while=plan.full_while, clock_seconds=plan.clock_seconds).command(*given)
+
+    projection_process.__init__ = begin_shimmed
+
+
+def main() -> int:
+    """Run the logger so."""
+    plan = Plan(**json.loads(sys.argv[1]))
+    install(plan)
+    from logger_service import __main__, service  # noqa: PLC0415 - after the shim is in place
+    from logger_service.reception import Reception  # noqa: PLC0415 - after the shim is in place
+
+    if plan.early_acks:
+        Reception.commit = acknowledge_early(Reception.commit)  # type: ignore[method-assign]
+    if not plan.project:
+        for method in ("supervise", "finish", "kill"):
+            setattr(service.ProjectionProcess, method, lambda *_: True)
+    elif plan.full_while or plan.clock_seconds:
+        shim_projection(service.ProjectionProcess, plan)
+    return __main__.main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
