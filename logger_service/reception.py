@@ -1,23 +1,25 @@
 """What becomes of the messages of all peers: sessions, the journal, and the answers, with the network injected.
 
-A message that breaks the protocol is refused with its reason and counted; its peer must begin again with a HELLO, and
-nobody else notices. A peer that never said HELLO is answered once a second at most.
+A message that breaks the protocol, or that cannot be dealt with, is refused with its reason and counted; its peer must
+begin again with a HELLO, and nobody else notices. Whatever is found on the disk on its way costs no more than that. A
+peer that never said HELLO is answered once a second at most.
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 from typing import Final, TypeAlias
 
 from logger_service.durations import Durations
 from logger_service.journal import Journal
-from logger_service.session import StreamSession
+from logger_service.reception_counts import ReceptionCounts
+from logger_service.session import CreditExceeded, StreamSession
 from logger_service.sessions import Sessions
+from logger_service.strangers import SAY_INTERVAL_SECONDS, Strangers
 from protocol.errors import Malformed, ProtocolError
 from protocol.frame import Buffer
 from protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES, CREDIT_TOTAL_BYTES
+from protocol.printable import printable
 from protocol.run import Run
 from protocol.stream import Stream
 from protocol.wire import Bye, Data, Hello, Nak, Reject, WireMessage, decode_wire
@@ -25,29 +27,9 @@ from protocol.wire import Bye, Data, Hello, Nak, Reject, WireMessage, decode_wir
 Send: TypeAlias = Callable[[bytes, WireMessage], bool]
 """Sends to a peer, as far as that goes without waiting; returns False when there is no such peer any more."""
 
-_STRANGERS_MAX: Final = 1024
-_STRANGER_INTERVAL_SECONDS: Final = 1.0
 _REASON_MAX_CHARACTERS: Final = 500
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class ReceptionCounts:
-    """Numbers since the start; they only grow."""
-
-    records: int = 0
-    record_bytes: int = 0
-    hellos: int = 0
-    holes: int = 0
-    refused: int = 0
-    journal_failures: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.records:,} records, {self.record_bytes:,} bytes, {self.refused:,} messages refused,"
-            f" {self.journal_failures:,} failures of the journal"
-        )
 
 
 class Reception:
@@ -68,41 +50,48 @@ class Reception:
         self._arrivals: dict[bytes, list[float]] = {}
         self._sessions = Sessions(streams_max)
         self._held: dict[bytes, StreamSession] = {}
-        self._strangers: OrderedDict[bytes, float] = OrderedDict()
+        self._strangers = Strangers()
         self._refusal_said_at = float("-inf")
         self._failure = ""
 
     def __repr__(self) -> str:
         return f"<Reception of {len(self._sessions)} streams, {len(self._held)} held: {self.counts}>"
 
-    def handle(self, peer: bytes, data: Buffer, now: float, owner: str = "") -> None:
-        """Take one message of a peer with the key ``owner``."""
+    def handle(self, peer: bytes, data: Buffer, now: float, owner: str = "") -> bool:
+        """Take one message of a peer with the key ``owner``; tell whether its connection may stay.
+
+        Nothing that a message leads to is raised: it is its sender's trouble alone.
+        """
         try:
-            match decode_wire(data):
-                case Data(frames):
-                    self._data(peer, frames, now)
-                case Hello() as hello:
-                    self._hello(peer, hello, now, owner)
-                case Bye():
-                    self._bye(peer, now)
-                case other:
-                    raise Malformed(f"a trainer does not send {type(other).__name__}")
+            self._take(peer, decode_wire(data), now, owner)
+        except CreditExceeded as error:
+            self.refuse(peer, error, now)
+            return False
         except ProtocolError as error:
             self.refuse(peer, error, now)
+        except OSError as error:
+            self.counts.journal_failures += 1
+            self.refuse(peer, OSError(f"the journal cannot be used: {error}"), now, retry=True)
+        except Exception as error:  # noqa: BLE001 - a fault of ours: the peer comes again, and what is on disk is read anew
+            self.refuse(peer, error, now, retry=True)
+        return True
 
-    def refuse(self, peer: bytes, error: ProtocolError, now: float, *, retry: bool = False) -> None:
+    def refuse(self, peer: bytes, error: Exception, now: float, *, retry: bool = False) -> None:
         """Refuse a peer's message, for good unless it may ``retry``; its stream must be opened anew."""
         self.counts.refused += 1
         session = self._sessions.of_peer(peer)
-        if now - self._refusal_said_at >= _STRANGER_INTERVAL_SECONDS:
+        if now - self._refusal_said_at >= SAY_INTERVAL_SECONDS:
             self._refusal_said_at = now
             whose = f"run {session.stream.run}" if session else f"peer {peer.hex()}"
-            _log.warning("%s: message refused: %.500s (%d refused so far)", whose, error, self.counts.refused)
+            said = "%s: message refused: %.500s (%d refused so far)"
+            ours = None if isinstance(error, ProtocolError | OSError) else error
+            _log.warning(said, whose, error, self.counts.refused, exc_info=ours)
         if session is not None:
             self._release(session, now)
-        elif not self._may_answer(peer, now):
+        elif not self._strangers.may_answer(peer, now):
             return
-        self._send(peer, Reject(str(error)[:_REASON_MAX_CHARACTERS], retry=retry))
+        reason = printable(str(error))  # a path may hold what no message can say
+        self._send(peer, Reject(reason[:_REASON_MAX_CHARACTERS], retry=retry))
 
     def join(self, peer: bytes, deliver: Callable[[WireMessage], bool]) -> None:
         """Let a peer of this process take its answers; its name must be one that the network gives to nobody."""
@@ -166,10 +155,21 @@ class Reception:
                 _log.info("%s: the journal is written again", _name(stream))
             self._acknowledge(session)
 
+    def _take(self, peer: bytes, message: WireMessage, now: float, owner: str) -> None:
+        match message:
+            case Data(frames):
+                self._data(peer, frames, now)
+            case Hello() as hello:
+                self._hello(peer, hello, now, owner)
+            case Bye():
+                self._bye(peer, now)
+            case other:
+                raise Malformed(f"a trainer does not send {type(other).__name__}")
+
     def _data(self, peer: bytes, frames: memoryview, now: float) -> None:
         session = self._sessions.of_peer(peer)
         if session is None:
-            if self._may_answer(peer, now):
+            if self._strangers.may_answer(peer, now):
                 self._send(peer, Nak(0))
             return
         taken = session.take(frames, self._journal.next_sequence(session.stream), now)
@@ -199,12 +199,7 @@ class Reception:
             return
         if session is not None:
             self.commit(now)  # so that it need not send again what has come
-        try:
-            self._journal.open(stream, hello.next_sequence, owner)
-        except OSError as error:
-            self.counts.journal_failures += 1
-            self._send(peer, Reject(f"the journal cannot be read: {error}"[:_REASON_MAX_CHARACTERS], retry=True))
-            return
+        self._journal.open(stream, hello.next_sequence, owner)
         session = self._bind(session or StreamSession(stream, peer, now, owner), peer, now)
         session.owner = session.owner or owner
         sequence = self._journal.durable_sequence(stream)
@@ -219,7 +214,7 @@ class Reception:
         previous = self._sessions.of_peer(peer)
         if previous is not None and previous is not session:
             self._release(previous, now)
-        self._strangers.pop(peer, None)
+        self._strangers.forget(peer)
         if self._sessions.of_stream(session.stream.id) is session:
             if session.peer != peer:
                 self._sessions.hand_over(session, peer)
@@ -282,16 +277,6 @@ class Reception:
             _log.info("%s: there is room again, trainers go on", low_water)
         for session in list(self._sessions):
             self._acknowledge(session)
-
-    def _may_answer(self, peer: bytes, now: float) -> bool:
-        """Tell whether a peer without a stream may be answered now."""
-        if now - self._strangers.get(peer, float("-inf")) < _STRANGER_INTERVAL_SECONDS:
-            return False
-        self._strangers[peer] = now
-        self._strangers.move_to_end(peer)
-        if len(self._strangers) > _STRANGERS_MAX:
-            self._strangers.popitem(last=False)
-        return True
 
 
 def _name(stream: Stream) -> str:

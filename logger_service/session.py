@@ -10,10 +10,15 @@ Rule 3: one stream, one peer. A trainer that connects anew is a new peer to Zero
 over when the first can no longer be reached or was silent for ``SILENCE_SECONDS``. Until then it is told to ask again,
 which trainers do. A stream's id is random and secret to its trainer, and where there are keys a stream belongs to the
 one that opened it, so nobody else gets in between.
+Rule 4: credit is a bound. Counted in bytes from a WELCOME on, a peer may send up to the farthest that any
+acknowledgement with its credit has reached: it may know less than the last one, when the credit shrinks while data are
+on their way. What begins before that end may pass it, since one run is allowed that is larger than the credit; what
+begins behind it breaks the protocol. What is dropped or comes again does not count.
 """
 
 from typing import Final
 
+from protocol.errors import ProtocolError
 from protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 from protocol.run import Hole, Run, check_run
 from protocol.stream import Stream
@@ -22,6 +27,10 @@ from protocol.wire import Ack, Nak, Welcome
 SILENCE_SECONDS: Final = 10.0
 HOLD_MIN_SECONDS: Final = 0.5
 HOLD_MAX_SECONDS: Final = 10.0
+
+
+class CreditExceeded(ProtocolError):
+    """A peer sends more than it was ever allowed to."""
 
 
 class StreamSession:
@@ -34,6 +43,8 @@ class StreamSession:
         self._heard_at = now
         self._asked_for = 0
         self._hold_seconds = 0.0
+        # Counted from the last WELCOME on: how far the peer may send, and what of it was taken and is durable.
+        self._allowed_bytes = self._taken_bytes = self._durable_bytes = 0
 
     def __repr__(self) -> str:
         state = "held" if self.retry_at is not None else "recovering" if self.troubled else "open"
@@ -58,10 +69,14 @@ class StreamSession:
     def welcome(self, peer: bytes, durable_sequence: int, now: float, credit_max_bytes: int = CREDIT_BYTES) -> Welcome:
         """Begin with ``peer``, or begin again, at what is durable."""
         self.peer, self._heard_at, self._asked_for = peer, now, 0
-        return Welcome(durable_sequence, min(self.credit_bytes, credit_max_bytes))
+        self._allowed_bytes = self._taken_bytes = self._durable_bytes = 0
+        return Welcome(durable_sequence, self._grant(credit_max_bytes))
 
     def take(self, frames: memoryview, expected_sequence: int, now: float) -> Run | Nak | None:
-        """Return the run to append, the answer to send, or None; raise Malformed or UnsupportedVersion."""
+        """Return the run to append, the answer to send, or None.
+
+        Raises Malformed, UnsupportedVersion, CreditExceeded.
+        """
         self._heard_at = now
         if self.retry_at is not None:
             return None
@@ -73,15 +88,19 @@ class StreamSession:
             return Nak(expected_sequence)
         if not found.frames:
             return None
+        if self._taken_bytes >= self._allowed_bytes:
+            raise CreditExceeded(f"more came than the credit allows: {self._allowed_bytes:,} bytes since the WELCOME")
+        self._taken_bytes += len(found.frames)
         self._asked_for = 0
         return found
 
     def acknowledge(self, durable_sequence: int, credit_max_bytes: int = CREDIT_BYTES) -> Ack:
         """Say what is durable, and how much may come."""
-        return Ack(durable_sequence, min(self.credit_bytes, credit_max_bytes))
+        return Ack(durable_sequence, self._grant(credit_max_bytes))
 
     def committed(self) -> bool:
         """Account for a commit that succeeded; tell whether that is the end of a trouble."""
+        self._durable_bytes = self._taken_bytes
         recovered, self._hold_seconds = self.troubled, 0.0
         return recovered
 
@@ -89,7 +108,14 @@ class StreamSession:
         """Account for an append or a commit that failed: take nothing for a while."""
         self._hold_seconds = min(max(HOLD_MIN_SECONDS, 2 * self._hold_seconds), HOLD_MAX_SECONDS)
         self.retry_at = now + self._hold_seconds
+        self._taken_bytes = self._durable_bytes
 
     def resume(self) -> None:
         """Try again: take what comes."""
         self.retry_at, self._asked_for = None, 0
+
+    def _grant(self, credit_max_bytes: int) -> int:
+        """Return the credit, and remember how far it lets the peer send."""
+        credit_bytes = min(self.credit_bytes, credit_max_bytes)
+        self._allowed_bytes = max(self._allowed_bytes, self._durable_bytes + credit_bytes)
+        return credit_bytes

@@ -7,7 +7,7 @@ from typing import Final
 from logger_service.connections import ConnectionCounts
 from logger_service.disk_space import DiskSpace
 from logger_service.durations import BOUNDS_SECONDS, DurationCounts
-from logger_service.reception import ReceptionCounts
+from logger_service.reception_counts import ReceptionCounts
 from logger_service.run_lag import RunLag
 
 # A status is made once a second; one that is older tells of a main loop that hangs, in a write to a dead disk perhaps.

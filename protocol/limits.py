@@ -96,3 +96,7 @@ STREAMS_A_KEY_MAX: Final = 256
 # Bytes that all streams together may have on their way: each has its share of them, at least a batch. A stalled disk
 # finds no more than this in buffers, however many trainers there are.
 CREDIT_TOTAL_BYTES: Final = 2**30
+
+# Peers without a stream of which it is remembered when they were answered last: each is answered once a second. More
+# of them at a time are a flood, and cost some bytes of an answer each.
+STRANGERS_MAX: Final = 1_024

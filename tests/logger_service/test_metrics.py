@@ -9,7 +9,7 @@ from logger_service.counts import Counts
 from logger_service.disk_space import DiskSpace
 from logger_service.durations import Durations
 from logger_service.metrics import render_metrics
-from logger_service.reception import ReceptionCounts
+from logger_service.reception_counts import ReceptionCounts
 from logger_service.run_lag import RunLag
 from logger_service.status import STALE_SECONDS, Status
 

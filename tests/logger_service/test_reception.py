@@ -235,7 +235,8 @@ def test_a_journal_that_cannot_be_read_is_a_reason_to_ask_later(
     (tmp_path / stream.run / stream.folder_name).mkdir(parents=True)
     disk = SickDisk(monkeypatch, "scandir")
     disk.error = errno.EIO
-    assert refused(logger.hello(b"a", stream), "cannot be read", retry=True)
+    assert refused(logger.hello(b"a", stream), "cannot be used", retry=True)
+    logger.wait(1.0)
     disk.error = 0
     assert logger.hello(b"a", stream) == [Welcome(1, CREDIT_BYTES)]
 

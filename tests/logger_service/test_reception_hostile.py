@@ -1,5 +1,6 @@
 """What breaks the protocol is refused, counted, and nobody else's trouble."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 from support.noted_logger import NotedLogger, refused
 from support.peer import make_record, make_run
 
+from logger_service.disk_space import DiskSpace
 from protocol.limits import CREDIT_BYTES
+from protocol.printable import printable
 from protocol.record import Kind
 from protocol.stream import Stream
 from protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage, encode_wire
@@ -82,6 +85,71 @@ def test_a_flood_of_rubbish_is_counted_and_neither_answered_nor_logged_each_time
     assert sum(map(len, answers)) == 1
     assert logger.reception.counts.refused == 1000
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("call", ["check_owner", "open", "append", "next_sequence"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        IsADirectoryError(errno.EISDIR, "Is a directory", "/recordings/\udcff/key-name"),
+        OSError(errno.EIO, "Input/output error"),
+        UnicodeEncodeError("latin-1", "\u65e5", 0, 1, "a name that this locale cannot say"),
+        RuntimeError("a fault of ours"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_whatever_the_disk_answers_costs_its_peer_a_hello_and_nobody_else_anything(
+    logger: NotedLogger, monkeypatch: pytest.MonkeyPatch, call: str, fault: Exception
+) -> None:
+    """A folder where a file should be, a name that the locale cannot say, a fault of ours: the logger lives on."""
+    honest, bad = Stream("honest"), Stream("bad")
+    logger.hello(b"honest", honest)
+    logger.data(b"honest", 1, 3)
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as patch:
+        if call in ("append", "next_sequence"):
+            logger.hello(b"bad", bad)
+        patch.setattr(logger.journal, call, fail)
+        answers = logger.data(b"bad", 1, 2) if call in ("append", "next_sequence") else logger.hello(b"bad", bad)
+    if call == "append" and isinstance(fault, OSError):
+        assert answers == [Ack(1, 0), Nak(1)], "the journal's own failure: the trainer waits"
+        return
+    assert refused(answers, printable(str(fault)), retry=True)
+    assert logger.reception.counts.refused == 1
+    assert logger.reception.counts.journal_failures == isinstance(fault, OSError)
+    logger.wait(1.0)
+    assert logger.hello(b"bad", bad) == [Welcome(1, CREDIT_BYTES)]
+    logger.data(b"bad", 1, 2)
+    logger.wait()
+    assert (logger.records(honest), logger.records(bad)) == ([1, 2], [1])
+
+
+def test_a_peer_that_ignores_its_credit_is_refused_and_cut(logger: NotedLogger) -> None:
+    """The disk is nearly full, so there is no credit; who sends all the same fills no more of it."""
+    logger.space = DiskSpace(1, 2**41)
+    hostile, size_bytes = Stream("hostile"), 0
+    assert logger.hello(b"hostile", hostile) == [Welcome(1, 0)]
+    data = encode_wire(Data(memoryview(make_run(1, 2))))
+    for _ in range(10):
+        assert not logger.reception.handle(b"hostile", data, logger.now)
+        assert refused(logger.network.take(b"hostile"), "more came than the credit allows")
+        logger.hello(b"hostile", hostile)
+        size_bytes += len(data)
+    assert logger.reception.counts.refused == 10
+    assert logger.reception.counts.record_bytes == 0
+    assert not (logger.folder / "hostile").exists()
+
+
+def test_an_honest_peers_connection_stays(logger: NotedLogger) -> None:
+    logger.hello(b"a", Stream("demo"))
+    for sequence in range(1, 100):
+        data = encode_wire(Data(memoryview(make_run(sequence, sequence + 1))))
+        assert logger.reception.handle(b"a", data, logger.now)
+        logger.wait(0.01)
+    assert logger.reception.handle(b"a", b"rubbish", logger.now), "a REJECT tells it why"
 
 
 MESSAGES = [
