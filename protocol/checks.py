@@ -8,9 +8,11 @@ from protocol.array import Array, check_array
 from protocol.errors import Malformed, TooLarge
 from protocol.messages import (
     Audio,
+    Charts,
     Embedding,
     Gap,
     Graph,
+    GraphNode,
     HParams,
     Images,
     Layout,
@@ -66,6 +68,22 @@ def check_message(message: Message) -> None:
             _check_labels("gap", [message.reason, *message.kinds])
             if min(message.kinds.values(), default=0) < 0:
                 raise Malformed(f"gap: negative counts in {message.kinds}")
+
+
+def node_parts(node: GraphNode) -> int:
+    """Return how much of ``GRAPH_PARTS_MAX`` a node takes."""
+    links = len(node.inputs) + len(node.output_shapes) + len(node.attributes)
+    return links + sum(map(len, node.output_shapes))
+
+
+def chart_parts(charts: Charts) -> int:
+    """Return how much of ``LAYOUT_PARTS_MAX`` a category takes."""
+    return len(charts) + sum(len(chart.tags) for chart in charts.values())
+
+
+def check_parts(what: str, parts: int, limit: int) -> None:
+    """Raise TooLarge when a whole has more parts than its limit."""
+    _check_size(f"{what}: parts", parts, limit)
 
 
 def _check_segment_head(head: SegmentHead) -> None:
@@ -150,17 +168,22 @@ def _check_embedding(embedding: Embedding) -> None:
 
 def _check_graph(graph: Graph) -> None:
     _check_size("graph: nodes", len(graph.nodes), limits.GRAPH_NODES_MAX)
+    check_parts("graph", sum(map(node_parts, graph.nodes)), limits.GRAPH_PARTS_MAX)
     for node in graph.nodes:
         links = max(len(node.inputs), len(node.output_shapes), len(node.attributes))
         _check_size(f"graph: links of node {node.name!r:.80}", links, limits.GRAPH_NODE_LINKS_MAX)
         _check_labels("graph", [node.name, node.operation, *node.inputs])
         _check_labels("graph", [*node.attributes, *node.attributes.values()])
+        _check_size(
+            "graph: sides of an output", max(map(len, node.output_shapes), default=0), limits.ARRAY_DIMENSIONS_MAX
+        )
         if not all(-1 <= side < 2**63 for shape in node.output_shapes for side in shape):
             raise Malformed(f"graph: node {node.name!r:.80} with output shapes {node.output_shapes!r:.80}")
 
 
 def _check_layout(layout: Layout) -> None:
     _check_size("layout: categories", len(layout.categories), limits.LAYOUT_CHARTS_MAX)
+    check_parts("layout", sum(map(chart_parts, layout.categories.values())), limits.LAYOUT_PARTS_MAX)
     for category, charts in layout.categories.items():
         _check_size(f"layout: charts of {category!r:.80}", len(charts), limits.LAYOUT_CHARTS_MAX)
         _check_labels("layout", [category, *charts])

@@ -72,8 +72,15 @@ GRAPH_NODES_MAX: Final = 50_000
 # Inputs, outputs or attributes of one node.
 GRAPH_NODE_LINKS_MAX: Final = 256
 
+# Inputs, outputs, attributes and sides of outputs of all nodes together: ten a node. A node's own limits would let a
+# graph of 13 MB take gigabytes. ResNet-152 has 3,600, an encoder of 96 transformer layers 8,500.
+GRAPH_PARTS_MAX: Final = 10 * GRAPH_NODES_MAX
+
 # Charts of one category, and categories: more than anybody scrolls through.
 LAYOUT_CHARTS_MAX: Final = 1_000
+
+# Charts, and expressions in them, of a whole layout: one for every tag that a record may have.
+LAYOUT_PARTS_MAX: Final = TAGS_MAX
 
 # Kinds that a gap can name: the header has one byte for a kind.
 KINDS_MAX: Final = 256

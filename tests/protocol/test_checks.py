@@ -103,7 +103,10 @@ TOO_LARGE: list[tuple[Message, str]] = [
     (changed("embedding", vectors=zeros("float32", limits.EMBEDDING_ROWS_MAX + 1, 1)), "largest side"),
     (changed("graph", nodes=[GraphNode("n", "o")] * (limits.GRAPH_NODES_MAX + 1)), "nodes"),
     (changed("graph", nodes=[GraphNode("n", "o", [LONG])]), "label in characters"),
+    (changed("graph", nodes=[GraphNode("n", "o", output_shapes=[[1] * 9])]), "sides of an output"),
+    (changed("graph", nodes=[GraphNode("n", "o", output_shapes=[[1] * 8] * 256)] * 218), "graph: parts"),
     (Layout({"a": {"b": Chart("multiline", [LONG])}}), "label in characters"),
+    (Layout({"a": {str(n): Chart("multiline", [""] * 1000) for n in range(20)}}), "layout: parts"),
     (changed("hparams", parameters={"lr": LONG}), "label in characters"),
     (changed("gap", reason=LONG), "label in characters"),
 ]

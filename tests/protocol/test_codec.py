@@ -201,6 +201,32 @@ def test_a_bomb_is_malformed_and_costs_next_to_nothing(name: str) -> None:
     assert len(str(refused.value)) < 400
 
 
+NODE_OF_EMPTY_SHAPES = msgpack.packb({"name": "n", "operation": "o", "output_shapes": [[]] * 256})
+CHARTS_OF_SHORT_TAGS = msgpack.packb({str(n): {"kind": "multiline", "tags": ["ab"] * 1000} for n in range(100)})
+WHOLES: dict[str, tuple[Kind, Callable[[], bytes]]] = {
+    "graph": (Kind.GRAPH, lambda: field("nodes", list_of(50_000) + NODE_OF_EMPTY_SHAPES * 50_000)),
+    "layout": (
+        Kind.LAYOUT,
+        lambda: field("categories", map_of(100) + b"".join(b"\xa2%02d" % n + CHARTS_OF_SHORT_TAGS for n in range(100))),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLES)
+def test_a_whole_of_many_pieces_is_refused_at_the_first_that_is_too_many(name: str) -> None:
+    """Each piece is within its limits; all of them together would take a gigabyte."""
+    kind, make = WHOLES[name]
+    body = make()
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge, match=f"{name}: parts"):
+            decode_message(record_of(kind, body))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 64 * MEBIBYTE
+
+
 def test_the_largest_metadata_still_fits() -> None:
     """A limit on memory must not refuse what the limits allow: 100,000 rows are read in full."""
     rows = list_of(EMBEDDING_ROWS_MAX) + b"\x91\xa1x" * EMBEDDING_ROWS_MAX

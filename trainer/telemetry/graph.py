@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from protocol.limits import ARRAY_DIMENSIONS_MAX, GRAPH_NODE_LINKS_MAX
 from protocol.messages import Graph, GraphNode
 
 SETTINGS_MAX_CHARACTERS: Final = 400
@@ -111,15 +112,20 @@ class _Trace(TorchFunctionMode):
         return leave
 
     def _add(self, name: str, operation: str, inputs: Any, outputs: Any, settings: str = "") -> None:
-        """Append a node, if it returned any tensor at all, and remember what it returned."""
+        """Append a node, if it returned any tensor at all, and remember what it returned.
+
+        More links than a node may have, and shapes of more sides than an array may have, are left out.
+        """
         tensors = list(_tensors(outputs))
         if not tensors:
             return
         sources = [source for tensor in _tensors(inputs) if (source := self._source(tensor))]
         name = self._unique(name)
-        shapes = [list(tensor.shape) for tensor in tensors]
+        inputs_shown = list(dict.fromkeys(sources))[:GRAPH_NODE_LINKS_MAX]
+        shapes = [list(tensor.shape) for tensor in tensors[:GRAPH_NODE_LINKS_MAX]]
+        shapes = [shape for shape in shapes if len(shape) <= ARRAY_DIMENSIONS_MAX]
         attributes = {"settings": settings[:SETTINGS_MAX_CHARACTERS]} if settings else {}
-        self.nodes.append(GraphNode(name, operation, list(dict.fromkeys(sources)), shapes, attributes))
+        self.nodes.append(GraphNode(name, operation, inputs_shown, shapes, attributes))
         self._makers.update((id(tensor), (name, tensor)) for tensor in tensors)
 
     def _source(self, tensor: Tensor) -> str | None:

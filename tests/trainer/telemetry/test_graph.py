@@ -197,3 +197,22 @@ def test_what_the_forward_pass_raises_comes_through_and_leaves_no_hooks() -> Non
 def test_arguments_that_do_not_fit_are_told_by_the_module_itself() -> None:
     with pytest.raises(TypeError):
         trace_graph(Noise(), torch.zeros(1), torch.zeros(1))
+
+
+class Wide(nn.Module):
+    """One function of many inputs, another of many outputs, and a tensor of more sides than a message may have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leaf = nn.ReLU()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        stacked = torch.stack([self.leaf(x) for _ in range(300)])
+        return (*stacked.unbind(), x.reshape([1] * 9 + [4]))
+
+
+def test_a_model_of_many_links_is_kept_within_the_limits() -> None:
+    nodes = by_name(trace_graph(Wide(), torch.zeros(4)))
+    check_message(Graph(list(nodes.values())))
+    assert len(nodes["Wide/stack"].inputs) == len(nodes["Wide/unbind"].output_shapes) == 256
+    assert nodes["Wide/reshape"].output_shapes == []
