@@ -6,26 +6,33 @@ are what they are for the network, and an outbox is deleted only when all of it 
 
 Rule 1: an outbox is left alone until its owner has been gone for ``GRACE_SECONDS``; its lock decides between us, the
 trainer's next start and ``drain``. What is for another logger on this machine is left to that one for
-``OTHERS_GRACE_SECONDS``, and what is for one on another machine for good.
+``OTHERS_GRACE_SECONDS``, and what is for one on another machine for good. What is to be recorded by its trainer, and
+nothing else, is no logger's business; where both were wanted, the outbox stays for that.
 Rule 2: one outbox at a time, and so much a turn, that trainers that are alive do not wait. The next run of records goes
 out when all before it is acknowledged.
 Rule 3: what begins behind the end of this journal was acknowledged by another logger, and is left to that one. So is
 what cannot be read. Both are said once.
 Rule 4: an outbox that this logger cannot take now is let go of, and tried again later.
+Rule 5: where trainers are known by their keys, an outbox names the key of its own, and is adopted while that is on the
+list, in its name.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from logger_service.allow_list import AllowList
+from logger_service.own_host import is_own_host
 from logger_service.reception import Reception
 from logger_service.shipment import Outcome, Shipment
-from protocol.destination import is_elsewhere, is_for, read_destination
+from protocol.destination import NO_LOGGER, is_elsewhere, is_for, read_destination
+from protocol.keys import KEY_CHARACTERS
 from protocol.orphan import OrphanedOutbox, find_outboxes
 from protocol.outbox_location import check_private
 from protocol.owner_lock import OWNER_LOCK, read_owner
+from protocol.printable import printable
 
 LOOK_SECONDS: Final = 2.0
 GRACE_SECONDS: Final = 3.0
@@ -47,15 +54,19 @@ class _Found:
 
 
 class Adoption:
-    """Adopts the outboxes under each of ``roots``, absolute paths, as they become orphans, for who listens there.
+    """Adopts the outboxes under each of ``roots``, absolute paths, as they become orphans.
 
-    ``now`` is a steady time in seconds everywhere. Nothing of it raises. ``adopted`` counts outboxes that are done,
-    ``records`` what was still in them.
+    ``endpoints`` is where their logger listens, and what else trainers call that. ``allowed`` tells whose keys may
+    send, None where nobody needs one. ``now`` is a steady time in seconds everywhere. Nothing of it raises.
+    ``adopted`` counts outboxes that are done, ``records`` what was still in them.
     """
 
-    def __init__(self, roots: Sequence[Path], reception: Reception, endpoint: str) -> None:
+    def __init__(
+        self, roots: Sequence[Path], reception: Reception, endpoints: Iterable[str], allowed: AllowList | None = None
+    ) -> None:
         self.adopted = self.records = 0
-        self._roots, self._reception, self._endpoint = roots, reception, endpoint
+        self._roots, self._reception = roots, reception
+        self._endpoints, self._allowed = tuple(endpoints), allowed
         self._found: dict[Path, _Found] = {}
         self._look_at = float("-inf")
         self._shipment: Shipment | None = None
@@ -113,12 +124,14 @@ class Adoption:
         return next(due, None)
 
     def _grace_seconds(self, folder: Path) -> float:
-        destination = read_destination(folder)
-        if not destination or is_for(destination, self._endpoint):
+        endpoint = read_destination(folder).endpoint
+        if endpoint == NO_LOGGER:
+            return float("inf")
+        if not endpoint or any(is_for(endpoint, ours, is_own_host) for ours in self._endpoints):
             return GRACE_SECONDS
-        if not is_elsewhere(destination):
+        if not is_elsewhere(endpoint):
             return OTHERS_GRACE_SECONDS
-        self._leave(folder, f"it is for the logger at {destination:.200}", float("inf"))
+        self._leave(folder, f"it is for the logger at {printable(endpoint):.200}", float("inf"))
         return float("inf")
 
     def _begin(self, folder: Path, now: float) -> Shipment | None:
@@ -132,10 +145,29 @@ class Adoption:
             else:
                 self._leave(folder, str(error), float("inf"))
             return None
-        return Shipment(outbox, self._reception, now)
+        owner = self._owner(outbox, now)
+        if owner is None:
+            outbox.close(keep=True)
+            self._leave(folder, self._not_allowed(outbox), now + RETRY_SECONDS)
+            return None
+        return Shipment(outbox, self._reception, now, owner)
+
+    def _owner(self, outbox: OrphanedOutbox, now: float) -> str | None:
+        """Return the name of the key that an outbox's trainer has; None when that may not send, or has none."""
+        if self._allowed is None:
+            return ""
+        self._allowed.refresh(now)
+        return self._allowed.name_of(outbox.destination.public_key)
 
     @staticmethod
-    def _step(shipment: Shipment, now: float) -> bool:
+    def _not_allowed(outbox: OrphanedOutbox) -> str:
+        key = printable(outbox.destination.public_key)[:KEY_CHARACTERS]
+        return f"its trainer's key {key} is not allowed" if key else "its trainer had no key"
+
+    def _step(self, shipment: Shipment, now: float) -> bool:
+        if self._owner(shipment.outbox, now) != shipment.owner:
+            shipment.outcome, shipment.reason = Outcome.LATER, self._not_allowed(shipment.outbox)
+            return False
         try:
             return shipment.step(now)
         except Exception as error:  # noqa: BLE001 - as in _begin
@@ -145,7 +177,11 @@ class Adoption:
     def _finish(self, shipment: Shipment, now: float) -> None:
         self._shipment = None
         folder, stream = shipment.outbox.folder, shipment.outbox.stream
-        shipment.close(keep=shipment.outcome is not Outcome.DONE)
+        try:
+            keep = shipment.outcome is not Outcome.DONE or not shipment.outbox.settle(shipped=True)
+        except OSError as error:
+            keep, shipment.outcome, shipment.reason = True, Outcome.LATER, str(error)
+        shipment.close(keep=keep)
         match shipment.outcome:
             case Outcome.DONE:
                 self.adopted += 1

@@ -89,6 +89,7 @@ def serve_config(options: argparse.Namespace) -> ServeConfig:
         logdir=options.logdir,
         health=options.health,
         adopt=options.adopt,
+        adopt_for=tuple(options.adopt_for),
         disk_reserve_bytes=options.disk_reserve_bytes,
         drain_seconds=options.drain_seconds,
     )
@@ -140,6 +141,15 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="take what killed trainers left in outboxes below this folder, once they are gone for a few seconds;"
         f" {OFF}: nothing (default: where trainers of this user on this machine put them)",
+    )
+    parser.add_argument(
+        "--adopt_for",
+        "--adopt-for",
+        action="append",
+        default=[],
+        metavar="ENDPOINT",
+        help="what trainers call this logger, where --bind does not tell, like tcp://logger:5555; what they left for it"
+        " is adopted too; may be given more than once",
     )
     parser.add_argument(
         "--disk_reserve_bytes",

@@ -8,6 +8,7 @@ from typing import Final
 from protocol.address import is_loopback
 
 _TCP: Final = re.compile(r"tcp://(?P<host>[^/:]+):(?P<port>[0-9]{1,5}|\*)")
+_TRAINERS_ENDPOINT: Final = re.compile(r"tcp://.+:[0-9]{1,5}|ipc://.+")
 # sockaddr_un.sun_path has 108 bytes on Linux, the last of them zero.
 _IPC_PATH_MAX_BYTES: Final = 107
 
@@ -37,6 +38,8 @@ class ServeConfig:
     """Where ``/healthz`` and ``/metrics`` are served, HOST:PORT; ``none``: nowhere; None: HEALTH_ADDRESS, if free."""
     adopt: str | None = None
     """Where outboxes of trainers that are gone are looked for; ``none``: nowhere; None: where this user's are."""
+    adopt_for: tuple[str, ...] = ()
+    """What else trainers call this logger, as their ``endpoint``: what they left for it is adopted as well."""
     disk_reserve_bytes: int | None = None
     """So much stays free on the disks of both folders; 0: no mark; None: 256 MiB, or 5 % of a small disk."""
     drain_seconds: float = 60.0
@@ -55,6 +58,9 @@ class ServeConfig:
             parse_health_address(str(self.health))
         if self.adopt == "":
             raise StartupError(f"--adopt: expected a folder of outboxes, or {OFF}")
+        for endpoint in self.adopt_for:
+            if not _TRAINERS_ENDPOINT.fullmatch(endpoint):
+                raise StartupError(f"--adopt_for {endpoint}: expected a trainer's endpoint, like tcp://logger:5555")
         if self.disk_reserve_bytes is not None and self.disk_reserve_bytes < 0:
             raise StartupError(f"--disk_reserve_bytes {self.disk_reserve_bytes}: expected 0 (no mark) or more")
         if not 0 <= self.drain_seconds < float("inf"):

@@ -1,8 +1,8 @@
 """The socket that trainers connect to: a ROUTER, read fairly, never waited for.
 
 What "full" means: a peer that sends faster than the journal writes fills its few places here, then the kernel's
-buffers, and then waits; what it may have on its way at all is its credit. An answer for a peer that does not read is
-dropped: the next one says the same and more.
+buffers, and then waits; what it may have on its way at all is its credit, and who has more is cut. An answer for a peer
+that does not read is dropped: the next one says the same and more.
 
 The logger imports zmq here, and in the two files that stand between this socket and the network: ``authenticator`` says
 who may connect, ``connections`` what becomes of a connection.
@@ -20,6 +20,7 @@ from typing import Final
 
 import zmq
 
+from logger_service.allow_list import AllowList
 from logger_service.authenticator import Authenticator
 from logger_service.config import StartupError
 from logger_service.connections import Connections, cut
@@ -47,7 +48,7 @@ _OPTIONS: Final = {
     zmq.ROUTER_MANDATORY: 1,  # a peer that is gone is an error, not silence
     zmq.ROUTER_HANDOVER: 0,  # nobody takes over a routing id that is in use
     zmq.MAXMSGSIZE: WIRE_MESSAGE_SIZE_MAX_BYTES,  # a larger message ends its connection
-    zmq.RCVHWM: 8,  # batches of one peer: 2 MiB cover a slow fdatasync; the largest messages stay within half a GiB
+    zmq.RCVHWM: 8,  # batches of one peer: 2 MiB cover a slow fdatasync; of larger messages ``hoards`` counts the bytes
     zmq.SNDHWM: 64,  # answers of some fifty bytes
     zmq.HANDSHAKE_IVL: 5_000,  # a connection that says nothing is closed
     zmq.TCP_KEEPALIVE: 1,  # a host that vanished is noticed within a minute
@@ -104,6 +105,11 @@ class Receiver:
     def __repr__(self) -> str:
         return f"<Receiver at {self.endpoint} {self.reception!r}>"
 
+    @property
+    def allowed(self) -> AllowList | None:
+        """Whose keys may send; None where nobody needs one."""
+        return self._authenticator.allowed if self._authenticator is not None else None
+
     def turn(self, timeout_seconds: float) -> None:
         """Handle what has come, and what is due; wait at most ``timeout_seconds`` for either."""
         wait_seconds = min(timeout_seconds, max(0.0, self.reception.due_at - self._clock()))
@@ -116,6 +122,8 @@ class Receiver:
                 now = self._clock()
                 if not self._receive(now) or now >= self.reception.due_at:
                     break
+        else:
+            self.connections.drained()
         self.reception.tick(self._clock())
 
     def close(self) -> None:
@@ -135,10 +143,12 @@ class Receiver:
         try:
             peer = self._socket.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
+            self.connections.drained()
             return False
         frame, frames = self._socket.recv(copy=False), 1
+        wire_bytes = self.connections.wire_size_bytes(len(frame))
         while self._socket.getsockopt(zmq.RCVMORE):  # they are here already; we keep none, there may be millions
-            self._socket.recv()
+            wire_bytes += self.connections.wire_size_bytes(len(self._socket.recv()))
             frames += 1
         owner = self._authenticator.owner(peer) if self._authenticator is not None else ""
         if self._authenticator is not None and not owner:
@@ -148,9 +158,9 @@ class Receiver:
             self.reception.refuse(peer.bytes, Malformed("a routing id of its own choice; ZeroMQ gives one"), now)
         elif frames != 1:
             self.reception.refuse(peer.bytes, Malformed(f"{frames} frames in a message; expected one"), now)
-        else:
-            self.reception.handle(peer.bytes, frame.buffer, now, owner)
-        self.connections.heard(peer, streams=self.reception.knows(peer.bytes))
+        elif not self.reception.handle(peer.bytes, frame.buffer, now, owner):
+            self.connections.cut_over_credit(peer)
+        self.connections.heard(peer, wire_bytes, streams=self.reception.knows(peer.bytes))
         return True
 
     def _send(self, peer: bytes, message: WireMessage) -> bool:

@@ -84,7 +84,8 @@ class Service:
         stack.callback(projection.kill)
         projection.supervise(monotonic())
         roots = _adoption_roots(config.adopt)
-        adoption = Adoption(roots, receiver.reception, receiver.endpoint) if roots else None
+        endpoints = (receiver.endpoint, *config.adopt_for)
+        adoption = Adoption(roots, receiver.reception, endpoints, receiver.allowed) if roots else None
         observer = Observer(config.recordings, journal, receiver, projection, adoption)
         self._ready(receiver.endpoint)
         return _Parts(receiver, projection, adoption, page, observer)

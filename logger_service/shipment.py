@@ -25,13 +25,14 @@ class Outcome(Enum):
 
 
 class Shipment:
-    """Sends ``outbox`` to ``reception``; ``now`` is a steady time in seconds everywhere.
+    """Sends ``outbox`` to ``reception`` as a peer with the key ``owner`` does.
 
-    ``outcome`` is None until it ends, ``reason`` says why it did not go well, ``records`` how many there were to send.
+    ``now`` is a steady time in seconds everywhere. ``outcome`` is None until it ends, ``reason`` says why it did not go
+    well, ``records`` how many there were to send.
     """
 
-    def __init__(self, outbox: OrphanedOutbox, reception: Reception, now: float) -> None:
-        self.outbox = outbox
+    def __init__(self, outbox: OrphanedOutbox, reception: Reception, now: float, owner: str = "") -> None:
+        self.outbox, self.owner = outbox, owner
         self.outcome: Outcome | None = None
         self.reason = ""
         self.records = 0
@@ -64,7 +65,7 @@ class Shipment:
 
     def close(self, *, keep: bool) -> None:
         """Let go of the stream and of the outbox; delete that unless it is to ``keep``."""
-        self._reception.handle(self._peer, encode_wire(Bye()), self._progress_at)
+        self._reception.handle(self._peer, encode_wire(Bye()), self._progress_at, self.owner)
         self._reception.leave(self._peer)
         self.outbox.close(keep=keep)
 
@@ -75,7 +76,7 @@ class Shipment:
     def _greet(self, now: float) -> None:
         stream = self.outbox.stream
         hello = Hello(stream.id, stream.run, stream.rank, stream.attempt, self.outbox.first_sequence)
-        self._reception.handle(self._peer, encode_wire(hello), now)
+        self._reception.handle(self._peer, encode_wire(hello), now, self.owner)
 
     def _receive(self, answer: WireMessage, now: float) -> None:
         match answer:
@@ -112,7 +113,7 @@ class Shipment:
                 run = self.outbox.read(self._next_sequence, min(BATCH_SIZE_MAX_BYTES, end_bytes - sent_bytes))
                 if run is None or (sent_bytes and sent_bytes + len(run.frames) > end_bytes):
                     break
-                self._reception.handle(self._peer, encode_wire(Data(run.frames)), now)
+                self._reception.handle(self._peer, encode_wire(Data(run.frames)), now, self.owner)
                 self._next_sequence = run.next_sequence
                 sent_bytes += len(run.frames)
                 if self._answers:  # nothing good comes at once

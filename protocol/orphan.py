@@ -1,21 +1,23 @@
-"""Outboxes whose trainer is gone: what lies in them is shipped by whoever adopts them."""
+"""Outboxes whose trainer is gone: what lies in them is shipped, or recorded, by whoever adopts them."""
 
-import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from protocol.codec import encode_body
+from protocol.destination import NO_LOGGER, read_destination, write_destination
 from protocol.errors import Malformed
 from protocol.frame import pack_frame
 from protocol.messages import Gap
 from protocol.owner_lock import OWNER_LOCK, OwnerLock
 from protocol.record import Kind, Record, pack_record, parse_sequence
 from protocol.recording_reader import RecordingReader
+from protocol.removal import remove_outbox, remove_spill
 from protocol.run import Run
 from protocol.segment import list_segments
-from protocol.spill_pointer import is_part_of_outbox, read_spill_pointer, remove_spill
+from protocol.spill_pointer import is_part_of_outbox, read_spill_pointer
 
 _LOST: Final = "lost with the trainer: still on a device, or refused by a full outbox"
 
@@ -25,7 +27,8 @@ class OrphanedOutbox:
 
     Slots that were never filled, and refusals that were never told, are told as gaps. Where memory and disk hold the
     same segment, it is read once. What was spilled by an outbox that is no more (memory is lost when a machine
-    restarts) is an outbox too. To open one reads its last segment; the others are read when they are asked for.
+    restarts) is an outbox too. ``destination`` says where it is to go. To open one reads its last segment; the others
+    are read when they are asked for.
 
     Raises BlockingIOError when its trainer lives, Malformed or OSError when the folder is no outbox, or what it spilled
     is not there.
@@ -41,6 +44,7 @@ class OrphanedOutbox:
             if self._spill is not None:
                 self._owners.append(OwnerLock(self._spill))
                 undo.callback(self._owners[-1].close)
+            self.destination = read_destination(folder)
             last_sequence = max((segment.first_sequence for segment in list_segments(folder)), default=1)
             self._reader = RecordingReader(folder, next_sequence=last_sequence)
             undo.callback(self._reader.close)
@@ -64,13 +68,29 @@ class OrphanedOutbox:
             frames, at = [pack_lost(at, end_sequence, _LOST)], end_sequence
         return Run(memoryview(b"".join(frames)), sequence, at) if frames else None
 
+    def settle(self, *, shipped: bool = False, recorded: bool = False) -> bool:
+        """Note that a logger has all of it, or that its recording is finished; tell whether nobody waits for it now.
+
+        Raises OSError.
+        """
+        rest = replace(
+            self.destination,
+            endpoint=NO_LOGGER if shipped else self.destination.endpoint,
+            record=None if recorded else self.destination.record,
+        )
+        if not rest.settled:
+            for folder in filter(None, (self.folder, self._spill)):
+                write_destination(folder, rest)
+            self.destination = rest
+        return rest.settled
+
     def close(self, *, keep: bool) -> None:
         """Let go of the outbox; delete it unless it is to ``keep``."""
         self._reader.close()
         if not keep:
             if self._spill is not None:
-                remove_spill(self.folder, self._spill)
-            shutil.rmtree(self.folder, ignore_errors=True)
+                remove_spill(self.folder, self._owners[-1])
+            remove_outbox(self._owners[0])
         self.disown()
 
     def disown(self) -> None:

@@ -33,6 +33,7 @@ class OwnerLock:
     """
 
     def __init__(self, folder: Path, *, make: bool = False) -> None:
+        self.folder = folder
         path = folder / OWNER_LOCK
         unheld = path.with_suffix(".new") if make else path
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
@@ -60,6 +61,20 @@ class OwnerLock:
     def give(self, sequence: int) -> None:
         """Write down that a number was given out to what may leave no record behind."""
         self._map[_GIVEN] = (sequence + 1).to_bytes(8, "little")
+
+    def open_folder(self) -> int:
+        """Return a descriptor of the folder that this lock lies in, through which to delete what lies there.
+
+        Whoever can write above a folder can have its path lead elsewhere meanwhile. Raises OSError when it does.
+        """
+        with ExitStack() as undo:
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            undo.callback(os.close, folder)
+            found = os.stat(OWNER_LOCK, dir_fd=folder, follow_symlinks=False)
+            if not os.path.samestat(found, os.fstat(self._file)):
+                raise FileNotFoundError(errno.ENOENT, "another folder lies there by now", str(self.folder))
+            undo.pop_all()
+        return folder
 
     def close(self) -> None:
         """Let go of the lock. In a forked child the parent keeps it."""

@@ -9,16 +9,14 @@ nobody may take it for all either.
 """
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from protocol.destination import DESTINATION, read_destination, write_destination
+from protocol.destination import read_destination, write_destination
 from protocol.durable import write_file
 from protocol.errors import Malformed
 from protocol.outbox_location import check_private
 from protocol.owner_lock import OWNER_LOCK
-from protocol.segment import SEGMENT_SUFFIX
 
 SPILL_POINTER: Final = "spilled"
 ORIGIN_POINTER: Final = "spilled_from"
@@ -26,12 +24,11 @@ _PATH_MAX_BYTES: Final = 4096
 
 
 def write_spill_pointer(outbox: Path, spill: Path) -> None:
-    """Have the folders ``outbox`` and ``spill``, absolute paths, name each other; both are for one logger.
+    """Have the folders ``outbox`` and ``spill``, absolute paths, name each other; both go to the same place.
 
     Raises OSError.
     """
-    if destination := read_destination(outbox):
-        write_destination(spill, destination)
+    write_destination(spill, read_destination(outbox))
     write_file(spill / ORIGIN_POINTER, os.fsencode(outbox))
     write_file(outbox / SPILL_POINTER, os.fsencode(spill))
 
@@ -61,24 +58,6 @@ def is_part_of_outbox(spill: Path) -> bool:
         return outbox is not None and _read_path(outbox / SPILL_POINTER) == spill
     except (Malformed, OSError):
         return False
-
-
-def remove_spill(outbox: Path, spill: Path) -> None:
-    """Delete what was spilled, and the file that names it first: what a kill leaves of this is an outbox each.
-
-    Whatever else lies in the folder stays, and so does what cannot be deleted.
-    """
-    with suppress(OSError):
-        (outbox / SPILL_POINTER).unlink(missing_ok=True)
-        for path in (
-            *spill.glob(f"*{SEGMENT_SUFFIX}"),
-            *spill.glob("*.new"),
-            spill / ORIGIN_POINTER,
-            spill / DESTINATION,
-            spill / OWNER_LOCK,
-        ):
-            path.unlink(missing_ok=True)
-        spill.rmdir()
 
 
 def _read_path(pointer: Path) -> Path | None:

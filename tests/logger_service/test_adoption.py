@@ -9,7 +9,7 @@ from support.recordings import START_NS, make_stream
 
 from logger_service.adoption import GRACE_SECONDS, LOOK_SECONDS, OTHERS_GRACE_SECONDS, RETRY_SECONDS, Adoption
 from protocol.codec import encode_scalars
-from protocol.destination import write_destination
+from protocol.destination import Destination, write_destination
 from protocol.orphan import OrphanedOutbox
 from protocol.owner_lock import OWNER_LOCK
 from protocol.record import Kind
@@ -41,7 +41,7 @@ def test_what_it_had_moved_to_disk_comes_too_even_alone(memory: Path, tmp_path: 
     for root in roots:
         root.mkdir()
     host = Host(roots[0], tmp_path / "recordings")
-    host.adoption = Adoption(roots, host.logger.reception, ENDPOINT)
+    host.adoption = Adoption(roots, host.logger.reception, [ENDPOINT])
     stream = make_stream()
     outbox = Outbox(roots[0] / "outbox", stream, capacity_bytes=2**15, wall_time_ns=START_NS, segment_size_bytes=8192)
     backlog = Backlog(outbox, Spill(outbox.folder, disk / "spill", 2**30))
@@ -62,7 +62,7 @@ def test_what_it_had_moved_to_disk_comes_too_even_alone(memory: Path, tmp_path: 
 
 def test_what_is_for_this_logger_is_adopted_as_what_names_none(host: Host) -> None:
     folder = host.abandon(make_stream(), 10)
-    write_destination(folder, "tcp://localhost:5555")
+    write_destination(folder, Destination("tcp://localhost:5555"))
     host.grace()
     assert host.adoption.adopted == 1
 
@@ -70,7 +70,7 @@ def test_what_is_for_this_logger_is_adopted_as_what_names_none(host: Host) -> No
 def test_what_is_for_another_logger_here_is_left_to_that_one_for_a_minute(host: Host) -> None:
     """It takes it within seconds when it is up; when it is gone for good, its runs are better here than nowhere."""
     folder = host.abandon(make_stream(), 10)
-    write_destination(folder, "tcp://127.0.0.1:6666")
+    write_destination(folder, Destination("tcp://127.0.0.1:6666"))
     host.wait(OTHERS_GRACE_SECONDS - LOOK_SECONDS)
     assert (host.adoption.adopted, host.adoption.left) == (0, 0)
     host.grace()
@@ -81,7 +81,7 @@ def test_what_is_for_a_logger_on_another_machine_is_left_for_good_and_said_once(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = host.abandon(make_stream(), 10)
-    write_destination(folder, "tcp://logger-box:5555")
+    write_destination(folder, Destination("tcp://logger-box:5555"))
     host.wait(10 * OTHERS_GRACE_SECONDS)
     assert folder.exists()
     assert (host.adoption.adopted, host.adoption.left) == (0, 1)
@@ -180,5 +180,5 @@ def test_an_outbox_that_vanishes_or_a_root_that_is_not_there_is_nothing(host: Ho
     shutil.rmtree(folder)
     host.grace()
     assert host.adoption.adopted == host.adoption.left == 0
-    nowhere = Adoption([tmp_path / "nowhere"], host.logger.reception, ENDPOINT)
+    nowhere = Adoption([tmp_path / "nowhere"], host.logger.reception, [ENDPOINT])
     assert not nowhere.turn(0.0)

@@ -11,7 +11,6 @@ from protocol.spill_pointer import (
     SPILL_POINTER,
     is_part_of_outbox,
     read_spill_pointer,
-    remove_spill,
     write_spill_pointer,
 )
 
@@ -77,17 +76,3 @@ def test_a_folder_that_others_can_write_to_is_refused(pair: tuple[Path, Path]) -
     spill.chmod(0o770)
     with pytest.raises(PermissionError, match="not a private folder"):
         read_spill_pointer(outbox)
-
-
-def test_a_removal_takes_what_is_ours_and_may_be_done_again(pair: tuple[Path, Path]) -> None:
-    outbox, spill = pair
-    write_spill_pointer(outbox, spill)
-    (spill / "notes.txt").touch()
-    (spill / f"{1:020d}.segment").touch()
-    remove_spill(outbox, spill)
-    remove_spill(outbox, spill)
-    assert [path.name for path in spill.iterdir()] == ["notes.txt"]
-    assert not (outbox / SPILL_POINTER).exists()
-    (spill / "notes.txt").unlink()
-    remove_spill(outbox, spill)
-    assert not spill.exists()

@@ -21,7 +21,7 @@ class Host:
     def __init__(self, root: Path, recordings: Path) -> None:
         self.root = root
         self.logger = NotedLogger(recordings)
-        self.adoption = Adoption([root], self.logger.reception, ENDPOINT)
+        self.adoption = Adoption([root], self.logger.reception, [ENDPOINT])
 
     def outbox(self, stream: Stream, records: int, *, size_bytes: int = 100, segment_size_bytes: int = 8192) -> Outbox:
         outbox = Outbox(

@@ -4,32 +4,51 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep, time_ns
 from typing import Final
 
+from protocol.destination import NO_LOGGER
 from protocol.errors import ProtocolError
 from protocol.keys import BadKey, ClientKeys, read_client_keys
 from protocol.orphan import OrphanedOutbox, find_outboxes
-from protocol.outbox_location import outbox_root, spill_root
+from protocol.outbox_location import check_private, outbox_root, spill_root
 from protocol.owner_lock import OWNER_LOCK
 from trainer.telemetry import DEFAULT_ENDPOINT
 from trainer.telemetry.endpoint import check_endpoint
 from trainer.telemetry.link import LoggerLink
+from trainer.telemetry.recorder import RestOfRecording
 from trainer.telemetry.session import State
 from trainer.telemetry.status import describe, read_status
 
 _WAKE_INTERVAL_SECONDS: Final = 0.1
 _EPILOG: Final = """\
 What a trainer says lies in an outbox, in memory and, from half of that on, on disk, until a logger has it on its own
-disk. Of a trainer that was killed, or had no logger, the outbox stays. The next trainer that has a logger ships it by
-the way; to ship it now, without training, is what drain does. Nothing is shipped twice, whoever does it.
+disk. Of a trainer that was killed, or had no logger, the outbox stays. The next trainer that has this logger ships it
+by the way; to ship it now, without training, is what drain does. Nothing is shipped twice, whoever does it. What was to
+be recorded is recorded to its end in the same way, and what was to be recorded alone goes to no logger.
 
 examples:
   python -m trainer.telemetry status
   python -m trainer.telemetry drain --endpoint tcp://127.0.0.1:5555
   python -m trainer.telemetry drain /volume     (outboxes of trainers with --outbox_dir /volume)
+  python -m trainer.telemetry drain --record /archive     (the recordings were moved there)
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where a drain brings things: to the logger at ``endpoint``, within ``seconds``; to recordings below ``record``.
+
+    ``record`` None: where each was begun.
+    """
+
+    endpoint: str
+    keys: ClientKeys | None
+    seconds: float
+    record: Path | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         keys = read_client_keys(options.server_key, options.client_key)
         check_endpoint(options.endpoint, keys=keys is not None)
-        return max([_drain(folder, options.endpoint, keys, options.seconds) for folder in folders], default=0)
+        way = _Way(options.endpoint, keys, options.seconds, options.record and options.record.absolute())
+        return max([_drain(folder, way) for folder in folders], default=0)
     except (OSError, ValueError, BadKey) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -62,7 +82,8 @@ def _describe(folder: Path) -> str:
         return f"unreadable: {error}"
 
 
-def _drain(folder: Path, endpoint: str, keys: ClientKeys | None, seconds: float) -> int:
+def _drain(folder: Path, way: _Way) -> int:
+    """Bring an outbox where it is to go, say what came of it in a line, and return an exit code."""
     try:
         orphan = OrphanedOutbox(folder)
     except BlockingIOError:
@@ -74,29 +95,52 @@ def _drain(folder: Path, endpoint: str, keys: ClientKeys | None, seconds: float)
             return 0
         print(f"{folder}: left, unreadable: {error}")
         return 1
-    shipped, reason = False, ""
+    records, done, said = orphan.next_sequence - orphan.first_sequence, False, []
     try:
-        shipped, reason = _ship(orphan, LoggerLink(orphan, endpoint, keys), seconds)
+        for bring in (_record, _ship):
+            try:
+                if outcome := bring(orphan, way):
+                    said.append(outcome)
+                    done = orphan.settle(recorded=bring is _record, shipped=bring is _ship)
+            except (ProtocolError, LookupError, OSError) as error:
+                said.append(f"left: {error}")
     finally:
-        orphan.close(keep=not shipped)
-    outcome = "shipped" if shipped else f"left: {reason}"
-    print(f"{folder}: run {orphan.stream.run}, {orphan.next_sequence - orphan.first_sequence:,} records {outcome}")
-    return 0 if shipped else 1
+        orphan.close(keep=not done)
+    print(f"{folder}: run {orphan.stream.run}, {records:,} records {', '.join(said)}")
+    return 0 if done else 1
 
 
-def _ship(orphan: OrphanedOutbox, link: LoggerLink, seconds: float) -> tuple[bool, str]:
-    """Ship an outbox; tell whether all of it was acknowledged, and why not."""
-    deadline = monotonic() + seconds
+def _record(orphan: OrphanedOutbox, way: _Way) -> str:
+    """Finish an outbox's recording, if it has one; return what was done."""
+    record = way.record or orphan.destination.record
+    if orphan.destination.record is None and orphan.destination.endpoint != NO_LOGGER:
+        return ""
+    if record is None:
+        raise FileNotFoundError("it is to be recorded, and where is not known; give --record FOLDER")
+    if way.record is None:
+        check_private(orphan.folder)  # others would else say where we write
+    with closing(RestOfRecording(orphan, record, wall_time_ns=time_ns())) as rest:
+        while not rest.step():
+            continue
+    return f"recorded in {rest.folder}"
+
+
+def _ship(orphan: OrphanedOutbox, way: _Way) -> str:
+    """Ship an outbox, if it is for a logger; return what was done. Raises TimeoutError when not all is acknowledged."""
+    if orphan.destination.endpoint == NO_LOGGER:
+        return ""
+    deadline = monotonic() + way.seconds
     shipped = refused = False
-    try:
+    with closing(LoggerLink(orphan, way.endpoint, way.keys)) as link:
         while not (shipped or refused) and monotonic() < deadline:
             if not link.step(monotonic()) and not link.wait(_WAKE_INTERVAL_SECONDS):
                 sleep(_WAKE_INTERVAL_SECONDS)
             shipped = link.session.acked_sequence >= orphan.next_sequence
             refused = link.session.state is State.REFUSED
-    finally:
-        link.close()
-    return shipped, link.session.reason or f"no logger answered at {link.endpoint} within {seconds:g} seconds"
+    if not shipped:
+        reason = link.session.reason or f"no logger answered at {link.endpoint} within {way.seconds:g} seconds"
+        raise TimeoutError(reason)
+    return "shipped"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
             "folder", nargs="?", type=Path, help="an outbox, or an --outbox_dir (default: this user's places)"
         )
     drain.add_argument("--endpoint", default=DEFAULT_ENDPOINT, help="the logger's address (default: %(default)s)")
+    drain.add_argument("--record", type=Path, metavar="FOLDER", help="where recordings are (default: where they were)")
     drain.add_argument("--server_key", "--server-key", metavar="KEY", help="the logger's public key, or its .pub file")
     drain.add_argument("--client_key", "--client-key", metavar="FILE", help="the secret key of the stream's trainer")
     drain.add_argument("--seconds", type=float, default=60.0, help="give up on an outbox after (default: %(default)s)")

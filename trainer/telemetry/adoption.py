@@ -2,6 +2,7 @@
 
 One outbox at a time, a small run a turn, so that training never waits for it. When this trainer ends it lets go; the
 outbox stays for the next one. A logger on the same host, and ``drain``, may adopt the same outbox: its lock decides.
+Recordings that are to be finished come first.
 """
 
 import logging
@@ -9,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import ProtocolError
 from protocol.orphan import OrphanedOutbox
 from protocol.run import Run
 from trainer.telemetry.link import LoggerLink, Source
+from trainer.telemetry.orphans import Orphans
+from trainer.telemetry.recovery import Recovery
 from trainer.telemetry.session import State
 
 LOOK_INTERVAL_SECONDS: Final = 30.0
@@ -24,78 +26,79 @@ _logger = logging.getLogger(__name__)
 
 
 class Adoption:
-    """Ships what ``find`` finds to the logger that ``connect`` links it to; used by one thread."""
+    """Ships what ``find`` finds that is for ``endpoint``, or for anybody, to the logger that ``connect`` links it to.
 
-    def __init__(self, find: Callable[[], list[Path]], connect: Callable[[Source], LoggerLink]) -> None:
-        self._find, self._connect = find, connect
+    ``connect`` None: there is no logger, only ``recovery`` has its turns. Used by one thread.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], list[Path]],
+        connect: Callable[[Source], LoggerLink] | None,
+        *,
+        endpoint: str = "",
+        recovery: Recovery | None = None,
+    ) -> None:
+        self._connect, self._recovery = connect, recovery
+        self._orphans = Orphans(find, lambda destination: destination.endpoint in ("", endpoint))
         self._look_at = float("-inf")
-        self._left: set[Path] = set()
         self._adopted: _Adopted | None = None
 
     def __repr__(self) -> str:
-        return f"<Adoption {self._adopted!r} left {len(self._left)}>"
+        return f"<Adoption {self._adopted!r} {self._orphans!r} {self._recovery!r}>"
 
-    def step(self, now: float) -> None:
-        """Take one turn of shipping, or look for something to ship when that is due."""
-        if self._adopted is None:
-            if now >= self._look_at:
-                self._look_at = now + LOOK_INTERVAL_SECONDS
-                self._adopted = self._adopt(now)
+    def step(self, now: float, *, listening: bool = True) -> None:
+        """Take one turn, or look for something to do when that is due; nothing is shipped unless a logger listens."""
+        if self._recovery is not None and self._recovery.step(now):
             return
-        adopted, reason = self._adopted, ""
-        try:
-            adopted.link.step(now)
-        except OSError as error:
-            reason = str(error)
-        if adopted.link.session.state is State.REFUSED:
-            reason = adopted.link.session.reason
-        if adopted.shipped:
-            _logger.info("shipped what run %s left in %s", adopted.orphan.stream.run, adopted.orphan.folder)
-            self._let_go(keep=False)
-            self._look_at = now
-        elif reason:
-            self._leave(adopted.orphan.folder, reason)
-            self._let_go(keep=True)
-        elif adopted.stuck(now):
-            self._let_go(keep=True)
+        if not listening or self._connect is None:
+            return
+        if self._adopted is not None:
+            self._ship(self._adopted, now)
+        elif now >= self._look_at:
+            self._look_at = now + LOOK_INTERVAL_SECONDS
+            self._adopted = self._adopt(self._connect, now)
 
     def close(self) -> None:
         """Let go of what is being shipped; the rest of it stays."""
+        if self._recovery is not None:
+            self._recovery.close()
         self._let_go(keep=True)
 
     def disown(self) -> None:
-        """Let go of the lock in a forked child, which would else keep it. Not to be used again."""
+        """Let go of the locks in a forked child, which would else keep them. Not to be used again."""
+        if self._recovery is not None:
+            self._recovery.disown()
         if self._adopted is not None:
             self._adopted.orphan.disown()
 
-    def _adopt(self, now: float) -> "_Adopted | None":
-        """Return the first outbox whose trainer is gone and that nobody else has adopted."""
-        try:
-            found = self._find()
-        except OSError as error:
-            _logger.info("cannot look for what trainers left behind: %s", error)
+    def _adopt(self, connect: Callable[[Source], LoggerLink], now: float) -> "_Adopted | None":
+        orphan = self._orphans.open_next()
+        if orphan is None:
             return None
-        for folder in found:
-            if folder in self._left:
-                continue
-            try:
-                orphan = OrphanedOutbox(folder)
-            except BlockingIOError:
-                continue
-            except (ProtocolError, OSError) as error:
-                if folder.exists():  # else somebody has shipped it meanwhile
-                    self._leave(folder, str(error))
-                continue
-            try:
-                return _Adopted(orphan, self._connect(_InPieces(orphan)), now)
-            except BaseException:
-                orphan.close(keep=True)
-                raise
-        return None
+        try:
+            return _Adopted(orphan, connect(_InPieces(orphan)), now)
+        except BaseException:
+            orphan.close(keep=True)
+            raise
 
-    def _leave(self, folder: Path, reason: str) -> None:
-        self._left.add(folder)
-        _logger.warning("%s, which a trainer left behind, is left there: %s", folder, reason)
+    def _ship(self, adopted: "_Adopted", now: float) -> None:
+        orphan, session, reason = adopted.orphan, adopted.link.session, ""
+        try:
+            adopted.link.step(now)
+            if adopted.shipped:
+                self._let_go(keep=not orphan.settle(shipped=True))
+                self._look_at = now
+                _logger.info("shipped what run %s left in %s", orphan.stream.run, orphan.folder)
+                return
+        except OSError as error:
+            reason = str(error)
+        if session.state is State.REFUSED:
+            reason = session.reason
+        if reason:
+            self._orphans.leave(orphan.folder, reason)
+        if reason or adopted.stuck(now):
+            self._let_go(keep=True)
 
     def _let_go(self, *, keep: bool) -> None:
         if self._adopted is not None:

@@ -4,7 +4,7 @@ import logging
 import os
 import weakref
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from time import time_ns
 from typing import Final
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from protocol.checks import check_message
 from protocol.codec import KINDS, decode_message, encode_body
-from protocol.destination import read_destination, write_destination
+from protocol.destination import NO_LOGGER, Destination, write_destination
 from protocol.keys import ClientKeys
 from protocol.messages import Message, TensorSummaries
 from protocol.record import Record
@@ -24,12 +24,17 @@ from trainer.telemetry.device_copy import start_copy
 from trainer.telemetry.link import LoggerLink, Source
 from trainer.telemetry.pending import BODY_SIZE_MIN_BYTES, Build, PendingRecords
 from trainer.telemetry.recorder import Recorder
+from trainer.telemetry.recovery import Recovery
 from trainer.telemetry.sender import Sender
 from trainer.telemetry.storage import Storage
 
 _UNSHIPPED: Final = (
     "telemetry of run %s is not all shipped; it waits in memory%s. Start a logger, then: "
     "python -m trainer.telemetry drain %s --endpoint %s"
+)
+_UNRECORDED: Final = (
+    "telemetry of run %s is not all recorded; it waits in memory%s. "
+    "Finish it with: python -m trainer.telemetry drain %s, when %s can be written"
 )
 _logger = logging.getLogger(__name__)
 
@@ -51,9 +56,9 @@ def encode_message(step: int, message: Message) -> bytes:
 class Channel:
     """The way of ``stream`` to a logger at ``endpoint``, to a recording under ``record``, or to both.
 
-    ``keys`` are for the logger. What other trainers left where ``storage`` is goes to it too. Raises ProtocolError for
-    a stream that no reader takes, ValueError for an endpoint or sizes that cannot be, OSError when memory or folders
-    cannot be had.
+    ``keys`` are for the logger. What other trainers left where ``storage`` is, for the same logger or below the same
+    folder, goes there too. Raises ProtocolError for a stream that no reader takes, ValueError for an endpoint or sizes
+    that cannot be, OSError when memory or folders cannot be had.
     """
 
     def __init__(
@@ -68,7 +73,8 @@ class Channel:
         encode_message(0, stream.segment_head(1))
         now = time_ns()
         self._unusable = ""
-        self._endpoint = endpoint or "ADDRESS"
+        record = record and record.resolve()
+        self._unfinished = (_UNSHIPPED, endpoint) if endpoint else (_UNRECORDED, record)
         with ExitStack() as undo:
             self.backlog = storage.make(stream, wall_time_ns=now)
             self.outbox = self.backlog.outbox
@@ -77,17 +83,16 @@ class Channel:
             def connect(source: Source) -> LoggerLink:
                 return LoggerLink(source, endpoint or "", keys)
 
-            def find_orphans() -> list[Path]:
-                return [folder for folder in storage.find_outboxes() if read_destination(folder) in ("", endpoint)]
-
             link = connect(self.backlog) if endpoint else None
             if link:
                 undo.callback(link.close)
-                with suppress(OSError):  # then whoever finds it may ship it
-                    write_destination(self.outbox.folder, link.endpoint)
+            destination = Destination(endpoint or NO_LOGGER, record, link.public_key if link else "")
+            write_destination(self.outbox.folder, destination)
             recorder = Recorder(self.backlog, record, wall_time_ns=now) if record else None
+            find = storage.find_outboxes
+            recovery = Recovery(find, record, wall_time_ns=now) if record else None
             self._pending = PendingRecords(self.outbox)
-            self._adoption = Adoption(find_orphans, connect) if endpoint else None
+            self._adoption = Adoption(find, connect if endpoint else None, endpoint=endpoint or "", recovery=recovery)
             self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._adoption)
             self.sender.start()
             undo.pop_all()
@@ -153,7 +158,8 @@ class Channel:
         finally:  # Ctrl-C, by somebody who does not want to wait, is told the same
             if not shipped:
                 on_disk = " and on disk" if self.backlog.spilled_bytes else ""
-                _logger.warning(_UNSHIPPED, self.outbox.stream.run, on_disk, self.outbox.folder, self._endpoint)
+                unfinished, where = self._unfinished
+                _logger.warning(unfinished, self.outbox.stream.run, on_disk, self.outbox.folder, where)
         if not self.sender.is_alive():  # else it still uses the outbox, which stays as it is when the process ends
             self.backlog.close(keep=not shipped)
         return shipped
@@ -162,8 +168,7 @@ class Channel:
         if not self._unusable:
             self._unusable = "telemetry does not cross a fork; make a Telemetry of its own in the child process"
             self.backlog.disown()
-            if self._adoption is not None:
-                self._adoption.disown()
+            self._adoption.disown()
 
 
 def _mark_in_forked_children(channel: Channel) -> None:

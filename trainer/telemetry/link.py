@@ -68,6 +68,11 @@ class LoggerLink:
     def __repr__(self) -> str:
         return f"<LoggerLink {self.endpoint} {self.session!r}>"
 
+    @property
+    def public_key(self) -> str:
+        """The public key by which the logger knows this trainer; empty without keys."""
+        return zmq.curve_public(self._keys.client_secret.encode()).decode() if self._keys is not None else ""
+
     def step(self, now: float) -> bool:
         """Take the answers that came and send what may be sent; tell whether data were sent."""
         session = self.session
@@ -175,7 +180,7 @@ class LoggerLink:
         if self._keys is not None:
             secret = self._keys.client_secret.encode()
             socket.setsockopt(zmq.CURVE_SERVERKEY, self._keys.server_public.encode())
-            socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(secret))
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, self.public_key.encode())
             socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
         self._handshakes = Handshakes(self._context, socket, keys=self._keys is not None)
         socket.connect(self.endpoint)

@@ -1,15 +1,19 @@
-"""Writes the outbox to a recording on disk, on the sender thread."""
+"""Writes the outbox to a recording on disk, on the sender thread; or what a killed trainer's own sender had not."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from protocol.recording_writer import RecordingWriter
+from protocol.stream import Stream
 from trainer.telemetry.link import Source
 
 _SYNC_INTERVAL_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 1.0
 _RUN_SIZE_MAX_BYTES: Final = 2**20
+# As for adoption: what a turn beside training may take of the interpreter's time.
+_REST_RUN_SIZE_MAX_BYTES: Final = 2**16
 _logger = logging.getLogger(__name__)
 
 
@@ -20,7 +24,7 @@ class Recorder:
     """
 
     def __init__(self, outbox: Source, folder: Path, *, wall_time_ns: int) -> None:
-        self.folder = folder / outbox.stream.run / outbox.stream.folder_name
+        self.folder = _recording(folder, outbox.stream)
         self._outbox = outbox
         self._writer = RecordingWriter(self.folder, outbox.stream, wall_time_ns=wall_time_ns)
         self._sync_at = 0.0
@@ -61,3 +65,43 @@ class Recorder:
         if run is not None:
             self._writer.append(run)
         return run is not None
+
+
+class RestOfRecording:
+    """Writes what an orphaned ``outbox`` holds behind the recording that its trainer began under ``folder``.
+
+    Raises FileNotFoundError when records before those in the outbox are not there, ProtocolError for a recording that
+    is another stream's or damaged, OSError.
+    """
+
+    def __init__(self, outbox: Source, folder: Path, *, wall_time_ns: int) -> None:
+        self.folder = _recording(folder, outbox.stream)
+        self._outbox = outbox
+        first_sequence = outbox.first_sequence
+        if first_sequence > 1 and not self.folder.is_dir():
+            raise FileNotFoundError(f"{self.folder}, which has the records before {first_sequence}, is not there")
+        self._writer = RecordingWriter(
+            self.folder, outbox.stream, wall_time_ns=wall_time_ns, first_held_sequence=first_sequence
+        )
+        if self._writer.next_sequence < first_sequence:
+            raise FileNotFoundError(
+                f"{self.folder} has no records {self._writer.next_sequence} to {first_sequence - 1}"
+            )
+
+    def step(self) -> bool:
+        """Write some more; tell whether all of it is there, durable. Raises OSError, ProtocolError, LookupError."""
+        run = self._outbox.read(self._writer.next_sequence, _REST_RUN_SIZE_MAX_BYTES)
+        if run is None:
+            self._writer.close()
+            return True
+        self._writer.append(run)
+        return False
+
+    def close(self) -> None:
+        """Write no more; what is not durable is still in the outbox."""
+        with suppress(OSError):
+            self._writer.close()
+
+
+def _recording(folder: Path, stream: Stream) -> Path:
+    return folder / stream.run / stream.folder_name

@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 class Sender(threading.Thread):
     """Ships ``backlog`` to each sink that is not None; ``poll_device`` completes slots whose values have arrived.
 
-    ``adoption`` takes a turn when there is a logger, and nothing of the backlog to ship.
+    ``adoption`` takes a turn when there is nothing of the backlog to ship.
     """
 
     def __init__(
@@ -98,11 +98,12 @@ class Sender(threading.Thread):
         return busy
 
     def _adopt(self, now: float) -> None:
-        """Have a turn of adoption while the logger listens. Its faults are not this trainer's."""
-        if self._adoption is None or self._link is None or self._link.session.state is not State.STREAMING:
+        """Have a turn of adoption. Its faults are not this trainer's."""
+        if self._adoption is None:
             return
+        listening = self._link is not None and self._link.session.state is State.STREAMING
         try:
-            self._adoption.step(now)
+            self._adoption.step(now, listening=listening)
         except Exception:
             _logger.exception("what other trainers left behind is left to the next one")
             self._adoption.close()

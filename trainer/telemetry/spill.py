@@ -20,9 +20,10 @@ from protocol.frame import Frame, read_frames
 from protocol.orphan import frame_payloads, pack_lost
 from protocol.owner_lock import OwnerLock
 from protocol.record import Kind, parse_sequence
+from protocol.removal import remove_spill
 from protocol.run import Run
 from protocol.segment import segment_path
-from protocol.spill_pointer import remove_spill, write_spill_pointer
+from protocol.spill_pointer import write_spill_pointer
 from trainer.telemetry.frames import Frames, RunCutter
 from trainer.telemetry.memory_segment import MemorySegment
 
@@ -109,7 +110,7 @@ class Spill:
         """Let go of the folder; delete it unless it is to ``keep``. Calling it again does nothing."""
         if self._owner is not None:
             if not keep:
-                remove_spill(self._outbox, self.folder)
+                remove_spill(self._outbox, self._owner)
             self._owner.close()
             self._owner = None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from protocol.destination import read_destination
+from protocol.destination import NO_LOGGER, Destination, read_destination
 from protocol.errors import Malformed
 from protocol.owner_lock import Owner, read_owner
 from protocol.printable import printable
@@ -22,13 +22,13 @@ _LOOKS_MAX: Final = 20
 class OutboxStatus:
     """The records ``[first_sequence, next_sequence)`` of ``run``, their bytes in memory and in the folder ``spill``.
 
-    ``destination`` is the address of the logger that they are for, if that is known.
+    ``destination`` is where they are to go.
     """
 
     folder: Path
     owner: Owner
     run: str
-    destination: str
+    destination: Destination
     first_sequence: int
     next_sequence: int
     memory_bytes: int
@@ -58,10 +58,14 @@ def describe(status: OutboxStatus) -> str:
     holds = f"{status.memory_bytes:,} bytes"
     if status.spill is not None:
         holds += f" and {status.spilled_bytes:,} in {status.spill}"
-    run = f"run {status.run}" + (f" for {printable(status.destination)}" if status.destination else "")
+    destination = status.destination
+    logger = [destination.endpoint] if destination.endpoint not in ("", NO_LOGGER) else []
+    recording = [f"its recording in {destination.record}"] if destination.record is not None else []
+    run = " for ".join(filter(None, (f"run {status.run}", printable(" and ".join(logger + recording)))))
     line = f"{process} {'runs' if owner.holds else 'is gone'}, {run}, {records}, {holds}, the oldest "
     line += f"of {_duration(status.age_seconds)} ago"
-    return line if owner.holds else f"{line}; ship it with: python -m trainer.telemetry drain {status.folder}"
+    finish = "finish it" if destination.endpoint == NO_LOGGER else "ship it"
+    return line if owner.holds else f"{line}; {finish} with: python -m trainer.telemetry drain {status.folder}"
 
 
 def _look(folder: Path, owner: Owner, wall_time_ns: int) -> OutboxStatus:

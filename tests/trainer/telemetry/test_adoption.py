@@ -14,7 +14,7 @@ from support.recordings import START_NS, STREAM_ID, make_stream
 from support.waiting import wait_until
 
 from protocol.codec import encode_body
-from protocol.destination import write_destination
+from protocol.destination import Destination, write_destination
 from protocol.messages import RunStart
 from protocol.orphan import OrphanedOutbox, find_outboxes
 from protocol.owner_lock import OWNER_LOCK
@@ -275,8 +275,8 @@ def test_the_next_trainer_takes_what_is_for_its_own_logger(outboxes: Path) -> No
     for stream_id in ids:
         abandon(outboxes, stream_id=stream_id)
     with FakeLogger() as logger:
-        write_destination(folders[0], logger.endpoint)
-        write_destination(folders[1], "tcp://127.0.0.1:1")
+        write_destination(folders[0], Destination(logger.endpoint))
+        write_destination(folders[1], Destination("tcp://127.0.0.1:1"))
         with Telemetry("next", endpoint=logger.endpoint, strict=True):
             wait_until(lambda: not folders[0].exists() and not folders[2].exists())
         assert folders[1].exists()

@@ -84,8 +84,8 @@ def test_a_disk_that_is_full_refuses_by_class_and_one_that_recovers_is_used(
     """And the training thread does not notice."""
     monkeypatch.setattr(backlog_module, "_PAUSE_MIN_SECONDS", 0.02)
     disk = SickDisk(monkeypatch, "write")
-    disk.error = errno.ENOSPC
     telemetry = Telemetry("run", endpoint="tcp://127.0.0.1:1", outbox_bytes=2**20, strict=True)
+    disk.error = errno.ENOSPC
     log_texts(telemetry, 300)
     for step in range(100):
         telemetry.scalars(step, {"a": 1.0})
