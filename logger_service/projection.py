@@ -20,6 +20,7 @@ from logger_service.folder_lock import folder_lock
 from logger_service.low_water import LowWater
 from logger_service.projection_report import ProjectionState
 from logger_service.recordings import find_recordings
+from logger_service.stream_order import in_stream_order
 from logger_service.stream_projection import StreamProjection
 from protocol.errors import ProtocolError
 
@@ -29,7 +30,9 @@ POLL_SECONDS: Final = 0.15
 _FIND_SECONDS: Final = 0.5
 # The files of a recording that does not grow for this long are closed until it does.
 _PARK_SECONDS: Final = 60.0
-_RETRY_SECONDS: Final = 5.0
+# A recording that failed is tried again after the first pause, and then after one twice as long each time.
+_RETRY_MIN_SECONDS: Final = 5.0
+_RETRY_MAX_SECONDS: Final = 80.0
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ class _Followed:
     waits: bool = False
     grew_at_seconds: float = float("-inf")
     retry_at_seconds: float = 0.0
+    pause_seconds: float = _RETRY_MIN_SECONDS
     failure: str = ""
 
 
@@ -138,7 +142,7 @@ class Projection:
                     self._fail(folder, followed, error, now_seconds)
                 else:
                     ready.append((folder, followed, followed.stream))
-        return sorted(ready, key=lambda found: found[2].stream.attempt)
+        return in_stream_order((found[2].stream, found[2].start_ns, found) for found in ready)
 
     def _advance(self, folder: Path, followed: _Followed, stream: StreamProjection, now_seconds: float) -> bool:
         written = self.counts.records
@@ -147,7 +151,7 @@ class Projection:
         except (ProtocolError, OSError) as error:
             self._fail(folder, followed, error, now_seconds)
             return False
-        followed.failure = ""
+        followed.failure, followed.pause_seconds = "", _RETRY_MIN_SECONDS
         if self.counts.records > written or stream.waits:
             followed.grew_at_seconds = now_seconds
         elif not busy and now_seconds - followed.grew_at_seconds >= _PARK_SECONDS:
@@ -157,10 +161,11 @@ class Projection:
     def _fail(self, folder: Path, followed: _Followed, error: Exception, now_seconds: float) -> None:
         self.counts.stream_failures += 1
         if followed.failure != str(error):
-            _log.error("%s is not projected: %s (said once; tried again every %g s)", folder, error, _RETRY_SECONDS)
+            _log.error("%s is not projected: %s (said once; tried again and again)", folder, error)
         self._park(followed)
         followed.stream = None
-        followed.failure, followed.retry_at_seconds = str(error), now_seconds + _RETRY_SECONDS
+        followed.failure, followed.retry_at_seconds = str(error), now_seconds + followed.pause_seconds
+        followed.pause_seconds = min(2 * followed.pause_seconds, _RETRY_MAX_SECONDS)
 
     def _has_room(self, now_seconds: float) -> bool:
         """Tell whether event files may be written, and say so when that has changed."""

@@ -1,10 +1,19 @@
-"""Finding recordings: folders that hold segments, anywhere below a folder."""
+"""Finding recordings: folders that hold segments, anywhere below a folder; and when each began."""
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-from protocol.segment import SEGMENT_SUFFIX
+from protocol.frame import Frame, read_frames
+from protocol.record import parse_record
+from protocol.recording_reader import RecordingReader
+from protocol.segment import SEGMENT_HEAD_MAX_BYTES, SEGMENT_SUFFIX, is_segment_name, list_segments
+from protocol.stream import Stream
+
+_PEEK_SIZE_BYTES: Final = 4096
 
 
 def find_recordings(root: Path) -> Iterator[tuple[Path, tuple[str, int]]]:
@@ -14,13 +23,36 @@ def find_recordings(root: Path) -> Iterator[tuple[Path, tuple[str, int]]]:
     """
     for folder, folders, files in os.walk(root):
         folders.sort()
-        last = max((name for name in files if name.endswith(SEGMENT_SUFFIX)), default=None)
-        if last is not None:
-            path = Path(folder)
-            try:
-                yield path, (last, (path / last).stat().st_size)
-            except FileNotFoundError:
-                continue
+        for name in sorted(filter(is_segment_name, files), reverse=True):
+            with suppress(FileNotFoundError):
+                found = Path(folder, name).lstat()
+                if stat.S_ISREG(found.st_mode):
+                    yield Path(folder), (name, found.st_size)
+                    break
+
+
+def start_of(folder: Path) -> tuple[Stream, int]:
+    """Return whose recording it is, and when that stream began, in nanoseconds; 0 when nothing is recorded yet.
+
+    That is the time of the first record, or of the first segment's head where the record has none: it stands for lost
+    ones. Raises Malformed when no segment has a valid head, OSError.
+    """
+    reader = RecordingReader(folder)
+    try:
+        payloads = reader.read_payloads(_PEEK_SIZE_BYTES)
+    finally:
+        reader.close()
+    if not payloads:
+        return reader.stream, 0
+    return reader.stream, parse_record(payloads[0]).wall_time_ns or _head_time_ns(folder)
+
+
+def _head_time_ns(folder: Path) -> int:
+    with list_segments(folder)[0].path.open("rb") as file:
+        for item in read_frames(memoryview(file.read(2 * SEGMENT_HEAD_MAX_BYTES))):
+            if isinstance(item, Frame):
+                return parse_record(item.payload).wall_time_ns
+    return 0
 
 
 def require_recordings(paths: Sequence[Path]) -> list[Path]:

@@ -6,14 +6,12 @@ from typing import Final, NamedTuple
 
 from logger_service.counts import Counts
 from logger_service.folder_lock import folder_lock
-from logger_service.recordings import require_recordings
+from logger_service.recordings import require_recordings, start_of
+from logger_service.stream_order import in_stream_order
 from logger_service.stream_projection import StreamProjection
 from protocol.errors import ProtocolError
 from protocol.printable import printable
-from protocol.record import parse_record
-from protocol.recording_reader import RecordingReader
 
-_PEEK_SIZE_BYTES: Final = 4096
 _TURN_SIZE_BYTES: Final = 2**20
 
 
@@ -36,7 +34,7 @@ def replay(paths: Sequence[Path], logdir: Path, progress: Callable[[Replayed], N
     ``progress`` is called with what is done so far after every bounded amount of work. A recording whose head is no
     head is reported and left out. Raises FileNotFoundError where there is no recording, FolderInUse, OSError.
     """
-    folders = sorted(require_recordings(paths), key=_order)
+    folders = _in_order(require_recordings(paths))
     with folder_lock(logdir, "--logdir"):
         return [_replay_one(folder, logdir, progress) for folder in folders]
 
@@ -57,16 +55,12 @@ def _replay_one(folder: Path, logdir: Path, progress: Callable[[Replayed], None]
     return replayed
 
 
-def _order(folder: Path) -> tuple[str, int, int, int, bytes]:
-    """Sort by run, then attempt, then start: file names within a run's folder only grow."""
-    try:
-        reader = RecordingReader(folder)
-    except ProtocolError:
-        return "", 0, 0, 0, b""
-    try:
-        payloads = reader.read_payloads(_PEEK_SIZE_BYTES)
-    finally:
-        reader.close()
-    start_ns = parse_record(payloads[0]).wall_time_ns if payloads else 0
-    stream = reader.stream
-    return stream.run, stream.attempt, start_ns, stream.rank, stream.id
+def _in_order(folders: Sequence[Path]) -> list[Path]:
+    """Return recordings run by run, earlier attempts first: file names within a run's folder only grow."""
+    broken, found = [], []
+    for folder in folders:
+        try:
+            found.append((*start_of(folder), folder))
+        except ProtocolError:
+            broken.append(folder)
+    return broken + in_stream_order(found)

@@ -1,22 +1,23 @@
 """One recording's way into one run directory, a bounded amount at a time."""
 
 import logging
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Final
 
 from logger_service.counts import Counts
 from logger_service.events.event_file import EventFile
+from logger_service.events.gap_place import GapPlace, missing, with_gaps
 from logger_service.events.identity import EventId
 from logger_service.events.projector import Projector
 from logger_service.events.protos import blank, first_new_step, project
 from logger_service.events.scalar_events import ScalarEvents
+from logger_service.recordings import start_of
 from protocol.codec import decode_message
 from protocol.errors import ProtocolError
-from protocol.limits import STEP_MAX
 from protocol.messages import Embedding, Gap, Message, RunStart, Scalars
 from protocol.record import Kind, Record
 from protocol.recording_reader import RecordingReader
-from protocol.segment import list_segments, read_stream
 
 # What leaves in one write at most, but for a record that is larger by itself.
 _WRITE_SIZE_BYTES: Final = 2**20
@@ -30,15 +31,12 @@ _log = logging.getLogger(__name__)
 class StreamProjection:
     """Projects the recording in ``folder``; goes on where the event files under ``logdir`` end.
 
-    ``next_sequence`` is that of the record that comes next; ``waits`` tells that a hole is waited for. Raises Malformed
-    when the recording has no valid head, OSError.
+    ``next_sequence`` is that of the record that comes next; ``start_ns`` is when the stream began, 0 while it has no
+    record; ``waits`` tells that a hole is waited for. Raises Malformed when the recording has no valid head, OSError.
     """
 
     def __init__(self, folder: Path, logdir: Path, counts: Counts) -> None:
-        segments = list_segments(folder)
-        if not segments:
-            raise FileNotFoundError(f"{folder} holds no segments")
-        self.stream = read_stream(segments)
+        self.stream, self.start_ns = start_of(folder)
         self.counts = counts
         self._file = EventFile(logdir, self.stream)
         self._done = self._file.last_id
@@ -47,7 +45,9 @@ class StreamProjection:
         self._folder = folder
         self._reader: RecordingReader | None = None
         self._scalars = ScalarEvents(self.stream.id)
+        self._gaps: GapPlace | None = None
         self._said: set[str] = set()
+        self._damages: set[str] = set()
         self._damages_seen = 0
         self._hole_sequence = 0
         self._hole_until_seconds = 0.0
@@ -74,6 +74,8 @@ class StreamProjection:
             self._reader = RecordingReader(self._folder, next_sequence=self.next_sequence)
             self._damages_seen = 0
         records = self._reader.read(size_max_bytes)
+        if records and not self.start_ns:
+            self.start_ns = start_of(self._folder)[1]
         taken = 0
         for record in records:
             if record.sequence > self.next_sequence:
@@ -82,7 +84,7 @@ class StreamProjection:
                     self.close()
                     self.waits = True
                     return taken
-                self._take(Gap("missing from the recording"), _missing(self.next_sequence, record))
+                self._take_record(missing(self.next_sequence, record))
             self._take_record(record)
             self.next_sequence = record.next_sequence
             taken += 1
@@ -107,7 +109,9 @@ class StreamProjection:
     def _take_record(self, record: Record) -> None:
         try:
             message = decode_message(record)
+            record = self._placed(record)
         except ProtocolError as error:
+            record = self._placed(record)
             self.counts.malformed += 1
             self._say_once(f"kind {record.kind} malformed", error)
             self._add(blank(record, self.stream.id), record)
@@ -137,13 +141,13 @@ class StreamProjection:
         """Do what a record asks for beside its events; return what kept an embedding from being drawn."""
         match message:
             case RunStart():
-                self._projector(record).rewind(first_new_step(message))
+                self._projector().rewind(first_new_step(message), record.wall_time_ns)
             case Gap():
                 self.counts.gaps += 1
                 self.counts.missing_records += record.span
             case Embedding():
                 try:
-                    self._projector(record).write(message, record)
+                    self._projector().write(message, record)
                 except OSError:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _take
@@ -152,8 +156,25 @@ class StreamProjection:
                 pass
         return []
 
-    def _projector(self, record: Record) -> Projector:
-        return Projector(self._file.directory(record.wall_time_ns))
+    def _projector(self) -> Projector:
+        return Projector(self._file.directory(self.start_ns))
+
+    def _placed(self, record: Record) -> Record:
+        """Return the record as it is shown. What came before a restart is looked up when the first gap asks for it."""
+        if self._gaps is None and (self._done is None or record.kind == Kind.GAP):
+            self._gaps = GapPlace(self.start_ns)
+            if record.sequence > 1:
+                self._follow_to(record.sequence, self._gaps)
+        return record if self._gaps is None else self._gaps.place(record)
+
+    def _follow_to(self, sequence: int, gaps: GapPlace) -> None:
+        reader = RecordingReader(self._folder)
+        try:
+            records = chain.from_iterable(iter(reader.read, []))
+            for record in with_gaps(takewhile(lambda record: record.sequence < sequence, records), 1):
+                gaps.place(record)
+        finally:
+            reader.close()
 
     def _was_begun(self, record: Record) -> bool:
         """Tell whether an event of the record was in the files before."""
@@ -177,24 +198,21 @@ class StreamProjection:
     def _write(self) -> None:
         if not self._batch:
             return
-        self._file.append(self._batch, self._batch_wall_time_ns)
+        self._file.append(self._batch, self._batch_wall_time_ns, self.start_ns)
         self.counts.events += len(self._batch)
         self.counts.event_bytes += self._batch_size_bytes
         self._batch, self._batch_size_bytes = [], 0
 
     def _note_damages(self, damages: list[str]) -> None:
-        if len(damages) > self._damages_seen:
-            self._say_once("damaged recording", damages[self._damages_seen])
-            self.counts.damages += len(damages) - self._damages_seen
-            self._damages_seen = len(damages)
+        """Count what is new: a recording that is opened again is read again from its segment's begin."""
+        for damage in damages[self._damages_seen :]:
+            if damage not in self._damages:
+                self._damages.add(damage)
+                self._say_once("damaged recording", damage)
+                self.counts.damages += 1
+        self._damages_seen = len(damages)
 
     def _say_once(self, what: str, why: object) -> None:
         if what not in self._said:
             self._said.add(what)
             _log.warning("%s: %s: %s (said once; see %s)", self.stream.run, what, why, self._folder)
-
-
-def _missing(first_sequence: int, record: Record) -> Record:
-    """Return a gap over the sequence numbers from ``first_sequence`` to the record's."""
-    step = min(max(record.step, 0), STEP_MAX)
-    return Record(Kind.GAP, first_sequence, step, record.wall_time_ns, b"", record.sequence - first_sequence)

@@ -33,11 +33,16 @@ def segment_path(folder: Path, first_sequence: int) -> Path:
     return folder / f"{first_sequence:020d}{SEGMENT_SUFFIX}"
 
 
+def is_segment_name(name: str) -> bool:
+    """Tell whether a file of this name is a segment: of other names there may be any."""
+    return _NAME.fullmatch(name) is not None
+
+
 def list_segments(folder: Path) -> list[SegmentFile]:
     """Return the segments of a recording in reading order; whatever else lies there is passed over."""
     with os.scandir(folder) as entries:
         names = [
-            entry.name for entry in entries if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            entry.name for entry in entries if is_segment_name(entry.name) and entry.is_file(follow_symlinks=False)
         ]
     return sorted(SegmentFile(int(name[:20]), folder / name) for name in names)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
+from logger_service.events.event_names import names_in
 from logger_service.events.event_reader import read_events
 from logger_service.events.identity import EventId, find_id
 from logger_service.events.protos import GAP_RECORDS_TAG
@@ -33,7 +34,7 @@ def audit(folder: Path) -> Audit:
     found = Audit(folder)
     if comes_late(folder):
         found.last_ids = audit(folder.parent).last_ids
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in filter(Path.is_file, (folder / name for name in names_in(folder))):
         found.files += 1
         for item in read_events(path):
             if isinstance(item, Damage):

@@ -1,76 +1,65 @@
-"""The event files of one stream: their names, their order, and where they stand.
+"""The event files of one stream: their order, where they lie, and where they stand.
 
-Rule 1: a file is begun once, exclusively, and appended to by the object that began it. After a crash a new file is
-begun, whose name sorts later; what a torn one lost is written again there. Nothing is truncated, renamed or rewritten,
-since TensorBoard's loaders follow none of that.
+Rule 1: a file is begun once, exclusively, and appended to by the object that began it, or found it empty. After a crash
+a new file is begun, whose name sorts later; what a torn one lost is written again there. Nothing is truncated, renamed
+or rewritten, since TensorBoard's loaders follow none of that. (What comes into an empty file follows from the records:
+who has read it before it was emptied misses nothing.)
 Rule 2: the events of a record leave in one write. Which were written is read back from the events' own ids.
 Rule 3: names only grow within a folder, even where the clocks of its writers go back.
-Rule 4: what an attempt said before the next one began, and is shipped after that (it lay in the memory of a killed
-trainer), goes to a folder of its own, ``attempt-<n>`` in the run's: in the run's it would hide what is newer.
+Rule 4: a folder has one writer. When a later attempt has begun in the run's folder, what an earlier one has still to
+say (it lay in the memory of a killed trainer, or that trainer is not dead yet) goes to a folder of its own,
+``attempt-<n>`` in the run's: in the run's it would hide what is newer. A stream that left a folder does not come back.
 """
 
 import os
-import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final
 
-from logger_service.events.event_reader import last_id
+from logger_service.events.attempt_order import Attempt, in_order
+from logger_service.events.event_names import EventFileName, names_in, next_name, own_names_in
+from logger_service.events.event_reader import began_at_seconds, last_id
 from logger_service.events.identity import EventId
 from logger_service.events.protos import version_event
-from logger_service.events.run_directory import late_directory, run_directory
+from logger_service.events.run_directory import inside, late_directories, late_directory, run_directory
 from protocol.frame import pack_frame
 from protocol.stream import Stream
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-_PREFIX: Final = "events.out.tfevents."
-_NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\.([0-9]{4,})\.([0-9a-f]{8})\.([0-9]{4,})")
-_ANY_NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\..*")
-
-
-class EventFileName(NamedTuple):
-    """``events.out.tfevents.<start, seconds>.<attempt>.<stream, first 8 hex digits>.<counter>``."""
-
-    start_seconds: int
-    attempt: int
-    stream: str
-    counter: int
-
-    def __str__(self) -> str:
-        return f"{_PREFIX}{self.start_seconds:010d}.{self.attempt:04d}.{self.stream}.{self.counter:04d}"
-
-    @classmethod
-    def parse(cls, name: str) -> Self | None:
-        """Return the parts of a name this program gave, or None."""
-        match = _NAME.fullmatch(name)
-        return None if match is None else cls(int(match[1]), int(match[2]), match[3], int(match[4]))
+_NEW: Final = os.O_CREAT | os.O_EXCL
 
 
 class EventFile:
     """Appends the events of ``stream`` under ``logdir``; ``last_id`` is the last event that was there before, or None.
 
-    Raises PermissionError when the run's folder leads out of the log directory, OSError.
+    ``start_ns`` is when the stream began, in all calls. Raises PermissionError when the run's folder leads out of the
+    log directory, OSError.
     """
 
     def __init__(self, logdir: Path, stream: Stream) -> None:
         self._logdir, self._stream = logdir, stream
-        self._short_id = stream.id.hex()[:8]
+        self._writer = stream.attempt, stream.id.hex()[:8]
+        # The run's, that for what comes late there, and that for what comes late among what came late.
+        self._folders = [run_directory(logdir, stream)]
+        self._folders += (late_directory(logdir, stream, depth) for depth in (1, 2))
+        self._place = max((place for place, folder in enumerate(self._folders) if self._own_names(folder)), default=0)
         self._file = -1
         self._path: Path | None = None
         self._size_bytes = 0
         self.last_id = self._read_back()
 
     def __repr__(self) -> str:
-        return f"<EventFile {self._stream.run} {self._short_id} last {self.last_id}>"
+        return f"<EventFile {self._stream.run} {self._writer[1]} last {self.last_id}>"
 
-    def append(self, events: Sequence[bytes], wall_time_ns: int) -> None:
+    def append(self, events: Sequence[bytes], wall_time_ns: int, start_ns: int) -> None:
         """Append serialised events by one write.
 
         ``wall_time_ns`` is the time of the first of them; it names and heads a file begun now. Raises OSError, also
         when the file was deleted or changed by somebody else; another :class:`EventFile` then finds out what is there.
         """
         frames = [pack_frame(event) for event in events]
-        directory = self.directory(wall_time_ns)
+        directory = self.directory(start_ns)
         if self._path is not None and self._path.parent != directory:
             self.close()
             self._path = None
@@ -84,12 +73,11 @@ class EventFile:
         while view:
             view = view[os.write(self._file, view) :]
 
-    def directory(self, wall_time_ns: int) -> Path:
-        """Return the folder for events of this time: the run's, unless a later attempt had begun there; makes none."""
-        run, late = self._directories()
-        names = (EventFileName.parse(path.name) for path in (run.iterdir() if run.is_dir() else ()))
-        begun = [name.start_seconds for name in names if name and name.attempt > self._stream.attempt]
-        return late if begun and max(begun) >= wall_time_ns // 10**9 else run
+    def directory(self, start_ns: int) -> Path:
+        """Return the folder for the events that come next: the run's, unless they come late; makes none."""
+        while self._place < len(self._folders) - 1 and self._comes_late(self._folders[self._place], start_ns):
+            self._place += 1
+        return self._folders[self._place]
 
     def close(self) -> None:
         """Close the file; a later append opens it again."""
@@ -98,9 +86,14 @@ class EventFile:
             self._file = -1
 
     def _begin(self, directory: Path, wall_time_ns: int) -> Path:
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / str(self._next_name(directory, wall_time_ns))
-        self._file = os.open(path, _APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+        """Begin the next file, or take the last one when a failed write left nothing in it."""
+        inside(self._logdir, directory).mkdir(parents=True, exist_ok=True)
+        newest = next(map(EventFileName.parse, reversed(names_in(directory))), None)
+        if newest is not None and newest.writer == self._writer and _is_empty(directory / str(newest)):
+            path, flags = directory / str(newest), _APPEND
+        else:
+            path, flags = directory / str(next_name(directory, *self._writer, wall_time_ns)), _APPEND | _NEW
+        self._file = os.open(path, flags, 0o644)
         return path
 
     def _continue(self, path: Path) -> None:
@@ -110,31 +103,47 @@ class EventFile:
         if not found.st_nlink or found.st_size != self._size_bytes:
             raise FileNotFoundError(f"{path} was deleted or changed while it was written; events are written anew")
 
-    def _directories(self) -> tuple[Path, Path]:
-        """Return the run's folder, and that for what comes late."""
-        return run_directory(self._logdir, self._stream), late_directory(self._logdir, self._stream)
-
-    def _next_name(self, directory: Path, wall_time_ns: int) -> EventFileName:
-        own = self._own_names(directory)
-        start = own[-1].start_seconds if own else max(0, wall_time_ns // 10**9)
-        others = (_ANY_NAME.fullmatch(path.name) for path in directory.iterdir() if not self._owns(path.name))
-        newest_other = max((int(match[1]) for match in others if match is not None), default=-1)
-        counter = max((name.counter + 1 for name in own), default=0)
-        return EventFileName(max(start, newest_other + 1), self._stream.attempt, self._short_id, counter)
+    def _comes_late(self, folder: Path, start_ns: int) -> bool:
+        """Tell whether this stream has no place in a folder any more: the last that began there is a later one."""
+        names = own_names_in(folder)
+        if not names or names[-1].writer == self._writer:
+            return False
+        if self._own_names(folder):
+            return True
+        own, begun = Attempt(start_ns / 1e9, *self._writer), _begun_in(folder)
+        order = in_order([own, *begun.values()])
+        return own in order[: order.index(begun.get(names[-1].writer, own))]
 
     def _own_names(self, directory: Path) -> list[EventFileName]:
         """Return the names of this stream's files in the order of writing."""
-        names = (EventFileName.parse(path.name) for path in directory.iterdir() if self._owns(path.name))
-        return sorted(name for name in names if name is not None)
-
-    def _owns(self, name: str) -> bool:
-        parsed = EventFileName.parse(name)
-        return parsed is not None and (parsed.attempt, parsed.stream) == (self._stream.attempt, self._short_id)
+        return [name for name in own_names_in(directory) if name.writer == self._writer]
 
     def _read_back(self) -> EventId | None:
-        for directory in reversed(self._directories()):
-            for name in reversed(self._own_names(directory) if directory.is_dir() else []):
-                identity = last_id(directory / str(name))
-                if identity is not None and identity.stream == self._stream.id:
-                    return identity
+        """Return the last event of all folders: a stream may have left one of them long ago."""
+        return max(filter(None, map(self._last_id, self._folders)), default=None)
+
+    def _last_id(self, directory: Path) -> EventId | None:
+        for name in reversed(self._own_names(directory)):
+            path = directory / str(name)
+            identity = last_id(path) if path.is_file() else None
+            if identity is not None and identity.stream == self._stream.id:
+                return identity
         return None
+
+
+def _begun_in(folder: Path) -> dict[tuple[int, str], Attempt]:
+    """Return who has written to a folder, or came late there, with the time of the first event of its first file."""
+    found: dict[tuple[int, str], Attempt] = {}
+    for directory in (folder, *late_directories(folder)):
+        for name in own_names_in(directory):
+            path = directory / str(name)
+            if name.writer not in found and path.is_file():
+                start_seconds = began_at_seconds(path)
+                if start_seconds is not None:
+                    found[name.writer] = Attempt(start_seconds, *name.writer)
+    return found
+
+
+def _is_empty(path: Path) -> bool:
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0

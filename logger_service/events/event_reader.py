@@ -53,6 +53,12 @@ def parse_event(payload: memoryview) -> Event | None:
         return None
 
 
+def began_at_seconds(path: Path) -> float | None:
+    """Return the time of the first event in a file; None when there is none, or none that is whole."""
+    event = next(read_events(path))
+    return event.wall_time if isinstance(event, Event) else None
+
+
 def last_id(path: Path) -> EventId | None:
     """Return the id of the last event in a file; a torn one at the end does not count."""
     tail = deque((item for item in read_payloads(path) if isinstance(item, memoryview)), maxlen=_TAIL_EVENTS)

@@ -7,8 +7,9 @@ stands, and no other file can disagree.
 """
 
 import re
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
+from google.protobuf.message import DecodeError
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.graph_pb2 import GraphDef
 
@@ -56,7 +57,15 @@ def find_id(event: Event) -> EventId | None:
         case "session_log":
             return EventId.parse(event.session_log.msg)
         case "graph_def":
-            nodes = GraphDef.FromString(event.graph_def).node
+            nodes = _nodes(event.graph_def)
             return EventId.parse(nodes[0].attr[GRAPH_ATTRIBUTE].s.decode(errors="replace")) if nodes else None
         case _:
             return None
+
+
+def _nodes(graph_def: bytes) -> list[Any]:
+    """Return the nodes of a graph; none where another program wrote what is no graph."""
+    try:
+        return list(GraphDef.FromString(graph_def).node)
+    except DecodeError:
+        return []

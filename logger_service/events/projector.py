@@ -2,7 +2,7 @@
 
     <run>/projector_config.pbtxt                        what the plugin reads; newest step first, for it opens the first
     <run>/projector/step-000000000240/joint.bytes ...   points, metadata, sprite, and an entry for the config
-    <run>/projector/latest-step-240-joint/              an event file that says nothing
+    <run>/projector/latest-step-240-joint/              an event file that says nothing; or latest-before-step-240
 
 Rule 1: files appear whole, by rename; the config comes after what it names, deletions after the config.
 Rule 2: the plugin caches the config until the set of runs changes (ProjectorPlugin._update_configs). So every update
@@ -51,19 +51,20 @@ class Projector:
         self._write_embedding(step_folder, embedding, record.step)
         ranked = _rank(self._entries())
         self._write_config([(place, entry) for place, _, entry in ranked if place < STEPS_SHOWN])
-        self._announce(embedding.tag, record)
+        self._announce(f"step-{record.step}-{file_name(embedding.tag)}", record.wall_time_ns)
         for place, path, _ in ranked:
             if place >= _STEPS_KEPT:
                 _remove(path)
 
-    def rewind(self, step: int) -> None:
-        """Forget what an earlier attempt wrote from ``step`` on, where another one begins."""
+    def rewind(self, step: int, wall_time_ns: int) -> None:
+        """Forget what an earlier attempt wrote from ``step`` on, where another one begins; show what remains."""
         inside(self._directory, self._folder)
         entries = self._entries()
         beyond = [path for path, entry in entries if entry.step >= step]
         if beyond:
             ranked = _rank([(path, entry) for path, entry in entries if entry.step < step])
             self._write_config([(place, entry) for place, _, entry in ranked if place < STEPS_SHOWN])
+            self._announce(f"before-step-{step}" if ranked else "", wall_time_ns)
         for path in beyond:
             _remove(path)
 
@@ -93,11 +94,13 @@ class Projector:
         else:
             config.unlink(missing_ok=True)
 
-    def _announce(self, tag: str, record: Record) -> None:
-        marker = self._folder / f"{_MARKER_PREFIX}step-{record.step}-{file_name(tag)}"
-        marker.mkdir(exist_ok=True)
-        event_file = f"events.out.tfevents.{max(0, record.wall_time_ns // 10**9):010d}{MARKER_FILE_SUFFIX}"
-        _replace(marker / event_file, pack_frame(version_event(record.wall_time_ns)))
+    def _announce(self, what: str, wall_time_ns: int) -> None:
+        """Change the set of runs: make the marker that says ``what``, if anything, in place of the one before."""
+        marker = self._folder / f"{_MARKER_PREFIX}{what}"
+        if what:
+            marker.mkdir(exist_ok=True)
+            event_file = f"events.out.tfevents.{max(0, wall_time_ns // 10**9):010d}{MARKER_FILE_SUFFIX}"
+            _replace(marker / event_file, pack_frame(version_event(wall_time_ns)))
         for other in self._folder.glob(f"{_MARKER_PREFIX}*"):
             if other != marker:
                 _remove_marker(other)

@@ -1,5 +1,6 @@
 """Where a stream's events go: a folder under the log directory, never outside of it."""
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +22,15 @@ def run_directory(logdir: Path, stream: Stream) -> Path:
     return inside(logdir, logdir.joinpath(*parts))
 
 
-def late_directory(logdir: Path, stream: Stream) -> Path:
-    """Return the folder, in the run's, for what an attempt said before the next one began, and comes after that."""
-    return inside(logdir, run_directory(logdir, stream) / f"{_LATE_PREFIX}{stream.attempt}")
+def late_directory(logdir: Path, stream: Stream, depth: int = 1) -> Path:
+    """Return the folder, in the run's, for what an attempt says when a later one has begun; deeper, when there too."""
+    names = [f"{_LATE_PREFIX}{stream.attempt}"] * depth
+    return inside(logdir, run_directory(logdir, stream).joinpath(*names))
+
+
+def late_directories(directory: Path) -> list[Path]:
+    """Return the folders in one that hold what came late there."""
+    return sorted(path for path in directory.glob(f"{_LATE_PREFIX}*") if comes_late(path) and path.is_dir())
 
 
 def comes_late(directory: Path) -> bool:
@@ -33,6 +40,8 @@ def comes_late(directory: Path) -> bool:
 
 def inside(root: Path, path: Path) -> Path:
     """Return ``path`` when it lies under ``root`` with every symbolic link followed; raise PermissionError."""
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise PermissionError(f"{path} leads to {path.resolve()}, outside of {root}; nothing is written there")
+    # Not Path.resolve: links that lead in a circle are a RuntimeError there.
+    leads_to = Path(os.path.realpath(path))
+    if not leads_to.is_relative_to(os.path.realpath(root)):
+        raise PermissionError(f"{path} leads to {leads_to}, outside of {root}; nothing is written there")
     return path

@@ -28,7 +28,7 @@ class ScalarEvents:
         event, values = self._event(tuple(message.values))
         event.wall_time = record.wall_time_ns / 1e9
         event.step = record.step
-        values[0].node_name = str(EventId(self._stream, record.sequence, 0))
+        values[0].node_name = str(EventId(self._stream, record.next_sequence - 1, 0))
         for value, number in zip(values, message.values.values(), strict=True):
             value.simple_value = number
         serialised: bytes = event.SerializeToString()

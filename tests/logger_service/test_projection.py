@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.events import folder_bytes, load_folder
+from support.events import event_files, folder_bytes, load_folder
 from support.recordings import START_NS, Said, append_records, every_kind, make_records, make_stream, write_recording
 
 from logger_service.counts import Counts
@@ -120,15 +120,35 @@ def test_a_full_disk_is_waited_out(
     projection = Projection(tmp_path / "recordings", tmp_path / "log")
     with monkeypatch.context() as context:
         context.setattr("logger_service.events.event_file.os.write", full_disk)
-        for now_seconds in (0.0, 1.0, 6.0, 12.0):
-            projection.turn(now_seconds)
-    assert projection.counts.stream_failures == 3
+        for now_seconds in range(300):
+            projection.turn(float(now_seconds))
+    assert projection.counts.stream_failures == 7, "at 0, 5, 15, 35, 75, 155 and 235 s"
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    projection.turn(13.0)
+    assert [path.stat().st_size for path in event_files(tmp_path / "log" / "demo")] == [0]
+    projection.turn(314.0)
     assert not load_folder(tmp_path / "log" / "demo")
-    projection.turn(18.0)
+    projection.turn(315.0)
     projection.close()
     assert events(tmp_path / "log", "demo") == len(SAID)
+    assert len(event_files(tmp_path / "log" / "demo")) == 1
+
+
+def test_after_it_went_well_a_failure_is_tried_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_recording(tmp_path / "recordings", SAID)
+    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+
+    def fail(*_: object) -> None:
+        raise OSError(122, "Disk quota exceeded")
+
+    for begin_seconds in (0, 1000):
+        append_records(folder, make_stream(), make_records(SAID[1:], first_sequence=52 + begin_seconds // 20))
+        with monkeypatch.context() as context:
+            context.setattr("logger_service.events.event_file.os.write", fail)
+            for now_seconds in range(begin_seconds, begin_seconds + 10):
+                projection.turn(float(now_seconds))
+        projection.turn(begin_seconds + 100.0)
+    projection.close()
+    assert projection.counts.stream_failures == 4
 
 
 def test_a_run_that_leads_out_of_the_log_directory_is_not_written(tmp_path: Path) -> None:

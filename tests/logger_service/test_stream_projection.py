@@ -69,7 +69,7 @@ def test_a_second_projection_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_after_a_kill_at_any_byte_every_event_is_there_once(tmp_path: Path) -> None:
-    """What was cut off is written again, in a file that sorts later; nothing else is."""
+    """What was cut off is written again, in a file that sorts later, or in one that is still empty; nothing else is."""
     folder = write_recording(tmp_path, SMALL)
     run(folder, tmp_path / "whole")
     (path,) = event_files(tmp_path / "whole" / "demo")
@@ -81,7 +81,7 @@ def test_after_a_kill_at_any_byte_every_event_is_there_once(tmp_path: Path) -> N
         torn.write_bytes(data[:size])
         run(folder, logdir)
         assert load_folder(logdir / "demo") == whole
-        assert torn.read_bytes() == data[:size]
+        assert torn.read_bytes() == (data[:size] or data)
         assert run(folder, logdir) == Counts()
         shutil.rmtree(logdir)
 

@@ -1,15 +1,19 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.events import event_files, load_events, load_folder
+from support.events import event_files, id_of, load_events, load_folder
 from support.recordings import START_NS, STREAM_ID, make_stream
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
 from logger_service.events.audit import audit
-from logger_service.events.event_file import EventFile, EventFileName
+from logger_service.events.event_file import EventFile
+from logger_service.events.event_names import EventFileName
 from logger_service.events.identity import EventId
+from logger_service.events.protos import version_event
+from protocol.frame import pack_frame
 from protocol.stream import Stream
 
 NAME = "events.out.tfevents.1700000000.0000.00010203.0000"
@@ -23,26 +27,22 @@ def events(*sequences: int, stream: Stream | None = None) -> list[bytes]:
     ]
 
 
-def append(logdir: Path, *sequences: int, stream: Stream | None = None, start_ns: int = START_NS) -> str:
-    """Append by a writer of its own, as after a restart; return the name of the newest file of the run."""
+def append(
+    logdir: Path,
+    *sequences: int,
+    stream: Stream | None = None,
+    start_ns: int = START_NS,
+    began_ns: int | None = None,
+) -> str:
+    """Append by a writer of its own, as after a restart; return the name of the newest file of the run.
+
+    The stream began with these events, or at ``began_ns``.
+    """
     stream = stream or make_stream()
     file = EventFile(logdir, stream)
-    file.append(events(*sequences, stream=stream), start_ns)
+    file.append(events(*sequences, stream=stream), start_ns, start_ns if began_ns is None else began_ns)
     file.close()
     return event_files(logdir / stream.run)[-1].name
-
-
-def test_a_name_is_read_as_it_was_written() -> None:
-    name = EventFileName(1_700_000_000, 2, "00010203", 7)
-    assert str(name) == "events.out.tfevents.1700000000.0002.00010203.0007"
-    assert EventFileName.parse(str(name)) == name
-
-
-@pytest.mark.parametrize(
-    "name", ["events.out.tfevents.1700000000.host.1.0", f"{NAME}.profile", "x", "events.out.tfevents.1"]
-)
-def test_names_of_other_programs_are_not_ours(name: str) -> None:
-    assert EventFileName.parse(name) is None
 
 
 def test_a_file_begins_with_its_version(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_newest_file_without_an_event_does_not_hide_the_one_before(tmp_path: P
 def test_a_file_that_was_closed_is_gone_on_with(tmp_path: Path) -> None:
     file = EventFile(tmp_path, make_stream())
     for sequence in (1, 2):
-        file.append(events(sequence), START_NS)
+        file.append(events(sequence), START_NS, START_NS)
         file.close()
     assert [path.name for path in event_files(tmp_path / "demo")] == [NAME]
     assert len(load_folder(tmp_path / "demo")) == 2
@@ -94,12 +94,12 @@ def test_a_file_that_was_deleted_or_changed_is_not_gone_on_with(
     tmp_path: Path, change: Callable[[Path], object], *, closed: bool
 ) -> None:
     file = EventFile(tmp_path, make_stream())
-    file.append(events(1), START_NS)
+    file.append(events(1), START_NS, START_NS)
     if closed:
         file.close()
     change(tmp_path / "demo" / NAME)
     with pytest.raises(FileNotFoundError):
-        file.append(events(2), START_NS)
+        file.append(events(2), START_NS, START_NS)
     file.close()
 
 
@@ -125,30 +125,131 @@ def test_names_grow_after_files_of_other_programs(tmp_path: Path) -> None:
     assert append(tmp_path, 1) == "events.out.tfevents.1700000501.0000.00010203.0000"
 
 
-def test_a_stream_that_comes_back_after_another_begins_a_file_that_sorts_last(tmp_path: Path) -> None:
-    other = make_stream(stream_id=b"\xaa" * 16, attempt=1)
-    append(tmp_path, 1)
-    append(tmp_path, 1, stream=other)
-    back_ns = START_NS + 60 * 10**9
-    assert append(tmp_path, 2, start_ns=back_ns) == "events.out.tfevents.1700000002.0000.00010203.0001"
-    assert len(load_folder(tmp_path / "demo")) == 3
+def sequences_in(folder: Path) -> list[int]:
+    return [int(id_of(event).split("/")[1]) for event in load_folder(folder)]
 
 
-def test_what_an_attempt_said_before_the_next_began_goes_beside_it(tmp_path: Path) -> None:
-    """Whether it had begun before or not, and after a restart too."""
+def test_what_an_attempt_says_when_the_next_has_begun_goes_beside_it(tmp_path: Path) -> None:
+    """Whenever that was said, whether it had begun before or not, and after a restart too."""
     later = make_stream(stream_id=b"\xaa" * 16, attempt=1)
     append(tmp_path, 1)
     earlier = EventFile(tmp_path, make_stream())
-    earlier.append(events(2), START_NS)
+    earlier.append(events(2), START_NS, START_NS)
     append(tmp_path, 1, stream=later, start_ns=START_NS + 10 * 10**9)
-    earlier.append(events(3), START_NS + 10**9)
-    earlier.append(events(4), START_NS + 2 * 10**9)
+    earlier.append(events(3), START_NS + 10**9, START_NS)
+    earlier.append(events(4), START_NS + 20 * 10**9, START_NS)
     earlier.close()
-    append(tmp_path, 5, start_ns=START_NS + 3 * 10**9)
-    assert [len(load_folder(folder)) for folder in (tmp_path / "demo", tmp_path / "demo" / "attempt-0")] == [3, 3]
+    append(tmp_path, 5, start_ns=START_NS + 30 * 10**9, began_ns=START_NS)
+    assert [sequences_in(folder) for folder in (tmp_path / "demo", tmp_path / "demo" / "attempt-0")] == [
+        [1, 2, 1],
+        [3, 4, 5],
+    ]
     assert audit(tmp_path / "demo").losses == audit(tmp_path / "demo" / "attempt-0").losses == []
     assert EventFile(tmp_path, make_stream()).last_id == EventId(STREAM_ID, 5, 0)
     assert EventFile(tmp_path, later).last_id == EventId(later.id, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "began_seconds", "late"),
+    [(0, 5, True), (0, 15, False), (1, 15, False), (2, 5, False), (1, -5, True)],
+    ids=["an earlier one", "a fresh start", "its resume", "its resume by a wrong clock", "of another fresh start"],
+)
+def test_a_stream_that_is_new_to_a_folder_comes_late_when_it_began_before_the_last_one_there(
+    tmp_path: Path, number: int, began_seconds: int, *, late: bool
+) -> None:
+    """The last one is a fresh start at 10 s, after another one at -10 s where that matters."""
+    if number == 1 and late:
+        append(tmp_path, 1, start_ns=START_NS - 10 * 10**9)
+    append(tmp_path, 1, stream=make_stream(stream_id=b"\xaa" * 16), start_ns=START_NS + 10 * 10**9)
+    new = make_stream(stream_id=b"\xbb" * 16, attempt=number)
+    append(tmp_path, 1, stream=new, start_ns=START_NS + began_seconds * 10**9)
+    assert (tmp_path / "demo" / f"attempt-{number}").is_dir() == late
+
+
+def test_an_attempt_of_an_earlier_start_comes_late_when_that_start_did_too(tmp_path: Path) -> None:
+    """Both lay in outboxes until a fresh start of that run was there."""
+    for number, stream_id, began_seconds in ((0, b"\xaa", 10), (0, b"\xbb", 0), (1, b"\xcc", 5)):
+        stream = make_stream(stream_id=stream_id * 16, attempt=number)
+        append(tmp_path, 1, stream=stream, start_ns=START_NS + began_seconds * 10**9)
+    assert [len(event_files(tmp_path / "demo" / name)) for name in ("", "attempt-0", "attempt-1")] == [1, 1, 1]
+
+
+def test_two_streams_that_come_late_with_one_number_have_a_folder_each(tmp_path: Path) -> None:
+    """The later of them has the first of the two folders, for good."""
+    for began_seconds, stream_id in ((10, b"\xaa"), (5, b"\xbb"), (0, b"\xcc"), (0, b"\xcc")):
+        stream = make_stream(stream_id=stream_id * 16)
+        append(tmp_path, 1, stream=stream, start_ns=START_NS + began_seconds * 10**9)
+    folders = [tmp_path / "demo" / name for name in ("", "attempt-0", "attempt-0/attempt-0")]
+    assert [len(event_files(folder)) for folder in folders] == [1, 1, 2]
+    assert EventFile(tmp_path, make_stream(stream_id=b"\xcc" * 16)).last_id is not None
+
+
+def test_where_a_stream_stands_is_told_by_both_folders(tmp_path: Path) -> None:
+    """An earlier version came back from the folder for what is late."""
+    late = tmp_path / "demo" / "attempt-0"
+    append(tmp_path, 1, 2, 3)
+    late.mkdir()
+    event_files(tmp_path / "demo")[0].rename(late / NAME)
+    append(tmp_path, 1, stream=make_stream(stream_id=b"\xaa" * 16))
+    (tmp_path / "demo" / NAME).write_bytes(
+        b"".join(map(pack_frame, [version_event(START_NS), *events(4, 5)])),
+    )
+    assert EventFile(tmp_path, make_stream()).last_id == EventId(STREAM_ID, 5, 0)
+
+
+def test_a_stream_whose_first_file_is_torn_at_once_still_has_its_place(tmp_path: Path) -> None:
+    append(tmp_path, 1, start_ns=START_NS + 10 * 10**9)
+    (path,) = event_files(tmp_path / "demo")
+    path.write_bytes(path.read_bytes()[:9])
+    append(tmp_path, 1, start_ns=START_NS + 10 * 10**9)
+    append(tmp_path, 1, stream=make_stream(stream_id=b"\xaa" * 16))
+    assert len(event_files(tmp_path / "demo")) == 2
+    assert len(event_files(tmp_path / "demo" / "attempt-0")) == 1
+
+
+def fail_to_write(logdir: Path, monkeypatch: pytest.MonkeyPatch, taken_bytes: int = 0) -> None:
+    """Append where the disk takes so many bytes and no more."""
+    write, left = os.write, iter([taken_bytes])
+
+    def full(file: int, data: bytes) -> int:
+        if (size := next(left, 0)) == 0:
+            raise OSError(122, "Disk quota exceeded")
+        return write(file, data[:size])
+
+    with monkeypatch.context() as context:
+        context.setattr("logger_service.events.event_file.os.write", full)
+        with pytest.raises(OSError, match="quota"):
+            append(logdir, 1)
+
+
+def test_a_file_in_which_nothing_could_be_written_is_used_by_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        fail_to_write(tmp_path, monkeypatch)
+    assert append(tmp_path, 1) == NAME
+    assert len(load_events(tmp_path / "demo" / NAME)) == 2
+
+
+def test_a_torn_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_to_write(tmp_path, monkeypatch, taken_bytes=7)
+    assert append(tmp_path, 1) == NAME[:-1] + "1"
+    assert (tmp_path / "demo" / NAME).stat().st_size == 7
+
+
+def test_an_empty_file_is_left_alone_when_another_one_sorts_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_to_write(tmp_path, monkeypatch)
+    (tmp_path / "demo" / "events.out.tfevents.1700000500.host.1.0").touch()
+    assert append(tmp_path, 1) == "events.out.tfevents.1700000501.0000.00010203.0001"
+    assert (tmp_path / "demo" / NAME).stat().st_size == 0
+
+
+def test_links_that_lead_in_a_circle_are_no_place_to_write(tmp_path: Path) -> None:
+    (tmp_path / "demo").symlink_to("demo")
+    with pytest.raises(OSError, match="demo"):
+        append(tmp_path, 1)
 
 
 def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
@@ -157,7 +258,7 @@ def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     (tmp_path / "demo" / NAME).symlink_to(victim)
-    file.append(events(1), START_NS)
+    file.append(events(1), START_NS, START_NS)
     assert victim.read_bytes() == b"precious"
     assert event_files(tmp_path / "demo")[-1].name == NAME[:-1] + "1"
 

@@ -107,19 +107,19 @@ def test_a_run_that_is_named_like_a_marker_keeps_its_files(tmp_path: Path) -> No
 
 def test_a_rewind_forgets_the_steps_from_there_on(tmp_path: Path) -> None:
     write(tmp_path, 1, 2, 3)
-    Projector(tmp_path).rewind(3)
+    Projector(tmp_path).rewind(3, START_NS)
     assert names(tmp_path) == ["joint \N{MIDDLE DOT} latest (step 2)", "joint \N{MIDDLE DOT} step 1"]
     assert not (tmp_path / "projector" / "step-000000000003").exists()
 
 
 def test_a_rewind_to_before_everything_leaves_no_config(tmp_path: Path) -> None:
     write(tmp_path, 1, 2)
-    Projector(tmp_path).rewind(0)
+    Projector(tmp_path).rewind(0, START_NS)
     assert not (tmp_path / "projector_config.pbtxt").exists()
 
 
 def test_a_rewind_of_a_new_run_makes_nothing(tmp_path: Path) -> None:
-    Projector(tmp_path / "demo").rewind(0)
+    Projector(tmp_path / "demo").rewind(0, START_NS)
     assert not list(tmp_path.iterdir())
 
 
@@ -172,7 +172,7 @@ def kill_after(changes: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "update",
-    [lambda directory: write(directory, 5), lambda directory: Projector(directory).rewind(2)],
+    [lambda directory: write(directory, 5), lambda directory: Projector(directory).rewind(2, START_NS)],
     ids=["write", "rewind"],
 )
 def test_after_a_kill_at_any_moment_the_config_holds_and_a_repeat_completes_it(
