@@ -142,7 +142,7 @@ class Projection:
                     self._fail(folder, followed, error, now_seconds)
                 else:
                     ready.append((folder, followed, followed.stream))
-        return in_stream_order((found[2].stream, found[2].start_ns, found) for found in ready)
+        return in_stream_order((found[2].beginning, found) for found in ready)
 
     def _advance(self, folder: Path, followed: _Followed, stream: StreamProjection, now_seconds: float) -> bool:
         written = self.counts.records

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from protocol.frame import Frame, read_frames
 from protocol.record import parse_record
@@ -31,20 +31,28 @@ def find_recordings(root: Path) -> Iterator[tuple[Path, tuple[str, int]]]:
                     break
 
 
-def start_of(folder: Path) -> tuple[Stream, int]:
-    """Return whose recording it is, and when that stream began, in nanoseconds; 0 when nothing is recorded yet.
+class Beginning(NamedTuple):
+    """Whose recording it is, when that stream began by its own clock, and when by the clock of who records it.
 
-    That is the time of the first record, or of the first segment's head where the record has none: it stands for lost
-    ones. Raises Malformed when no segment has a valid head, OSError.
+    ``start_ns`` is the time of the first record; of the first segment's head, which is ``seen_ns``, where the record
+    has none: it stands for lost ones. 0 when there is no record yet.
     """
+
+    stream: Stream
+    start_ns: int
+    seen_ns: int
+
+
+def beginning_of(folder: Path) -> Beginning:
+    """Return how a recording begins. Raises Malformed when no segment has a valid head, OSError."""
     reader = RecordingReader(folder)
     try:
         payloads = reader.read_payloads(_PEEK_SIZE_BYTES)
     finally:
         reader.close()
-    if not payloads:
-        return reader.stream, 0
-    return reader.stream, parse_record(payloads[0]).wall_time_ns or _head_time_ns(folder)
+    seen_ns = _head_time_ns(folder)
+    start_ns = (parse_record(payloads[0]).wall_time_ns or seen_ns) if payloads else 0
+    return Beginning(reader.stream, start_ns, seen_ns)
 
 
 def _head_time_ns(folder: Path) -> int:

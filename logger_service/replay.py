@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from logger_service.counts import Counts
 from logger_service.folder_lock import folder_lock
-from logger_service.recordings import require_recordings, start_of
+from logger_service.recordings import beginning_of, require_recordings
 from logger_service.stream_order import in_stream_order
 from logger_service.stream_projection import StreamProjection
 from protocol.errors import ProtocolError
@@ -60,7 +60,7 @@ def _in_order(folders: Sequence[Path]) -> list[Path]:
     broken, found = [], []
     for folder in folders:
         try:
-            found.append((*start_of(folder), folder))
+            found.append((beginning_of(folder), folder))
         except ProtocolError:
             broken.append(folder)
     return broken + in_stream_order(found)

@@ -12,7 +12,7 @@ from logger_service.events.identity import EventId
 from logger_service.events.projector import Projector
 from logger_service.events.protos import blank, first_new_step, project
 from logger_service.events.scalar_events import ScalarEvents
-from logger_service.recordings import start_of
+from logger_service.recordings import beginning_of
 from protocol.codec import decode_message
 from protocol.errors import ProtocolError
 from protocol.messages import Embedding, Gap, Message, RunStart, Scalars
@@ -31,12 +31,13 @@ _log = logging.getLogger(__name__)
 class StreamProjection:
     """Projects the recording in ``folder``; goes on where the event files under ``logdir`` end.
 
-    ``next_sequence`` is that of the record that comes next; ``start_ns`` is when the stream began, 0 while it has no
-    record; ``waits`` tells that a hole is waited for. Raises Malformed when the recording has no valid head, OSError.
+    ``next_sequence`` is that of the record that comes next; ``beginning`` is complete with the first record; ``waits``
+    tells that a hole is waited for. Raises Malformed when the recording has no valid head, OSError.
     """
 
     def __init__(self, folder: Path, logdir: Path, counts: Counts) -> None:
-        self.stream, self.start_ns = start_of(folder)
+        self.beginning = beginning_of(folder)
+        self.stream = self.beginning.stream
         self.counts = counts
         self._file = EventFile(logdir, self.stream)
         self._done = self._file.last_id
@@ -74,8 +75,8 @@ class StreamProjection:
             self._reader = RecordingReader(self._folder, next_sequence=self.next_sequence)
             self._damages_seen = 0
         records = self._reader.read(size_max_bytes)
-        if records and not self.start_ns:
-            self.start_ns = start_of(self._folder)[1]
+        if records and not self.beginning.start_ns:
+            self.beginning = beginning_of(self._folder)
         taken = 0
         for record in records:
             if record.sequence > self.next_sequence:
@@ -157,12 +158,12 @@ class StreamProjection:
         return []
 
     def _projector(self) -> Projector:
-        return Projector(self._file.directory(self.start_ns))
+        return Projector(self._file.directory(self.beginning.start_ns))
 
     def _placed(self, record: Record) -> Record:
         """Return the record as it is shown. What came before a restart is looked up when the first gap asks for it."""
         if self._gaps is None and (self._done is None or record.kind == Kind.GAP):
-            self._gaps = GapPlace(self.start_ns)
+            self._gaps = GapPlace(self.beginning.start_ns)
             if record.sequence > 1:
                 self._follow_to(record.sequence, self._gaps)
         return record if self._gaps is None else self._gaps.place(record)
@@ -198,7 +199,7 @@ class StreamProjection:
     def _write(self) -> None:
         if not self._batch:
             return
-        self._file.append(self._batch, self._batch_wall_time_ns, self.start_ns)
+        self._file.append(self._batch, self._batch_wall_time_ns, self.beginning.start_ns)
         self.counts.events += len(self._batch)
         self.counts.event_bytes += self._batch_size_bytes
         self._batch, self._batch_size_bytes = [], 0

@@ -110,7 +110,8 @@ class EventFile:
             return False
         if self._own_names(folder):
             return True
-        own, begun = Attempt(start_ns / 1e9, *self._writer), _begun_in(folder)
+        begun = _begun_in(folder)
+        own = Attempt(start_ns / 1e9, *self._writer, seen=len(begun))
         order = in_order([own, *begun.values()])
         return own in order[: order.index(begun.get(names[-1].writer, own))]
 
@@ -140,7 +141,7 @@ def _begun_in(folder: Path) -> dict[tuple[int, str], Attempt]:
             if name.writer not in found and path.is_file():
                 start_seconds = began_at_seconds(path)
                 if start_seconds is not None:
-                    found[name.writer] = Attempt(start_seconds, *name.writer)
+                    found[name.writer] = Attempt(start_seconds, *name.writer, seen=len(found))
     return found
 
 

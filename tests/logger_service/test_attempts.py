@@ -19,12 +19,25 @@ RESUMED = make_stream(attempt=1, stream_id=b"\xab" * 16)
 AGAIN = make_stream(stream_id=b"\x01" * 16)
 
 
-def say(root: Path, stream: Stream, first: int, *, at_seconds: int, first_step: int = 0, sequence: int = 1) -> None:
-    """Record three scalars from step ``first`` on; a start before them when they are the first."""
+def say(
+    root: Path,
+    stream: Stream,
+    first: int,
+    *,
+    at_seconds: int,
+    first_step: int = 0,
+    sequence: int = 1,
+    seen_at_seconds: int | None = None,
+) -> None:
+    """Record three scalars from step ``first`` on; a start before them when they are the first.
+
+    The logger's clock may say another time than the trainer's.
+    """
     said = [] if sequence > 1 else [Said(first_step, RunStart(first_step))]
     said += [Said(step, Scalars({"loss": float(at_seconds)})) for step in range(first, first + 3)]
     records = make_records(said, first_sequence=sequence, start_ns=START_NS + (at_seconds - sequence) * S)
-    append_records(root / stream.run / stream.folder_name, stream, records)
+    seen_ns = START_NS + (at_seconds if seen_at_seconds is None else seen_at_seconds) * S
+    append_records(root / stream.run / stream.folder_name, stream, records, wall_time_ns=seen_ns)
 
 
 def serve(recordings: Path, logdir: Path) -> None:
@@ -63,11 +76,21 @@ def test_a_fresh_start_after_a_resumed_one_is_the_last_everywhere(tmp_path: Path
 
 def test_a_first_attempt_whose_clock_was_ahead_is_the_first_everywhere(tmp_path: Path) -> None:
     recordings, live = tmp_path / "recordings", tmp_path / "live"
-    say(recordings, FRESH, 1, at_seconds=600)
+    say(recordings, FRESH, 1, at_seconds=600, seen_at_seconds=0)
     serve(recordings, live)
-    say(recordings, RESUMED, 4, at_seconds=300, first_step=3)
+    say(recordings, RESUMED, 4, at_seconds=300, first_step=3, seen_at_seconds=301)
     serve(recordings, live)
     assert whose(live) == ["aa", "ab"]
+    same_everywhere(recordings, live)
+
+
+def test_a_fresh_start_after_a_resumed_one_whose_first_attempt_was_recorded_elsewhere(tmp_path: Path) -> None:
+    recordings, live = tmp_path / "recordings", tmp_path / "live"
+    say(recordings, RESUMED, 4, at_seconds=0, first_step=3)
+    serve(recordings, live)
+    say(recordings, AGAIN, 1, at_seconds=100)
+    serve(recordings, live)
+    assert whose(live) == ["ab", "01"]
     same_everywhere(recordings, live)
 
 

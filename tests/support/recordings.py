@@ -59,7 +59,7 @@ def make_records(said: Iterable[Said], *, first_sequence: int = 1, start_ns: int
 
 def append_records(folder: Path, stream: Stream, records: Sequence[Record], **options: int) -> Path:
     """Append records to the recording in ``folder``, which is made when it is missing; return the folder."""
-    writer = RecordingWriter(folder, stream, wall_time_ns=START_NS, **options)
+    writer = RecordingWriter(folder, stream, **{"wall_time_ns": START_NS} | options)
     for record in records:
         frames = memoryview(pack_frame(pack_record(record)))
         writer.next_sequence = record.sequence  # a test may leave a hole
