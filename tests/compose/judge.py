@@ -21,7 +21,7 @@ STEPS_AN_EPOCH = 6
 def check(compose: Compose, folder: Path, *, epochs: int, attempts: int) -> None:
     """Hold recordings, event files and TensorBoard of an ended run against each other; ``folder`` takes a replay."""
     last = epochs * STEPS_AN_EPOCH
-    compose.tensorboard.wait_for("the run's last record", lambda tb: _ended_at(tb) == last)
+    _wait_until_drawn(compose.tensorboard, last)
     recordings, logdir = compose.copy("logger", "/recordings"), compose.copy("logger", "/runs")
     verified = run_module("logger_service", "verify", recordings, logdir)
     assert verified.returncode == 0, verified.stdout + verified.stderr
@@ -46,6 +46,7 @@ def check(compose: Compose, folder: Path, *, epochs: int, attempts: int) -> None
 def check_tensorboard(tensorboard: TensorBoard, epochs: int) -> None:
     """See that TensorBoard's API returns every tag, with as many points as there were."""
     last = epochs * STEPS_AN_EPOCH
+    _wait_until_drawn(tensorboard, last)
     for tag in expected.EACH_LOG_INTERVAL:
         assert _points(tensorboard, tag) == list(range(LOG_INTERVAL, last + 1, LOG_INTERVAL)), tag
     for tag in expected.EACH_EPOCH:
@@ -67,10 +68,14 @@ def check_tensorboard(tensorboard: TensorBoard, epochs: int) -> None:
     assert {category["title"] for category in layout["category"]} == set(expected.LAYOUT)
 
 
-def _ended_at(tensorboard: TensorBoard) -> int | None:
-    """Return the step at which the run was completed last: a trainer has ended before all that it said is drawn."""
-    told = tensorboard.get("plugin/text/text", run=RUN, tag="run/status")
-    return max((status["step"] for status in told if "completed" in status["text"]), default=None)
+def _wait_until_drawn(tensorboard: TensorBoard, last: int) -> None:
+    """Wait for the step at which the run was completed: a trainer has ended before all that it said is drawn."""
+
+    def ended(tensorboard: TensorBoard) -> bool:
+        told = tensorboard.get("plugin/text/text", run=RUN, tag="run/status")
+        return any(status["step"] == last and "completed" in status["text"] for status in told)
+
+    tensorboard.wait_for("the run's last record", ended)
 
 
 def _points(tensorboard: TensorBoard, tag: str) -> list[int]:
