@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from support.fake_logger import unpack_records
 from support.recordings import START_NS, make_stream
 
 from protocol.codec import decode_message, encode_scalars
+from protocol.destination import NO_LOGGER, Destination, read_destination, write_destination
 from protocol.errors import Malformed
 from protocol.messages import Gap, Scalars
 from protocol.orphan import OrphanedOutbox, find_outboxes
@@ -191,3 +193,25 @@ def test_outboxes_are_found_in_the_folder_that_was_given_for_them(memory: Path) 
     (memory / "tensorboard-sidecar-0").mkdir()
     abandon(memory / "tensorboard-sidecar-0" / "a", [b"x"])
     assert find_outboxes(memory) == [memory / "tensorboard-sidecar-0" / "a"]
+
+
+def test_an_outbox_says_who_still_waits_for_it(memory: Path) -> None:
+    abandon(memory / "outbox", [b"x"] * 3)
+    where = Destination("tcp://127.0.0.1:5555", memory / "recordings", "key")
+    write_destination(memory / "outbox", where)
+    orphan = OrphanedOutbox(memory / "outbox")
+    assert orphan.destination == where
+    assert not orphan.settle(shipped=True)
+    assert orphan.destination == read_destination(memory / "outbox") == replace(where, endpoint=NO_LOGGER)
+    assert orphan.settle(recorded=True)
+    assert read_destination(memory / "outbox").record, "who is killed before it is deleted leaves it for its recording"
+    orphan.close(keep=False)
+    assert list(memory.iterdir()) == []
+
+
+def test_what_names_nobody_waits_for_one_logger(memory: Path) -> None:
+    abandon(memory / "outbox", [b"x"] * 3)
+    orphan = OrphanedOutbox(memory / "outbox")
+    assert not orphan.settle()
+    assert orphan.settle(shipped=True)
+    orphan.close(keep=False)

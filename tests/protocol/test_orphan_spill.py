@@ -7,12 +7,13 @@ import pytest
 from support.fake_logger import unpack_records
 from support.recordings import START_NS, make_stream
 
+from protocol.destination import NO_LOGGER, Destination, read_destination, write_destination
 from protocol.errors import Malformed
 from protocol.orphan import OrphanedOutbox, find_outboxes
 from protocol.owner_lock import OwnerLock
 from protocol.record import Kind
 from protocol.run import Run, check_run
-from protocol.spill_pointer import SPILL_POINTER
+from protocol.spill_pointer import SPILL_POINTER, write_spill_pointer
 from protocol.stream import Stream
 from trainer.telemetry.backlog import Backlog
 from trainer.telemetry.outbox import Outbox
@@ -131,3 +132,24 @@ def test_what_was_spilled_is_found_with_its_outbox_or_alone_when_that_is_no_more
     assert len(bodies) > 100
     orphan.close(keep=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_both_parts_say_where_they_are_to_go(memory: Path, tmp_path: Path) -> None:
+    """What is left of it after a restart of the machine, the part on disk, goes to nobody else."""
+    abandon_spilled(memory, tmp_path)
+    for folder in (memory / "outbox", tmp_path / "spill"):
+        write_destination(folder, Destination("tcp://127.0.0.1:5555", tmp_path / "recordings"))
+    orphan = OrphanedOutbox(memory / "outbox")
+    assert not orphan.settle(shipped=True)
+    orphan.close(keep=True)
+    for folder in (memory / "outbox", tmp_path / "spill"):
+        assert read_destination(folder) == Destination(NO_LOGGER, tmp_path / "recordings")
+
+
+def test_a_spilled_part_goes_where_its_outbox_does(memory: Path, tmp_path: Path) -> None:
+    where = Destination(NO_LOGGER, tmp_path / "recordings", "key")
+    for folder in (memory / "outbox", tmp_path / "spill"):
+        folder.mkdir(mode=0o700)
+    write_destination(memory / "outbox", where)
+    write_spill_pointer(memory / "outbox", tmp_path / "spill")
+    assert read_destination(tmp_path / "spill") == where

@@ -1,5 +1,6 @@
 """From messages to the outbox; test_telemetry_*.py hold what people see of it."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.key_ring import KeyRing
 from support.recordings import every_kind, make_stream
+from support.sick_disk import SickDisk
 from support.slow_device import SlowDevice
 from support.spoken import read_said
 from support.summaries import summarize
 
 from protocol.array import pack_array
 from protocol.codec import KINDS, decode_message
+from protocol.destination import NO_LOGGER, Destination, read_destination
 from protocol.errors import Malformed, TooLarge
 from protocol.messages import Audio, Matrix, Message, RunEnd, RunStart, Scalars, TensorSummaries, Text
 from protocol.outbox_location import OUTBOX_BYTES_MIN
@@ -30,6 +34,45 @@ def channel(tmp_path: Path) -> Iterator[Channel]:
     made = Channel(make_stream(), endpoint=None, record=tmp_path, storage=Storage(2**20))
     yield made
     made.close(10.0)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "record"), [("tcp://127.0.0.1:1", False), (None, True), ("tcp://127.0.0.1:1", True)]
+)
+def test_an_outbox_says_where_it_is_to_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str | None, *, record: bool
+) -> None:
+    """Whatever folder a later trainer, or a drain, is started in."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("recordings") if record else None
+    made = Channel(make_stream(), endpoint=endpoint, record=folder, storage=Storage(2**20))
+    destination = read_destination(made.outbox.folder)
+    made.close(0.0)
+    assert destination == Destination(endpoint or NO_LOGGER, (tmp_path / "recordings").resolve() if record else None)
+
+
+@pytest.mark.usefixtures("outboxes")
+def test_an_outbox_says_whose_key_it_has(tmp_path: Path) -> None:
+    """The one by which its logger knows it."""
+    ring = KeyRing(tmp_path)
+    keys = ring.make_trainer()
+    made = Channel(make_stream(), endpoint="tcp://127.0.0.1:1", record=None, storage=Storage(2**20), keys=keys)
+    assert read_destination(made.outbox.folder).public_key == (ring.trainers / "gpu-box.pub").read_text().strip()
+    made.close(0.0)
+
+
+@pytest.mark.usefixtures("outboxes")
+def test_what_is_not_all_recorded_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = Channel(make_stream(), endpoint=None, record=tmp_path, storage=Storage(2**20))
+    disk = SickDisk(monkeypatch, "fdatasync")
+    disk.error = errno.EIO
+    channel.keep(0, Text("a", "b"))
+    assert not channel.close(0.1)
+    finish = f"python -m trainer.telemetry drain {channel.outbox.folder}, when {tmp_path} can be written"
+    assert finish in caplog.text
+    assert "logger" not in caplog.records[-1].getMessage()
 
 
 @pytest.mark.parametrize("message", [said.message for said in every_kind((1,))], ids=lambda m: type(m).__name__)
