@@ -12,7 +12,7 @@ from protocol.errors import Malformed
 from protocol.frame import pack_frame
 from protocol.messages import Gap
 from protocol.owner_lock import OWNER_LOCK, OwnerLock
-from protocol.record import Kind, Record, pack_record, parse_sequence
+from protocol.record import HEADER, Kind, Record, pack_record, parse_sequence
 from protocol.recording_reader import RecordingReader
 from protocol.removal import remove_outbox, remove_spill
 from protocol.run import Run
@@ -140,6 +140,7 @@ def frame_payloads(
     Also returns the number behind the last.
     """
     frames = []
+    before: memoryview | None = None
     for payload in payloads:
         _, first, following = parse_sequence(payload)
         if first >= end_sequence:
@@ -147,16 +148,18 @@ def frame_payloads(
         if following <= sequence:
             continue
         if first > sequence:
-            frames.append(pack_lost(sequence, first, reason))
+            frames.append(pack_lost(sequence, first, reason, before))
         if first < sequence:  # inside a gap
-            frames.append(pack_lost(sequence, following, reason))
+            frames.append(pack_lost(sequence, following, reason, before))
         else:
             frames.append(pack_frame(payload))
-        sequence = following
+        sequence, before = following, payload
     return frames, sequence
 
 
-def pack_lost(first_sequence: int, next_sequence: int, reason: str) -> bytes:
-    """Return the frame that stands for records which are lost, and why."""
+def pack_lost(first_sequence: int, next_sequence: int, reason: str, before: memoryview | None = None) -> bytes:
+    """Return the frame that stands for records which are lost, and why, at step and time of the record ``before``."""
     body = encode_body(Gap(reason))
-    return pack_frame(pack_record(Record(Kind.GAP, first_sequence, 0, 0, body, next_sequence - first_sequence)))
+    step, wall_time_ns = (0, 0) if before is None else HEADER.unpack_from(before)[-2:]
+    gap = Record(Kind.GAP, first_sequence, step, wall_time_ns, body, next_sequence - first_sequence)
+    return pack_frame(pack_record(gap))

@@ -15,9 +15,9 @@ from protocol.codec import decode_message, encode_scalars
 from protocol.destination import NO_LOGGER, Destination, read_destination, write_destination
 from protocol.errors import Malformed
 from protocol.messages import Gap, Scalars
-from protocol.orphan import OrphanedOutbox, find_outboxes
+from protocol.orphan import OrphanedOutbox, find_outboxes, frame_payloads
 from protocol.owner_lock import OWNER_LOCK, OwnerLock
-from protocol.record import Kind
+from protocol.record import Kind, Record, pack_record
 from protocol.run import Run, check_run
 from protocol.stream import Stream
 from trainer.telemetry.outbox import Outbox
@@ -90,6 +90,14 @@ def test_slots_that_were_never_filled_are_told_as_lost(memory: Path) -> None:
     assert isinstance(message, Gap)
     assert message.reason.startswith("lost with the trainer")
     orphan.close(keep=False)
+
+
+def test_what_is_lost_between_two_records_has_step_and_time_of_the_first() -> None:
+    payloads = [memoryview(pack_record(Record(Kind.SCALARS, n, 10 * n, START_NS + n, b""))) for n in (2, 5, 9)]
+    frames, at = frame_payloads(payloads, 1, 9, "lost")
+    found = [record for record in unpack_records(b"".join(frames)) if record.kind == Kind.GAP]
+    assert [record[1:4] for record in found] == [(1, 0, 0), (3, 20, START_NS + 2)]
+    assert at == 6
 
 
 def test_refusals_that_were_never_told_are_told_as_lost(memory: Path) -> None:
