@@ -33,6 +33,12 @@ def test_every_setting_of_compose_is_explained_with_its_default() -> None:
     assert explained == used
 
 
+def test_the_logger_knows_the_name_that_its_trainers_have_for_it() -> None:
+    """It listens everywhere, in a container of another name: what a killed trainer left would else be for another."""
+    [endpoint] = re.findall(r"--endpoint=\$\{ENDPOINT:-([^}]*)\}", COMPOSE)
+    assert f"- --adopt_for={endpoint}\n" in COMPOSE
+
+
 @pytest.mark.skipif(not compose_is_there(), reason="docker compose is not installed")
 class TestConfig:
     """``docker compose config`` needs no engine."""

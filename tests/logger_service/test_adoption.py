@@ -1,5 +1,6 @@
 """Which outboxes are adopted, and when: real outboxes and a real journal; only the clock is the test's."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from support.adopting import ENDPOINT, Host
 from support.recordings import START_NS, make_stream
 
 from logger_service.adoption import GRACE_SECONDS, LOOK_SECONDS, OTHERS_GRACE_SECONDS, RETRY_SECONDS, Adoption
+from protocol import orphan as orphan_module
 from protocol.codec import encode_scalars
-from protocol.destination import Destination, write_destination
+from protocol.destination import NO_LOGGER, Destination, read_destination, write_destination
 from protocol.orphan import OrphanedOutbox
 from protocol.owner_lock import OWNER_LOCK
 from protocol.record import Kind
@@ -88,6 +90,61 @@ def test_what_is_for_a_logger_on_another_machine_is_left_for_good_and_said_once(
     [said] = [record.getMessage() for record in caplog.records]
     assert "it is for the logger at tcp://logger-box:5555" in said
     assert f"drain {folder}" in said
+
+
+def test_what_is_for_another_name_of_this_logger_is_adopted(host: Host) -> None:
+    """In a container it listens everywhere, and knows no name that others have for it."""
+    everywhere = "tcp://0.0.0.0:5555"
+    host.adoption = Adoption([host.root], host.logger.reception, [everywhere, "tcp://logger:5555"])
+    for number, endpoint in enumerate(("tcp://logger:5555", "tcp://127.0.0.1:5555", "tcp://other-box:5555")):
+        folder = host.abandon(make_stream(f"run{number}", stream_id=bytes([number] * 16)), 10)
+        write_destination(folder, Destination(endpoint))
+    host.grace()
+    assert (host.adoption.adopted, host.adoption.left) == (2, 1)
+    assert folder.exists()
+
+
+def test_what_is_only_recorded_is_no_loggers(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """Its owner gave no logger, and gets no complaint about it either."""
+    folder = host.abandon(make_stream(), 10)
+    write_destination(folder, Destination(NO_LOGGER, host.root / "recordings"))
+    host.wait(10 * OTHERS_GRACE_SECONDS)
+    assert folder.exists()
+    assert (host.adoption.adopted, host.adoption.left) == (0, 0)
+    assert not caplog.records
+
+
+def test_what_is_recorded_too_is_adopted_and_stays_for_its_recording(host: Host) -> None:
+    stream = make_stream()
+    folder = host.abandon(stream, 10)
+    write_destination(folder, Destination(ENDPOINT, host.root / "recordings", "key"))
+    host.grace()
+    host.wait(10 * OTHERS_GRACE_SECONDS)
+    assert host.logger.records(stream) == list(range(1, 11))
+    assert (host.adoption.adopted, host.adoption.left) == (1, 0)
+    assert read_destination(folder) == Destination(NO_LOGGER, host.root / "recordings", "key")
+    orphan = OrphanedOutbox(folder)
+    assert orphan.next_sequence == 11
+    orphan.close(keep=False)
+
+
+def test_a_volume_that_takes_no_note_does_not_end_the_logger(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = host.abandon(make_stream(), 10)
+    write_destination(folder, Destination(ENDPOINT, host.root / "recordings"))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(orphan_module, "write_destination", refuse)
+        host.grace()
+        assert (host.adoption.adopted, host.adoption.left) == (0, 1)
+        assert "Read-only file system" in caplog.text
+    host.wait(RETRY_SECONDS + LOOK_SECONDS)
+    assert (host.adoption.adopted, host.adoption.left) == (1, 0)
+    assert read_destination(folder).endpoint == NO_LOGGER
 
 
 def test_an_outbox_whose_trainer_lives_is_left_alone_and_adopted_once_it_is_gone(host: Host) -> None:

@@ -47,3 +47,10 @@ def test_what_watches_the_logger_is_told_by_flags() -> None:
     flags = ["--health", "127.0.0.1:*", "--adopt", "/dev/shm/a", "--disk-reserve-bytes", "5"]
     config = serve_config(make_parser().parse_args(["serve", *flags]))
     assert (config.health, config.adopt, config.disk_reserve_bytes) == ("127.0.0.1:*", "/dev/shm/a", 5)
+
+
+def test_names_that_trainers_have_for_a_logger_are_flags_that_may_come_twice() -> None:
+    flags = ["--adopt_for", "tcp://logger:5555", "--adopt-for", "ipc:///run/logger"]
+    assert serve_config(make_parser().parse_args(["serve", *flags])).adopt_for == (flags[1], flags[3])
+    with pytest.raises(StartupError, match="--adopt_for logger: expected a trainer's endpoint"):
+        serve_config(make_parser().parse_args(["serve", "--adopt_for", "logger"]))

@@ -7,6 +7,7 @@ from support.noted_logger import INTERVAL_SECONDS, NotedLogger
 from support.recordings import START_NS
 
 from logger_service.adoption import GRACE_SECONDS, LOOK_SECONDS, Adoption
+from logger_service.allow_list import AllowList
 from protocol.codec import encode_scalars
 from protocol.record import Kind
 from protocol.stream import Stream
@@ -16,12 +17,12 @@ ENDPOINT: Final = "tcp://127.0.0.1:5555"
 
 
 class Host:
-    """A machine with outboxes in ``root``, and a logger that adopts them."""
+    """A machine with outboxes in ``root``, and a logger that adopts them; ``allowed``: from those with these keys."""
 
-    def __init__(self, root: Path, recordings: Path) -> None:
+    def __init__(self, root: Path, recordings: Path, *, allowed: AllowList | None = None) -> None:
         self.root = root
         self.logger = NotedLogger(recordings)
-        self.adoption = Adoption([root], self.logger.reception, [ENDPOINT])
+        self.adoption = Adoption([root], self.logger.reception, [ENDPOINT], allowed)
 
     def outbox(self, stream: Stream, records: int, *, size_bytes: int = 100, segment_size_bytes: int = 8192) -> Outbox:
         outbox = Outbox(

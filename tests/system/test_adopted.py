@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 from support.events import values_by_tag
+from support.key_ring import KeyRing
 from support.programs import LoggerProcess, run_module
+from support.spoken import read_recording
 from support.waiting import wait_until
+
+from logger_service.stream_owner import OWNER_NAME
 
 pytestmark = pytest.mark.system
 
@@ -17,7 +21,8 @@ TRAINER = """
 import sys
 from pathlib import Path
 from trainer.telemetry import Telemetry
-telemetry = Telemetry("killed", endpoint=sys.argv[1], outbox_dir=Path(sys.argv[2]), strict=True)
+keys = dict(zip(("server_key", "client_key"), sys.argv[3:]))
+telemetry = Telemetry("killed", endpoint=sys.argv[1], outbox_dir=Path(sys.argv[2]), strict=True, **keys)
 step = 0
 while True:
     telemetry.scalars(step, {"loss": float(step)})
@@ -32,9 +37,9 @@ def logger(logger: LoggerProcess, memory: Path) -> LoggerProcess:
     return logger
 
 
-def killed_trainer(logger: LoggerProcess, memory: Path, steps: int) -> int:
+def killed_trainer(where: str | Path, memory: Path, steps: int, *keys: str | Path, program: str = TRAINER) -> int:
     """Have a trainer log so many steps at least, and kill it; return the last step whose call had returned."""
-    command = [sys.executable, "-c", TRAINER, logger.endpoint, str(memory)]
+    command = [sys.executable, "-c", program, *map(str, (where, memory, *keys))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
         assert trainer.stdout is not None
         while int(trainer.stdout.readline()) < steps:
@@ -54,7 +59,7 @@ def assert_everything_is_there_once(logger: LoggerProcess, last_step: int) -> No
     assert shown == list(range(len(shown)))
     assert len(shown) > last_step
     assert run_module("logger_service", "verify", logger.recordings, logger.logdir).returncode == 0
-    assert logger.log.read_text().count(" adopted: ") == 1
+    assert logger.log.read_text().count("records its trainer left") == 1
 
 
 def test_a_logger_that_runs_adopts_what_a_killed_trainer_left(logger: LoggerProcess, memory: Path) -> None:
@@ -78,7 +83,7 @@ def test_a_logger_that_runs_adopts_what_a_killed_trainer_left(logger: LoggerProc
 
 
 def test_a_logger_that_is_started_later_adopts_it(logger: LoggerProcess, memory: Path) -> None:
-    last_step = killed_trainer(logger, memory, 2000)
+    last_step = killed_trainer(logger.endpoint, memory, 2000)
     assert list(memory.rglob("*.segment"))
     logger.start()
     wait_adopted(memory)
@@ -86,7 +91,7 @@ def test_a_logger_that_is_started_later_adopts_it(logger: LoggerProcess, memory:
 
 
 def test_a_logger_that_is_killed_while_it_adopts_goes_on_with_it(logger: LoggerProcess, memory: Path) -> None:
-    last_step = killed_trainer(logger, memory, 30_000)
+    last_step = killed_trainer(logger.endpoint, memory, 30_000)
     logger.start()
     wait_until(lambda: list(logger.recordings.rglob("*.segment")), seconds=SECONDS, what="a journal")
     logger.kill()
@@ -96,7 +101,7 @@ def test_a_logger_that_is_killed_while_it_adopts_goes_on_with_it(logger: LoggerP
 
 
 def test_two_loggers_on_one_machine_adopt_it_once(logger: LoggerProcess, memory: Path, tmp_path: Path) -> None:
-    last_step = killed_trainer(logger, memory, 2000)
+    last_step = killed_trainer(logger.endpoint, memory, 2000)
     (tmp_path / "other").mkdir()
     other = LoggerProcess(tmp_path / "other")
     other.adopt = logger.adopt
@@ -108,3 +113,36 @@ def test_two_loggers_on_one_machine_adopt_it_once(logger: LoggerProcess, memory:
     (one,) = [one for one in both if (one.recordings / "killed").exists()]
     assert len(values_by_tag(one.logdir / "killed")["loss"]) > last_step
     assert sum(one.log.read_text().count(" adopted: ") for one in both) == 1
+
+
+def test_with_keys_what_trainers_left_is_adopted_from_those_that_are_allowed(
+    logger: LoggerProcess, memory: Path, tmp_path: Path
+) -> None:
+    ring = KeyRing(tmp_path)
+    for name in ("allowed", "revoked"):
+        ring.make_trainer(name)
+    last_step = killed_trainer(logger.endpoint, memory, 2000, ring.server_key, ring.client_key("allowed"))
+    killed_trainer(logger.endpoint, memory, 1000, ring.server_key, ring.client_key("revoked"))
+    ring.shut_out("revoked")
+    logger.flags = ("--keys", str(ring.logger))
+    logger.start()
+    for said in (" is not adopted: its trainer's key ", "records its trainer left"):
+        wait_until(lambda said=said: said in logger.log.read_text(), seconds=SECONDS, what=said)
+    [owner] = logger.recordings.rglob(OWNER_NAME)
+    assert owner.read_text() == "allowed"
+    assert_everything_is_there_once(logger, last_step)
+
+
+def test_what_is_recorded_alone_comes_to_no_logger(logger: LoggerProcess, memory: Path, tmp_path: Path) -> None:
+    recorded = tmp_path / "recorded"
+    program = TRAINER.replace("endpoint=sys.argv[1]", "endpoint=None, record=Path(sys.argv[1])")
+    last_recorded = killed_trainer(recorded, memory, 2000, program=program)
+    logger.start()
+    last_sent = killed_trainer(logger.endpoint, memory, 100)
+    wait_until(lambda: " adopted: " in logger.log.read_text(), seconds=SECONDS, what="what is for the logger")
+    [left] = {path.parent for path in memory.rglob("*.segment")}
+    assert run_module("trainer.telemetry", "drain", memory).returncode == 0
+    assert not list(memory.rglob("*.segment"))
+    assert str(left) not in logger.log.read_text()
+    assert_everything_is_there_once(logger, last_sent)
+    assert len(read_recording(recorded)) >= last_recorded + 2
