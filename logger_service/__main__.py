@@ -35,17 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     command: Callable[[argparse.Namespace], int] = _COMMANDS[options.command]
     try:
-        code = command(options)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_WELL
+        return command(options)
     except (StartupError, ProtocolError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        with suppress(BrokenPipeError):
+            print(f"error: {error}", file=sys.stderr)
         return EXIT_WRONG
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    return code
+
+
+def _say(text: object) -> None:
+    """Print. Whoever reads it may have seen enough: the command goes on all the same, and its exit code holds."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -56,15 +60,13 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _announce(config: ServeConfig, endpoint: str) -> None:
     """Say where everything is; the last line tells a script that trainers can connect."""
-    with suppress(BrokenPipeError):  # nobody wants to know
-        print(
-            f"recordings   {config.recordings}\n"
-            f"event files  {config.logdir}\n"
-            f"to watch     tensorboard --logdir {config.logdir} --samples_per_plugin {_SAMPLES}\n"
-            f"who may send {f'keys in {config.keys}' if config.keys else 'whoever reaches the address below'}\n"
-            f"listening on {endpoint}",
-            flush=True,
-        )
+    _say(
+        f"recordings   {config.recordings}\n"
+        f"event files  {config.logdir}\n"
+        f"to watch     tensorboard --logdir {config.logdir} --samples_per_plugin {_SAMPLES}\n"
+        f"who may send {f'keys in {config.keys}' if config.keys else 'whoever reaches the address below'}\n"
+        f"listening on {endpoint}"
+    )
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -73,15 +75,15 @@ def _replay(options: argparse.Namespace) -> int:
     with LiveLine(sys.stderr) as line:
         replayed = replay(options.paths, options.logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
     for one in replayed:
-        print(one)
-    print(f"to watch     tensorboard --logdir {options.logdir} --samples_per_plugin {_SAMPLES}")
+        _say(one)
+    _say(f"to watch     tensorboard --logdir {options.logdir} --samples_per_plugin {_SAMPLES}")
     return EXIT_WRONG if any(one.failure for one in replayed) else EXIT_WELL
 
 
 def _inspect(options: argparse.Namespace) -> int:
     from logger_service.inspection import inspect  # noqa: PLC0415 - see above
 
-    print(inspect(options.paths), end="")
+    _say(inspect(options.paths).removesuffix("\n"))
     return EXIT_WELL
 
 
@@ -91,7 +93,7 @@ def _verify(options: argparse.Namespace) -> int:
     lossy = False
     for path in options.paths:
         verification = verify(path)
-        print(verification)
+        _say(verification)
         lossy |= verification.lossy
     return EXIT_LOSSY if lossy else EXIT_WELL
 
@@ -99,13 +101,13 @@ def _verify(options: argparse.Namespace) -> int:
 def _keys(options: argparse.Namespace) -> int:
     match options.action:
         case "create":
-            print(create_keys(options.folder, options.name))
+            _say(create_keys(options.folder, options.name))
         case "allow":
-            print(allow_key(options.keys, options.name, options.public_key))
+            _say(allow_key(options.keys, options.name, options.public_key))
         case "list":
-            print(list_keys(options.keys))
+            _say(list_keys(options.keys))
         case "revoke":
-            print(revoke_key(options.keys, options.name))
+            _say(revoke_key(options.keys, options.name))
     return EXIT_WELL
 
 

@@ -43,7 +43,7 @@ class SegmentHead(msgspec.Struct, frozen=True):
 
 
 class RunStart(msgspec.Struct, frozen=True):
-    """First record of a stream. ``first_step`` is where this attempt goes on (0 for a new run)."""
+    """First record of a stream. ``first_step`` is the last step of earlier attempts that stands (0 for a new run)."""
 
     first_step: int = 0
     config: Parameters = {}

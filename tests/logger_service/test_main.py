@@ -89,6 +89,15 @@ def test_a_reader_that_has_seen_enough_is_no_error(recording: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("reader", ["true", "head -1"])
+def test_what_was_lost_is_the_exit_code_also_when_nobody_reads_it(recording: Path, reader: str) -> None:
+    """A check in a script must not pass since its output was cut."""
+    append_records(recording.parent / "lossy", make_stream(), [make_records(SAID)[0], make_records(SAID)[5]])
+    command = f"{sys.executable} -m logger_service verify {'. ' * 800} .. | {reader}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, check=False, cwd=recording)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
 def test_serve_imports_nothing_that_draws() -> None:
     """The parent process must be up at once, and no fault of matplotlib may reach it."""
     program = "import sys, logger_service.__main__; print({'matplotlib', 'torch', 'tensorboardX'} & set(sys.modules))"

@@ -13,7 +13,9 @@ from logger_service.folder_lock import FolderInUse, folder_lock
 from logger_service.projection import Projection, follow
 from logger_service.replay import replay
 from logger_service.stream_projection import StreamProjection
+from protocol.frame import pack_frame
 from protocol.messages import RunStart, Scalars, Text
+from protocol.record import pack_record
 
 SAID = [Said(0, RunStart()), *(Said(step, Scalars({"a": float(step)})) for step in range(50))]
 
@@ -177,6 +179,24 @@ def test_idle_recordings_hold_no_files_open_and_are_taken_up_again(tmp_path: Pat
     projection.close()
     replay([folder], tmp_path / "replayed")
     assert folder_bytes(tmp_path / "log") == folder_bytes(tmp_path / "replayed")
+
+
+def test_damage_is_counted_once_though_its_recording_is_opened_again(tmp_path: Path) -> None:
+    """From the begin of its last segment, where the damage lies."""
+    records = make_records(SAID)
+    folder = append_records(tmp_path / "recordings" / "demo", make_stream(), records[:5])
+    (segment,) = folder.iterdir()
+    data = bytearray(segment.read_bytes())
+    data[-100] ^= 1
+    segment.write_bytes(data)
+    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    for place in range(5, 8):
+        for now_seconds in range(1000 * place, 1000 * place + 200, 10):
+            projection.turn(float(now_seconds))
+        with segment.open("ab") as file:
+            file.write(pack_frame(pack_record(records[place])))
+    projection.close()
+    assert projection.counts.damages == 1
 
 
 def test_a_recording_that_is_deleted_is_forgotten(tmp_path: Path) -> None:

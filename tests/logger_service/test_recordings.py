@@ -4,6 +4,7 @@ import pytest
 from support.recordings import Said, append_records, make_records, make_stream, write_recording
 
 from logger_service.recordings import find_recordings, require_recordings
+from logger_service.verification import verify
 from protocol.messages import Scalars
 
 SAID = [Said(1, Scalars({"a": 1.0}))]
@@ -32,6 +33,18 @@ def test_other_files_and_links_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "root" / "notes.txt").touch()
     (tmp_path / "root" / "linked").symlink_to(folder)
     assert not list(find_recordings(tmp_path / "root"))
+
+
+def test_a_file_that_is_called_segment_and_is_none_is_passed_over(tmp_path: Path) -> None:
+    """Beside a recording and in folders of its own; verify and replay of all that would else end there."""
+    folder = write_recording(tmp_path, SAID)
+    (tmp_path / "z").mkdir()
+    for other in (folder / "notes.segment", tmp_path / "z" / "notes.segment", tmp_path / "z" / f"{1:021d}.segment"):
+        other.write_text("mine")
+    (tmp_path / "z" / f"{1:020d}.segment").symlink_to(folder)
+    segment = folder / f"{1:020d}.segment"
+    assert list(find_recordings(tmp_path)) == [(folder, (segment.name, segment.stat().st_size))]
+    assert not verify(tmp_path).lossy
 
 
 def test_a_recording_named_twice_is_one(tmp_path: Path) -> None:

@@ -66,3 +66,14 @@ def test_events_of_other_programs_are_counted_and_no_loss(tmp_path: Path) -> Non
     foreign = pack_frame(Event(summary=Summary(value=[Summary.Value(tag="a", simple_value=1)])).SerializeToString())
     found = audited(tmp_path, foreign + event_bytes(1))
     assert (found.foreign_events, found.losses) == (1, [])
+
+
+def test_a_graph_of_another_program_that_does_not_parse_is_its_own_affair(tmp_path: Path) -> None:
+    found = audited(tmp_path, pack_frame(Event(graph_def=b"\xff\xff\xff").SerializeToString()) + event_bytes(1))
+    assert (found.foreign_events, found.losses) == (1, [])
+
+
+def test_what_has_the_name_of_an_event_file_and_is_none_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "events.out.tfevents.9999999999.x").mkdir()
+    (tmp_path / "events.out.tfevents.9999999999.y").symlink_to("nowhere")
+    assert audited(tmp_path, event_bytes(1)).files == 1

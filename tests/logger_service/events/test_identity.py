@@ -61,6 +61,7 @@ def test_an_event_without_a_place_for_an_id_is_refused() -> None:
         Event(summary=Summary()),
         Event(summary=Summary(value=[Summary.Value(tag="a", node_name="somebody/else")])),
         Event(graph_def=GraphDef().SerializeToString()),
+        Event(graph_def=b"\xff\xff\xff"),
         Event(),
     ],
 )

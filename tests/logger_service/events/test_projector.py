@@ -112,10 +112,22 @@ def test_a_rewind_forgets_the_steps_from_there_on(tmp_path: Path) -> None:
     assert not (tmp_path / "projector" / "step-000000000003").exists()
 
 
-def test_a_rewind_to_before_everything_leaves_no_config(tmp_path: Path) -> None:
+def test_a_rewind_changes_the_set_of_runs_too(tmp_path: Path) -> None:
+    """An open TensorBoard would keep the config that names files which are no more."""
+    write(tmp_path, 1, 2, 3, 2)
+    assert markers(tmp_path) == ["latest-step-2-joint"]
+    Projector(tmp_path).rewind(3, START_NS)
+    assert markers(tmp_path) == ["latest-before-step-3"]
+    Projector(tmp_path).rewind(3, START_NS)
+    assert markers(tmp_path) == ["latest-before-step-3"]
+    write(tmp_path, 3)
+    assert markers(tmp_path) == ["latest-step-3-joint"]
+
+
+def test_a_rewind_to_before_everything_leaves_no_config_and_no_marker(tmp_path: Path) -> None:
     write(tmp_path, 1, 2)
     Projector(tmp_path).rewind(0, START_NS)
-    assert not (tmp_path / "projector_config.pbtxt").exists()
+    assert folder_bytes(tmp_path) == {}
 
 
 def test_a_rewind_of_a_new_run_makes_nothing(tmp_path: Path) -> None:

@@ -28,6 +28,12 @@ def test_the_short_way_gives_the_same_bytes_as_the_long_one() -> None:
         assert [short.pack(message, said)] == project(message, said, STREAM_ID).events
 
 
+def test_a_record_that_stands_for_several_numbers_has_the_id_of_the_last() -> None:
+    """As all have, though scalars stand for one: else a projection would not find where it stands."""
+    message, said = Scalars({"loss": 0.5}), record(5, 0)._replace(span=10)
+    assert [ScalarEvents(STREAM_ID).pack(message, said)] == project(message, said, STREAM_ID).events
+
+
 def test_many_sets_of_tags_do_not_pile_up() -> None:
     short = ScalarEvents(STREAM_ID)
     for number in range(300):
