@@ -7,10 +7,11 @@ whole beside those on its pieces is decoded a piece at a time, so that this one 
 """
 
 from collections.abc import Callable
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgpack
 import msgspec
+import numpy as np
 from msgspec import Meta
 from msgspec.msgpack import Decoder
 
@@ -78,9 +79,18 @@ _SCALARS_PACKER: Final = msgpack.Packer()
 
 
 def encode_body(message: msgspec.Struct) -> bytes:
-    """Return the msgpack body of a message (or of a wire message's fields)."""
-    body: bytes = msgpack.packb(message, default=msgspec.structs.asdict)
+    """Return the msgpack body of a message (or of a wire message's fields). Raises TypeError, naming a foreign type."""
+    body: bytes = msgpack.packb(message, default=_plain)
     return body
+
+
+def _plain(value: Any) -> Any:
+    """Return what msgpack packs in place of a type that it does not know."""
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.asdict(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a {type(value).__name__} came; expected numbers, texts, lists and maps of them")
 
 
 def encode_scalars(values: dict[str, float]) -> bytes:

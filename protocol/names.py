@@ -44,6 +44,8 @@ def check_run(run: str) -> str:
 
 def check_tag(tag: str) -> str:
     """Return ``tag`` when it is printable, not empty and within its limit. Raises Malformed or TooLarge."""
+    if not isinstance(tag, str):
+        raise Malformed(f"tag {tag!r:.80}; expected text")
     if not tag or tag.isspace():
         raise Malformed("a tag is empty")
     if len(tag) > TAG_MAX_CHARACTERS:

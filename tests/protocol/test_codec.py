@@ -2,10 +2,12 @@
 
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import msgpack
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ from protocol.checks import check_message
 from protocol.codec import KINDS, decode_message, encode_body, encode_scalars
 from protocol.errors import Malformed, ProtocolError, TooLarge
 from protocol.limits import EMBEDDING_ROWS_MAX, STEP_MAX
-from protocol.messages import Message, Scalars
+from protocol.messages import Message, Scalars, Text
 from protocol.record import Kind, Record
 
 MEBIBYTE = 2**20
@@ -55,6 +57,18 @@ def test_a_message_comes_back(message: Message) -> None:
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), st.floats(allow_nan=False)))
 def test_scalars_have_one_encoding(values: dict[str, float]) -> None:
     assert encode_scalars(values) == encode_body(Scalars(values))
+
+
+def test_a_foreign_type_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="a PosixPath came; expected numbers, texts"):
+        encode_body(Text("t", tmp_path))  # type: ignore[arg-type]
+    with pytest.raises((TypeError, ValueError)):
+        encode_body(Scalars({"a": np.longdouble(1)}))
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    values = {"a": np.float32(0.5), "b": np.int64(2), "c": 3.0}
+    assert encode_body(Scalars(values)) == encode_body(Scalars({"a": 0.5, "b": 2, "c": 3.0}))
 
 
 def test_an_unknown_kind_is_no_message() -> None:

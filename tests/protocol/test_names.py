@@ -1,6 +1,7 @@
 """Names that come from outside, as paths and as titles."""
 
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -73,6 +74,12 @@ def test_ordinary_tags_pass(tag: str) -> None:
 @pytest.mark.parametrize("tag", ["", " ", "\u3000", "a\n", "a\x00b", "\x9f", "\udfff", "\u202dx", "\u2069"])
 def test_tags_that_cannot_be_shown_are_malformed(tag: str) -> None:
     with pytest.raises(Malformed):
+        check_tag(tag)
+
+
+@pytest.mark.parametrize("tag", [5, None, b"loss", ["a"]])
+def test_a_tag_that_is_no_text_is_named(tag: Any) -> None:
+    with pytest.raises(Malformed, match=r"tag .*; expected text"):
         check_tag(tag)
 
 
