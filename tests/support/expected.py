@@ -21,7 +21,10 @@ EACH_EPOCH = (
     "progress/epoch",
     *(
         f"telemetry/{name}"
-        for name in ("step_cost_us_p50", "step_cost_us_p99", "lag_seconds", "outbox_bytes", "spilled_bytes", "refused")
+        for name in (
+            *("step_cost_us_p50", "step_cost_us_p99", "lag_seconds", "outbox_bytes", "spilled_bytes", "refused"),
+            "faults",
+        )
     ),
 )
 HEATMAPS = tuple(f"similarity/{pair}" for pair in PAIRS)

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from trainer.telemetry.cost import StepCost
 from trainer.telemetry.faults import Faults
+from trainer.telemetry.plain import whole
 
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
@@ -21,15 +22,20 @@ class Facade(Protocol):
 
 
 def telemetry_call(method: _Method) -> _Method:
-    """Account for what a call costs, and note what it raises instead of raising it."""
+    """Account for what a call costs, give it its step as an int, and note what it raises instead of raising it."""
 
     @wraps(method)
-    def call(self: Facade, *args: Any, **kwargs: Any) -> None:
+    def call(*args: Any, **kwargs: Any) -> None:  # by name, ``self`` would be taken off and put in front again
         started = perf_counter_ns()
+        self: Facade = args[0]
         try:
             self.check_open()
-            method(self, *args, **kwargs)
-            self.cost.add(args[0] if args else kwargs["step"], perf_counter_ns() - started)
+            if len(args) == 1:
+                args = (self, kwargs.pop("step", None))
+            if type(args[1]) is not int:  # a tensor may be counted up in place, or lie on a device
+                args = (self, whole("step", args[1]), *args[2:])
+            method(*args, **kwargs)
+            self.cost.add(args[1], perf_counter_ns() - started)
         except Exception as error:  # noqa: BLE001 - whatever it was, it must not end training
             self.faults.note(f"telemetry.{method.__name__}", error)
 

@@ -1,9 +1,8 @@
-"""From what people hold to what messages hold: pictures, clips and scalars of many types into the one that is sent.
+"""From what people hold to what messages hold: tensors, matrices, pictures and clips of many types into the one sent.
 
 Shape suffixes: N pictures, C channels, H height, W width, F frames.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -11,72 +10,50 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from protocol.messages import ParameterValue
-
-Scalar: TypeAlias = float | int | bool | Tensor | np.generic
 ArrayLike: TypeAlias = Tensor | np.ndarray[Any, Any]
 
 THUMBNAIL_SIDE_MAX: Final = 64
+# A smaller range comes near the smallest step of float16, 6e-8; a larger one near its largest number, 65,504.
+_HALF_RANGE_MIN: Final = 2**-8
+_HALF_RANGE_MAX: Final = 1024.0
 _LAYOUTS: Final = ("NCHW", "NHWC", "CHW", "HWC", "HW")
-_is_cpu = Tensor.is_cpu.__get__  # type: ignore[attr-defined]
-_item: Callable[[Any], Any] = Tensor.item
-
-
-def host_scalars(values: Mapping[str, Scalar]) -> dict[str, float] | None:
-    """Return the values as floats, or None when one of them is on a device (nothing is fetched then).
-
-    Raises TypeError or ValueError for what is no single real number.
-    """
-    if len(values) == 1:  # as ``add_scalar`` calls it: setting up what follows would cost more than it saves
-        [(tag, number)] = values.items()
-        if isinstance(number, Tensor):
-            if not number.is_cpu:
-                return None
-            number = number.item()
-        return {tag: float(number)}
-    numbers = values.values()
-    types = set(map(type, numbers))
-    if types == {Tensor}:
-        if not all(map(_is_cpu, numbers)):
-            return None
-        # By item(): float() alone is slower, and warns of a tensor that is part of a graph.
-        return dict(zip(values, map(float, map(_item, numbers)), strict=True))
-    if not any(issubclass(kind, Tensor) for kind in types):
-        return dict(zip(values, map(float, numbers), strict=True))
-    if any(isinstance(number, Tensor) and not number.is_cpu for number in numbers):
-        return None
-    return {tag: float(number.item() if isinstance(number, Tensor) else number) for tag, number in values.items()}
-
-
-def stack_scalars(values: Mapping[str, Scalar]) -> Tensor:
-    """Return the values as one vector on the first device found among them; nothing waits."""
-    tensors = {tag: as_tensor(value) for tag, value in values.items() if isinstance(value, Tensor)}
-    device = next(tensor.device for tensor in tensors.values() if not tensor.is_cpu)
-    return torch.stack(
-        [
-            torch.as_tensor(tensors.get(tag, value)).to(device, torch.float32, non_blocking=True).reshape(())
-            for tag, value in values.items()
-        ]
-    )
-
-
-def plain_parameters(values: Mapping[str, Any]) -> dict[str, ParameterValue]:
-    """Return parameters as they are sent, numpy's scalars as Python's. Raises TypeError for other types, naming one."""
-    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
-    for key, value in plain.items():
-        if not isinstance(key, str) or not isinstance(value, bool | int | float | str):
-            raise TypeError(f"parameter {key!r:.80} is {value!r:.80}; expected a bool, int, float or text")
-    return plain
 
 
 def as_tensor(values: ArrayLike) -> Tensor:
-    """Return a tensor without history, over the same memory where torch can use it. Raises TypeError when complex."""
-    if isinstance(values, np.ndarray) and (min(values.strides, default=0) < 0 or not values.flags.writeable):
-        values = values.copy()
-    tensor = torch.as_tensor(values).detach()
-    if tensor.is_complex():
-        raise TypeError(f"a tensor of {tensor.dtype}; expected real numbers (give its abs(), real or imag)")
-    return tensor
+    """Return a tensor without history, over the same memory where torch can use it.
+
+    Raises TypeError for what is no plain tensor or array of real numbers.
+    """
+    if not isinstance(values, Tensor):
+        if values is None:
+            raise TypeError("None; expected a tensor or an array")
+        # By way of numpy, which refuses tensors of a device in a list; torch would fetch one after the other.
+        array = np.asarray(values)
+        if min(array.strides, default=0) < 0 or not array.flags.writeable:
+            array = array.copy()
+        values = torch.as_tensor(array, device="cpu")
+    if values.layout is not torch.strided or values.is_nested or values.is_quantized:
+        raise TypeError(f"a tensor of {values.dtype}, sparse, nested or quantized; expected a plain one")
+    if values.is_complex():
+        raise TypeError(f"a tensor of {values.dtype}; expected real numbers (give its abs(), real or imag)")
+    return values.detach().resolve_neg()
+
+
+def matrix_to_floats(values: ArrayLike, value_range: tuple[float, float] | None) -> Tensor:
+    """Return a matrix as float16 where that shows every colour of ``value_range``, else as float32.
+
+    float16 has 2,048 steps from 0 to its largest number, fewer in a range far from 0, and none below 6e-8. float64 is
+    not made that small. Finite numbers too large for the type become its largest one, and stay finite.
+    """
+    matrix = as_tensor(values)
+    half = value_range is not None and matrix.dtype != torch.float64 and _is_fine_in_float16(*value_range)
+    dtype = torch.float16 if half else torch.float32
+    if matrix.dtype not in (dtype, torch.float64):
+        matrix = matrix.to(torch.float32)
+    limit = torch.finfo(dtype).max
+    if torch.finfo(matrix.dtype).max > limit:
+        matrix = matrix.where(matrix.isinf(), matrix.clamp(-limit, limit))
+    return matrix.to(dtype)
 
 
 def pictures_to_uint8(images: ArrayLike, layout: str = "") -> Tensor:
@@ -98,7 +75,7 @@ def pictures_to_uint8(images: ArrayLike, layout: str = "") -> Tensor:
         # One new tensor, changed in place: what this takes from the training thread is mostly fresh memory.
         pictures = pictures.float().mul(255).nan_to_num_(0.0, 255.0, 0.0).round_().clamp_(0, 255)
     elif pictures.dtype != torch.uint8:
-        pictures = pictures.clamp(0, 255)
+        pictures = pictures.float().clamp_(0, 255)  # torch compares no unsigned integers but uint8
     # Converts and transposes in one pass; ``to`` and ``contiguous`` are two.
     return torch.empty(pictures.shape, dtype=torch.uint8, device=pictures.device).copy_(pictures)
 
@@ -126,3 +103,9 @@ def clip_to_int16(clip: ArrayLike) -> Tensor:
     if sound.is_floating_point():
         sound = sound.float().nan_to_num(0.0).clamp(-1, 1).mul(32767).round_().to(torch.int16)
     return sound.T.contiguous()
+
+
+def _is_fine_in_float16(low: float, high: float) -> bool:
+    """Tell whether steps between float16 numbers are below a 500th of the range."""
+    largest = max(abs(low), abs(high))
+    return high - low >= max(_HALF_RANGE_MIN, largest / 2) and largest <= _HALF_RANGE_MAX

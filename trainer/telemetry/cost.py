@@ -19,7 +19,7 @@ class StepCost:
         if step != self.step:
             if self._ns:
                 self._finished_ns.append(self._ns)
-            self.step, self._ns = int(step), 0  # a tensor would go on counting
+            self.step, self._ns = step, 0
         self._ns += ns
 
     def percentile_us(self, percent: float) -> float:

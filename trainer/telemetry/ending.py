@@ -6,7 +6,11 @@ Status: TypeAlias = Literal["completed", "failed", "interrupted"]
 
 
 def status_after(error: BaseException | None) -> Status:
-    """Return how a run ended that ``error`` went through; None is a good end."""
-    if error is None:
-        return "completed"
-    return "failed" if isinstance(error, Exception) else "interrupted"
+    """Return how a run ended that ``error`` went through; None, and an exit with code 0, are a good end."""
+    match error:
+        case None | SystemExit(code=None | 0):
+            return "completed"
+        case Exception() | SystemExit():
+            return "failed"
+        case _:
+            return "interrupted"

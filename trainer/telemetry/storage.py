@@ -4,13 +4,14 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from protocol.orphan import find_outboxes
 from protocol.outbox_location import OUTBOX_BYTES, SPILL_BYTES, outbox_capacity_bytes, outbox_root, spill_root
 from protocol.stream import Stream
 from trainer.telemetry.backlog import Backlog
 from trainer.telemetry.outbox import SEGMENT_SIZE_BYTES, Outbox
+from trainer.telemetry.plain import whole
 from trainer.telemetry.spill import Spill
 
 NO_SPILL: Final = "none"
@@ -33,6 +34,21 @@ class Storage:
     def __post_init__(self) -> None:
         if self.spill_bytes < 0:
             raise ValueError(f"spill_bytes {self.spill_bytes}; expected 0 (nothing goes to disk) or more")
+
+    @classmethod
+    def of(
+        cls, outbox_bytes: Any, outbox_dir: Path | str | None, spill_dir: Path | str | None, spill_bytes: Any
+    ) -> "Storage":
+        """Take settings as people give them; folders stay where they are when the program goes elsewhere.
+
+        Raises TypeError for sizes that are no whole numbers, and as the class does.
+        """
+        return cls(
+            whole("outbox_bytes", outbox_bytes),
+            Path(outbox_dir).absolute() if outbox_dir else None,
+            Path(spill_dir).absolute() if spill_dir and str(spill_dir) != NO_SPILL else spill_dir,
+            whole("spill_bytes", spill_bytes),
+        )
 
     def make(self, stream: Stream, *, wall_time_ns: int) -> Backlog:
         """Make an empty outbox for a stream. Raises OSError, ValueError for one that is too small."""

@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from protocol.messages import TensorSummary
 
 BUCKETS: Final = 4096
 MOMENTS: Final = 4
+_HOST: Final = torch.device("cpu")  # where people have set another default device, too
 _SHIFT: Final = 20
 _POSITIVE_INFINITY: Final = 0x7F8
 _NEGATIVE: Final = 0x800
@@ -69,6 +70,14 @@ class Summarizer:
             made.update(zip(some, self._summarize([tensors[tag] for tag in some]), strict=True))
         return {tag: made[tag] for tag in tensors}
 
+    def split(self, tensors: Mapping[str, Tensor]) -> "SplitSummaries":
+        """Summarize what is in host memory, and start the summaries of the others where they are; nothing waits."""
+        made = self.summarize_all({tag: tensor for tag, tensor in tensors.items() if tensor.is_cpu})
+        started = [device_summary(tensor) for tag, tensor in tensors.items() if tag not in made]
+        device = started[0].device if started else None
+        packed = [torch.stack([summary.to(device, non_blocking=True) for summary in started])] if started else []
+        return SplitSummaries(packed, list(tensors), made)
+
     def close(self) -> None:
         """End the threads."""
         if self._pool is not None:
@@ -87,6 +96,27 @@ class Summarizer:
         for _ in (self._pool.map if self._pool else map)(count, reversed(list(_parts(values)))):
             pass
         return pack_summaries(counts_TB, moments_TM)
+
+
+class SplitSummaries(NamedTuple):
+    """Summaries of ``tags``: those that are ``made``, and the others, in their order, in no or one tensor on a device.
+
+    What lies in host memory is not sent to a device, which would have to be waited for.
+    """
+
+    on_device: Sequence[Tensor]
+    tags: Sequence[str]
+    made: Mapping[str, TensorSummary]
+
+    @property
+    def size_max_bytes(self) -> int:
+        """Size that the encoded summaries may have, whatever the device says; 0 when all are made."""
+        return sum(SUMMARY_SIZE_MAX_BYTES + 4 * len(tag) for tag in self.tags) if self.on_device else 0
+
+    def merge(self, arrived: Sequence[npt.NDArray[Any]]) -> dict[str, TensorSummary]:
+        """Return all summaries, now that those of the device have arrived."""
+        others = iter(pack_device_summaries(arrived[0]) if arrived else ())
+        return {tag: self.made[tag] if tag in self.made else next(others) for tag in self.tags}
 
 
 def device_summary(tensor: Tensor) -> Tensor:
@@ -180,7 +210,7 @@ def _parts(values: Sequence[Tensor]) -> Iterator[slice]:
 def _count_one(values: Sequence[Tensor]) -> tuple[Counts, Floats]:
     """Count one vector, a block at a time; returns ``[1, B]`` and ``[1, M]``."""
     [values_N] = (values_N.numpy() for values_N in values)
-    counts_B = torch.zeros(BUCKETS, dtype=torch.int64)
+    counts_B = torch.zeros(BUCKETS, dtype=torch.int64, device=_HOST)
     moments = []
     # One buffer for all blocks: fresh memory for each costs as much as counting.
     buffer = np.empty(min(_BLOCK_SIZE, len(values_N)), np.uint32)
@@ -198,10 +228,12 @@ def _count_one(values: Sequence[Tensor]) -> tuple[Counts, Floats]:
 
 def _count_together(values: Sequence[Tensor]) -> tuple[Counts, Floats]:
     """Count T small vectors as one; returns ``[T, B]`` and ``[T, M]``."""
-    sizes_T = torch.tensor([len(values_N) for values_N in values])
+    sizes_T = torch.tensor([len(values_N) for values_N in values], device=_HOST)
     together_N = torch.cat(list(values))
     buckets_N = together_N.view(torch.int32).bitwise_right_shift(_SHIFT).bitwise_and_(BUCKETS - 1)
-    buckets_N += torch.arange(0, len(values) * BUCKETS, BUCKETS, dtype=torch.int32).repeat_interleave(sizes_T)
+    buckets_N += torch.arange(0, len(values) * BUCKETS, BUCKETS, dtype=torch.int32, device=_HOST).repeat_interleave(
+        sizes_T
+    )
     counts_TB = torch.bincount(buckets_N, minlength=len(values) * BUCKETS).view(-1, BUCKETS).numpy()
     moments_TM = np.zeros((len(values), MOMENTS))
     ends = sizes_T.cumsum(0)

@@ -6,19 +6,16 @@ returned, its record survives a kill of this process. A setting that cannot work
 """
 
 import atexit
-import math
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Never, Self
 
-import numpy.typing as npt
 import torch
 
 from protocol import messages
-from protocol.array import Array, pack_array
+from protocol.array import pack_array
 from protocol.codec import encode_scalars
 from protocol.keys import read_client_keys
 from protocol.names import check_step
@@ -28,11 +25,14 @@ from protocol.stream import Stream
 from trainer.telemetry import convert, summaries
 from trainer.telemetry.call import telemetry_call
 from trainer.telemetry.channel import Channel, encode_message
-from trainer.telemetry.convert import ArrayLike, Scalar
+from trainer.telemetry.convert import ArrayLike
 from trainer.telemetry.cost import StepCost
 from trainer.telemetry.ending import Status, status_after
+from trainer.telemetry.endpoint import absolute_endpoint
 from trainer.telemetry.faults import Faults
 from trainer.telemetry.known_tags import KnownTags
+from trainer.telemetry.plain import cells, plain_parameters, plain_range, seconds, whole
+from trainer.telemetry.scalars import Scalar, check_scalar, host_scalars, split_scalars
 from trainer.telemetry.storage import Storage
 from trainer.telemetry.summary_writer import SummaryWriter
 
@@ -80,26 +80,25 @@ class Telemetry:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
         if not isinstance(run, str):
             raise TypeError(f"run {run!r}; expected a name")
-        if not 0 <= drain_seconds < math.inf:
-            raise ValueError(f"drain_seconds {drain_seconds}; expected 0 or more")
-        start = encode_message(first_step, messages.RunStart(first_step, convert.plain_parameters(config or {})))
-        self.drain_seconds = drain_seconds
+        self.drain_seconds = seconds("drain_seconds", drain_seconds)
+        self._first_step = whole("first_step", first_step)
+        start = encode_message(self._first_step, messages.RunStart(self._first_step, plain_parameters(config or {})))
+        folder = Path(record).absolute() if record else None  # programs change their working folder (Hydra does)
         self.faults = Faults(strict=strict)
-        self.writer = SummaryWriter(self)
-        self._first_step = first_step
+        self.writer = SummaryWriter(self, str(folder / run) if folder else run)
         self._closing = threading.Lock()  # taken once, for good
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
         self._tags = KnownTags()
         self._channel = Channel(
-            Stream(run, rank, attempt),
-            endpoint=endpoint or None,
-            record=Path(record) if record else None,
-            storage=Storage(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
+            Stream(run, whole("rank", rank), whole("attempt", attempt)),
+            endpoint=absolute_endpoint(endpoint) if endpoint else None,
+            record=folder,
+            storage=Storage.of(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
             keys=read_client_keys(server_key, client_key),
         )
         self.check_open = self._channel.check_open
-        self._channel.append(Kind.RUN_START, first_step, start)
+        self._channel.append(Kind.RUN_START, self._first_step, start)
         atexit.register(self._close_at_exit)
 
     def __repr__(self) -> str:
@@ -111,9 +110,7 @@ class Telemetry:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.close(status=status_after(error))
 
     @property
@@ -128,36 +125,42 @@ class Telemetry:
 
     @telemetry_call
     def scalars(self, step: int, values: Mapping[str, Scalar]) -> None:
-        """Keep numbers by tag: floats, ints, or 0-d tensors on any device. One record; no device is waited for."""
-        if not self._tags.issuperset(values):
-            self._tags.learn(values)
-        numbers = convert.host_scalars(values)
+        """Keep numbers by tag: floats, ints, or tensors of one number on any device. One record, no wait.
+
+        A value that is none is a fault, and costs the others nothing.
+        """
+        try:
+            if not self._tags.issuperset(values):
+                self._tags.learn(values)
+            numbers = host_scalars(values)
+        except Exception:  # noqa: BLE001 - which value it was, the careful way finds out
+            numbers = None
         if numbers is not None:
             self._channel.append(Kind.SCALARS, check_step(step), encode_scalars(numbers))
-        else:
-            self._keep_device_scalars(step, Kind.SCALARS, values, messages.Scalars)
+            return
+        split = split_scalars(self.faults.sift("telemetry.scalars", values, check_scalar))
+        if split.host or not values:
+            self._channel.keep_tensors(
+                check_step(step), Kind.SCALARS, split.on_device, lambda arrays: messages.Scalars(split.merge(arrays))
+            )
 
     @telemetry_call
     def summaries(self, step: int, tensors: Mapping[str, ArrayLike]) -> None:
         """Keep a histogram and the moments of tensors of any shape, as they are now. One record.
 
-        Two or more tags that share their first component also get a picture, ``histograms/<component>``.
+        Two or more tags that share their first component also get a picture, ``histograms/<component>``. What is no
+        plain tensor (a gradient that is None, or sparse) is a fault, and costs the others nothing.
         """
-        values = {tag: convert.as_tensor(tensor) for tag, tensor in tensors.items()}
-        if all(tensor.is_cpu for tensor in values.values()):
-            self._channel.keep(check_step(step), messages.TensorSummaries(self._summarizer.summarize_all(values)))
+        values = self.faults.sift("telemetry.summaries", tensors, convert.as_tensor)
+        if tensors and not values:
             return
-        tags = tuple(values)
-        device = next(tensor.device for tensor in values.values() if not tensor.is_cpu)
-        packed = [summaries.device_summary(tensor).to(device, non_blocking=True) for tensor in values.values()]
+        split = self._summarizer.split(values)
         self._channel.keep_tensors(
             check_step(step),
             Kind.TENSOR_SUMMARIES,
-            [torch.stack(packed)],
-            lambda arrays: messages.TensorSummaries(
-                dict(zip(tags, summaries.pack_device_summaries(arrays[0]), strict=True))
-            ),
-            size_max_bytes=sum(summaries.SUMMARY_SIZE_MAX_BYTES + 4 * len(tag) for tag in tags),
+            split.on_device,
+            lambda arrays: messages.TensorSummaries(split.merge(arrays)),
+            size_max_bytes=split.size_max_bytes,
         )
 
     @telemetry_call
@@ -172,14 +175,16 @@ class Telemetry:
         column_label: str = "",
         value_range: tuple[float, float] | None = None,
     ) -> None:
-        """Keep ``[rows, columns]`` as float16, to be drawn as a heatmap (float32 where float16 would overflow)."""
-        matrix = convert.as_tensor(values)
-        half = matrix.dtype != torch.float64 and value_range is not None and max(map(abs, value_range)) <= 1024
+        """Keep ``[rows, columns]``, to be drawn as a heatmap with colours for ``value_range`` (None: its own).
+
+        As float16 where that shows every colour of the range, else as float32.
+        """
+        ends = plain_range(value_range)
         self._channel.keep_tensors(
             check_step(step),
             Kind.MATRIX,
-            [matrix.to(torch.float16 if half else torch.float32)],
-            lambda arrays: messages.Matrix(tag, pack_array(arrays[0]), title, row_label, column_label, value_range),
+            [convert.matrix_to_floats(values, ends)],
+            lambda arrays: messages.Matrix(tag, pack_array(arrays[0]), title, row_label, column_label, ends),
         )
 
     @telemetry_call
@@ -228,23 +233,25 @@ class Telemetry:
         tensors = [convert.as_tensor(vectors).to(torch.float32)]
         if images is not None:
             tensors.append(convert.thumbnails_to_uint8(images))
-        columns = dict(metadata or {})
-        rows = [[str(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
-
-        def build(arrays: Sequence[npt.NDArray[Any]]) -> messages.Message:
-            packed: list[Array] = list(map(pack_array, arrays))
-            return messages.Embedding(tag, packed[0], list(columns), rows, packed[1] if len(packed) > 1 else None)
-
-        self._channel.keep_tensors(check_step(step), Kind.EMBEDDING, tensors, build)
+        columns = {name: cells(column) for name, column in (metadata or {}).items()}
+        rows = list(map(list, zip(*columns.values(), strict=True)))
+        self._channel.keep_tensors(
+            check_step(step),
+            Kind.EMBEDDING,
+            tensors,
+            lambda arrays: messages.Embedding(
+                tag, pack_array(arrays[0]), list(columns), rows, *map(pack_array, arrays[1:])
+            ),
+        )
 
     @telemetry_call
     def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None:
         """Keep the hyperparameters of this run (bools, numbers, texts) and the metrics it ended with."""
-        plain, numbers = convert.plain_parameters(parameters), convert.host_scalars(metrics)
-        if numbers is not None:
-            self._channel.keep(step, messages.HParams(plain, numbers))
-        else:
-            self._keep_device_scalars(step, Kind.HPARAMS, metrics, lambda numbers: messages.HParams(plain, numbers))
+        plain = plain_parameters(parameters)
+        split = split_scalars(self.faults.sift("telemetry.hparams", metrics, check_scalar))
+        self._channel.keep_tensors(
+            check_step(step), Kind.HPARAMS, split.on_device, lambda arrays: messages.HParams(plain, split.merge(arrays))
+        )
 
     @telemetry_call
     def graph(self, step: int, graph: messages.Graph) -> None:
@@ -257,8 +264,8 @@ class Telemetry:
         self._channel.keep(step, messages.Layout({name: dict(charts) for name, charts in categories.items()}))
 
     def health(self) -> dict[str, float]:
-        """Return the telemetry's own state by tag: what a step costs, its lag, what it holds and what it refused."""
-        return {**self.cost.health(), **self._channel.health()}
+        """Return the telemetry's own state by tag: what a step costs, its lag, what it holds, what it did not keep."""
+        return {**self.cost.health(), **self._channel.health(), "telemetry/faults": float(self.faults.total)}
 
     def close(self, deadline_seconds: float | None = None, *, status: Status = "completed") -> None:
         """End the run and ship what is left, for at most ``deadline_seconds`` (None: ``drain_seconds``).
@@ -272,24 +279,14 @@ class Telemetry:
         except Exception as error:  # noqa: BLE001 - the loop may go on behind it
             self.faults.note("telemetry.close", error)
 
-    def _keep_device_scalars(
-        self, step: int, kind: Kind, values: Mapping[str, Scalar], make: Callable[[dict[str, float]], messages.Message]
-    ) -> None:
-        tags = tuple(values)
-        self._channel.keep_tensors(
-            check_step(step),
-            kind,
-            [convert.stack_scalars(values)],
-            lambda arrays: make(dict(zip(tags, arrays[0].tolist(), strict=True))),
-        )
-
     def _close(self, deadline_seconds: float, status: Status) -> None:
         atexit.unregister(self._close_at_exit)
         try:
             self._channel.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
         finally:
+            self.faults.say_total(self.run)
             self._summarizer.close()
             self._channel.close(deadline_seconds)
 
-    def _close_at_exit(self) -> None:
+    def _close_at_exit(self) -> None:  # where Python tells of an exception that ends it, and of no exit code
         self.close(status=status_after(getattr(sys, "last_value", None)))

@@ -1,6 +1,8 @@
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from trainer.telemetry.call import telemetry_call
 from trainer.telemetry.cost import StepCost
@@ -32,6 +34,25 @@ def test_a_call_is_passed_on_as_it_is() -> None:
     facade.say(step=3, word="c")
     assert facade.heard == [(1, "a", False), (2, "b", True), (3, "c", False)]
     assert (Facade.say.__name__, Facade.say.__doc__) == ("say", "Say it.")
+
+
+def test_a_step_is_an_int_for_whom_it_is_passed_to() -> None:
+    """A tensor may be counted up in place by its owner, while others still hold it."""
+    facade, step = Facade(), torch.tensor(3)
+    facade.say(step, "a")  # type: ignore[arg-type]
+    step += 1
+    facade.say(step=np.int64(5), word="b")  # type: ignore[arg-type]
+    assert [(heard[0], type(heard[0])) for heard in facade.heard] == [(3, int), (5, int)]
+
+
+@pytest.mark.parametrize("step", [torch.zeros((), dtype=torch.int64, device="meta"), 0.5, None, "1", {"a": 1.0}])
+def test_a_step_that_is_none_or_would_be_waited_for_is_named(step: Any, caplog: pytest.LogCaptureFixture) -> None:
+    facade = Facade()
+    facade.say(step, "a")
+    facade.say(step=step, word="a")
+    assert facade.faults.total == 2
+    assert not facade.heard
+    assert "telemetry.say: TypeError: step " in caplog.text
 
 
 def test_a_call_is_counted_for_its_step() -> None:

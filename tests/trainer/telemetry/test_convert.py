@@ -1,94 +1,20 @@
 """From what people hold to what is sent."""
 
 import math
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer.telemetry.convert import (
     as_tensor,
     clip_to_int16,
-    host_scalars,
+    matrix_to_floats,
     pictures_to_uint8,
-    plain_parameters,
-    stack_scalars,
     thumbnails_to_uint8,
 )
-
-META = torch.zeros((), device="meta")
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        *(1.5, 1, True, np.float32(1.5), np.int64(2), np.bool_(True), Decimal("1.5"), Fraction(3, 2)),
-        *(torch.tensor(1.5), torch.tensor(2), torch.tensor(True), torch.tensor([1.5]), torch.tensor(1.5).bfloat16()),
-        *(torch.tensor(1.5, requires_grad=True), nn.Parameter(torch.tensor(1.5)), torch.tensor(1.5).double()),
-    ],
-    ids=repr,
-)
-def test_whatever_is_one_real_number_is_a_scalar(value: Any) -> None:
-    expected = {"a": float(value.item() if isinstance(value, Tensor) else value), "b": 0.5}
-    assert host_scalars({"a": value, "b": 0.5}) == expected
-    assert host_scalars({"a": value, "b": torch.tensor(0.5)}) == expected
-    assert {type(number) for number in (host_scalars({"a": value}) or {}).values()} == {float}
-
-
-def test_numbers_that_are_not_finite_stay_so() -> None:
-    found = host_scalars({"a": math.inf, "b": torch.tensor(-math.inf), "c": torch.tensor(math.nan)})
-    assert found is not None
-    assert (found["a"], found["b"]) == (math.inf, -math.inf)
-    assert math.isnan(found["c"])
-
-
-@pytest.mark.parametrize("value", [1j, None, "word", [1.0], torch.zeros(2), torch.tensor(1j), object(), 10**400, {}])
-@pytest.mark.parametrize("other", [0.5, torch.tensor(0.5)])
-def test_what_is_no_real_number_is_an_error(value: Any, other: Any) -> None:
-    with pytest.raises((TypeError, ValueError, RuntimeError, OverflowError)):
-        host_scalars({"a": other, "b": value})
-
-
-@pytest.mark.parametrize("others", [{}, {"b": 0.5}, {"b": torch.tensor(0.5)}, {"b": nn.Parameter(torch.tensor(0.5))}])
-def test_one_scalar_on_a_device_is_enough_to_fetch_none(others: dict[str, Any]) -> None:
-    assert host_scalars({**others, "a": META}) is None
-
-
-def test_no_scalars_are_no_scalars() -> None:
-    assert host_scalars({}) == {}
-
-
-def test_scalars_are_stacked_on_the_device_that_holds_one_of_them() -> None:
-    stacked = stack_scalars({"a": 1.5, "b": META, "c": torch.tensor(2), "d": np.float64(2.5), "e": META.reshape(1)})
-    assert (stacked.device.type, stacked.dtype, stacked.shape) == ("meta", torch.float32, (5,))
-
-
-@pytest.mark.parametrize("value", ["word", torch.zeros(2, device="meta"), torch.zeros((), device="meta") + 1j])
-def test_what_is_no_real_number_is_not_stacked(value: Any) -> None:
-    with pytest.raises((TypeError, ValueError, RuntimeError)):
-        stack_scalars({"a": META, "b": value})
-
-
-def test_parameters_are_plain_values() -> None:
-    given = {"a": True, "b": 1, "c": 1.5, "d": "x", "e": np.float64(2.5), "f": np.int32(3), "g": np.bool_(False)}
-    plain = plain_parameters(given)
-    assert plain == {"a": True, "b": 1, "c": 1.5, "d": "x", "e": 2.5, "f": 3, "g": False}
-    assert [type(value) for value in plain.values()] == [bool, int, float, str, float, int, bool]
-
-
-@pytest.mark.parametrize("value", [None, [1], {"a": 1}, 1j, b"x", torch.tensor(1), np.complex64(1)])
-def test_a_parameter_of_another_type_is_named(value: Any) -> None:
-    with pytest.raises(TypeError, match="parameter 'lr' is"):
-        plain_parameters({"good": 1, "lr": value})
-
-
-def test_a_parameter_without_a_name_is_an_error() -> None:
-    with pytest.raises(TypeError, match="parameter 5 is"):
-        plain_parameters({5: 1})  # type: ignore[dict-item]
 
 
 def test_tensors_and_arrays_are_used_as_they_lie_in_memory() -> None:
@@ -106,6 +32,45 @@ def test_arrays_that_torch_does_not_take_are_copied() -> None:
     fixed.flags.writeable = False
     assert as_tensor(fixed).tolist() == [0.0, 1.0, 2.0]
     assert as_tensor(np.array(1.5)).shape == ()
+
+
+def test_arrays_do_not_go_by_way_of_a_default_device() -> None:
+    with torch.device("meta"):
+        assert as_tensor(np.ones(2)).tolist() == [1.0, 1.0]
+        assert pictures_to_uint8(np.ones((2, 2), np.uint8)).flatten().tolist() == [1, 1, 1, 1]
+
+
+def test_lists_are_arrays_unless_they_hold_what_is_on_a_device() -> None:
+    """Torch would fetch one after the other, and wait for each."""
+    assert as_tensor([1, 2.5]).tolist() == [1.0, 2.5]  # type: ignore[arg-type]
+    assert as_tensor([torch.ones(()), torch.zeros(())]).tolist() == [1.0, 0.0]  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="meta"):
+        as_tensor([torch.zeros((), device="meta")])  # type: ignore[arg-type]
+
+
+def test_a_view_with_its_sign_turned_is_read_with_its_sign() -> None:
+    """Torch turns the sign of ``conj().imag`` when it computes, and numpy would not know."""
+    values = torch.tensor([1 + 2j, 3 - 4j]).conj().imag
+    assert values.is_neg()
+    assert as_tensor(values).numpy().tolist() == [-2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (None, "None; expected a tensor or an array"),
+        (torch.eye(3).to_sparse(), "sparse, nested or quantized"),
+        (
+            torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+            "sparse, nested or quantized",
+        ),
+        ("word", "numpy.str_"),
+        (np.array([object()]), "numpy.object_"),
+    ],
+)
+def test_what_is_no_plain_tensor_is_said(values: Any, reason: str) -> None:
+    with pytest.raises(TypeError, match=reason):
+        as_tensor(values)
 
 
 @pytest.mark.parametrize("values", [torch.zeros(2, dtype=torch.complex64), np.zeros(2, np.complex128)])
@@ -149,15 +114,67 @@ def test_floats_are_rounded_and_clipped_and_do_not_wrap_around(dtype: torch.dtyp
     assert pictures_to_uint8(values).flatten().tolist() == [0, 64, 128, 255, 255, 0, 0, 255, 0, 255]
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16])
-def test_integers_are_clipped(dtype: torch.dtype) -> None:
-    assert pictures_to_uint8(torch.tensor([[-3, 0, 7, 255, 300]], dtype=dtype)).flatten().tolist() == [
-        0,
-        0,
-        7,
-        255,
-        255,
-    ]
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(torch.tensor([[-3, 0, 7, 255, 300]], dtype=dtype) for dtype in (torch.int64, torch.int32, torch.int16)),
+        *(np.array([[0, 0, 7, 255, 300]], dtype) for dtype in ("u2", "u4", "u8")),
+    ],
+)
+def test_integers_are_clipped(values: Any) -> None:
+    assert pictures_to_uint8(values).flatten().tolist() == [0, 0, 7, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("value_range", "dtype"),
+    [
+        ((-1.0, 1.0), torch.float16),
+        ((0.0, 1024.0), torch.float16),
+        ((-1024.0, -512.0), torch.float16),
+        ((0.0, 2.0**-8), torch.float16),
+        ((0.0, 2000.0), torch.float32),
+        ((0.0, 1e-7), torch.float32),
+        ((1000.0, 1001.0), torch.float32),
+        ((0.9, 1.0), torch.float32),
+        ((1.0, -1.0), torch.float32),
+        ((0.0, math.nan), torch.float32),
+        (None, torch.float32),
+    ],
+)
+def test_a_matrix_is_small_only_where_that_shows_every_colour(
+    value_range: tuple[float, float] | None, dtype: torch.dtype
+) -> None:
+    assert matrix_to_floats(torch.rand(3, 3), value_range).dtype == dtype
+    assert matrix_to_floats(torch.rand(3, 3).double(), value_range).dtype == torch.float32
+    if dtype == torch.float16 and value_range is not None:
+        spacing = np.spacing(np.float16(max(map(abs, value_range))))
+        assert spacing * 500 < value_range[1] - value_range[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "value_range", "expected"),
+    [
+        (torch.tensor([1e5, -1e9, 0.5]), (0.0, 1.0), [65504.0, -65504.0, 0.5]),
+        (torch.tensor([1e5, -1e9, 0.5]).bfloat16(), (0.0, 1.0), [65504.0, -65504.0, 0.5]),
+        (torch.tensor([100_000, -70_000, 3]), (0.0, 4.0), [65504.0, -65504.0, 3.0]),
+        (torch.tensor([1e300, -1e300], dtype=torch.float64), None, [3.4028234663852886e38, -3.4028234663852886e38]),
+        (np.array([70_000, 1], np.uint32), (0.0, 1.0), [65504.0, 1.0]),
+        (torch.tensor([True, False]), (0.0, 1.0), [1.0, 0.0]),
+    ],
+)
+def test_a_finite_value_of_a_matrix_stays_finite(
+    values: Any, value_range: tuple[float, float] | None, expected: list[float]
+) -> None:
+    """It would be drawn as one that is not."""
+    assert matrix_to_floats(values, value_range).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_what_is_not_finite_in_a_matrix_stays_so(dtype: torch.dtype) -> None:
+    values = torch.tensor([math.inf, -math.inf, math.nan], dtype=dtype)
+    for found in (matrix_to_floats(values, (0.0, 1.0)), matrix_to_floats(values, None)):
+        assert found.tolist()[:2] == [math.inf, -math.inf]
+        assert found[2].isnan()
 
 
 def test_masks_are_black_and_white() -> None:

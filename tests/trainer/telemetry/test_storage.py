@@ -155,3 +155,13 @@ def test_a_fork_does_not_keep_what_was_spilled(outboxes: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
     backlog.close(keep=False)
     assert list(outboxes.iterdir()) == []
+
+
+def test_folders_stay_where_they_are_when_the_program_goes_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = Storage.of(2**20, "memory", "disk", 2**20)
+    assert (storage.outbox_dir, storage.spill_dir) == (tmp_path / "memory", tmp_path / "disk")
+    assert Storage.of(2**20, None, None, 0) == Storage(2**20, None, None, 0)
+    assert Storage.of(2**20, "", "none", 0) == Storage(2**20, None, "none", 0)

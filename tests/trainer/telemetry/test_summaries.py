@@ -19,6 +19,7 @@ from protocol.checks import check_message
 from protocol.codec import encode_body
 from protocol.limits import BUCKETS_MAX
 from protocol.messages import TensorSummaries, TensorSummary
+from trainer.telemetry import summaries
 from trainer.telemetry.summaries import (
     BUCKETS,
     SUMMARY_SIZE_MAX_BYTES,
@@ -173,6 +174,17 @@ def test_all_summaries_are_those_of_their_tags() -> None:
     assert [summary.count for summary in summaries.values()] == list(range(20))
     assert [summary.maximum for summary in summaries.values()] == [float(n) for n in range(20)]
     assert Summarizer().summarize_all({}) == {}
+
+
+def test_a_forked_process_counts_in_host_memory_whatever_its_default_device_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It counts on its own thread, where a model's default device holds."""
+    monkeypatch.setattr(summaries, "_IMPORTED_BY", -1)
+    tensors = {"small": torch.ones(3), "large": torch.ones(10_000)}
+    with torch.device("meta"):
+        found = Summarizer().summarize_all(tensors)
+    assert [summary.count for summary in found.values()] == [3, 10_000]
 
 
 def test_more_tensors_than_are_counted_at_a_time_are_summarized() -> None:

@@ -54,7 +54,14 @@ def one(folder: Path, say: Say) -> Message:
 def test_a_run_is_started_with_its_config_and_ended_at_its_last_step(tmp_path: Path) -> None:
     config = {"lr": np.float64(0.1), "epochs": 3, "compile": False, "name": "x"}
     with Telemetry(
-        "team/run", endpoint=None, record=tmp_path, strict=True, attempt=2, rank=1, first_step=100, config=config
+        "team/run",
+        endpoint=None,
+        record=tmp_path,
+        strict=True,
+        attempt=np.int64(2),  # type: ignore[arg-type]
+        rank=np.int32(1),  # type: ignore[arg-type]
+        first_step=torch.tensor(100),  # type: ignore[arg-type]
+        config=config,
     ) as telemetry:
         telemetry.text(130, "note", "hello")
         assert telemetry.run == "team/run"
@@ -67,6 +74,23 @@ def test_a_run_is_started_with_its_config_and_ended_at_its_last_step(tmp_path: P
     [folder] = {segment.parent for segment in tmp_path.rglob("*.segment")}
     assert folder.parent == tmp_path / "team/run"
     assert folder.name.startswith("stream-0002-0001-")
+
+
+def test_a_program_that_changes_its_working_folder_records_where_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra changes it for each run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with Telemetry(
+        "run", endpoint=None, record="here", strict=True, outbox_dir="memory", spill_dir="disk"
+    ) as telemetry:
+        assert telemetry.writer.get_logdir() == str(tmp_path / "here/run")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        telemetry.scalars(1, {"a": 1.0})
+    assert len(read_said(tmp_path / "here")) == 3
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"here", "elsewhere", "memory", "disk"}
 
 
 def test_a_resumed_run_without_a_step_ends_where_it_began(tmp_path: Path) -> None:
@@ -87,6 +111,36 @@ def test_records_carry_growing_numbers_and_wall_times(tmp_path: Path) -> None:
 def test_scalars_of_a_step_are_one_record(tmp_path: Path, one_half: Any) -> None:
     message = one(tmp_path, lambda telemetry: telemetry.scalars(7, {"loss/a": one_half, "b": 3, "c": torch.tensor(2)}))
     assert message == Scalars({"loss/a": 0.5, "b": 3.0, "c": 2.0})
+
+
+@pytest.mark.parametrize("values", [{"a": None, "b": 1.0}, {5: 0.5, "b": 1.0}, {"": 0.5, "b": 1.0}, {"a": [], "b": 1}])
+def test_one_bad_scalar_costs_itself_alone(
+    tmp_path: Path, values: dict[Any, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        telemetry.scalars(7, values)
+        assert telemetry.faults.total == 1
+    assert read_said(tmp_path)[1:-1] == [Said(7, Scalars({"b": 1.0}))]
+    assert f"{next(iter(values))!r} is not kept" in caplog.text
+
+
+def test_a_gradient_that_is_none_or_sparse_costs_itself_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    gradients: dict[str, Any] = {"frozen": None, "embedding": torch.eye(3).to_sparse(), "linear": torch.ones(3)}
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        telemetry.summaries(7, gradients)
+        telemetry.summaries(8, {"frozen": None})  # type: ignore[dict-item]
+        assert telemetry.faults.total == 3
+    [said] = read_said(tmp_path)[1:-1]
+    assert isinstance(said.message, TensorSummaries)
+    assert list(said.message.summaries) == ["linear"]
+    assert "'frozen' is not kept: None; expected a tensor" in caplog.text
+
+
+def test_one_bad_metric_costs_itself_alone(tmp_path: Path) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        telemetry.hparams(7, {"lr": 0.1}, {"best": None, "last": 0.5})  # type: ignore[dict-item]
+        assert telemetry.faults.total == 1
+    assert read_said(tmp_path)[1:-1] == [Said(7, HParams({"lr": 0.1}, {"last": 0.5}))]
 
 
 def test_scalars_of_no_tag_are_a_record_all_the_same(tmp_path: Path) -> None:
@@ -138,6 +192,13 @@ def test_a_matrix_travels_as_small_floats(
     message = one(tmp_path, lambda telemetry: telemetry.matrix(7, "m", values, value_range=value_range, **labels))
     expected = torch.as_tensor(values).float().numpy().astype(dtype)
     assert message == Matrix("m", pack_array(expected), "t", "r", "c", value_range)
+
+
+def test_a_range_of_numpys_numbers_is_one_of_floats(tmp_path: Path) -> None:
+    ends: Any = (np.float32(0.0), np.float32(1.0))
+    message = one(tmp_path, lambda telemetry: telemetry.matrix(7, "m", torch.rand(2, 2), value_range=ends))
+    assert isinstance(message, Matrix)
+    assert message.value_range == (0.0, 1.0)
 
 
 def test_pictures_travel_as_bytes(tmp_path: Path) -> None:
@@ -210,6 +271,7 @@ def test_health_tells_cost_lag_and_memory(tmp_path: Path) -> None:
         telemetry.scalars(20, health)
         assert telemetry.lag_seconds >= 0.0
     assert sorted(health) == [
+        "telemetry/faults",
         "telemetry/lag_seconds",
         "telemetry/outbox_bytes",
         "telemetry/refused",
@@ -219,7 +281,14 @@ def test_health_tells_cost_lag_and_memory(tmp_path: Path) -> None:
     ]
     assert 0 < health["telemetry/step_cost_us_p50"] <= health["telemetry/step_cost_us_p99"] < 1e6
     assert health["telemetry/outbox_bytes"] > 1000
-    assert health["telemetry/refused"] == 0.0
+    assert health["telemetry/refused"] == health["telemetry/faults"] == 0.0
+
+
+def test_health_counts_what_was_not_kept(tmp_path: Path) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        telemetry.text(-1, "t", "x")
+        telemetry.writer.add_video("v", None)  # type: ignore[attr-defined]
+        assert telemetry.health()["telemetry/faults"] == 2.0
 
 
 def test_health_after_the_end_is_still_told(tmp_path: Path) -> None:

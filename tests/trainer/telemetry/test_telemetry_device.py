@@ -49,7 +49,27 @@ def test_a_steps_scalars_are_one_copy(tmp_path: Path, telemetry: Telemetry, devi
     [copy] = device.copies
     copy.arrive()
     telemetry.close()
-    assert said(tmp_path)[1] == Scalars({f"loss/{n}": 1.0 for n in range(19)} | {"lr": 1.0, "host": 1.0})
+    assert said(tmp_path)[1] == Scalars({f"loss/{n}": 1.0 for n in range(19)} | {"lr": 0.5, "host": 2.0})
+
+
+def test_scalars_of_the_host_keep_their_digits_and_their_place_beside_those_of_a_device(
+    tmp_path: Path, telemetry: Telemetry, device: SlowDevice
+) -> None:
+    """A device may have float32 alone, where a time of today is some seconds off."""
+    telemetry.scalars(3, {"time": 1722222222.125, "loss": META, "count": torch.tensor(123_456_789)})
+    device.copies[0].arrive()
+    telemetry.close()
+    message = said(tmp_path)[1]
+    assert isinstance(message, Scalars)
+    assert list(message.values.items()) == [("time", 1722222222.125), ("loss", 1.0), ("count", 123_456_789.0)]
+
+
+def test_one_bad_value_beside_values_of_a_device_costs_itself_alone(tmp_path: Path, device: SlowDevice) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        telemetry.scalars(1, {"a": META, "b": None, "c": META.expand(2), "d": 4.0})  # type: ignore[dict-item]
+        assert telemetry.faults.total == 2
+        device.copies[0].arrive()
+    assert said(tmp_path)[1:-1] == [Scalars({"a": 1.0, "d": 4.0})]
 
 
 def test_records_wait_in_order_behind_a_copy(tmp_path: Path, telemetry: Telemetry, device: SlowDevice) -> None:
@@ -131,14 +151,16 @@ def test_a_close_waits_for_the_device_no_longer_than_its_deadline(outboxes: Path
 
 def test_summaries_of_a_device_are_those_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = {"weights/a": torch.randn(50), "weights/b": torch.tensor([0.0, torch.nan, torch.inf]), "c": torch.ones(3)}
-    packed = torch.stack([device_summary(tensor) for tensor in tensors.values()]).numpy()
+    packed = torch.stack([device_summary(tensor) for tag, tensor in tensors.items() if tag != "c"]).numpy()
     slow = SlowDevice(lambda tensor: packed if tensor.shape == packed.shape else np.zeros(0))
     monkeypatch.setattr(channel, "start_copy", slow.start_copy)
     with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
-        telemetry.summaries(1, {tag: tensor.to("meta") if tag != "c" else tensor for tag, tensor in tensors.items()})
+        order = ("c", "weights/a", "weights/b")
+        telemetry.summaries(1, {tag: tensors[tag].to("meta") if tag != "c" else tensors[tag] for tag in order})
         slow.copies[0].arrive()
     message = said(tmp_path)[1]
     assert isinstance(message, TensorSummaries)
+    assert tuple(message.summaries) == order
     for tag, summary in message.summaries.items():
         assert summary.indexes == summarize(tensors[tag]).indexes
         assert summary.sum_squares == pytest.approx(summarize(tensors[tag]).sum_squares)
@@ -180,8 +202,18 @@ def test_a_default_device_elsewhere_does_not_lead_astray(tmp_path: Path, device:
         with torch.device("meta"):
             telemetry.scalars(1, {"a": META})
             telemetry.scalars(2, {"a": 2.0})
+            telemetry.matrix(2, "m", np.eye(2, dtype=np.float32))
+            telemetry.images(2, "i", np.ones((1, 2, 2), np.uint8))
+            telemetry.summaries(2, {"w/a": np.ones(3), "w/b": np.ones(9000)})
         device.copies[0].arrive()
-    assert said(tmp_path)[1:-1] == [Scalars({"a": 1.0}), Scalars({"a": 2.0})]
+    scalars, more, matrix, images, summaries = said(tmp_path)[1:-1]
+    assert (scalars, more) == (Scalars({"a": 1.0}), Scalars({"a": 2.0}))
+    assert isinstance(matrix, Matrix)
+    assert matrix.values.numpy().tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert isinstance(images, Images)
+    assert set(images.images.data) == {1}
+    assert isinstance(summaries, TensorSummaries)
+    assert [summary.count for summary in summaries.summaries.values()] == [3, 9000]
 
 
 @pytest.mark.cuda

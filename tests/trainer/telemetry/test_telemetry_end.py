@@ -137,9 +137,18 @@ def test_a_process_that_is_gone_at_once_leaves_everything_in_memory(
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(None, "completed"), (ValueError, "failed"), (KeyboardInterrupt, "interrupted"), (SystemExit, "interrupted")],
+    [
+        (None, "completed"),
+        (ValueError(), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+        (SystemExit(), "completed"),
+        (SystemExit(0), "completed"),
+        (SystemExit(3), "failed"),
+        (SystemExit("no data"), "failed"),
+    ],
+    ids=repr,
 )
-def test_a_with_block_tells_how_it_ended(tmp_path: Path, error: type[BaseException] | None, status: str) -> None:
+def test_a_with_block_tells_how_it_ended(tmp_path: Path, error: BaseException | None, status: str) -> None:
     def train() -> None:
         with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
             telemetry.scalars(3, {"a": 1.0})
@@ -149,9 +158,17 @@ def test_a_with_block_tells_how_it_ended(tmp_path: Path, error: type[BaseExcepti
     if error is None:
         train()
     else:
-        with pytest.raises(error):
+        with pytest.raises(type(error)):
             train()
     assert read_said(tmp_path)[-1] == (3, RunEnd(status))  # type: ignore[arg-type]
+
+
+def test_the_end_says_how_many_calls_were_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        for step in range(3):
+            telemetry.writer.add_figure("f", None, step)  # type: ignore[attr-defined]
+    assert len(caplog.records) == 2
+    assert "run run: 3 calls or values were not kept" in caplog.records[-1].getMessage()
 
 
 def test_closing_again_does_nothing(tmp_path: Path) -> None:
