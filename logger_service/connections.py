@@ -17,7 +17,7 @@ from typing import Final
 import zmq
 
 from logger_service.crowd import Crowd, connections_limit
-from logger_service.unfinished import Unfinished, received_bytes
+from logger_service.hoards import Hoards, received_bytes
 
 _MONITOR_ENDPOINT: Final = "inproc://connections"
 _EVENTS: Final = (
@@ -30,6 +30,12 @@ _EVENTS: Final = (
 )
 _EVENT: Final = struct.Struct("=HI")  # event, value
 _SAY_INTERVAL_SECONDS: Final = 1.0
+# Before a part of a message: flags, and its length in 1 or in 8 bytes. With keys also a command's name, a nonce, flags
+# of its own and a code that authenticates it.
+_SHORT_MAX_BYTES: Final = 255
+_SHORT_FRAME_BYTES: Final = 2
+_LONG_FRAME_BYTES: Final = 9
+_CURVE_BYTES: Final = 33
 # Where there are no keys, whoever hangs up by itself was not refused: it looked whether somebody listens.
 _HUNG_UP: Final = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
 
@@ -40,13 +46,18 @@ _log = logging.getLogger(__name__)
 class ConnectionCounts:
     """Numbers since the start; they only grow.
 
-    ``refused`` were turned away before their first message, or, where there are keys, hung up without having shown one;
-    ``crowded_out`` were cut to make room for others; ``unfinished`` were cut because a message of theirs never ended.
+    ``accepted`` were begun, and ``ended`` whoever ended them, and why: those that ZeroMQ itself cuts, as for a frame
+    that is too large, it does not tell apart. ``refused`` were turned away before their first message, or, where there
+    are keys, hung up without having shown one; ``crowded_out`` were cut to make room for others; ``hoarding`` were cut
+    since too much had come over them that was not taken; ``over_credit`` since more came than their credit allows.
     """
 
+    accepted: int = 0
+    ended: int = 0
     refused: int = 0
     crowded_out: int = 0
-    unfinished: int = 0
+    hoarding: int = 0
+    over_credit: int = 0
 
 
 class Connections:
@@ -54,10 +65,10 @@ class Connections:
 
     def __init__(self, context: "zmq.Context[zmq.SyncSocket]", server: "zmq.SyncSocket", *, keys: bool) -> None:
         self.counts = ConnectionCounts()
-        self._crowd, self._unfinished = Crowd(connections_limit()), Unfinished(received_bytes)
+        self._crowd, self._hoards = Crowd(connections_limit()), Hoards(received_bytes)
         self._keys, self._server = keys, server
         self._said_at = float("-inf")
-        self._lock = threading.Lock()  # for the crowd and the unfinished: short, and never held while we wait
+        self._lock = threading.Lock()  # for the crowd and the hoards: short, and never held while we wait
         server.monitor(_MONITOR_ENDPOINT, _EVENTS)
         self._monitor = context.socket(zmq.PAIR)
         self._monitor.setsockopt(zmq.LINGER, 0)
@@ -72,13 +83,33 @@ class Connections:
         """Begin to look."""
         self._thread.start()
 
-    def heard(self, frame: zmq.Frame, *, streams: bool) -> None:
-        """Note that the connection by which a message came is in use, and whether a stream is open over it."""
+    def wire_size_bytes(self, size_bytes: int) -> int:
+        """Return how long a part of a message is as ZMTP 3 sends it (rfc.zeromq.org/spec/23, with keys spec/26)."""
+        if self._keys:
+            size_bytes += _CURVE_BYTES
+        return size_bytes + (_SHORT_FRAME_BYTES if size_bytes <= _SHORT_MAX_BYTES else _LONG_FRAME_BYTES)
+
+    def heard(self, frame: zmq.Frame, wire_bytes: int, *, streams: bool) -> None:
+        """Note that a message was taken, how long it was on the wire, and whether its connection has a stream open."""
         with suppress(zmq.ZMQError):
             descriptor = int(frame.get(zmq.SRCFD))
             with self._lock:
                 self._crowd.heard(descriptor)
-                self._unfinished.heard(descriptor, streams=streams)
+                self._hoards.took(descriptor, wire_bytes, streams=streams)
+
+    def opened(self, frame: zmq.Frame) -> None:
+        """Note that a stream is opened over the connection that a message came by; before its sender learns it."""
+        self.heard(frame, 0, streams=True)
+
+    def drained(self) -> None:
+        """Note that no whole message waits any more."""
+        with self._lock:
+            self._hoards.drained()
+
+    def cut_over_credit(self, frame: zmq.Frame) -> None:
+        """Cut the connection of a peer that ignores its credit, and what it has sent on top with it."""
+        self.counts.over_credit += 1
+        cut(frame)
 
     def close(self) -> None:
         """Look no more, once it was begun; to be called before the server is closed."""
@@ -89,11 +120,11 @@ class Connections:
         """Look until ZeroMQ says that there is no more to see."""
         with closing(self._monitor):
             while True:
-                self._monitor.poll(round(1000 * self._unfinished.look_seconds))
+                self._monitor.poll(round(1000 * self._hoards.look_seconds))
                 with self._lock:
                     if not self._take_news():
                         return
-                    self._cut_unfinished()
+                    self._cut_hoarders()
 
     def _take_news(self) -> bool:
         """Note what happened; tell whether more can."""
@@ -107,26 +138,31 @@ class Connections:
 
     def _note(self, event: int, value: int) -> None:
         if event == zmq.EVENT_DISCONNECTED:
+            self.counts.ended += 1
             self._crowd.gone(value)
-            self._unfinished.gone(value)
+            self._hoards.gone(value)
         elif event == zmq.EVENT_ACCEPTED:
-            self._unfinished.come(value)
+            self.counts.accepted += 1
+            self._hoards.come(value)
             if (surplus := self._crowd.come(value)) is not None:
                 self.counts.crowded_out += 1
                 with suppress(OSError):
                     _shut_down(surplus)
         elif why := why_refused(event, value, keys=self._keys):
             self.counts.refused += 1
-            if monotonic() - self._said_at >= _SAY_INTERVAL_SECONDS:
-                self._said_at = monotonic()
-                _log.warning("connection refused: %s (%d refused so far)", why, self.counts.refused)
+            self._say("connection refused: %s (%d refused so far)", why, self.counts.refused)
 
-    def _cut_unfinished(self) -> None:
-        for descriptor in self._unfinished.look():
-            self.counts.unfinished += 1
-            _log.warning("connection cut: its message never ends (%d of them so far)", self.counts.unfinished)
+    def _cut_hoarders(self) -> None:
+        for descriptor in self._hoards.look():
+            self.counts.hoarding += 1
+            self._say("connection cut: too much has come over it that waits (%d cut so far)", self.counts.hoarding)
             with suppress(OSError):
                 _shut_down(descriptor)
+
+    def _say(self, text: str, *what: object) -> None:
+        if monotonic() - self._said_at >= _SAY_INTERVAL_SECONDS:
+            self._said_at = monotonic()
+            _log.warning(text, *what)
 
 
 def why_refused(event: int, value: int, *, keys: bool) -> str:

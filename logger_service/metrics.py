@@ -25,9 +25,12 @@ _RECEIVED: Final = {
     "journal_failures": "writes and syncs of the journal that failed; nothing of them was acknowledged",
 }
 _CONNECTIONS: Final = {
+    "accepted": "connections begun",
+    "ended": "connections ended, by whomever; also those that ZeroMQ cut for a frame that was too large",
     "refused": "connections refused before their first message",
     "crowded_out": "connections cut to make room for others",
-    "unfinished": "connections cut because a message of theirs never ended",
+    "hoarding": "connections cut because too much had come over them that was not taken, or a message without an end",
+    "over_credit": "connections cut because more came over them than their credit allows",
 }
 _PROJECTED: Final = {
     "records": "records projected to event files",

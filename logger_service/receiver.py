@@ -29,7 +29,7 @@ from logger_service.reception import Reception
 from protocol.errors import Malformed
 from protocol.keys import BadKey, check_private_folder
 from protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
-from protocol.wire import WireMessage, encode_wire
+from protocol.wire import Welcome, WireMessage, encode_wire
 
 # Messages handled between two looks at the clock for what is due.
 _TURN_MESSAGES_MAX: Final = 64
@@ -77,6 +77,7 @@ class Receiver:
         if endpoint.startswith("ipc://"):
             _check_ipc(endpoint)
         self._clock = clock
+        self._heard: zmq.Frame | None = None
         self._context = zmq.Context(io_threads=1)
         try:
             self._authenticator = Authenticator(self._context, keys) if keys else None
@@ -150,6 +151,7 @@ class Receiver:
         while self._socket.getsockopt(zmq.RCVMORE):  # they are here already; we keep none, there may be millions
             wire_bytes += self.connections.wire_size_bytes(len(self._socket.recv()))
             frames += 1
+        self._heard = peer
         owner = self._authenticator.owner(peer) if self._authenticator is not None else ""
         if self._authenticator is not None and not owner:
             self.reception.refuse(peer.bytes, BadKey("its key is not allowed any more"), now, retry=True)
@@ -164,6 +166,8 @@ class Receiver:
         return True
 
     def _send(self, peer: bytes, message: WireMessage) -> bool:
+        if isinstance(message, Welcome) and self._heard is not None:
+            self.connections.opened(self._heard)
         try:
             self._socket.send_multipart([peer, encode_wire(message)], zmq.NOBLOCK)
         except zmq.Again:

@@ -10,12 +10,13 @@ Rule 3: one stream, one peer. A trainer that connects anew is a new peer to Zero
 over when the first can no longer be reached or was silent for ``SILENCE_SECONDS``. Until then it is told to ask again,
 which trainers do. A stream's id is random and secret to its trainer, and where there are keys a stream belongs to the
 one that opened it, so nobody else gets in between.
-Rule 4: credit is a bound. Counted in bytes from a WELCOME on, a peer may send up to the farthest that any
-acknowledgement with its credit has reached: it may know less than the last one, when the credit shrinks while data are
-on their way. What begins before that end may pass it, since one run is allowed that is larger than the credit; what
-begins behind it breaks the protocol. What is dropped or comes again does not count.
+Rule 4: credit is a bound. Counted in bytes from a WELCOME on, a peer may send up to the farthest that any answer with
+its credit has reached: it may know less than the last one, when the credit shrinks while data are on their way. One run
+may be larger, when nothing is on its way and there was credit. More breaks the protocol. What is dropped or comes again
+does not count.
 """
 
+from collections import deque
 from typing import Final
 
 from protocol.errors import ProtocolError
@@ -43,8 +44,10 @@ class StreamSession:
         self._heard_at = now
         self._asked_for = 0
         self._hold_seconds = 0.0
-        # Counted from the last WELCOME on: how far the peer may send, and what of it was taken and is durable.
+        # Counted from the last WELCOME on: how far the peer may send, how much was taken, and how much was durable when
+        # that was told; of what is not, the number behind each run, and the count with it.
         self._allowed_bytes = self._taken_bytes = self._durable_bytes = 0
+        self._taken: deque[tuple[int, int]] = deque()
 
     def __repr__(self) -> str:
         state = "held" if self.retry_at is not None else "recovering" if self.troubled else "open"
@@ -70,7 +73,8 @@ class StreamSession:
         """Begin with ``peer``, or begin again, at what is durable."""
         self.peer, self._heard_at, self._asked_for = peer, now, 0
         self._allowed_bytes = self._taken_bytes = self._durable_bytes = 0
-        return Welcome(durable_sequence, self._grant(credit_max_bytes))
+        self._taken.clear()
+        return Welcome(durable_sequence, self._grant(durable_sequence, credit_max_bytes))
 
     def take(self, frames: memoryview, expected_sequence: int, now: float) -> Run | Nak | None:
         """Return the run to append, the answer to send, or None.
@@ -88,19 +92,17 @@ class StreamSession:
             return Nak(expected_sequence)
         if not found.frames:
             return None
-        if self._taken_bytes >= self._allowed_bytes:
-            raise CreditExceeded(f"more came than the credit allows: {self._allowed_bytes:,} bytes since the WELCOME")
-        self._taken_bytes += len(found.frames)
+        self._spend(len(found.frames))
+        self._taken.append((found.next_sequence, self._taken_bytes))
         self._asked_for = 0
         return found
 
     def acknowledge(self, durable_sequence: int, credit_max_bytes: int = CREDIT_BYTES) -> Ack:
         """Say what is durable, and how much may come."""
-        return Ack(durable_sequence, self._grant(credit_max_bytes))
+        return Ack(durable_sequence, self._grant(durable_sequence, credit_max_bytes))
 
     def committed(self) -> bool:
         """Account for a commit that succeeded; tell whether that is the end of a trouble."""
-        self._durable_bytes = self._taken_bytes
         recovered, self._hold_seconds = self.troubled, 0.0
         return recovered
 
@@ -108,14 +110,28 @@ class StreamSession:
         """Account for an append or a commit that failed: take nothing for a while."""
         self._hold_seconds = min(max(HOLD_MIN_SECONDS, 2 * self._hold_seconds), HOLD_MAX_SECONDS)
         self.retry_at = now + self._hold_seconds
-        self._taken_bytes = self._durable_bytes
 
     def resume(self) -> None:
         """Try again: take what comes."""
         self.retry_at, self._asked_for = None, 0
 
-    def _grant(self, credit_max_bytes: int) -> int:
+    def _spend(self, size_bytes: int) -> None:
+        """Account for a run that is taken; raise CreditExceeded."""
+        alone = self._taken_bytes == self._durable_bytes < self._allowed_bytes
+        if self._taken_bytes + size_bytes > self._allowed_bytes and not alone:
+            raise CreditExceeded(
+                f"more came than the credit allows: {self._taken_bytes + size_bytes:,} bytes since the WELCOME, where"
+                f" {self._allowed_bytes:,} may"
+            )
+        self._taken_bytes += size_bytes
+
+    def _grant(self, durable_sequence: int, credit_max_bytes: int) -> int:
         """Return the credit, and remember how far it lets the peer send."""
+        while self._taken and self._taken[0][0] <= durable_sequence:
+            self._durable_bytes = self._taken.popleft()[1]
+        if self.retry_at is not None:  # the rest is dropped, and comes again
+            self._taken.clear()
+            self._taken_bytes = self._durable_bytes
         credit_bytes = min(self.credit_bytes, credit_max_bytes)
         self._allowed_bytes = max(self._allowed_bytes, self._durable_bytes + credit_bytes)
         return credit_bytes

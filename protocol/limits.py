@@ -85,13 +85,14 @@ LAYOUT_PARTS_MAX: Final = TAGS_MAX
 # Kinds that a gap can name: the header has one byte for a kind.
 KINDS_MAX: Final = 256
 
-# Bytes that may come over a connection without making a whole message: twice what an honest trainer can have on its
-# way. Beyond that somebody fills the logger's memory with a message that never ends.
-UNFINISHED_MAX_BYTES: Final = 2 * CREDIT_BYTES
+# Bytes that may have come over a connection and wait to be taken: twice what an honest trainer has on its way, its
+# credit or one record that is as large, and all of it again after a NAK. Beyond that somebody ignores its credit, or
+# sends a message that never ends.
+HOARD_MAX_BYTES: Final = 2 * WIRE_MESSAGE_SIZE_MAX_BYTES
 
 # The same before a stream is open over it: nothing but a HELLO is due then; plenty of them, and of a trainer's first
 # data that come while its answer leaves.
-UNOPENED_MAX_BYTES: Final = 2**20
+STRANGER_HOARD_MAX_BYTES: Final = 2**20
 
 # Keys on a logger's list: each is a file, read again whenever one of them changes.
 ALLOWED_KEYS_MAX: Final = 4_096
@@ -101,8 +102,12 @@ ALLOWED_KEYS_MAX: Final = 4_096
 STREAMS_A_KEY_MAX: Final = 256
 
 # Bytes that all streams together may have on their way: each has its share of them, at least a batch. A stalled disk
-# finds no more than this in buffers, however many trainers there are.
-CREDIT_TOTAL_BYTES: Final = 2**30
+# finds little more than this in buffers, however many trainers there are: half a second of the fastest disk.
+CREDIT_TOTAL_BYTES: Final = 2**29
+
+# Bytes that may wait to be taken over all connections together: what trainers are allowed to have on their way. Beyond
+# that who hoards most is cut; a logger with 2 GiB of memory survives whatever comes.
+HOARDS_TOTAL_MAX_BYTES: Final = CREDIT_TOTAL_BYTES
 
 # Peers without a stream of which it is remembered when they were answered last: each is answered once a second. More
 # of them at a time are a flood, and cost some bytes of an answer each.

@@ -33,7 +33,7 @@ def test_every_number_of_a_status_is_on_the_page() -> None:
         Status(
             at=0.0,
             received=ReceptionCounts(records=5, record_bytes=500, hellos=2, holes=3, refused=4, journal_failures=6),
-            connections=ConnectionCounts(refused=9, unfinished=2),
+            connections=ConnectionCounts(accepted=30, ended=20, refused=9, hoarding=2, over_credit=1),
             sync_durations=syncs.counts(),
             streams=2,
             credit_held_back_bytes=77,
@@ -57,7 +57,10 @@ def test_every_number_of_a_status_is_on_the_page() -> None:
         ("refused_total",): 4.0,
         ("journal_failures_total",): 6.0,
         ("connections_refused_total",): 9.0,
-        ("connections_unfinished_total",): 2.0,
+        ("connections_accepted_total",): 30.0,
+        ("connections_ended_total",): 20.0,
+        ("connections_hoarding_total",): 2.0,
+        ("connections_over_credit_total",): 1.0,
         ("fsync_seconds_bucket", "0.001"): 1.0,
         ("fsync_seconds_bucket", "0.005"): 3.0,
         ("fsync_seconds_bucket", "10.0"): 3.0,
@@ -85,10 +88,12 @@ def test_every_number_of_a_status_is_on_the_page() -> None:
     assert {name: found[name] for name in expected} == expected
 
 
-def test_every_count_of_the_reception_and_of_the_projection_is_told() -> None:
+def test_every_count_of_the_reception_the_connections_and_the_projection_is_told() -> None:
     found = read(Status(at=0.0))
     for field in fields(ReceptionCounts):
         assert (f"{field.name}_total",) in found
+    for field in fields(ConnectionCounts):
+        assert (f"connections_{field.name}_total",) in found
     for field in fields(Counts):
         assert (f"projection_{field.name}_total",) in found
 

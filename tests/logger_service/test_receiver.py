@@ -13,10 +13,13 @@ import pytest
 import zmq
 from support.peer import DEADLINE_SECONDS, Peer, make_run
 from support.receivers import make_receiver, served, turning
+from support.waiting import wait_until
 from support.zmtp import ends, speak_zmtp
 
 from logger_service.config import StartupError
+from logger_service.disk_space import DiskSpace
 from logger_service.journal import Journal
+from logger_service.low_water import LowWater
 from logger_service.receiver import Receiver
 from logger_service.session import StreamSession
 from protocol.limits import CREDIT_BYTES, WIRE_MESSAGE_SIZE_MAX_BYTES
@@ -127,7 +130,25 @@ def test_a_message_beyond_the_limit_ends_its_connection(receiver: Receiver) -> N
     with speak_zmtp(receiver.endpoint) as connection:
         connection.sendall(b"\x02" + struct.pack(">Q", WIRE_MESSAGE_SIZE_MAX_BYTES + 1))
         assert ends(connection)
+        counts = receiver.connections.counts
+        wait_until(lambda: (counts.accepted, counts.ended) == (1, 1), seconds=DEADLINE_SECONDS)
     assert served(receiver)
+
+
+def test_who_ignores_its_credit_is_cut_and_comes_in_vain_until_there_is_room(tmp_path: Path) -> None:
+    """The disk of the recordings is nearly full: who sends all the same fills no more of it."""
+    receiver, room = make_receiver(tmp_path), [DiskSpace(1, 2**40)]
+    receiver.reception._journal.low_water = LowWater(lambda: room[0])
+    with turning(receiver):
+        with speak_zmtp(receiver.endpoint) as connection:
+            hello = encode_wire(Hello(bytes(16), "hostile", 0, 0, 1))
+            data = encode_wire(Data(memoryview(make_run(1, 2))))
+            connection.sendall(b"".join(bytes([0, len(message)]) + message for message in (hello, data)))
+            assert ends(connection)
+        assert receiver.connections.counts.over_credit == receiver.reception.counts.refused == 1
+        assert list(tmp_path.iterdir()) == []
+        room[0] = DiskSpace(2**40, 2**40)
+        assert served(receiver)
 
 
 @pytest.mark.parametrize("rubbish", [b"GET / HTTP/1.1\r\n\r\n", bytes(200), b"\xff" * 200])

@@ -98,19 +98,20 @@ def test_a_peer_is_silent_when_nothing_came_for_long(session: StreamSession) -> 
     assert not session.silent(100.0)
 
 
-def test_a_peer_may_send_as_far_as_its_credit_reaches_and_one_run_over_its_end(session: StreamSession) -> None:
+def test_a_peer_may_send_as_far_as_its_credit_reaches(session: StreamSession) -> None:
     three = len(make_run(1, 4))
-    session.welcome(b"peer", 1, 0.0, three + 1)
-    assert isinstance(session.take(run(1, 4), 1, 0.0), Run)
-    assert isinstance(session.take(run(4, 7), 4, 0.0), Run), "it begins within the credit"
-    with pytest.raises(CreditExceeded, match=f"{three + 1} bytes since the WELCOME"):
-        session.take(run(7, 8), 7, 0.0)
+    session.welcome(b"peer", 1, 0.0, three)
+    assert isinstance(session.take(run(1, 3), 1, 0.0), Run)
+    assert isinstance(session.take(run(3, 4), 3, 0.0), Run)
+    with pytest.raises(CreditExceeded, match=f"bytes since the WELCOME, where {three} may"):
+        session.take(run(4, 5), 4, 0.0)
 
 
 def test_one_run_that_is_larger_than_the_credit_is_taken(session: StreamSession) -> None:
     session.welcome(b"peer", 1, 0.0, 1)
     assert isinstance(session.take(run(1, 1000), 1, 0.0), Run)
-    session.committed()
+    with pytest.raises(CreditExceeded):
+        session.take(run(1000, 1001), 1000, 0.0)
     session.acknowledge(1000, 1)
     assert isinstance(session.take(run(1000, 2000), 1000, 0.0), Run)
 
@@ -122,7 +123,6 @@ def test_what_is_durable_makes_room_for_as_much_again(session: StreamSession) ->
         assert isinstance(session.take(run(first, first + 3), first, 0.0), Run)
         with pytest.raises(CreditExceeded):
             session.take(run(first + 3, first + 4), first + 3, 0.0)
-        session.committed()
         session.acknowledge(first + 3, credit_bytes)
 
 
@@ -130,17 +130,15 @@ def test_credit_that_shrinks_while_data_are_on_their_way_breaks_nobodys_promise(
     """A trainer may send what it was allowed before it heard of the low-water mark, and nothing beyond."""
     session.welcome(b"peer", 1, 0.0, len(make_run(1, 7)))
     session.take(run(1, 4), 1, 0.0)
-    session.committed()
     assert session.acknowledge(4, 0) == Ack(4, 0)
     assert isinstance(session.take(run(4, 7), 4, 0.0), Run), "it was on its way"
-    session.committed()
     assert session.acknowledge(7, 0) == Ack(7, 0)
     with pytest.raises(CreditExceeded):
         session.take(run(7, 8), 7, 0.0)
 
 
 def test_what_comes_again_or_behind_a_hole_costs_no_credit(session: StreamSession) -> None:
-    session.welcome(b"peer", 1, 0.0, len(make_run(1, 4)))
+    session.welcome(b"peer", 1, 0.0, len(make_run(1, 9)))
     session.take(run(1, 3), 1, 0.0)
     for _ in range(5):
         assert session.take(run(1, 3), 3, 0.0) is None
@@ -152,6 +150,7 @@ def test_what_the_journal_could_not_keep_is_given_back(session: StreamSession) -
     session.welcome(b"peer", 1, 0.0, len(make_run(1, 4)))
     session.take(run(1, 4), 1, 0.0)
     session.hold(0.0)
+    session.acknowledge(1)
     session.resume()
     assert isinstance(session.take(run(1, 4), 1, 1.0), Run)
 
@@ -160,3 +159,15 @@ def test_without_credit_nothing_is_taken(session: StreamSession) -> None:
     session.welcome(b"peer", 1, 0.0, 0)
     with pytest.raises(CreditExceeded):
         session.take(run(1, 2), 1, 0.0)
+
+
+def test_what_became_durable_with_its_segment_makes_room_too(session: StreamSession) -> None:
+    """A new segment syncs the one before it; an answer may tell so before the commit that makes the rest durable."""
+    credit_bytes = len(make_run(1, 4))
+    session.welcome(b"peer", 1, 0.0, credit_bytes)
+    session.take(run(1, 3), 1, 0.0)
+    session.take(run(3, 4), 3, 0.0)
+    session.acknowledge(3, credit_bytes)
+    assert isinstance(session.take(run(4, 6), 4, 0.0), Run)
+    with pytest.raises(CreditExceeded):
+        session.take(run(6, 7), 6, 0.0)
