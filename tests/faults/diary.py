@@ -20,13 +20,20 @@ _TAIL_BYTES: Final = 128
 
 @dataclass(frozen=True)
 class Returned:
-    """The sequence numbers of one stream whose calls came back, and how long these calls took."""
+    """The sequence numbers of one stream whose calls came back, and how long these calls took.
+
+    A stream that ``may_refuse`` had little memory, and gaps may say so; a ``hostile`` one says what it likes.
+    """
 
     stream: bytes
     sequences: frozenset[int]
     slowest_seconds: float = 0.0
     typical_seconds: float = 0.0
     """The median."""
+    start_seconds: float = 0.0
+    """How long the first took, that starts all."""
+    may_refuse: bool = False
+    hostile: bool = False
 
     @property
     def last(self) -> int:
@@ -34,9 +41,9 @@ class Returned:
         return max(self.sequences, default=0)
 
     @classmethod
-    def up_to(cls, stream: bytes, last: int) -> Self:
+    def up_to(cls, stream: bytes, last: int, *, hostile: bool = False) -> Self:
         """Return what a peer was promised that numbered its records from 1 to ``last``, and saw them acknowledged."""
-        return cls(stream, frozenset(range(1, last + 1)))
+        return cls(stream, frozenset(range(1, last + 1)), hostile=hostile)
 
 
 class Diary:
@@ -61,10 +68,11 @@ def read_diary(path: Path) -> Returned | None:
     *lines, _ = path.read_bytes().split(b"\n")
     if not lines:
         return None
-    entries = [line.split() for line in lines[1:]]
-    numbers = frozenset(int(number) for number, _ in entries)
-    took = sorted(int(micros) / 1e6 for _, micros in entries) or [0.0]
-    return Returned(bytes.fromhex(lines[0].decode()), numbers, took[-1], took[len(took) // 2])
+    took = {int(number): int(micros) / 1e6 for number, micros in map(bytes.split, lines[1:])}
+    calls = sorted(seconds for number, seconds in took.items() if number > 1) or [0.0]
+    return Returned(
+        bytes.fromhex(lines[0].decode()), frozenset(took), calls[-1], calls[len(calls) // 2], took.get(1, 0.0)
+    )
 
 
 def read_last(path: Path) -> int:

@@ -37,8 +37,8 @@ CALLS: Final = (
     "truncate",
     "ftruncate",
 )
-# Those that a full disk refuses.
-_TAKE_ROOM: Final = ("write", "mkdir", "open")
+# Those that a sick disk refuses.
+_REFUSED: Final = ("write", "mkdir", "open", "replace", "rename", "fdatasync")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Plan:
     ``kill_at`` 0: no kill. ``torn`` writes half and dies. ``notes``: where operations are noted, "" for nowhere.
     ``lying_sync`` leaves out the notes of what was made durable. Calls of the name ``failing_call`` fail with ``error``
     where their own number, from 1 on, is in ``failing_numbers``. ``hang_at_sync``: this fdatasync, from 1 on, never
-    comes back. While the file ``full_while`` is there the disk is full. ``clock_seconds`` is added to the wall clock.
+    comes back. While the file ``sick_while`` is there, nothing new is taken, with ``error``; "ENOSPC" takes half of a
+    write now and then, as a disk does that is almost full. ``clock_seconds`` is added to the wall clock.
 
     For a logger: without ``project`` there are no event files; ``early_acks`` is a bug, an acknowledgement that leaves
     before the sync.
@@ -63,7 +64,7 @@ class Plan:
     failing_numbers: tuple[int, ...] = ()
     error: str = "EIO"
     hang_at_sync: int = 0
-    full_while: str = ""
+    sick_while: str = ""
     clock_seconds: int = 0
     project: bool = True
     early_acks: bool = False
@@ -78,7 +79,7 @@ class DiskShim:
     """Stands before the calls of ``os``; ``calls`` counts those that could have been the last."""
 
     def __init__(self, plan: Plan) -> None:
-        self.calls = self._failing_calls = self._syncs = self._short_writes = 0
+        self.calls = self._failing_calls = self._syncs = self._writes = 0
         self._plan = plan
         self._root = os.path.realpath(plan.root)
         self._real = {name: getattr(os, name) for name in (*CALLS, "open")}
@@ -100,7 +101,7 @@ class DiskShim:
             self._die()
         try:
             self._fail(name, target)
-            arguments = self._fill(name, arguments, before)
+            arguments = self._sicken(name, arguments, before)
             result = self._real[name](*arguments, **keywords)
             self._note(name, arguments, result, before)
         finally:
@@ -125,17 +126,20 @@ class DiskShim:
                 self._write_note(["failed sync", os.fstat(target).st_ino])
             raise _error(self._plan.error)
 
-    def _fill(self, name: str, arguments: tuple[Any, ...], before: Any) -> tuple[Any, ...]:
-        """Return what a full disk takes of a call: half of every other write, and nothing else; else raise OSError."""
-        if name not in _TAKE_ROOM or not self._plan.full_while or not Path(self._plan.full_while).exists():
+    def _sicken(self, name: str, arguments: tuple[Any, ...], before: Any) -> tuple[Any, ...]:
+        """Return what a sick disk takes of a call: half of every other write at most; else raise OSError."""
+        plan = self._plan
+        if name not in _REFUSED or not plan.sick_while or not Path(plan.sick_while).exists():
             return arguments
         if name == "open" and (before or not arguments[1] & os.O_CREAT):
             return arguments
-        if name == "write" and len(arguments[1]) > 1:
-            self._short_writes += 1
-            if self._short_writes % 2:
+        if plan.error == "ENOSPC":
+            if name not in ("write", "mkdir", "open"):
+                return arguments
+            self._writes += name == "write"
+            if name == "write" and self._writes % 2 and len(arguments[1]) > 1:
                 return arguments[0], memoryview(arguments[1])[: len(arguments[1]) // 2]
-        raise _error("ENOSPC")
+        raise _error(plan.error)
 
     def _is_fatal(self, name: str) -> bool:
         self.calls += name in CALLS

@@ -8,26 +8,31 @@ AssertionError with all that is wrong:
   behind the last promise of a trainer: of the call that a kill caught before it came back);
 - a number is told as a gap where nothing was to be refused, or for another reason than that;
 - a record is not the one that its call was given;
-- an event is missing, comes twice, comes late, or has a wrong checksum;
-- a call kept its caller waiting.
+- an event is missing, comes twice, comes late, or has a wrong checksum; how many events a record has is said here;
+- a call kept its caller waiting, or the start did, or an end in order passed its deadline.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from faults.diary import TAG, Returned
 from faults.event_ids import read_event_ids
 
 from protocol.codec import decode_message
-from protocol.messages import Gap, Scalars
+from protocol.errors import ProtocolError
+from protocol.messages import Gap, Message, RunStart, Scalars
 from protocol.record import Record
 from protocol.recording_reader import RecordingReader
 
+T = TypeVar("T", int, tuple[int, int])
+
 # A call takes tens of microseconds. Only a bug, something waited for, makes it this, on however busy a machine.
 CALL_MAX_SECONDS: Final = 1.0
+# The start makes its memory and its folders, some milliseconds; what it must not wait for is a logger.
+START_MAX_SECONDS: Final = 5.0
 # Why a number may be a gap when memory was too small; the second where the trainer was killed before it could tell.
 REFUSALS: Final = {
     "the outbox was full",
@@ -43,10 +48,12 @@ class Found:
     replayed: set[int] = field(default_factory=set)
     gaps: set[int] = field(default_factory=set)
     refused: Counter[str] = field(default_factory=Counter)
-    ends: set[int] = field(default_factory=set)
-    """The last sequence number of each record: what its events are named by."""
+    events: set[tuple[int, int]] = field(default_factory=set)
+    """What is due in event files: the last sequence number of a record, and the place of each of its events."""
     reasons: set[str] = field(default_factory=set)
     """Why there are gaps."""
+    malformed: set[int] = field(default_factory=set)
+    """Records whose body says nothing."""
 
 
 @dataclass(frozen=True)
@@ -73,22 +80,20 @@ def check(
     recordings: Path,
     logdir: Path | None,
     *,
-    may_refuse: bool = False,
     call_max_seconds: float = CALL_MAX_SECONDS,
 ) -> Verdict:
-    """Judge; raise AssertionError, else say what was there. ``logdir`` None: recordings alone are judged.
-
-    ``may_refuse``: the trainers' memory was too small, and gaps say so.
-    """
+    """Judge; raise AssertionError, else say what was there. ``logdir`` None: recordings alone are judged."""
     promised = list(returned)
     problems: list[str] = []
     found = read_recordings(recordings, problems)
     for one in promised:
-        problems += _compare(one, found.get(one.stream, Found()))
-        gaps = found[one.stream].reasons if one.stream in found else set()
-        problems += (f"{_name(one.stream)}: a gap: {gap}" for gap in gaps - (REFUSALS if may_refuse else set()))
-        if one.slowest_seconds > call_max_seconds:
-            problems.append(f"{_name(one.stream)}: a call took {one.slowest_seconds:.3f} s")
+        problems += (
+            f"{_name(one.stream)}: {what}"
+            for what in (
+                *_compare(one, found.get(one.stream, Found())),
+                *_waited(one, call_max_seconds),
+            )
+        )
     strangers = found.keys() - {one.stream for one in promised}
     problems += (f"{_name(stream)}: nobody's recording" for stream in strangers if found[stream].replayed)
     events = check_events(found, logdir, problems) if logdir else 0
@@ -126,18 +131,27 @@ def check_events(found: dict[bytes, Found], logdir: Path, problems: list[str]) -
         for stream, sequence, place in read_event_ids(folder, problems):
             seen[stream].append((sequence, place))
     for stream in found.keys() | seen.keys():
-        ids, ends = seen[stream], found[stream].ends if stream in found else set()
-        problems += (f"{_name(stream)}: {what}" for what in _misplaced(ids))
-        problems += _difference(stream, ends, {sequence for sequence, _ in ids}, "in the recording", "in event files")
+        ids, due = seen[stream], found[stream].events if stream in found else set()
+        wrong = (*_misplaced(ids), *_difference("events", due, set(ids), "due", "in event files"))
+        problems += (f"{_name(stream)}: {what}" for what in wrong)
     return sum(map(len, seen.values()))
+
+
+def events_of(message: Message | None) -> int:
+    """Return how many events a record has: one, whatever it shows; the start of a run another one for its config."""
+    return 2 if isinstance(message, RunStart) and message.config else 1
 
 
 def _take(one: Found, record: Record, name: str, problems: list[str]) -> None:
     numbers = set(range(record.sequence, record.next_sequence))
     if numbers & (one.replayed | one.gaps):
         problems.append(f"{name}: sequence {record.sequence} comes twice")
-    one.ends.add(record.next_sequence - 1)
-    message: Any = decode_message(record)
+    message: Message | None = None
+    try:
+        message = decode_message(record)
+    except ProtocolError:
+        one.malformed.add(record.sequence)
+    one.events |= {(record.next_sequence - 1, place) for place in range(events_of(message))}
     if isinstance(message, Gap):
         one.gaps |= numbers
         one.refused.update(message.kinds)
@@ -150,14 +164,24 @@ def _take(one: Found, record: Record, name: str, problems: list[str]) -> None:
 
 def _compare(promised: Returned, found: Found) -> Iterator[str]:
     there = found.replayed | found.gaps
-    yield from _difference(promised.stream, set(promised.sequences), there - {promised.last + 1}, "promised", "there")
+    yield from _difference("numbers", set(promised.sequences), there - {promised.last + 1}, "promised", "there")
+    if not promised.hostile:
+        yield from (f"a gap: {gap}" for gap in found.reasons - (REFUSALS if promised.may_refuse else set()))
+        yield from (f"sequence {sequence} is malformed" for sequence in sorted(found.malformed)[:_SHOWN_MAX])
 
 
-def _difference(stream: bytes, one: set[int], other: set[int], what: str, where: str) -> Iterator[str]:
+def _waited(promised: Returned, call_max_seconds: float) -> Iterator[str]:
+    if promised.slowest_seconds > call_max_seconds:
+        yield f"a call took {promised.slowest_seconds:.3f} s"
+    if promised.start_seconds > max(START_MAX_SECONDS, call_max_seconds):
+        yield f"the start took {promised.start_seconds:.3f} s"
+
+
+def _difference(of_what: str, one: set[T], other: set[T], what: str, where: str) -> Iterator[str]:
     for missing, said, place in ((one - other, what, where), (other - one, where, what)):
         if missing:
             shown = ", ".join(map(str, sorted(missing)[:_SHOWN_MAX]))
-            yield f"{_name(stream)}: {len(missing)} numbers are {said} and not {place}: {shown} ... {max(missing)}"
+            yield f"{len(missing)} {of_what} are {said} and not {place}: {shown} ... {max(missing)}"
 
 
 def _misplaced(ids: list[tuple[int, int]]) -> Iterator[str]:
@@ -167,13 +191,6 @@ def _misplaced(ids: list[tuple[int, int]]) -> Iterator[str]:
         yield f"{len(twice)} events come twice: {twice[:_SHOWN_MAX]}"
     elif ids != sorted(ids):
         yield "events are out of order"
-    places = Counter(sequence for sequence, _ in ids)
-    last: dict[int, int] = {}
-    for sequence, place in ids:
-        last[sequence] = max(place, last.get(sequence, 0))
-    torn = [sequence for sequence, number in places.items() if last[sequence] + 1 > number]
-    if torn:
-        yield f"events of {len(torn)} records are missing: {torn[:_SHOWN_MAX]}"
 
 
 def _name(stream: bytes) -> str:

@@ -3,7 +3,7 @@
 python tests/faults/shimmed_logger_program.py PLAN serve ...
 
 PLAN is a :class:`faults.disk_shim.Plan` in JSON. The projection's process is on the same clock, and its disk, that of
-the event files, is full when the other is.
+the event files, is sick when the other is.
 """
 
 import json
@@ -39,7 +39,8 @@ def shim_projection(projection_process: Any, plan: Plan) -> None:
         begin(process, *arguments, **options)
         given = process._command[process._command.index("project") :]
         logdir = given[given.index("--logdir") + 1]
-        process._command = Plan(logdir, full_while=plan.full_while, clock_seconds=plan.clock_seconds).command(*given)
+        own = Plan(logdir, sick_while=plan.sick_while, error=plan.error, clock_seconds=plan.clock_seconds)
+        process._command = own.command(*given)
 
     projection_process.__init__ = begin_shimmed
 
@@ -56,7 +57,7 @@ def main() -> int:
     if not plan.project:
         for method in ("supervise", "finish", "kill"):
             setattr(service.ProjectionProcess, method, lambda *_: True)
-    elif plan.full_while or plan.clock_seconds:
+    elif plan.sick_while or plan.clock_seconds:
         shim_projection(service.ProjectionProcess, plan)
     return __main__.main(sys.argv[2:])
 

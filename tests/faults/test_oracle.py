@@ -4,21 +4,33 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from faults.acknowledged import check_acknowledged, promised
 from faults.diary import TAG, Returned
-from faults.oracle import CALL_MAX_SECONDS, Verdict, check
+from faults.oracle import CALL_MAX_SECONDS, START_MAX_SECONDS, Verdict, check, events_of
 from faults.struck_logger import PowerLoss, Unlucky, lost
 from faults.trainers import Trainers
-from support.events import event_files
+from support.events import event_files, load_events
 from support.peer import Peer
 from support.programs import LoggerProcess
-from support.recordings import Said, make_stream, write_recording
+from support.recordings import (
+    START_NS,
+    Said,
+    append_records,
+    every_kind,
+    make_records,
+    make_stream,
+    write_recording,
+)
 
+from logger_service.events.protos import project
 from logger_service.replay import replay
-from protocol.messages import Gap, Scalars
+from protocol.frame import Frame, read_frames
+from protocol.messages import Gap, RunStart, Scalars
+from protocol.record import Kind, Record
 from protocol.stream import Stream
 
 PROGRAM = str(Path(__file__).with_name("killed_at_bye_program.py"))
@@ -129,8 +141,8 @@ def test_it_takes_the_record_of_a_call_that_a_kill_caught(tmp_path: Path) -> Non
         (everything(), LAST + 1, everything(), "1 numbers are promised and not there: 21"),
         (everything(), LAST - 2, everything(), "1 numbers are there and not promised: 20"),
         ([*everything()[:-1], say(LAST, 7.0)], LAST, everything(), "sequence 20 holds 7.0"),
-        (everything(), LAST, everything()[:-1], "1 numbers are in the recording and not in event files: 20"),
-        (everything()[:-1], LAST - 1, everything(), "1 numbers are in event files and not in the recording: 20"),
+        (everything(), LAST, everything()[:-1], r"1 events are due and not in event files: \(20, 0\)"),
+        (everything()[:-1], LAST - 1, everything(), r"1 events are in event files and not due: \(20, 0\)"),
         ([*everything()[:-1], Said(LAST, Gap("the outbox was full"))], LAST, None, "a gap: the outbox was full"),
     ],
     ids=["lost", "invented", "another value", "event lost", "event invented", "refused"],
@@ -138,6 +150,26 @@ def test_it_takes_the_record_of_a_call_that_a_kill_caught(tmp_path: Path) -> Non
 def test_it_says_no(tmp_path: Path, said: list[Said], last: int, events_of: list[Said] | None, reason: str) -> None:
     with pytest.raises(AssertionError, match=reason):
         judge_records(tmp_path, said, last=last, events_of=events_of)
+
+
+def test_it_says_no_when_a_record_lacks_its_last_event(tmp_path: Path) -> None:
+    """The start of a run has two, the second for its config."""
+    started = [Said(0, RunStart(0, {"lr": 0.1})), say(2)]
+    judge_records(tmp_path / "whole", started, last=2)
+    [path] = event_files(tmp_path / "whole" / "runs" / STREAM.run)
+    data, events = path.read_bytes(), load_events(path)
+    [at] = [number for number, event in enumerate(events) if b"run/config" in event.SerializeToString()]
+    starts = [0, *(frame.end for frame in read_frames(memoryview(data)) if isinstance(frame, Frame))]
+    path.write_bytes(data[: starts[at]] + data[starts[at + 1] :])
+    with pytest.raises(AssertionError, match=r"1 events are due and not in event files: \(1, 1\)"):
+        check([Returned.up_to(STREAM.id, 2)], tmp_path / "whole" / "recordings", tmp_path / "whole" / "runs")
+
+
+def test_it_knows_how_many_events_a_record_of_any_kind_has() -> None:
+    """It says so by itself; the program that it judges agrees."""
+    said = every_kind()
+    for (_, message), record in zip(said, make_records(said), strict=True):
+        assert len(project(message, record, STREAM.id).events) == events_of(message), message
 
 
 def test_it_says_no_to_events_that_come_twice_and_to_flipped_bits(tmp_path: Path) -> None:
@@ -157,8 +189,27 @@ def judge_again(folder: Path) -> Verdict:
     return check([Returned.up_to(STREAM.id, LAST)], folder / "recordings", folder / "runs")
 
 
-def test_it_says_no_to_a_call_that_waited(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "reason"),
+    [
+        ({"slowest_seconds": 2 * CALL_MAX_SECONDS}, r"a call took 2\.000 s"),
+        ({"start_seconds": 2 * START_MAX_SECONDS}, r"the start took 10\.000 s"),
+    ],
+    ids=["call", "start"],
+)
+def test_it_says_no_to_a_call_that_waited(tmp_path: Path, seconds: dict[str, float], reason: str) -> None:
     judge_records(tmp_path, everything())
-    slow = Returned(STREAM.id, frozenset(range(1, LAST + 1)), slowest_seconds=2 * CALL_MAX_SECONDS)
-    with pytest.raises(AssertionError, match=r"a call took 2\.000 s"):
-        check([slow], tmp_path / "recordings", tmp_path / "runs")
+    with pytest.raises(AssertionError, match=reason):
+        check([replace(Returned.up_to(STREAM.id, LAST), **seconds)], tmp_path / "recordings", tmp_path / "runs")
+
+
+def test_it_takes_a_hostile_stream_at_its_word_and_no_other(tmp_path: Path) -> None:
+    """Gaps for any reason, and bodies that say nothing: each is there, once, and more nobody can ask."""
+    records = make_records([*everything()[:-2], Said(LAST - 1, Gap("why not"))])
+    records.append(Record(Kind.SCALARS, LAST, LAST, START_NS, b"\xc1"))
+    append_records(tmp_path / "recordings" / STREAM.run / STREAM.folder_name, STREAM, records)
+    replay([tmp_path / "recordings"], tmp_path / "runs")
+    hostile = Returned.up_to(STREAM.id, LAST, hostile=True)
+    assert check([hostile], tmp_path / "recordings", tmp_path / "runs").gaps == 1
+    with pytest.raises(AssertionError, match=r"a gap: why not\n.*sequence 20 is malformed"):
+        check([replace(hostile, hostile=False)], tmp_path / "recordings", tmp_path / "runs")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from faults.diary import TAG, Diary, read_diaries
 from faults.oracle import check
+from faults.stopwatch import Stopwatch
 from support.programs import LoggerProcess
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
@@ -21,17 +22,21 @@ class Writer:
     """A telemetry, and a diary of each of its calls that came back."""
 
     def __init__(self, run: str, endpoint: str, memory: Path, **options: Any) -> None:
-        self.telemetry = Telemetry(run, endpoint=endpoint, outbox_dir=memory, **options)
+        self._watch, started = Stopwatch(), []
+        seconds = self._watch.time(
+            lambda: started.append(Telemetry(run, endpoint=endpoint, outbox_dir=memory, **options))
+        )
+        [self.telemetry] = started
         self._sequence = 1
         self._diary = Diary(memory / f"{run}-{os.getpid()}.diary")
         self._diary.begin(self.telemetry._channel.outbox.stream.id)
-        self._diary.line(1, 0.0)
+        self._diary.line(1, seconds)
 
     def log(self) -> None:
         """Make one call."""
         self._sequence += 1
-        self.telemetry.scalars(self._sequence, {TAG: float(self._sequence)})
-        self._diary.line(self._sequence, 0.0)
+        said = self._sequence, {TAG: float(self._sequence)}
+        self._diary.line(self._sequence, self._watch.time(lambda: self.telemetry.scalars(*said)))
 
 
 class LoggingDataset(Dataset[int]):

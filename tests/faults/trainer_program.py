@@ -16,14 +16,21 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from time import perf_counter, sleep
+from time import sleep
 from typing import Any, Final
 
 import torch
+from faults import disk_shim
 from faults.diary import TAG, Diary
+from faults.disk_shim import install
+from faults.stopwatch import Stopwatch
 
 from trainer.telemetry import Telemetry
 
+# The config makes two events of the record that begins a run.
+OPTIONS: Final = {"strict": True, "drain_seconds": 60.0, "config": {"lr": 0.001, "name": "faults"}}
+# What an end may take beyond its deadline, when a disk stalls.
+STALL_SECONDS: Final = 2.0
 _CHECK_STOP_EVERY: Final = 16
 
 
@@ -33,7 +40,8 @@ class Plan:
 
     ``memory`` takes the place of /dev/shm, and of the disk behind it. Every so many calls one is a matrix, a text, or
     summaries (0: none).
-    ``options`` go to Telemetry as they are; ``ending`` is how it ends: "close", or a way that does not.
+    ``options`` go to Telemetry as they are; where they leave little room it ``may_refuse``. ``ending`` is how it ends:
+    "close", or a way that does not. ``disk`` is a plan of :mod:`faults.disk_shim` for folders of the trainer's.
     """
 
     run: str
@@ -48,6 +56,8 @@ class Plan:
     summaries_every: int = 331
     matrix_side: int = 8
     ending: str = "close"
+    may_refuse: bool = False
+    disk: Mapping[str, Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -63,24 +73,23 @@ class Plan:
 def train(plan: Plan) -> None:
     """Do as planned. Runs in a process of its own, whose outboxes lie in ``plan.memory`` alone."""
     torch.set_num_threads(1)
+    if plan.disk is not None:
+        install(disk_shim.Plan(**plan.disk))
     diary = Diary(plan.diary)
-    options = {"strict": True, "drain_seconds": 60.0, "outbox_dir": plan.memory, **plan.options}
-    telemetry = Telemetry(plan.run, endpoint=plan.endpoint, first_step=plan.first_step, **options)
+    options = {**OPTIONS, "first_step": plan.first_step, "outbox_dir": plan.memory, **plan.options}
+    watch = Stopwatch()
+    started: list[Telemetry] = []
+    seconds = watch.time(lambda: started.append(Telemetry(plan.run, endpoint=plan.endpoint, **options)))
+    [telemetry] = started
     diary.begin(telemetry._channel.outbox.stream.id)
-    diary.line(1, 0.0)  # the start of the run
-    waited = _WaitForProcessor()
+    diary.line(1, seconds)  # the start of the run
     sequence = 1
     while not _ended(plan, sequence):
         sequence += 1
-        call = _call(plan, telemetry, sequence)
-        queued, began = waited.seconds(), perf_counter()
-        call()
-        seconds = perf_counter() - began
-        diary.line(sequence, seconds - (waited.seconds() - queued) if seconds > 0.05 else seconds)
+        diary.line(sequence, watch.time(_call(plan, telemetry, sequence)))
         if plan.interval_seconds:
             sleep(plan.interval_seconds)
-    _end(plan, telemetry)
-    diary.line(sequence + 1, 0.0)  # the end of the run
+    _end(plan, telemetry, watch, lambda seconds: diary.line(sequence + 1, seconds))
 
 
 def _ended(plan: Plan, sequence: int) -> bool:
@@ -103,35 +112,20 @@ def _call(plan: Plan, telemetry: Telemetry, number: int) -> Callable[[], None]:
     return lambda: telemetry.scalars(step, {TAG: float(number)})
 
 
-def _end(plan: Plan, telemetry: Telemetry) -> None:
+def _end(plan: Plan, telemetry: Telemetry, watch: Stopwatch, ended: Callable[[float], None]) -> None:
+    """End as planned; ``ended`` is told by how much an end in order passed its deadline."""
     match plan.ending:
-        case "close":
-            telemetry.close()
         case "os._exit":
             os._exit(3)
         case "SIGTERM" | "SIGINT":
             os.kill(os.getpid(), signal.Signals[plan.ending])
             sleep(60)  # the signal ends it
+        case "leave":  # to the interpreter's own end
+            sys.exit(0)
         case "wait":
             while not plan.stop.exists():
                 sleep(0.01)
-            telemetry.close()
-        case "leave":  # to the interpreter's own end
-            sys.exit(0)
-
-
-class _WaitForProcessor:
-    """How long this thread was ready to run, and others ran: a busy machine's fault, and not the telemetry's."""
-
-    def __init__(self) -> None:
-        try:
-            self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:  # a kernel that does not tell
-            self._file = -1
-
-    def seconds(self) -> float:
-        """Return it since the thread began."""
-        return int(os.pread(self._file, 64, 0).split()[1]) / 1e9 if self._file >= 0 else 0.0
+    ended(max(0.0, watch.time(telemetry.close) - telemetry.drain_seconds - STALL_SECONDS))
 
 
 def main() -> None:

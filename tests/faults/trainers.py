@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
@@ -31,7 +32,7 @@ class Trainer:
     @property
     def returned(self) -> Returned:
         """What it has been promised so far."""
-        return read_diary(self.plan.diary) or Returned(b"", frozenset())
+        return replace(read_diary(self.plan.diary) or Returned(b"", frozenset()), may_refuse=self.plan.may_refuse)
 
     @property
     def last_returned(self) -> int:

@@ -26,15 +26,24 @@ def injected(logger: LoggerProcess, call: str, fault: str) -> None:
 
 def on_a_small_disk(logger: LoggerProcess, folder: Path, *, size_kib: int, free_kib: int) -> None:
     """Give a folder of the logger's a disk of its own, filled but for ``free_kib``; skip where there can be none."""
+    logger.program = [*small_disk(folder, size_kib=size_kib, free_kib=free_kib), *logger.program]
+
+
+def small_disk(folder: Path, *, size_kib: int, free_kib: int, copy: Path | None = None) -> list[str]:
+    """Return the command to put before one that is to have a disk of its own at ``folder``, as above.
+
+    When that has ended, what was on the disk, but for what filled it, is at ``copy``: else it is gone.
+    """
     folder.mkdir(parents=True)
     own_mounts = ["unshare", "--map-root-user", "--mount"]
     if subprocess.run([*own_mounts, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine lets nobody mount a file system")
+    run = 'exec "$@"' if copy is None else f'{{ "$@"; code=$?; cp -r "$0" "{copy}"; exit $code; }}'
     script = (
-        f'mount -t tmpfs -o size={size_kib}k none "$0" && head -c {size_kib - free_kib}K /dev/zero > "$0/{FILLER}"'
-        ' && exec "$@"'
+        f'mount -t tmpfs -o size={size_kib}k none "$0"'
+        f' && head -c {size_kib - free_kib}K /dev/zero > "$0/{FILLER}" && {run}'
     )
-    logger.program = [*own_mounts, "sh", "-c", script, str(folder), *logger.program]
+    return [*own_mounts, "sh", "-c", script, str(folder)]
 
 
 def seen_by(logger: LoggerProcess, folder: Path) -> Path:
