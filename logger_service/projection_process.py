@@ -80,14 +80,7 @@ class ProjectionProcess:
         if (code := self._process.poll()) is not None:
             self._hear(now)
             self._reap()
-            self.restarts += 1
-            _log.error(
-                "the projection ended (%s); recordings go on, event files again in %g s",
-                f"signal {-code}" if code < 0 else f"exit code {code}",
-                self._pause_seconds,
-            )
-            self._restart_at = now + self._pause_seconds
-            self._pause_seconds = min(2 * self._pause_seconds, RESTART_MAX_SECONDS)
+            self._ended(f"ended ({f'signal {-code}' if code < 0 else f'exit code {code}'})", now)
 
     def finish(self, now: float, timeout_seconds: float) -> bool:
         """Let the child bring everything up to date and end; tell whether it did in time."""
@@ -96,7 +89,9 @@ class ProjectionProcess:
         if self._process is None:
             self._start(now)
         process = self._process
-        assert process is not None and process.stdin is not None  # noqa: S101, PT018 - it was started with a pipe
+        if process is None:
+            return False
+        assert process.stdin is not None  # noqa: S101 - it was started with a pipe
         try:
             process.stdin.write(b".")
             process.stdin.flush()
@@ -115,10 +110,14 @@ class ProjectionProcess:
 
     def _start(self, now: float) -> None:
         self._started_at = now
-        # In a process group of its own, so that Ctrl-C in a terminal reaches the parent alone.
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
-        )
+        try:
+            # In a process group of its own, so that Ctrl-C in a terminal reaches the parent alone.
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+            )
+        except OSError as error:
+            self._ended(f"cannot be started: {error}", now)
+            return
         assert self._process.stdout is not None  # noqa: S101 - it was started with a pipe
         self._reports = ReportReader(self._process.stdout.fileno(), now)
 
@@ -130,6 +129,13 @@ class ProjectionProcess:
             self.positions[stream] = sequence
         while len(self.positions) > _POSITIONS_MAX:
             del self.positions[next(iter(self.positions))]
+    def _ended(self, how: str, now: float) -> None:
+        """Account for a child that is no more, and let the next one wait."""
+        self.restarts += 1
+        _log.error("the projection %s; recordings go on, event files again in %g s", how, self._pause_seconds)
+        self._restart_at = now + self._pause_seconds
+        self._pause_seconds = min(2 * self._pause_seconds, RESTART_MAX_SECONDS)
+
 
     def _reap(self) -> None:
         self._counts_before, self._reports = self.counts, None

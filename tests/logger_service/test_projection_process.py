@@ -1,7 +1,9 @@
 """The projection's process, with time passed in: nobody waits for a restart."""
 
+import errno
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +61,34 @@ def test_a_child_that_ended_is_started_again_after_a_pause_that_grows(
         process.supervise(now + pause)
         assert pid_of(process) != first
     assert caplog.text.count("the projection ended (signal 9)") == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EAGAIN, "no process"), OSError(errno.EMFILE, "no file"), FileNotFoundError("no interpreter")],
+)
+def test_a_child_that_cannot_be_started_is_tried_again_after_the_same_pauses(
+    process: ProjectionProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: OSError
+) -> None:
+    """The machine has no memory or no process left: what is received goes on."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    now = 0.0
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", fail)
+        for pause in (RESTART_MIN_SECONDS, 2 * RESTART_MIN_SECONDS, 4 * RESTART_MIN_SECONDS):
+            assert process.trouble(now) == ""
+            process.supervise(now)
+            process.supervise(now + pause - 0.01)
+            now += pause
+        assert process.restarts == 3
+        assert process.trouble(now) == "the projection ends again and again"
+        assert not process.finish(now, DRAIN_SECONDS)
+    assert caplog.text.count("the projection cannot be started") == 4
+    process.supervise(now + 100.0)
+    assert pid_of(process)
 
 
 def test_a_child_that_ran_well_for_long_is_started_again_soon(process: ProjectionProcess) -> None:
