@@ -173,14 +173,45 @@ def test_the_projector_has_points_metadata_and_sprite(board: TensorBoard) -> Non
 
 
 @pytest.mark.parametrize("loader", LOADERS)
+def test_no_gap_hides_another(tmp_path: Path, loader: Loader) -> None:
+    """Also of those that know no step."""
+    records = make_records([Said(step, Scalars({"a": 1.0})) for step in (1, 2, 3, 0, 0, 4, 0)])
+    for place, span in ((3, 1), (4, 1), (6, 3)):
+        records[place] = Record(Kind.GAP, place + 1, 0, 0, encode_body(Gap("lost")), span)
+    replay([append_records(tmp_path / "recordings", make_stream(), records)], tmp_path / "log")
+    with running_tensorboard(tmp_path / "log", tmp_path / "tensorboard.log", loader) as board:
+        board.wait_for("the last scalar", lambda board: steps(scalars(board, "a")) == [1, 2, 3, 4])
+        shown = [point[1:] for point in scalars(board, "telemetry/gap_records")]
+    assert shown == [[3, 1.0], [4, 1.0], [5, 3.0]]
+
+
+def newest(board: TensorBoard) -> set[str]:
+    """Return what the projector's tab lists, asked as a reload of the page asks."""
+    if "demo" not in board.get("plugin/projector/runs"):
+        return set()
+    return {embedding["tensorName"] for embedding in board.get("plugin/projector/info", run="demo")["embeddings"]}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_embeddings_that_a_resumed_attempt_takes_back_are_not_asked_for_any_more(
+    tmp_path: Path, loader: Loader
+) -> None:
+    """Their files are gone: a config that was read before would lead there."""
+    said = [Said(0, RunStart()), *(Said(step, make_embedding("joint", seed=step)) for step in (10, 20, 30))]
+    write_recording(tmp_path / "recordings", said)
+    replay([tmp_path / "recordings"], tmp_path / "log")
+    with running_tensorboard(tmp_path / "log", tmp_path / "tensorboard.log", loader) as board:
+        board.wait_for("three steps", lambda board: len(newest(board)) == 3)
+        write_recording(tmp_path / "recordings", [Said(20, RunStart(20))], make_stream(attempt=1, stream_id=b"\1" * 16))
+        replay([tmp_path / "recordings"], tmp_path / "log")
+        board.wait_for("two steps", lambda board: len(newest(board)) == 2, 30)
+        for name in newest(board):
+            assert board.get_bytes("data/plugin/projector/tensor", run="demo", name=name)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
 def test_embeddings_that_come_later_appear_without_a_restart(tmp_path: Path, loader: Loader) -> None:
-    """The plugin reads its config again only when the set of runs changes; it is asked as a reload of the page asks."""
-
-    def newest(board: TensorBoard) -> set[str]:
-        if "demo" not in board.get("plugin/projector/runs"):
-            return set()
-        return {embedding["tensorName"] for embedding in board.get("plugin/projector/info", run="demo")["embeddings"]}
-
+    """The plugin reads its config again only when the set of runs changes."""
     folder = tmp_path / "recordings" / "demo"
     said = [Said(0, RunStart()), Said(1, Scalars({"a": 1.0}))]
     said += [Said(step, make_embedding(tag, seed=step)) for step in (10, 20, 30, 40) for tag in ("text", "joint")]
