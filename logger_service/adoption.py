@@ -187,7 +187,10 @@ class Adoption:
                 self.adopted += 1
                 self.records += shipment.records
                 self._found.pop(folder, None)
-                _log.info("run %s: %s adopted: %d records its trainer left", stream.run, folder, shipment.records)
+                told = ", and it stays for its recording" if keep else ""
+                _log.info(
+                    "run %s: %s adopted: %d records its trainer left%s", stream.run, folder, shipment.records, told
+                )
             case Outcome.LATER:
                 self._leave(folder, shipment.reason, now + RETRY_SECONDS)
             case _:

@@ -64,6 +64,12 @@ def read_destination(folder: Path) -> Destination:
     )
 
 
+def forget_recording(folder: Path) -> None:
+    """Note in an outbox that its recording is finished; where that fails, whoever finishes it again finds it whole."""
+    with suppress(OSError):
+        (folder / RECORD_NAME).unlink(missing_ok=True)
+
+
 def is_for(destination: str, listening: str, is_own_host: Callable[[str], bool] = is_loopback) -> bool:
     """Tell whether who listens at ``listening`` is reached at ``destination``, as far as addresses tell.
 

@@ -16,6 +16,7 @@ from protocol.keys import BadKey, ClientKeys, read_client_keys
 from protocol.orphan import OrphanedOutbox, find_outboxes
 from protocol.outbox_location import check_private, outbox_root, spill_root
 from protocol.owner_lock import OWNER_LOCK
+from protocol.printable import printable
 from trainer.telemetry import DEFAULT_ENDPOINT
 from trainer.telemetry.endpoint import check_endpoint
 from trainer.telemetry.link import LoggerLink
@@ -42,10 +43,10 @@ examples:
 class _Way:
     """Where a drain brings things: to the logger at ``endpoint``, within ``seconds``; to recordings below ``record``.
 
-    ``record`` None: where each was begun.
+    Where these are None, each goes where its trainer wanted it.
     """
 
-    endpoint: str
+    endpoint: str | None
     keys: ClientKeys | None
     seconds: float
     record: Path | None
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{folder}: {_describe(folder)}")
             return 0
         keys = read_client_keys(options.server_key, options.client_key)
-        check_endpoint(options.endpoint, keys=keys is not None)
+        if options.endpoint is not None:
+            check_endpoint(options.endpoint, keys=keys is not None)
         way = _Way(options.endpoint, keys, options.seconds, options.record and options.record.absolute())
         return max([_drain(folder, way) for folder in folders], default=0)
     except (OSError, ValueError, BadKey) as error:
@@ -102,11 +104,11 @@ def _drain(folder: Path, way: _Way) -> int:
                 if outcome := bring(orphan, way):
                     said.append(outcome)
                     done = orphan.settle(recorded=bring is _record, shipped=bring is _ship)
-            except (ProtocolError, LookupError, OSError) as error:
+            except (ProtocolError, LookupError, ValueError, OSError) as error:
                 said.append(f"left: {error}")
     finally:
         orphan.close(keep=not done)
-    print(f"{folder}: run {orphan.stream.run}, {records:,} records {', '.join(said)}")
+    print(f"{folder}: run {orphan.stream.run}, {records:,} records {printable(', '.join(said))}")
     return 0 if done else 1
 
 
@@ -129,9 +131,10 @@ def _ship(orphan: OrphanedOutbox, way: _Way) -> str:
     """Ship an outbox, if it is for a logger; return what was done. Raises TimeoutError when not all is acknowledged."""
     if orphan.destination.endpoint == NO_LOGGER:
         return ""
+    endpoint = way.endpoint or orphan.destination.endpoint or DEFAULT_ENDPOINT
     deadline = monotonic() + way.seconds
     shipped = refused = False
-    with closing(LoggerLink(orphan, way.endpoint, way.keys)) as link:
+    with closing(LoggerLink(orphan, endpoint, way.keys)) as link:
         while not (shipped or refused) and monotonic() < deadline:
             if not link.step(monotonic()) and not link.wait(_WAKE_INTERVAL_SECONDS):
                 sleep(_WAKE_INTERVAL_SECONDS)
@@ -157,7 +160,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "folder", nargs="?", type=Path, help="an outbox, or an --outbox_dir (default: this user's places)"
         )
-    drain.add_argument("--endpoint", default=DEFAULT_ENDPOINT, help="the logger's address (default: %(default)s)")
+    drain.add_argument(
+        "--endpoint", help=f"the logger's address (default: the one that each is for, else {DEFAULT_ENDPOINT})"
+    )
     drain.add_argument("--record", type=Path, metavar="FOLDER", help="where recordings are (default: where they were)")
     drain.add_argument("--server_key", "--server-key", metavar="KEY", help="the logger's public key, or its .pub file")
     drain.add_argument("--client_key", "--client-key", metavar="FILE", help="the secret key of the stream's trainer")

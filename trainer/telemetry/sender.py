@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from time import monotonic, sleep, time_ns
 from typing import Final
 
+from protocol.destination import forget_recording
 from trainer.telemetry.adoption import Adoption
 from trainer.telemetry.backlog import Backlog
 from trainer.telemetry.lag import LagMeter
@@ -81,6 +82,9 @@ class Sender(threading.Thread):
             for sink in (self._link, self._recorder, self._adoption):
                 if sink is not None:
                     sinks.callback(sink.close)
+        recorded = self._recorder is not None and self._recorder.durable_sequence >= self._backlog.next_sequence
+        if recorded and self._link is not None:
+            forget_recording(self._backlog.outbox.folder)  # what is left is for the logger alone
 
     def _turn(self, now: float) -> bool:
         """Do what can be done now; tell whether there is more to do at once."""

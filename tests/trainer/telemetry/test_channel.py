@@ -52,6 +52,17 @@ def test_an_outbox_says_where_it_is_to_go(
 
 
 @pytest.mark.usefixtures("outboxes")
+def test_what_is_left_of_a_run_that_was_recorded_is_for_its_logger_alone(tmp_path: Path) -> None:
+    """Else it would stay in memory for a recording that is whole."""
+    endpoint = "tcp://127.0.0.1:1"
+    made = Channel(make_stream(), endpoint=endpoint, record=tmp_path, storage=Storage(2**20))
+    made.keep(0, Text("a", "b"))
+    assert not made.close(0.2)
+    assert len(read_said(tmp_path)) == 1
+    assert read_destination(made.outbox.folder) == Destination(endpoint)
+
+
+@pytest.mark.usefixtures("outboxes")
 def test_an_outbox_says_whose_key_it_has(tmp_path: Path) -> None:
     """The one by which its logger knows it."""
     ring = KeyRing(tmp_path)

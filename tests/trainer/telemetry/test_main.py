@@ -16,6 +16,7 @@ from support.spoken import read_recording
 from support.waiting import wait_until
 
 from protocol.codec import decode_message, encode_body
+from protocol.destination import Destination, write_destination
 from protocol.errors import Malformed
 from protocol.messages import Gap, RunStart, Scalars
 from protocol.orphan import OrphanedOutbox, find_outboxes
@@ -174,6 +175,20 @@ def test_a_drain_leaves_what_nobody_takes(outboxes: Path, capsys: pytest.Capture
         assert main(["drain", "--endpoint", logger.endpoint]) == 1
     assert "left: no such run" in capsys.readouterr().out
     assert (outboxes / "a").exists()
+
+
+def test_a_drain_brings_each_to_its_own_logger_unless_told_another(
+    outboxes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeLogger() as one, FakeLogger() as other:
+        for number, endpoint in enumerate((one.endpoint, other.endpoint, "tcp://127.0.0.1:1\n")):
+            abandon(outboxes / str(number), stream_id=bytes([number]) * 16)
+            write_destination(outboxes / str(number), Destination(endpoint))
+        assert main(["drain"]) == 1
+        assert (list(one.records), list(other.records)) == ([bytes(16)], [b"\1" * 16])
+        assert "left: endpoint 'tcp://127.0.0.1:1\\n'" in capsys.readouterr().out.splitlines()[2]
+        assert main(["drain", "--endpoint", other.endpoint]) == 0
+        assert list(other.records) == [b"\1" * 16, b"\2" * 16]
 
 
 def test_a_drain_leaves_a_running_trainer_alone(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
