@@ -9,6 +9,7 @@ from protocol.errors import ProtocolError
 from protocol.messages import Gap, RunEnd
 from protocol.record import Kind, Record
 from protocol.recording_reader import RecordingReader
+from protocol.segment import list_segments
 from protocol.stream import Stream
 
 
@@ -63,7 +64,7 @@ def survey(folder: Path) -> Survey:
                 _count(found, record)
     finally:
         reader.close()
-    sizes = [path.stat().st_size for path in folder.glob("*.segment")]
+    sizes = [segment.path.stat().st_size for segment in list_segments(folder)]
     found.segments, found.size_bytes = len(sizes), sum(sizes)
     found.holes, found.damages = reader.holes, reader.damages
     return found

@@ -42,6 +42,7 @@ def test_a_file_that_is_called_segment_and_is_none_is_passed_over(tmp_path: Path
     for other in (folder / "notes.segment", tmp_path / "z" / "notes.segment", tmp_path / "z" / f"{1:021d}.segment"):
         other.write_text("mine")
     (tmp_path / "z" / f"{1:020d}.segment").symlink_to(folder)
+    (folder / "linked.segment").symlink_to("nowhere")
     segment = folder / f"{1:020d}.segment"
     assert list(find_recordings(tmp_path)) == [(folder, (segment.name, segment.stat().st_size))]
     assert not verify(tmp_path).lossy
