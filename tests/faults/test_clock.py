@@ -20,6 +20,7 @@ from trainer.telemetry import channel
 
 DAY_SECONDS = 86_400
 CLOCKS = [0, DAY_SECONDS, -DAY_SECONDS]
+LOGGERS_CLOCKS = [DAY_SECONDS, -DAY_SECONDS, 2 * DAY_SECONDS]
 RUN = "clock"
 STEPS = 100
 
@@ -30,20 +31,21 @@ def add_new_names(folder: Path, names: list[str]) -> None:
 
 
 def test_the_loggers_clock(logger: LoggerProcess) -> None:
-    """It stands elsewhere after each kill, while one trainer goes on."""
+    """It stands elsewhere after each kill, for the projection as well, while one trainer goes on."""
     names: list[str] = []
     with Peer(logger.endpoint, Stream(RUN)) as peer:
         with delivering(peer):
-            for clock_seconds in CLOCKS:
+            for clock_seconds in LOGGERS_CLOCKS:
                 if logger.process is not None:
                     logger.kill()
                 logger.program = LoggerPlan(str(logger.recordings), clock_seconds=clock_seconds).command()
                 logger.start()
+                assert f'"clock_seconds": {clock_seconds},' in Path(f"/proc/{logger.projection}/cmdline").read_text()
                 wait_until(lambda: len(event_files(logger.logdir / RUN)) > len(names))
                 add_new_names(logger.logdir / RUN, names)
         assert logger.stop() == 0
         check_acknowledged({peer.stream: peer.acked_sequence}, logger.recordings, logger.logdir)
-    assert len(names) == len(CLOCKS)
+    assert len(names) == len(LOGGERS_CLOCKS)
     assert names == sorted(names)
 
 

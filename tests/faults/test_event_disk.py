@@ -19,15 +19,6 @@ from support.waiting import wait_until
 RUN = "events"
 
 
-def projection_of(logger: LoggerProcess) -> int:
-    """Return the id of the process that writes event files."""
-    assert logger.process is not None
-    pid = logger.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    wait_until(lambda: bool(children.read_text()))
-    return int(children.read_text().split()[0])
-
-
 def size_of(files: list[Path]) -> int:
     return sum(path.stat().st_size for path in files)
 
@@ -46,7 +37,7 @@ def test_event_files_that_cannot_grow(logger: LoggerProcess, trainers: Trainers,
     """The kernel refuses the projection files beyond a size: an event is torn, then nothing is taken at all."""
     logger.start()
     trainer = trainers.start(RUN, logger.endpoint)
-    projection, path = projection_of(logger), wait_for_events(logger)
+    projection, path = logger.projection, wait_for_events(logger)
     soft, hard = resource.prlimit(projection, resource.RLIMIT_FSIZE)
     resource.prlimit(projection, resource.RLIMIT_FSIZE, (path.stat().st_size + 1000, hard))
     wait_for_log(logger, "File too large (said once; tried again")

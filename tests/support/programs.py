@@ -43,6 +43,14 @@ class LoggerProcess:
         """The size of its recordings."""
         return sum(path.stat().st_size for path in self.recordings.rglob("*.segment"))
 
+    @property
+    def projection(self) -> int:
+        """The id of the process that writes event files, once it is there."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        wait_until(lambda: bool(children.read_text()), what="the projection's process")
+        return int(children.read_text().split()[0])
+
     def wait_recorded(self) -> None:
         """Wait until its recordings are larger than now."""
         before = self.recorded_bytes
