@@ -1,13 +1,17 @@
 """Train from the command line: ``python -m trainer --root_dir DIR``."""
 
+import io
 import logging
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from trainer.command_line import parse_arguments
+from trainer.interrupt import Interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,23 +22,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parse_arguments(arguments)
     # On a CPU shared with a logger, torch's threads that wait by spinning make a step several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that this terminal cannot show ends no training
+    try:
+        return _train(given)
+    except KeyboardInterrupt as stopped:
+        return stopped.exit_code if isinstance(stopped, Interrupted) else 130
+    finally:
+        _let_go_of_output()
+
+
+def _train(given: Mapping[str, Any]) -> int:
     # Only now: the policy is read when torch is loaded, and --help and a mistyped flag need not wait for that.
-    from trainer.interrupt import Interrupted  # noqa: PLC0415 - see above
     from trainer.launch import UserError, launch  # noqa: PLC0415 - see above
     from trainer.progress import Progress  # noqa: PLC0415 - see above
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     default_run = f"flickr8k/{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    progress = Progress(sys.stdout)
     try:
-        summary = launch(given, Progress(sys.stdout), default_run=default_run)
+        summary = launch(given, progress, default_run=default_run)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as stopped:
-        return stopped.exit_code if isinstance(stopped, Interrupted) else 130
     if summary is not None:
-        print("\n".join(("", *summary.lines())))
+        progress.lines("", *summary.lines())
     return 0
+
+
+def _let_go_of_output() -> None:
+    """Say the last words; where nobody reads them, keep the interpreter from complaining about it at its end."""
+    if sys.stdout is None:  # closed before we began
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - no path, a device
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

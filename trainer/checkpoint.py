@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, get_origin, get_type_hints
@@ -41,19 +42,36 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best: bool = False) -> None:
     """Write ``last.pt``, and let ``best.pt`` be the same if it is the best. Either file is the old or the new one.
 
-    Raises OSError when it cannot be written.
+    Raises CheckpointError when it cannot be written; nothing unfinished stays behind.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     contents = {item.name: getattr(checkpoint, item.name) for item in fields(checkpoint)}
+    last = folder / LAST
     unfinished = folder / f"{LAST}.unfinished"
-    with unfinished.open("wb") as file:
-        torch.save({"format": FORMAT, **contents}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(folder / LAST)
-    if best:
-        _copy(folder / LAST, folder / BEST)
-    _sync_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            torch.save({"format": FORMAT, **contents}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if best:  # first, so that no last.pt ever tells of a best loss whose checkpoint is not there
+            _copy(unfinished, folder / BEST)
+        unfinished.replace(last)
+        _sync_folder(folder)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"cannot write {last}: {_reason(error)}") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def keep_last(folder: Path, attempt: int) -> Path:
+    """Give ``last.pt`` a second name, of the attempt that wrote it; return that. Raises CheckpointError."""
+    kept = folder / f"last-attempt-{attempt}.pt"
+    try:
+        _copy(folder / LAST, kept)
+    except OSError as error:
+        raise CheckpointError(f"cannot keep {folder / LAST} as {kept}: {_reason(error)}") from error
+    return kept
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -62,7 +80,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         opened = file.open("rb")
     except OSError as error:
-        raise CheckpointError(f"cannot read the checkpoint {file}: {error.strerror or error}") from error
+        raise CheckpointError(f"cannot read the checkpoint {file}: {_reason(error)}") from error
     with opened:
         try:
             contents = torch.load(opened, map_location="cpu", weights_only=True)
@@ -82,12 +100,24 @@ def _copy(source: Path, target: Path) -> None:
     unfinished = target.with_name(f"{target.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     try:
-        os.link(source, unfinished)
-    except OSError:
-        shutil.copyfile(source, unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-    unfinished.replace(target)
+        try:
+            os.link(source, unfinished)
+        except OSError:
+            shutil.copyfile(source, unfinished)
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
+        unfinished.replace(target)
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """Say why a file could not be written; torch hides the operating system's error behind one of its own."""
+    behind = error if isinstance(error, OSError) else error.__context__
+    if isinstance(behind, OSError) and behind.strerror:
+        return behind.strerror
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _sync_folder(folder: Path) -> None:

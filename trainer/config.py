@@ -16,8 +16,8 @@ BACKBONES: Final = ("resnet18", "resnet34", "resnet50")
 PRECISIONS: Final = ("fp32", "bf16", "fp16")
 NO_ENDPOINT: Final = "none"
 AUTO_RESUME: Final = Path("auto")
-_ENDPOINT: Final = re.compile(r"tcp://(?:[^\s:/]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})|ipc://\S+")
-_DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d+)?")
+_ENDPOINT: Final = re.compile(r"tcp://(?:[^\s:/]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})|ipc://\S+")
+_DEVICE: Final = re.compile(r"auto|cpu|cuda(:[0-9]{1,2})?")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Config:
     root_dir: Annotated[Path, Setting("data", "Flickr8k with spoken captions")] = Path("data/flickr8k")
     image_size: Annotated[int, Setting("data", "side of the pictures the model sees, in pixels", 32, 1024)] = 64
     num_workers: Annotated[int, Setting("data", "processes that decode; 0 decodes between the steps", 0, 256)] = 0
+    max_seconds: Annotated[float, Setting("data", "of a recording that are heard, from its start", 0.1, 60)] = 10.0
 
     embed_dim: Annotated[int, Setting("model", "size of the shared latent space, a multiple of 4", 8, 8192)] = 128
     backbone: Annotated[str, Setting("model", "torchvision network for pictures", choices=BACKBONES)] = "resnet18"
@@ -101,6 +102,12 @@ class Config:
         """The folder of this run's checkpoints."""
         return self.savedir / self.run
 
+    def of_training(self) -> dict[str, ParameterValue]:
+        """Return what all processes of a run have in common, wherever each of them runs."""
+        groups = {name: setting.group for name, (_, setting) in settings().items()}
+        shared = {name for name, group in groups.items() if group in ("model", "training")} - {"device"}
+        return {name: value for name, value in self.parameters().items() if name in shared}
+
     def parameters(self) -> dict[str, ParameterValue]:
         """Return the settings as plain values, for checkpoints and TensorBoard; a path that is not set is empty."""
         values = {name: getattr(self, name) for name in settings()}
@@ -118,7 +125,8 @@ def from_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for name, (kind, _) in settings().items():
         value = parameters.get(name)
-        if type(value) is (str if kind is Path else kind):
+        as_written = (str,) if kind is Path else (int, float) if kind is float else (kind,)
+        if type(value) in as_written:
             arguments[name] = value if kind is not Path else Path(str(value)) if value else None
         elif name in parameters:
             raise ConfigError(f"{name} is {value!r:.80}; expected {kind.__name__}")

@@ -9,13 +9,15 @@ their training curves as streams of their own. Batch statistics are each rank's 
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from trainer.data import Pair
 from trainer.setting import ConfigError
+
+T = TypeVar("T")
 
 
 class Placement(NamedTuple):
@@ -32,6 +34,7 @@ def read_placement(environment: Mapping[str, str] = os.environ) -> Placement:
     Raises ConfigError for numbers that make no sense.
     """
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    meeting = ("MASTER_ADDR", "MASTER_PORT")
     if not any(name in environment for name in names):
         return Placement()
     try:
@@ -42,6 +45,8 @@ def read_placement(environment: Mapping[str, str] = os.environ) -> Placement:
         ) from error
     if not 0 <= placement.local_rank <= placement.rank < placement.world_size:
         raise ConfigError(f"{placement} cannot be: expected 0 <= LOCAL_RANK <= RANK < WORLD_SIZE")
+    if placement.world_size > 1 and not all(environment.get(name) for name in meeting):
+        raise ConfigError(f"WORLD_SIZE is set, but not {' and '.join(meeting)}: start with torchrun, or unset it")
     return placement
 
 
@@ -77,14 +82,42 @@ def share(pairs: tuple[Pair, ...], placement: Placement) -> tuple[Pair, ...]:
     return tuple(pair for pair in pairs if pair.image_name in own)
 
 
-def average_gradients(parameters: Iterable[Tensor], placement: Placement) -> None:
-    """Replace each gradient by its mean over all ranks, in one exchange; alone, do nothing."""
+def average_gradients(parameters: Iterable[Tensor], placement: Placement, *, counts: bool = True) -> None:
+    """Replace each gradient by its mean over the ranks whose gradient ``counts``, in one exchange.
+
+    A parameter without a gradient has zeros. A rank that had nothing to learn from takes part all the same: if each
+    did not make the same exchanges, gradients of different steps would meet, or one rank wait for ever.
+    """
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained]
+    if placement.world_size > 1:
+        counted = gradients[0].new_full((1,), float(counts))
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), counted])
+        distributed.all_reduce(flat)
+        means = flat[:-1] / flat[-1].clamp(min=1)
+        gradients = [
+            mean.view_as(gradient)
+            for mean, gradient in zip(torch.split(means, [g.numel() for g in gradients]), gradients, strict=True)
+        ]
+    for parameter, gradient in zip(trained, gradients, strict=True):
+        parameter.grad = gradient
+
+
+def gather(value: T, placement: Placement) -> list[T]:
+    """Return what each rank says, in their order; all ranks ask at the same place."""
     if placement.world_size == 1:
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    distributed.all_reduce(flat)
-    flat /= placement.world_size
-    means = torch.split(flat, [gradient.numel() for gradient in gradients])
-    for gradient, mean in zip(gradients, means, strict=True):
-        gradient.copy_(mean.view_as(gradient))
+        return [value]
+    said: list[Any] = [None] * placement.world_size
+    distributed.all_gather_object(said, value)
+    return said
+
+
+def check_agreement(facts: Mapping[str, object], placement: Placement) -> None:
+    """Raise ConfigError, on every rank, where the ranks differ in one of these facts: they would train no one model."""
+    first, *others = gather(dict(facts), placement)
+    differing = [name for name, value in first.items() if any(other.get(name) != value for other in others)]
+    if differing:
+        raise ConfigError(
+            f"the processes of this run differ in {', '.join(differing)}:"
+            " give all of them the same settings, data and checkpoint"
+        )

@@ -1,15 +1,15 @@
 """One pass over the validation split: its losses, and all its embeddings on the CPU."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from trainer.data import Batch, DataError
-from trainer.losses import Losses, contrastive_losses, same_items
+from trainer.losses import PAIRS_MIN, Losses, contrastive_losses, same_items
 from trainer.model.brain import Brain, Latents
 from trainer.retrieval import alignments, chance_at_1, recalls
 
@@ -39,23 +39,45 @@ class Evaluation:
         return sum(values) / len(values)
 
 
+class _Part(NamedTuple):
+    """What is kept of a batch until the last one has been seen: hundreds of pictures in full would be a gigabyte.
+
+    ``losses`` (float32 ``[5]``, on the device) are None where a batch has too few pairs for any.
+    """
+
+    units: Latents
+    losses: Tensor | None
+    caption_keys: Tensor
+    captions: tuple[str, ...]
+    image_names: tuple[str, ...]
+    thumbnails: Tensor
+
+
 @torch.no_grad()
 def evaluate(model: Brain, batches: Iterable[Batch], device: torch.device, autocast: torch.autocast) -> Evaluation:
     """Run the model in eval mode, and leave it in training mode.
 
-    A loss is the mean over the pairs, each against the others of its batch. Raises DataError if there is no pair.
+    A loss is the mean over the pairs, each against the others of its batch. Raises DataError if no batch has two.
     """
     model.eval()
-    parts: list[tuple[Batch, Latents, Losses]] = []
-    for batch in batches:
+    parts: list[_Part] = []
+    first: Batch | None = None
+    for host_batch in batches:
+        if len(host_batch) == 0:
+            continue
+        first = first or host_batch
+        batch = host_batch.to(device, non_blocking=True)
         with autocast:
-            units = forward(model, batch.to(device, non_blocking=True)).unit()
-        losses = contrastive_losses(units, model.scale(), same_items(batch.captions).to(device))
-        parts.append((batch, units, losses))
+            units = forward(model, batch).unit()
+        losses = None
+        if len(batch) >= PAIRS_MIN:
+            losses = torch.stack(contrastive_losses(units, model.scale(), same_items(batch.caption_keys)))
+        names, thumbnails = host_batch.image_names, _thumbnails(host_batch.images)
+        parts.append(_Part(units, losses, host_batch.caption_keys, host_batch.captions, names, thumbnails))
     model.train()
-    if not parts:
-        raise DataError("no pair of the validation split could be decoded: there is nothing to validate with")
-    return _joined(parts)
+    if first is None or all(part.losses is None for part in parts):
+        raise DataError("no two pairs of the validation split could be decoded: there is nothing to validate with")
+    return _joined(parts, first)
 
 
 def forward(model: Brain, batch: Batch) -> Latents:
@@ -64,29 +86,24 @@ def forward(model: Brain, batch: Batch) -> Latents:
     return latents
 
 
-def _joined(parts: list[tuple[Batch, Latents, Losses]]) -> Evaluation:
-    batches = [batch for batch, _, _ in parts]
-    units = Latents(*(torch.cat(part).cpu() for part in zip(*(units for _, units, _ in parts), strict=True)))
-    sizes = torch.tensor([float(len(batch)) for batch in batches])
-    losses = torch.stack([torch.stack(losses) for _, _, losses in parts]).cpu()
+def _joined(parts: list[_Part], first: Batch) -> Evaluation:
+    units = Latents(*(torch.cat(part).cpu() for part in zip(*(part.units for part in parts), strict=True)))
+    compared = [(float(len(part.captions)), part.losses) for part in parts if part.losses is not None]
+    sizes = torch.tensor([size for size, _ in compared])
+    losses = torch.stack([losses for _, losses in compared]).cpu()
     means = (losses * sizes[:, None]).sum(0) / sizes.sum()
-    captions = tuple(_each(batch.captions for batch in batches))
-    relevant = same_items(captions)
+    relevant = same_items(torch.cat([part.caption_keys for part in parts]))
     return Evaluation(
         losses=dict(zip(Losses._fields, means.tolist(), strict=True)),
         units=units,
-        captions=captions,
-        image_names=tuple(_each(batch.image_names for batch in batches)),
-        thumbnails=torch.cat([_thumbnails(batch.images) for batch in batches]),
-        first=batches[0],
+        captions=tuple(caption for part in parts for caption in part.captions),
+        image_names=tuple(name for part in parts for name in part.image_names),
+        thumbnails=torch.cat([part.thumbnails for part in parts]),
+        first=first,
         recalls=recalls(units, relevant),
         alignments=alignments(units),
         chance=chance_at_1(relevant),
     )
-
-
-def _each(groups: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    return (item for group in groups for item in group)
 
 
 def _thumbnails(images: Tensor) -> Tensor:

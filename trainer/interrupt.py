@@ -1,8 +1,12 @@
 """Stopping on Ctrl-C or SIGTERM between two steps, so that nothing is cut in half."""
 
 import signal
+from collections.abc import Callable
+from time import monotonic
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
+
+SAME_WISH_SECONDS: Final = 1.0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -14,10 +18,16 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopSignals:
-    """While entered, remembers SIGINT and SIGTERM; a second one takes effect at once, as if nobody listened."""
+    """While entered, remembers SIGINT and SIGTERM; a second one takes effect at once, as if nobody listened.
 
-    def __init__(self) -> None:
+    What comes within a second of the first is the same wish: a terminal's Ctrl-C reaches torchrun as well, which sends
+    its processes another SIGINT and a SIGTERM in the next millisecond.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
         self._received: int | None = None
+        self._received_seconds = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -36,8 +46,11 @@ class StopSignals:
             raise Interrupted(self._received)
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
-        self._received = number
-        self._restore()
+        if self._received is None:
+            self._received, self._received_seconds = number, self._clock()
+        elif self._clock() - self._received_seconds > SAME_WISH_SECONDS:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         while self._before:

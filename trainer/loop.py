@@ -1,17 +1,19 @@
 """The training loop, top to bottom. What it logs is in :mod:`trainer.reporting`; nothing here waits for telemetry."""
 
 import time
+import zlib
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from trainer.checkpoint import Checkpoint, save_checkpoint
+from trainer.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from trainer.config import Config
-from trainer.data import DataError, Flickr8k, Loader, Problem, Vocabulary, make_loader
-from trainer.distributed import Placement, choose_device, process_group, share
+from trainer.data import DataError, Flickr8k, Loader, Seen, SeenNotes, Vocabulary, make_loader, seen_together
+from trainer.distributed import Placement, check_agreement, choose_device, gather, process_group, share
 from trainer.evaluation import Evaluation, evaluate, forward
 from trainer.interrupt import StopSignals
-from trainer.losses import contrastive_losses, same_items
+from trainer.losses import PAIRS_MIN, contrastive_losses, same_items
 from trainer.moments import RunningMoments
 from trainer.progress import Progress
 from trainer.random_state import deterministic, seed_everything
@@ -67,9 +69,13 @@ def train(
         seed_everything(config.seed)
         vocabulary = restore_vocabulary(checkpoint) or Vocabulary.build(pair.caption for pair in data.train)
         train_loader, validation_loader = make_loaders(context, data, vocabulary)
-        state = TrainingState.create(config, len(vocabulary), len(train_loader) * config.epochs, device)
+        total_steps = steps_in_all(config, len(train_loader), checkpoint)
+        state = TrainingState.create(config, len(vocabulary), total_steps, device)
         if checkpoint is not None:
             state.restore(checkpoint)
+        if placement.world_size > 1:
+            check_agreement(facts_of(config, state, vocabulary, total_steps), placement)
+        if checkpoint is not None:
             # Now, so that the next resume counts one attempt more even if this one does not finish an epoch.
             save(context, state, vocabulary, best=False)
         if context.leading:
@@ -84,12 +90,13 @@ def train_epochs(
 ) -> TrainingSummary | None:
     """Train, validate, report and save, epoch by epoch; return what came of it."""
     config, telemetry, started = context.config, context.telemetry, time.perf_counter()
+    notes = SeenNotes(config.max_seconds)
     evaluation: Evaluation | None = None
-    problems: tuple[Problem, ...] = ()
+    unsaved: CheckpointError | None = None
     for epoch in range(state.epoch + 1, config.epochs + 1):
         epoch_started = time.perf_counter()
-        loss = train_epoch(context, state, train_loader, epoch)
-        pairs_per_second = loss.count * config.batch_size / (time.perf_counter() - epoch_started)
+        loss, seen = train_epoch(context, state, train_loader, epoch)
+        pairs_per_second = seen.pairs / (time.perf_counter() - epoch_started)
         state.epoch = epoch
         if not context.leading:
             continue
@@ -98,37 +105,40 @@ def train_epochs(
         report_epoch(telemetry, state.global_step, epoch, evaluation, loss_mean=loss.mean(), loss_std=loss.std())
         if epoch in (1, config.epochs) or epoch % config.histogram_interval == 0:
             report_parameters(telemetry, state.global_step, state.model)
-        best = state.note_validation(evaluation.losses["total"])
-        save(context, state, vocabulary, best=best)
+        unsaved = save_epoch(context, state, vocabulary, evaluation.losses["total"])
 
         lag_seconds = telemetry.lag_seconds
         context.progress.lines(epoch_line(config, state, float(loss.mean()), evaluation, pairs_per_second, lag_seconds))
-        if (found := train_loader.problems() + validation_loader.problems()) != problems:
-            problems = found
-            context.progress.lines(*map(str, problems))
+        context.progress.lines(*notes.lines(seen_together((seen, validation_loader.seen()))))
     if evaluation is None:
         return None
     recall_at_1, best_loss = evaluation.recall_at_1(), state.best_validation_loss
     report_end(telemetry, state.global_step, config, best_loss=best_loss, recall_at_1=recall_at_1)
+    if unsaved is not None:
+        raise unsaved
     return summarize(config, state, evaluation, telemetry.health(), time.perf_counter() - started)
 
 
-def train_epoch(context: RunContext, state: TrainingState, loader: Loader, epoch: int) -> RunningMoments:
-    """Take the steps of one epoch; return mean and deviation of the total loss, still on the device.
+def train_epoch(context: RunContext, state: TrainingState, loader: Loader, epoch: int) -> tuple[RunningMoments, Seen]:
+    """Take the steps of one epoch; return mean and deviation of the total loss, still on the device, and what was seen.
 
-    Raises DataError if there was no batch, and Interrupted between two steps.
+    The order of the pairs alone decides how many steps there are, on every rank: a batch that unreadable files leave
+    too small is a step without a loss. Raises DataError if all were, on all ranks, and Interrupted between two steps.
     """
     config, telemetry, device = context.config, context.telemetry, context.device
     moments = RunningMoments(device)
-    with context.progress.bar(f"epoch {epoch}/{config.epochs}", len(loader) * config.batch_size) as bar:
+    with context.progress.bar(f"epoch {epoch}/{config.epochs}", loader.rows) as bar:
         for host_batch in loader.epoch(epoch):
+            if len(host_batch) < PAIRS_MIN:
+                state.update(None, config.clip_norm, context.placement)
+                context.stop.check()
+                continue
             batch = host_batch.to(device, non_blocking=True)
-            duplicates = same_items(batch.captions).to(device, non_blocking=True)
             lr = state.scheduler.get_last_lr()[0]
 
             with context.autocast():
                 latents = forward(state.model, batch)
-            losses = contrastive_losses(latents.unit(), state.model.scale(), duplicates)
+            losses = contrastive_losses(latents.unit(), state.model.scale(), same_items(batch.caption_keys))
             grad_norm = state.update(losses.total, config.clip_norm, context.placement)
             moments.add(losses.total)
 
@@ -137,34 +147,71 @@ def train_epoch(context: RunContext, state: TrainingState, loader: Loader, epoch
                 bar.show(losses.total, telemetry.lag_seconds)
             bar.advance(len(batch))
             context.stop.check()
-    if not moments.count:
-        raise DataError("no pair of the training split could be decoded: there is nothing to train on")
-    return moments
+    of_all = gather((moments.count, loader.seen()), context.placement)
+    if not any(steps for steps, _ in of_all):
+        raise DataError("no two pairs of a training batch could be decoded: there is nothing to train on")
+    return moments, seen_together(seen for _, seen in of_all)
 
 
 def make_loaders(context: RunContext, data: Flickr8k, vocabulary: Vocabulary) -> tuple[Loader, Loader]:
     """Return the loaders of this rank's training pairs, and of the validation split.
 
-    Raises DataError where either is empty.
+    Raises DataError where either has less than two pictures.
     """
     config = context.config
     train_pairs = share(data.train, context.placement)
-    if not train_pairs or not data.validation:
-        counts = f"{len(train_pairs)} pairs to train on and {len(data.validation)} to validate with"
-        raise DataError(f"{config.root_dir} leaves {counts}; both are needed")
-    common = {"batch_size": config.batch_size, "seed": config.seed, "image_side_px": config.image_size}
-    pin_memory = context.device.type == "cuda"
-    workers = config.num_workers
-    train_loader = make_loader(
-        train_pairs, vocabulary, train=True, num_workers=workers, pin_memory=pin_memory, **common
+    pictures = [len({pair.image_name for pair in pairs}) for pairs in (train_pairs, data.validation)]
+    if min(pictures) < PAIRS_MIN:
+        counts = f"{pictures[0]} pictures to train on and {pictures[1]} to validate with"
+        raise DataError(f"{config.root_dir} leaves {counts}; two of each are needed, to be told apart")
+    common = partial(
+        make_loader,
+        vocabulary=vocabulary,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        image_side_px=config.image_size,
+        max_seconds=config.max_seconds,
+        pin_memory=context.device.type == "cuda",
     )
-    validation_loader = make_loader(
-        data.validation, vocabulary, train=False, num_workers=min(workers, 1), pin_memory=pin_memory, **common
-    )
+    train_loader = common(train_pairs, train=True, num_workers=config.num_workers)
+    validation_loader = common(data.validation, train=False, num_workers=min(config.num_workers, 1))
     return train_loader, validation_loader
 
 
+def steps_in_all(config: Config, steps_per_epoch: int, checkpoint: Checkpoint | None) -> int:
+    """Return the steps of the whole run: those that are done, and those of the epochs to come as they are now."""
+    done, epochs = (checkpoint.global_step, checkpoint.epoch) if checkpoint else (0, 0)
+    return done + steps_per_epoch * (config.epochs - epochs)
+
+
+def facts_of(config: Config, state: TrainingState, vocabulary: Vocabulary, total_steps: int) -> dict[str, object]:
+    """Return what must be the same on every rank, or their gradients are not of one model."""
+    return {
+        **config.of_training(),
+        "attempt": state.attempt,
+        "steps": total_steps,
+        "vocabulary": zlib.crc32("\n".join(vocabulary.words).encode()),
+        "weights": state.checksum(),
+    }
+
+
 def save(context: RunContext, state: TrainingState, vocabulary: Vocabulary, *, best: bool) -> None:
-    """Write the checkpoint of this moment; only the leading rank does. Raises OSError when it cannot be written."""
+    """Write the checkpoint of this moment; only the leading rank does. Raises CheckpointError."""
     if context.leading:
         save_checkpoint(context.config.checkpoint_dir, state.snapshot(context.config, vocabulary), best=best)
+
+
+def save_epoch(
+    context: RunContext, state: TrainingState, vocabulary: Vocabulary, validation_loss: float
+) -> CheckpointError | None:
+    """Write the checkpoint of an epoch, or return why it cannot be written: what is trained so far is worth more."""
+    best_before = state.best_validation_loss
+    best = state.note_validation(validation_loss)
+    try:
+        save(context, state, vocabulary, best=best)
+    except CheckpointError as error:
+        state.best_validation_loss = best_before  # that of the checkpoint that is there
+        if state.epoch < context.config.epochs:
+            context.progress.lines(f"WARNING: {error}; training goes on, and the next epoch is to be saved again")
+        return error
+    return None

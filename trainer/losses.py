@@ -1,13 +1,15 @@
 """Symmetric InfoNCE between modalities; every value stays on the device."""
 
-from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from trainer.model.brain import Latents
+
+PAIRS_MIN: Final = 2
+"""One pair alone has nothing to be told apart from."""
 
 
 class Losses(NamedTuple):
@@ -47,12 +49,10 @@ def info_nce(a: Tensor, b: Tensor, scale: Tensor, duplicates: Tensor) -> Tensor:
     return (functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, targets)) / 2
 
 
-def same_items(items: Sequence[Hashable]) -> Tensor:
-    """Return bool ``[N, N]``: true where two items are equal, so on the diagonal.
+def same_items(keys: Tensor) -> Tensor:
+    """Return bool ``[N, N]`` from keys ``[N]``: true where two are equal, so on the diagonal.
 
     Two pictures of a batch may have the same caption. As negatives of each other they would teach that what belongs
     together does not.
     """
-    numbers: dict[Hashable, int] = {}
-    numbered = torch.tensor([numbers.setdefault(item, len(numbers)) for item in items], dtype=torch.int64)
-    return numbered[:, None] == numbered[None, :]
+    return keys[:, None] == keys[None, :]

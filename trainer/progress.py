@@ -1,5 +1,6 @@
 """What the terminal shows while training runs: a live bar an epoch, and a line when one is done."""
 
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -78,7 +79,8 @@ class Progress:
         return Bar(title, pairs, self._output, self._loss, enabled=enabled)
 
     def lines(self, *texts: str) -> None:
-        """Write lines that stay."""
+        """Write lines that stay; where nobody reads them any more, training goes on unheard."""
         if self._output is not None:
-            self._output.writelines(f"{text}\n" for text in texts)
-            self._output.flush()
+            with suppress(OSError):
+                self._output.writelines(f"{text}\n" for text in texts)
+                self._output.flush()

@@ -1,6 +1,7 @@
 """What changes while training goes on: the model, what optimizes it, and how far it has come."""
 
 import math
+import zlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -58,15 +59,22 @@ class TrainingState:
         return cls(model, optimizer, scheduler, GradScaler(device.type, enabled=config.precision == "fp16"))
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint as its next attempt; the schedule goes on too, over the steps of this run.
+        """Go on from a checkpoint as its next attempt.
 
+        Progress is the checkpoint's; rates, decay and schedule are as they were made, by the settings of this run.
         Raises CheckpointError where it belongs to another model.
         """
+        made = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         try:
             self.model.load_state_dict(checkpoint.model)
             self.optimizer.load_state_dict(checkpoint.optimizer)
-            self.scheduler.load_state_dict(checkpoint.scheduler)
-            self.scaler.load_state_dict(checkpoint.scaler)
+            for group, settings in zip(self.optimizer.param_groups, made, strict=True):
+                group.update(settings)
+            # One step behind: a scheduler takes its first step when it is made.
+            behind = checkpoint.scheduler["last_epoch"] - 1
+            self.scheduler = LambdaLR(self.optimizer, self.scheduler.lr_lambdas[0], last_epoch=behind)
+            if checkpoint.scaler:  # empty where nothing was scaled: then this run begins as a new one does
+                self.scaler.load_state_dict(checkpoint.scaler)
             restore_random_state(checkpoint.random)
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -94,14 +102,16 @@ class TrainingState:
             random=random_state(),
         )
 
-    def update(self, loss: torch.Tensor, clip_norm: float, placement: Placement) -> torch.Tensor:
+    def update(self, loss: torch.Tensor | None, clip_norm: float, placement: Placement) -> torch.Tensor:
         """Take one optimizer step down the gradient of ``loss``; return the gradient's norm before clipping, 0-d.
 
-        The gradients stay as the optimizer saw them, unscaled and clipped, until the next call.
+        Without a loss, for a batch that left nothing to learn from, it is a step all the same, down what the other
+        ranks have learned. The gradients stay as the optimizer saw them, unscaled and clipped, until the next call.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        average_gradients(self.model.parameters(), placement)
+        to_learn = loss if loss is not None else self.model.log_scale * 0  # the scaler wants to see one
+        self.scaler.scale(to_learn).backward()  # type: ignore[no-untyped-call]
+        average_gradients(self.model.parameters(), placement, counts=loss is not None)
         self.scaler.unscale_(self.optimizer)  # after averaging, so that all ranks skip the same steps
         grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
         self.scaler.step(self.optimizer)
@@ -110,6 +120,13 @@ class TrainingState:
         self.model.clamp_scale()
         self.global_step += 1
         return grad_norm
+
+    def checksum(self) -> int:
+        """Return a number that tells models apart: the checksum of all weights and buffers."""
+        number = 0
+        for tensor in self.model.state_dict().values():
+            number = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy(), number)
+        return number
 
     def note_validation(self, loss: float) -> bool:
         """Keep the lowest validation loss; tell whether this one is it (NaN never is)."""

@@ -16,6 +16,7 @@ from trainer.data import Flickr8k, read_flickr8k
 from trainer.data.synthetic import Settings, write_synthetic
 from trainer.interrupt import StopSignals
 from trainer.loop import train
+from trainer.progress import Progress
 from trainer.summary import TrainingSummary
 from trainer.telemetry import Telemetry
 
@@ -76,7 +77,12 @@ class TinyRuns:
         return Config(**{**settings, **changes})
 
     def train(
-        self, config: Config, *, checkpoint: Checkpoint | None = None, stop: StopSignals | None = None
+        self,
+        config: Config,
+        *,
+        checkpoint: Checkpoint | None = None,
+        stop: StopSignals | None = None,
+        progress: Progress | None = None,
     ) -> tuple[TrainingSummary | None, Recorded]:
         attempt = checkpoint.attempt + 1 if checkpoint else 0
         first_step = checkpoint.global_step if checkpoint else 0
@@ -89,7 +95,7 @@ class TinyRuns:
             first_step=first_step,
             config=config.parameters(),
         ) as telemetry:
-            summary = train(config, self.data, telemetry, checkpoint=checkpoint, stop=stop)
+            summary = train(config, self.data, telemetry, checkpoint=checkpoint, stop=stop, progress=progress)
         return summary, Recorded(self.recording(config, attempt))
 
     @staticmethod

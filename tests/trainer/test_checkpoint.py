@@ -1,3 +1,6 @@
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -5,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.checkpoint import BEST, LAST, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from trainer.checkpoint import BEST, LAST, Checkpoint, CheckpointError, keep_last, load_checkpoint, save_checkpoint
 from trainer.random_state import random_state
 
 
@@ -63,6 +66,63 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / BEST).epoch == 1
     save_checkpoint(tmp_path, make_checkpoint(3))
     assert load_checkpoint(tmp_path).epoch == 3
+
+
+@contextmanager
+def small_files(size_bytes: int) -> Iterator[None]:
+    """Let no file grow above this size, as on a disk that fills up while it is written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_checkpoint_that_finds_no_room_is_one_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
+    """What torch raises is a RuntimeError about positions."""
+    save_checkpoint(tmp_path, make_checkpoint(1), best=True)
+    large = replace(make_checkpoint(2), model={"weight": torch.zeros(100_000)})
+    with small_files(20_000), pytest.raises(CheckpointError, match=r"cannot write .*/last\.pt: File too large$"):
+        save_checkpoint(tmp_path, large, best=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, LAST]
+    assert [load_checkpoint(tmp_path / name).epoch for name in (BEST, LAST)] == [1, 1]
+
+
+def test_a_full_disk_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / f"{LAST}.unfinished").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match=r"cannot write .*/last\.pt: No space left on device$"):
+        save_checkpoint(tmp_path, make_checkpoint())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_crash_while_saving_never_leaves_a_last_whose_best_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it happens: best.pt is at least as new as last.pt says."""
+    save_checkpoint(tmp_path, make_checkpoint(1), best=True)
+    renamed: list[str] = []
+    rename = Path.replace
+
+    def crash_at_the_second(source: Path, target: Path) -> Path:
+        if renamed:
+            raise KeyboardInterrupt
+        renamed.append(target.name)
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "replace", crash_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path, make_checkpoint(2), best=True)
+    assert [load_checkpoint(tmp_path / name).epoch for name in (BEST, LAST)] == [2, 1]
+
+
+def test_a_last_that_is_kept_stays_when_the_next_is_written(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, make_checkpoint(5))
+    for _ in range(2):  # the second time there is one already
+        kept = keep_last(tmp_path, 3)
+    save_checkpoint(tmp_path, make_checkpoint(2))
+    assert kept == tmp_path / "last-attempt-3.pt"
+    assert [load_checkpoint(path).epoch for path in (kept, tmp_path)] == [5, 2]
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 1000, -1])

@@ -10,6 +10,7 @@ FLAGS = """
 --root_dir PATH [data/flickr8k]
 --image_size N [64]
 --num_workers N [0]
+--max_seconds X [10.0]
 --embed_dim N [128]
 --backbone {resnet18,resnet34,resnet50} [resnet18]
 --pretrained [no]

@@ -24,6 +24,10 @@ def test_defaults_of_the_two_intervals() -> None:
         ({"image_size": 16}, "image_size is 16; expected 32 to 1024"),
         ({"log_interval": 0}, "log_interval is 0; expected 1 or more"),
         ({"histogram_interval": -5}, "histogram_interval is -5; expected 1 or more"),
+        ({"max_seconds": 0.0}, "max_seconds is 0.0; expected 0.1 to 60"),
+        ({"log_interval": 10**400}, "log_interval is of more than 64 bits"),
+        ({"warmup_steps": 2**63}, "warmup_steps is of more than 64 bits"),
+        ({"device": "cuda:999"}, "device is 'cuda:999'; expected auto, cpu, cuda or cuda:N"),
         ({"num_workers": -1}, "num_workers is -1"),
         ({"seed": 2**32}, "seed is 4294967296"),
         ({"device": "tpu"}, "device is 'tpu'; expected auto, cpu, cuda or cuda:N"),
@@ -65,6 +69,18 @@ def test_parameters_are_plain_and_lead_back_to_the_same_settings() -> None:
     parameters = config.parameters()
     assert {type(value) for value in parameters.values()} <= {bool, int, float, str}
     assert Config(**from_parameters(parameters)) == config
+
+
+def test_a_whole_number_is_a_learning_rate_as_well() -> None:
+    """Whoever writes Config(lr=1) in Python can go on with that run."""
+    config = Config(lr=1, drain_seconds=3)
+    assert Config(**from_parameters(config.parameters())) == config
+
+
+def test_what_all_processes_of_a_run_have_in_common_is_how_they_train_and_not_where() -> None:
+    common = set(Config().of_training())
+    assert {"lr", "batch_size", "epochs", "seed", "embed_dim", "precision"} <= common
+    assert not common & {"device", "root_dir", "num_workers", "savedir", "endpoint", "outbox_dir"}
 
 
 def test_parameters_of_another_version_are_taken_as_far_as_they_are_known() -> None:

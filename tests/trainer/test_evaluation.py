@@ -1,9 +1,13 @@
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from trainer.data import DataError, Vocabulary, make_loader
+from trainer.data import Batch, DataError, Pair, Vocabulary, make_loader
+from trainer.data.batch import collate
 from trainer.evaluation import THUMBNAIL_SIDE_PX, Evaluation, evaluate
 from trainer.losses import contrastive_losses, same_items
 from trainer.model.brain import Brain
@@ -16,6 +20,17 @@ FULL_PRECISION = torch.autocast("cpu", enabled=False)
 def brain(tiny_runs: Any) -> Brain:  # noqa: ARG001 - makes the backbone small
     torch.manual_seed(0)
     return Brain(60, embed_dim=16)
+
+
+def pictures(tiny_runs: Any) -> tuple[Pair, ...]:
+    """Return a pair of each picture of the training split."""
+    return tuple(tiny_runs.data.train[::5])
+
+
+def batches_of(tiny_runs: Any, pairs: int, batch_size: int) -> Iterator[Batch]:
+    chosen = pictures(tiny_runs)[:pairs]
+    vocabulary = Vocabulary.build(pair.caption for pair in chosen)
+    return make_loader(chosen, vocabulary, batch_size=batch_size, seed=0, train=False, image_side_px=32).epoch(0)
 
 
 def run(brain: Brain, tiny_runs: Any, pairs: int, batch_size: int) -> Evaluation:
@@ -41,11 +56,54 @@ def test_every_picture_is_there_once_whatever_the_batch_size(brain: Brain, tiny_
 
 
 def test_losses_are_weighted_by_the_size_of_their_batch(brain: Brain, tiny_runs: Any) -> None:
-    found = run(brain, tiny_runs, 6, 4)
-    units = [type(found.units)(*(unit[part] for unit in found.units)) for part in (slice(0, 4), slice(4, 6))]
-    captions = found.captions[:4], found.captions[4:]
-    losses = [contrastive_losses(u, brain.scale(), same_items(c)).total for u, c in zip(units, captions, strict=True)]
-    assert found.losses["total"] == pytest.approx((4 * losses[0].item() + 2 * losses[1].item()) / 6, rel=1e-4)
+    found = run(brain, tiny_runs, 7, 4)
+    keys = torch.arange(7)
+    parts = slice(0, 3), slice(3, 7)
+    losses = [
+        contrastive_losses(type(found.units)(*(unit[part] for unit in found.units)), brain.scale(), same_items(k)).total
+        for part, k in ((part, keys[part]) for part in parts)
+    ]
+    assert found.losses["total"] == pytest.approx((3 * losses[0].item() + 4 * losses[1].item()) / 7, rel=1e-4)
+
+
+def test_captions_that_the_model_cannot_tell_apart_are_right_answers_to_each_other(
+    brain: Brain, tiny_runs: Any
+) -> None:
+    """They differ in spelling alone: the text encoder sees the same tokens."""
+    chosen = [
+        replace(pair, caption=caption)
+        for caption, pair in zip(("Two dogs .", "two dogs", "A cat"), pictures(tiny_runs), strict=False)
+    ]
+    loader = make_loader(chosen, Vocabulary(("two", "dogs", "a")), batch_size=2, seed=0, train=False, image_side_px=32)
+    found = evaluate(brain, loader.epoch(0), CPU, FULL_PRECISION)
+    assert found.chance == pytest.approx((2 + 2 + 1) / 9)
+
+
+def test_a_batch_of_one_pair_is_shown_and_counts_for_no_loss(brain: Brain, tiny_runs: Any) -> None:
+    """Alone it would have a loss of zero, which no other model could ever beat."""
+    whole, alone = (list(batches_of(tiny_runs, pairs, 4)) for pairs in (4, 1))
+    lost = collate([])
+    found = evaluate(brain, [lost, *whole, *alone], CPU, FULL_PRECISION)
+    assert found.losses == evaluate(brain, whole, CPU, FULL_PRECISION).losses
+    assert len(found.captions) == len(found.thumbnails) == len(found.units.text) == 5
+    assert found.first is whole[0]
+    with pytest.raises(DataError, match="no two pairs"):
+        evaluate(brain, alone, CPU, FULL_PRECISION)
+
+
+def test_pictures_are_let_go_of_batch_by_batch(brain: Brain, tiny_runs: Any) -> None:
+    """Of each but the first only what is shown is kept: a validation split of large pictures is a gigabyte."""
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def noted() -> Iterator[Batch]:
+        for batch in batches_of(tiny_runs, 8, 2):
+            alive.append(weakref.ref(batch.images))
+            yield batch
+            del batch
+            assert sum(images() is not None for images in alive) <= 2
+
+    evaluate(brain, noted(), CPU, FULL_PRECISION)
+    assert len(alive) == 4
 
 
 def test_the_model_is_left_in_training_mode_and_unchanged(brain: Brain, tiny_runs: Any) -> None:

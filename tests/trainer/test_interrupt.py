@@ -15,11 +15,33 @@ def test_a_signal_is_remembered_until_the_next_check(number: signal.Signals, exi
     assert stopped.value.exit_code == exit_code
 
 
+class ManualClock:
+    """Shows the seconds it is set to."""
+
+    seconds = 50.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 def test_a_second_signal_takes_effect_at_once() -> None:
-    with StopSignals():
+    clock = ManualClock()
+    with StopSignals(clock):
         signal.raise_signal(signal.SIGINT)
+        clock.seconds += 1.5
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_ctrl_c_that_arrives_threefold_is_one_wish() -> None:
+    """As below torchrun, which passes on what the terminal sent its processes already, and adds a SIGTERM."""
+    clock = ManualClock()
+    with StopSignals(clock) as stop:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+            clock.seconds += 0.3
+        with pytest.raises(Interrupted, match="SIGINT"):
+            stop.check()
 
 
 def test_handlers_are_as_before_when_it_ends() -> None:

@@ -1,69 +1,20 @@
+import os
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from trainer.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from trainer.config import Config
+from protocol.folder_lock import hold_folder
+from trainer.checkpoint import FORMAT, CheckpointError, load_checkpoint
 from trainer.data import DataError
-from trainer.invocation import how_to_run
-from trainer.launch import how_to_resume, launch, settle_config
+from trainer.launch import launch
 from trainer.progress import Progress
+from trainer.resume import LOCK_NAME
 from trainer.setting import ConfigError
-
-
-def make_checkpoint(**changes: Any) -> Checkpoint:
-    config = Config(run="kept/run", lr=5e-4, embed_dim=64, epochs=4)
-    checkpoint = Checkpoint(
-        run="kept/run",
-        attempt=0,
-        epoch=2,
-        global_step=20,
-        best_validation_loss=1.0,
-        config=config.parameters(),
-        vocabulary=[],
-        model={},
-        optimizer={},
-        scheduler={},
-        scaler={},
-        random={},
-    )
-    return replace(checkpoint, **changes)
-
-
-def test_a_new_run_gets_a_name() -> None:
-    assert settle_config({}, None, default_run="flickr8k/now").run == "flickr8k/now"
-    assert settle_config({"run": "mine"}, None, default_run="flickr8k/now").run == "mine"
-
-
-def test_a_resumed_run_keeps_its_settings_but_for_those_given() -> None:
-    config = settle_config({"epochs": 9, "endpoint": "tcp://other:1"}, make_checkpoint(), default_run="flickr8k/now")
-    assert (config.run, config.lr, config.embed_dim) == ("kept/run", 5e-4, 64)
-    assert (config.epochs, config.endpoint) == (9, "tcp://other:1")
-
-
-@pytest.mark.parametrize("given", [{"embed_dim": 128}, {"backbone": "resnet50"}, {"run": "other"}])
-def test_what_cannot_change_on_resume_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"{next(iter(given))} is .* but the checkpoint's is .*: leave it out"):
-        settle_config(given, make_checkpoint(), default_run="flickr8k/now")
-
-
-def test_a_finished_run_asks_for_more_epochs() -> None:
-    with pytest.raises(ConfigError, match="has finished 4 epochs: give --epochs above that"):
-        settle_config({}, make_checkpoint(epoch=4), default_run="flickr8k/now")
-
-
-def test_how_to_resume_is_a_command_for_the_shell(tmp_path: Path) -> None:
-    config = Config(savedir=tmp_path / "my checkpoints", run="a")
-    assert "no checkpoint" in how_to_resume(config)
-    config.checkpoint_dir.mkdir(parents=True)
-    (config.checkpoint_dir / "last.pt").touch()
-    assert (
-        how_to_resume(config) == f"Go on with: {how_to_run('trainer')} --resume '{tmp_path}/my checkpoints/a/last.pt'"
-    )
 
 
 def given_for(tiny_runs: Any, **changes: Any) -> dict[str, Any]:
@@ -114,13 +65,6 @@ def test_resume_auto_looks_nowhere_before_the_settings_are_checked(given: dict[s
         launch({"resume": Path("auto"), **given}, Progress(None), default_run="unused")
 
 
-def test_resume_auto_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
-    config = Config(savedir=tmp_path, run="a", resume=Path("auto"))
-    config.checkpoint_dir.mkdir()
-    (config.checkpoint_dir / "last.pt").touch()
-    assert how_to_resume(config) == "Go on with the same command."
-
-
 def test_files_that_cannot_be_decoded_are_named_and_the_rest_is_used(tiny_runs: Any, tmp_path: Path) -> None:
     root = shutil.copytree(tiny_runs.root, tmp_path / "broken")
     picture = root / "Flicker8k_Dataset" / "scene_00003.jpg"
@@ -156,21 +100,50 @@ def test_a_recording_that_cannot_be_kept_is_told_at_once(tiny_runs: Any, tmp_pat
 
 
 def test_several_processes_need_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "2")):
+    numbers = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}
+    for name, value in {**numbers, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="name it with --run"):
         launch({}, Progress(None), default_run="flickr8k/now")
 
 
+def test_a_second_trainer_of_a_run_is_refused_before_it_reads_anything(tiny_runs: Any) -> None:
+    """Both would write one last.pt, and be the same attempt of the same run."""
+    given = given_for(tiny_runs, resume=Path("auto"))
+    folder = tiny_runs.config().checkpoint_dir
+    with hold_folder(folder, LOCK_NAME):
+        (folder / "last.pt").write_text("half of a checkpoint, as the other trainer writes it")
+        with pytest.raises(ConfigError) as refused:
+            launch(given, Progress(None), default_run="unused")
+        assert launch({**given, "run": "other"}, Progress(None), default_run="unused") is not None
+    assert str(refused.value) == (
+        f"another trainer (process {os.getpid()}) trains run tiny and keeps its checkpoints in {folder}:"
+        " wait until it ends, stop it, or give another --run or --savedir"
+    )
+
+
+def test_a_run_goes_on_from_its_best_and_keeps_what_it_had_reached(tiny_runs: Any) -> None:
+    """Before it has taken a step, its last.pt is that of the best epoch; the later one and its attempt are not lost."""
+    given = given_for(tiny_runs, epochs=3)
+    assert launch(given, Progress(None), default_run="unused") is not None
+    folder = tiny_runs.config().checkpoint_dir
+    early = replace(load_checkpoint(folder), epoch=1, global_step=1)
+    torch.save({"format": FORMAT, **{item.name: getattr(early, item.name) for item in fields(early)}}, folder / "b.pt")
+    assert launch({"resume": folder, "epochs": 4}, Progress(None), default_run="unused") is not None
+    output = StringIO()
+    assert launch({"resume": folder / "b.pt", "epochs": 2}, Progress(output), default_run="unused") is not None
+    assert (
+        f"{folder / 'last.pt'} is further (step 4, this run goes on from step 1) and is kept as last-attempt-1.pt\n"
+        in output.getvalue()
+    )
+    kept, last = load_checkpoint(folder / "last-attempt-1.pt"), load_checkpoint(folder)
+    assert (kept.epoch, kept.attempt) == (4, 1)
+    assert (last.epoch, last.attempt) == (2, 2)
+
+
 def test_a_missing_checkpoint_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot read the checkpoint"):
         launch({"resume": tmp_path / "gone.pt"}, Progress(None), default_run="unused")
-
-
-def test_a_checkpoint_of_another_model_is_one_error(tiny_runs: Any) -> None:
-    checkpoint = make_checkpoint(config=tiny_runs.config("kept/run", epochs=4).parameters())
-    with pytest.raises(CheckpointError, match="does not fit this model"):
-        tiny_runs.train(settle_config({}, checkpoint, default_run=""), checkpoint=checkpoint)
 
 
 def test_places_of_telemetry_are_those_that_were_given(tiny_runs: Any, tmp_path: Path) -> None:

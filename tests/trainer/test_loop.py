@@ -1,4 +1,7 @@
+import io
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -6,10 +9,15 @@ import torch
 from support import expected
 
 from protocol.messages import Audio, Embedding, Graph, HParams, Images, Layout, Matrix, RunEnd, TensorSummaries, Text
-from trainer.checkpoint import BEST, LAST, load_checkpoint
+from trainer import loop
+from trainer.checkpoint import BEST, LAST, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from trainer.config import Config
 from trainer.data import DataError
+from trainer.data.order import Order
 from trainer.interrupt import Interrupted, StopSignals
 from trainer.model.brain import Brain
+from trainer.progress import Progress
+from trainer.schedule import warmup_cosine
 
 
 class StopAtStep(StopSignals):
@@ -23,6 +31,12 @@ class StopAtStep(StopSignals):
         self.steps_left -= 1
         if self.steps_left == 0:
             raise Interrupted(15)
+
+
+def epoch_order(tiny_runs: Any, config: Config, epoch: int) -> Order:
+    order = Order(tiny_runs.data.train, batch_size=config.batch_size, seed=config.seed, train=True)
+    order.epoch = epoch
+    return order
 
 
 def test_a_run_says_every_tag_as_often_as_it_should(tiny_runs: Any) -> None:
@@ -101,6 +115,24 @@ def test_a_resumed_run_repeats_an_uninterrupted_one_bit_for_bit(tiny_runs: Any) 
     assert [end.attempt for end in ends] == [0, 1]
 
 
+@pytest.mark.parametrize(
+    "changes", [{"epochs": 5}, {"epochs": 3, "batch_size": 4}, {"epochs": 3, "batch_size": 16}], ids=str
+)
+def test_a_run_resumed_with_other_steps_to_come_falls_to_zero_at_its_new_end(
+    tiny_runs: Any, changes: dict[str, Any]
+) -> None:
+    """Steps that are done stay done: the rate neither begins at zero nor reaches it before the last step."""
+    config = tiny_runs.config(epochs=2, lr=0.01)
+    tiny_runs.train(config)
+    checkpoint = load_checkpoint(config.checkpoint_dir)
+    steps = 16 // changes.get("batch_size", 8) * (changes["epochs"] - 2)
+    _, resumed = tiny_runs.train(replace(config, **changes), checkpoint=checkpoint)
+    found = resumed.scalars()["optimization/lr"]
+    wanted = [0.01 * warmup_cosine(step, warmup_steps=2, total_steps=4 + steps) for step in range(4, 4 + steps)]
+    assert found == [(5 + n, pytest.approx(rate)) for n, rate in enumerate(wanted)]
+    assert min(wanted) > 0
+
+
 def test_an_attempt_that_finishes_no_epoch_counts(tiny_runs: Any) -> None:
     config = tiny_runs.config(epochs=3)
     with pytest.raises(Interrupted):
@@ -123,9 +155,99 @@ def test_a_failing_run_ends_as_failed(tiny_runs: Any, recorded: Any) -> None:
     config = tiny_runs.config()
     config.checkpoint_dir.parent.mkdir()
     config.checkpoint_dir.write_text("a file where the folder should be")
-    with pytest.raises(FileExistsError):
+    with pytest.raises(CheckpointError, match="File exists"):
         tiny_runs.train(config)
     assert [end for _, end in recorded(tiny_runs.recording(config, 0)).of(RunEnd)] == [RunEnd("failed")]
+
+
+class SickFolder:
+    """Saves checkpoints but for those of certain epochs."""
+
+    def __init__(self, *epochs: int) -> None:
+        self.epochs = epochs
+
+    def save(self, folder: Path, checkpoint: Checkpoint, *, best: bool = False) -> None:
+        if checkpoint.epoch in self.epochs:
+            raise CheckpointError(f"cannot write {folder / LAST}: No space left on device")
+        save_checkpoint(folder, checkpoint, best=best)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_and_training_goes_on(
+    tiny_runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of training are worth more than one of their checkpoints; the next one is good again."""
+    monkeypatch.setattr(loop, "save_checkpoint", SickFolder(2).save)
+    output = io.StringIO()
+    config = tiny_runs.config(epochs=3)
+    summary, recorded = tiny_runs.train(config, progress=Progress(output))
+    assert summary is not None
+    (warning,) = (line for line in output.getvalue().splitlines() if not line.startswith("epoch "))
+    assert warning == (
+        f"WARNING: cannot write {config.checkpoint_dir / LAST}: No space left on device;"
+        " training goes on, and the next epoch is to be saved again"
+    )
+    losses = [value for _, value in recorded.scalars()["loss/val/total"]]
+    best, last = (load_checkpoint(config.checkpoint_dir / name) for name in (BEST, LAST))
+    assert last.epoch == 3
+    assert best.epoch == (3 if losses[2] < losses[0] else 1)
+    assert last.best_validation_loss == losses[best.epoch - 1]
+
+
+def test_a_run_whose_last_epoch_is_kept_nowhere_has_failed(
+    tiny_runs: Any, recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "save_checkpoint", SickFolder(2).save)
+    config = tiny_runs.config(epochs=2)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        tiny_runs.train(config)
+    assert load_checkpoint(config.checkpoint_dir).epoch == 1
+    said = recorded(tiny_runs.recording(config, 0))
+    assert [end for _, end in said.of(RunEnd)] == [RunEnd("failed")]
+    assert len(said.of(HParams)) == 1
+
+
+def test_a_resume_that_cannot_keep_its_checkpoint_is_told_before_it_trains(
+    tiny_runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_runs.config(epochs=2)
+    with pytest.raises(Interrupted):
+        tiny_runs.train(config, stop=StopAtStep(3))
+    monkeypatch.setattr(loop, "save_checkpoint", SickFolder(1).save)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        tiny_runs.train(config, checkpoint=load_checkpoint(config.checkpoint_dir), stop=StopAtStep(1))
+
+
+def test_a_batch_left_too_small_is_a_step_all_the_same(tiny_runs: Any) -> None:
+    """Seven of eight pictures of a batch are lost: the steps, and the rate at each, are those of a whole data set."""
+    whole = tiny_runs.config("whole", epochs=1)
+    _, wanted = tiny_runs.train(whole)
+    batch_of_one = {draw.pair for draw in next(iter(epoch_order(tiny_runs, whole, 1)))[1:]}
+    names = {tiny_runs.data.train[pair].image_name for pair in batch_of_one}
+    train = tuple(
+        replace(pair, image=pair.image.with_name("gone.jpg")) if pair.image_name in names else pair
+        for pair in tiny_runs.data.train
+    )
+    tiny_runs.data = replace(tiny_runs.data, train=train)
+    summary, recorded = tiny_runs.train(tiny_runs.config("broken", epochs=1))
+    assert summary is not None
+    assert summary.global_step == 2
+    assert recorded.scalars()["optimization/lr"] == wanted.scalars()["optimization/lr"][1:]
+
+
+def test_a_data_set_of_which_nothing_can_be_decoded_is_one_clear_error(tiny_runs: Any) -> None:
+    train = tuple(replace(pair, image=pair.image.with_name("gone.jpg")) for pair in tiny_runs.data.train)
+    tiny_runs.data = replace(tiny_runs.data, train=train)
+    with pytest.raises(DataError, match="no two pairs of a training batch could be decoded"):
+        tiny_runs.train(tiny_runs.config())
+
+
+@pytest.mark.parametrize(("trained", "validated"), [(1, 2), (16, 1)])
+def test_less_than_two_pictures_are_refused(tiny_runs: Any, trained: int, validated: int) -> None:
+    """One alone would have a loss of zero, and a validation loss of zero is never beaten."""
+    data = tiny_runs.data
+    tiny_runs.data = replace(data, train=data.train[: 5 * trained], validation=data.validation[: 5 * validated])
+    with pytest.raises(DataError, match=f"{trained} pictures to train on and {validated} to validate with; two of"):
+        tiny_runs.train(tiny_runs.config())
 
 
 def test_best_checkpoint_is_that_of_the_lowest_validation_loss(tiny_runs: Any) -> None:

@@ -69,6 +69,17 @@ def test_anything_else_sees_lines_only() -> None:
     assert output.getvalue() == "epoch 1/2 done\nand more\n"
 
 
+class ClosedPipe(io.StringIO):
+    """An output whose reader has gone, as after ``| head -1``."""
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_lines_that_nobody_reads_end_no_training() -> None:
+    Progress(ClosedPipe()).lines("unheard", "neither")
+
+
 def test_without_an_output_nothing_is_written(capfd: pytest.CaptureFixture[str]) -> None:
     progress = Progress(None)
     with progress.bar("epoch 1/2", 64) as bar:

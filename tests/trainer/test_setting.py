@@ -17,6 +17,15 @@ def test_an_open_bound_is_told_as_such() -> None:
         Setting("training", "", 0).check("steps", -1)
 
 
+@pytest.mark.parametrize("digits", [19, 400, 5000])
+@pytest.mark.parametrize("maximum", [10, math.inf])
+def test_an_int_that_no_float_could_hold_is_one_clear_error(digits: int, maximum: float) -> None:
+    """One is too long even to be written out."""
+    for value in (10**digits, -(10**digits)):
+        with pytest.raises(ConfigError, match=r"steps is of more than 64 bits; expected 0 (to 10|or more)"):
+            Setting("training", "", 0, maximum).check("steps", value)
+
+
 @pytest.mark.parametrize("value", [1, 10, 5.5, True, "text", None])
 def test_allowed_values_pass(value: Any) -> None:
     Setting("training", "", 1, 10).check("x", value)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from trainer.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from trainer.config import Config
 from trainer.data import Vocabulary
 from trainer.distributed import Placement
+from trainer.schedule import warmup_cosine
 from trainer.setting import ConfigError
 from trainer.state import TrainingState, restore_vocabulary
 
@@ -68,6 +70,70 @@ def test_from_a_saved_snapshot_the_next_step_is_the_same(state: TrainingState, t
     expected = state.model.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in other.model.state_dict().items())
     assert restore_vocabulary(checkpoint) == VOCABULARY
+
+
+def resumed(state: TrainingState, tiny_runs: Any, total_steps: int = 10, **changes: Any) -> TrainingState:
+    """Return what goes on from a snapshot of ``state`` with other settings."""
+    config = tiny_runs.config(lr=0.1, warmup_steps=2)
+    snapshot = state.snapshot(config, VOCABULARY)
+    other = TrainingState.create(replace(config, **changes), len(VOCABULARY), total_steps, torch.device("cpu"))
+    other.restore(snapshot)
+    return other
+
+
+def test_rate_and_decay_of_a_resumed_run_are_those_of_its_settings(state: TrainingState, tiny_runs: Any) -> None:
+    """The checkpoint has its own, which once won, while the settings that were recorded said otherwise."""
+    for _ in range(2):
+        take_step(state)
+    other = resumed(state, tiny_runs, lr=0.02, weight_decay=0.3)
+    assert [group["weight_decay"] for group in other.optimizer.param_groups] == [0.3, 0.0]
+    assert other.scheduler.get_last_lr() == [group["lr"] for group in other.optimizer.param_groups] == [0.02, 0.02]
+    take_step(other)
+    assert other.scheduler.get_last_lr()[0] == pytest.approx(0.02 * warmup_cosine(3, warmup_steps=2, total_steps=10))
+
+
+@pytest.mark.parametrize("total_steps", [3, 10, 40])
+def test_the_schedule_of_a_resumed_run_is_that_of_its_steps(
+    state: TrainingState, tiny_runs: Any, total_steps: int
+) -> None:
+    for _ in range(2):
+        take_step(state)
+    other = resumed(state, tiny_runs, total_steps)
+    for step in range(2, total_steps + 1):
+        wanted = 0.1 * warmup_cosine(step, warmup_steps=2, total_steps=total_steps)
+        assert other.scheduler.get_last_lr()[0] == pytest.approx(wanted)
+        other.optimizer.step()
+        other.scheduler.step()
+
+
+def test_a_run_goes_on_in_a_precision_that_scales_its_loss(state: TrainingState, tiny_runs: Any) -> None:
+    """A run of full precision has no scale to go on with."""
+    take_step(state)
+    other = resumed(state, tiny_runs, precision="fp16")
+    assert other.scaler.get_scale() == 65536.0
+    take_step(other)
+    assert other.global_step == 2
+    again = resumed(other, tiny_runs, precision="fp16")
+    assert again.scaler.state_dict() == other.scaler.state_dict()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_batch_without_a_loss_is_a_step_without_a_gradient(tiny_runs: Any, precision: str) -> None:
+    config = tiny_runs.config(precision=precision)
+    state = TrainingState.create(config, len(VOCABULARY), 10, torch.device("cpu"))
+    grad_norm = state.update(None, 1.0, Placement())
+    assert (grad_norm.item(), state.global_step, state.scheduler.last_epoch) == (0.0, 1, 1)
+    take_step(state)
+    assert state.global_step == 2
+
+
+def test_a_checksum_tells_models_apart(state: TrainingState, tiny_runs: Any) -> None:
+    torch.manual_seed(0)
+    same = TrainingState.create(tiny_runs.config(), len(VOCABULARY), 10, torch.device("cpu"))
+    assert same.checksum() == state.checksum()
+    with torch.no_grad():
+        same.model.log_scale.add_(1e-6)
+    assert same.checksum() != state.checksum()
 
 
 @pytest.mark.parametrize("part", ["model", "optimizer", "scheduler", "random"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Final
 
 import torch
@@ -25,6 +26,8 @@ class Sample:
     tokens: Tensor
     caption: str
     image_name: str
+    cut: bool = False
+    """Whether the recording goes on beyond the waveform."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,10 @@ class Batch:
     waveforms         float32 [B, N] at 16 kHz, filled up with zeros
     waveform_lengths  int64 [B], samples that are sound
     indices           int64 [B], places in the loader's pairs
+    caption_keys      int64 [B], equal where the tokens are: the model cannot tell such captions apart
     captions, image_names   B strings
     unreadable        what was left out of this batch, and why
+    cut               how many recordings go on beyond their waveform
     """
 
     images: Tensor
@@ -52,9 +57,11 @@ class Batch:
     waveforms: Tensor
     waveform_lengths: Tensor
     indices: Tensor
+    caption_keys: Tensor
     captions: tuple[str, ...]
     image_names: tuple[str, ...]
     unreadable: tuple[str, ...]
+    cut: int
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -80,6 +87,7 @@ class Batch:
             waveforms=change(self.waveforms),
             waveform_lengths=change(self.waveform_lengths),
             indices=change(self.indices),
+            caption_keys=change(self.caption_keys),
         )
 
 
@@ -96,10 +104,17 @@ def collate(rows: Sequence[Sample | Unreadable]) -> Batch:
         waveforms=_padded([sample.waveform for sample in samples], 0.0, SAMPLES_MULTIPLE, torch.float32),
         waveform_lengths=torch.tensor([len(sample.waveform) for sample in samples], dtype=torch.int64),
         indices=torch.tensor([sample.index for sample in samples], dtype=torch.int64),
+        caption_keys=torch.tensor([_key(sample.tokens) for sample in samples], dtype=torch.int64),
         captions=tuple(sample.caption for sample in samples),
         image_names=tuple(sample.image_name for sample in samples),
         unreadable=tuple(row.what for row in rows if isinstance(row, Unreadable)),
+        cut=sum(sample.cut for sample in samples),
     )
+
+
+def _key(tokens: Tensor) -> int:
+    """Return a number for a row of tokens, the same in every batch and process: eight bytes of its hash."""
+    return int.from_bytes(blake2b(tokens.numpy().tobytes(), digest_size=8).digest(), "little", signed=True)
 
 
 def _padded(rows: list[Tensor], value: float, multiple: int, dtype: torch.dtype) -> Tensor:

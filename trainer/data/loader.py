@@ -11,10 +11,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from trainer.data.batch import Batch, Sample, Unreadable, collate
-from trainer.data.decode import UnreadableError, read_picture, read_waveform
+from trainer.data.decode import UnreadableError, read_picture, read_recording
 from trainer.data.flickr8k import Pair
 from trainer.data.order import Draw, Order
-from trainer.data.report import Problem, Tally
+from trainer.data.report import Tally
+from trainer.data.seen import Seen
 from trainer.data.vocabulary import END, Vocabulary
 
 
@@ -43,46 +44,53 @@ class PairDataset(Dataset[Sample | Unreadable]):
         pair = self._pairs[draw.pair]
         try:
             image = read_picture(pair.image, self._image_side_px, draw.crop_seed)
-            waveform = read_waveform(pair.audio, self._max_seconds)
+            recording = read_recording(pair.audio, self._max_seconds)
         except UnreadableError as error:
             return Unreadable(str(error))
         ids = self._vocabulary.encode(pair.caption)
         if len(ids) > self._max_tokens:
             ids = [*ids[: self._max_tokens - 1], END]
         tokens = torch.tensor(ids, dtype=torch.int64)
-        return Sample(draw.pair, image, waveform, tokens, pair.caption, pair.image_name)
+        return Sample(draw.pair, image, recording.waveform, tokens, pair.caption, pair.image_name, cut=recording.cut)
 
 
 class Loader:
     """The batches of some pairs. `for batch in loader.epoch(3)` is always the same sequence for the same seed.
 
-    A file that cannot be decoded costs its row: the batch is smaller by one, `problems` counts and names it. A batch
-    left with fewer rows than a loss needs (`min_rows`) is not handed out at all.
+    A file that cannot be decoded costs its row, not its batch, though that may be left without any: the batch is
+    smaller by one, `seen` counts and names it.
     """
 
-    def __init__(self, batches: "DataLoader[Sample | Unreadable]", order: Order, min_rows: int) -> None:
+    def __init__(self, batches: "DataLoader[Sample | Unreadable]", order: Order) -> None:
         self._batches = batches
         self._order = order
-        self._min_rows = min_rows
         self._unreadable: set[str] = set()
         self._tally = Tally()
+        self._pairs = self._cut = 0
 
     def __len__(self) -> int:
-        """Return the number of batches of a whole epoch, those lost to unreadable files included."""
+        """Return the number of batches of an epoch."""
         return len(self._order)
+
+    @property
+    def rows(self) -> int:
+        """The pairs of an epoch, those lost to unreadable files included."""
+        return self._order.rows
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, beginning with number `first_batch`; one epoch at a time."""
         self._order.epoch = epoch
         self._order.first_batch = first_batch
+        self._pairs = self._cut = 0
         for batch in self._batches:
             self._count(batch.unreadable)
-            if len(batch) >= self._min_rows:
-                yield batch
+            self._pairs += len(batch)
+            self._cut += batch.cut
+            yield batch
 
-    def problems(self) -> tuple[Problem, ...]:
-        """Return the files that could not be decoded so far, each counted once however often it was met."""
-        return self._tally.problems()
+    def seen(self) -> Seen:
+        """Return what this epoch met; a file that could not be decoded counts once however often it was met."""
+        return Seen(self._pairs, self._cut, self._tally.problems())
 
     def _count(self, unreadable: Sequence[str]) -> None:
         for what in unreadable:
@@ -101,7 +109,7 @@ def make_loader(
     num_workers: int = 0,
     pin_memory: bool = False,
     image_side_px: int = 64,
-    max_seconds: float = 4.0,
+    max_seconds: float = 10.0,
     max_tokens: int = 40,
 ) -> Loader:
     """Make a loader over the pairs, shuffled and lightly cropped in training, fixed in validation.
@@ -125,7 +133,7 @@ def make_loader(
         generator=torch.Generator(),  # else each epoch draws from the global one, and resuming would differ
         persistent_workers=num_workers > 0,
     )
-    return Loader(batches, order, min_rows=2 if train else 1)
+    return Loader(batches, order)
 
 
 def _context() -> BaseContext:

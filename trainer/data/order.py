@@ -24,7 +24,9 @@ class Order:
     In training an epoch visits each image once, in an order and with a caption drawn for that epoch, so that no two
     rows of a batch share an image. A last batch that is not full is left out, because a contrastive loss depends on
     the number of rows; its images come at another place in the next epoch. If there is not one full batch, all
-    images make up the only one. In validation every epoch is the same: each image with its first pair, none left out.
+    images make up the only one. In validation every epoch is the same: each image with its first pair, none left out,
+    in batches that differ by one row at most, as near to `batch_size` as that allows (of two rows at least, where
+    there are two): in a short last one each row would have few others to be told apart from.
     """
 
     def __init__(self, pairs: Sequence[Pair], *, batch_size: int, seed: int, train: bool) -> None:
@@ -45,13 +47,19 @@ class Order:
         images = len(self._choices)
         if self._train:
             return images // self._batch_size or min(images, 1)
-        return math.ceil(images / self._batch_size)
+        return math.ceil(images / self._batch_size - 0.5) or min(images, 1)
+
+    @property
+    def rows(self) -> int:
+        """The rows of all batches of an epoch."""
+        return min(len(self._choices), len(self) * self._batch_size) if self._train else len(self._choices)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """Yield the batches of `epoch`, beginning with number `first_batch`."""
         draws = self._shuffled() if self._train else [Draw(indices[0], None) for indices in self._choices]
-        for number in range(self.first_batch, len(self)):
-            yield draws[number * self._batch_size : (number + 1) * self._batch_size]
+        batches, rows = len(self), self.rows
+        for number in range(self.first_batch, batches):
+            yield draws[number * rows // batches : (number + 1) * rows // batches]
 
     def _shuffled(self) -> list[Draw]:
         random = Random(f"{self._seed}:{self.epoch}")

@@ -1,5 +1,6 @@
 """What was wrong with a data set: one error for a folder that is none, a tally for single faults in one that is."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from trainer.data.limits import EXAMPLES_NAMED
@@ -40,6 +41,16 @@ class Tally:
     def problems(self) -> tuple[Problem, ...]:
         """Return what was counted so far, in the order in which the kinds were first met."""
         return tuple(Problem(what, count, tuple(self._examples[what])) for what, count in self._counts.items())
+
+
+def merged(groups: Iterable[Iterable[Problem]]) -> tuple[Problem, ...]:
+    """Return what several tallies of different files counted, as if one had."""
+    found: dict[str, Problem] = {}
+    for problem in (problem for group in groups for problem in group):
+        so_far = found.get(problem.what, Problem(problem.what, 0, ()))
+        examples = (so_far.examples + problem.examples)[:EXAMPLES_NAMED]
+        found[problem.what] = Problem(problem.what, so_far.count + problem.count, examples)
+    return tuple(found.values())
 
 
 @dataclass(frozen=True, slots=True)

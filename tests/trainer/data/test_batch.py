@@ -4,7 +4,7 @@ import torch
 from trainer.data.batch import SAMPLES_MULTIPLE, TOKENS_MULTIPLE, Batch, Sample, Unreadable, collate
 
 
-def _sample(index: int, tokens: int, samples: int) -> Sample:
+def _sample(index: int, tokens: int, samples: int, *, cut: bool = False) -> Sample:
     return Sample(
         index=index,
         image=torch.full((3, 4, 4), 51 * index, dtype=torch.uint8),
@@ -12,6 +12,7 @@ def _sample(index: int, tokens: int, samples: int) -> Sample:
         tokens=torch.arange(2, 2 + tokens),
         caption=f"caption {index}",
         image_name=f"{index}.jpg",
+        cut=cut,
     )
 
 
@@ -42,16 +43,29 @@ def test_rows_stay_together_and_what_was_left_out_is_named(batch: Batch) -> None
     assert batch.unreadable == ("b.jpg: truncated",)
 
 
+def test_captions_of_the_same_tokens_have_the_same_key_in_every_batch() -> None:
+    """Spelling and length of the others do not matter: the key is of what the model sees."""
+    first = collate([_sample(1, 3, 100), _sample(2, 5, 100), _sample(3, 3, 100)])
+    a, b, c = first.caption_keys.tolist()
+    assert (a == c, a == b, first.caption_keys.dtype) == (True, False, torch.int64)
+    assert collate([_sample(4, 9, 100), _sample(5, 3, 100)]).caption_keys.tolist()[1] == a
+
+
+def test_recordings_that_are_cut_are_counted() -> None:
+    samples = [_sample(1, 3, 100, cut=True), _sample(2, 3, 100), Unreadable("b.wav"), _sample(3, 3, 100, cut=True)]
+    assert collate(samples).cut == 2
+
+
 def test_a_batch_of_nothing_readable_has_no_rows() -> None:
     batch = collate([Unreadable("a.jpg: broken"), Unreadable("b.wav: broken")])
     assert len(batch) == 0
-    assert {len(each) for each in (batch.images, batch.tokens, batch.waveforms, batch.indices)} == {0}
+    assert {len(each) for each in (batch.images, batch.tokens, batch.waveforms, batch.caption_keys)} == {0}
     assert batch.unreadable == ("a.jpg: broken", "b.wav: broken")
 
 
 def test_a_batch_moves_as_a_whole(batch: Batch) -> None:
     moved = batch.to("meta", non_blocking=True)
-    tensors = (moved.images, moved.tokens, moved.waveforms, moved.waveform_lengths, moved.indices)
+    tensors = (moved.images, moved.tokens, moved.waveforms, moved.waveform_lengths, moved.indices, moved.caption_keys)
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert moved.captions == batch.captions
 

@@ -8,10 +8,10 @@ import soundfile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from trainer.data import decode
-from trainer.data.decode import UnreadableError, read_picture, read_waveform
+from trainer.data.decode import UnreadableError, read_picture, read_recording
 
 
 def _jpeg(path: Path, width: int = 100, height: int = 60) -> Path:
@@ -56,6 +56,28 @@ def test_pictures_without_rgb_become_rgb(tmp_path: Path, mode: str) -> None:
     assert read_picture(tmp_path / "a.jpg", 16, None).shape == (3, 16, 16)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_picture_is_turned_as_the_camera_was_held(tmp_path: Path, orientation: int, kind: str) -> None:
+    """Captions say what is left of what, and above: a picture on its side belies them."""
+    upright = read_picture(_jpeg(tmp_path / "upright.jpg", 64, 64), 16, None).int()
+    with Image.open(tmp_path / "upright.jpg") as image:
+        # How a camera stores a picture so that turning it as `orientation` says brings it upright.
+        back = {**decode._TURNS, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(orientation)
+        stored = image if back is None else image.transpose(back)
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        stored.save(tmp_path / "stored", kind, exif=exif)
+    assert (read_picture(tmp_path / "stored", 16, None).int() - upright).abs().max() < 16
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_picture_whose_notes_are_broken_is_a_picture(tmp_path: Path) -> None:
+    with Image.open(_jpeg(tmp_path / "a.jpg")) as image:
+        image.save(tmp_path / "b.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
+    assert read_picture(tmp_path / "b.jpg", 16, None).shape == (3, 16, 16)
+
+
 def test_png_is_read_and_other_formats_are_not(tmp_path: Path) -> None:
     picture = Image.new("RGB", (40, 40), (200, 10, 10))
     picture.save(tmp_path / "a.jpg", "PNG")
@@ -94,27 +116,33 @@ def test_every_truncation_of_a_picture_is_unreadable_or_a_picture(tmp_path: Path
 
 
 def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
-    waveform = read_waveform(_wav(tmp_path / "a.wav", _tone(0.5)), 4.0)
+    waveform, _ = read_recording(_wav(tmp_path / "a.wav", _tone(0.5)), 4.0)
     assert waveform.dtype == torch.float32
     assert np.abs(waveform.numpy() - _tone(0.5)).max() < 1e-4
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_101, 48_000])
 def test_other_rates_become_16_khz(tmp_path: Path, rate_hz: int) -> None:
-    waveform = read_waveform(_wav(tmp_path / "a.wav", _tone(0.5, rate_hz), rate_hz, "FLOAT"), 4.0)
+    waveform, _ = read_recording(_wav(tmp_path / "a.wav", _tone(0.5, rate_hz), rate_hz, "FLOAT"), 4.0)
     assert len(waveform) == pytest.approx(8_000, abs=1)
     assert np.abs(waveform.numpy()[400:-400] - _tone(0.5)[400 : len(waveform) - 400]).max() < 0.01
 
 
 def test_channels_are_averaged(tmp_path: Path) -> None:
     stereo = np.stack([_tone(0.1), np.zeros(1600)], axis=1)
-    waveform = read_waveform(_wav(tmp_path / "a.wav", stereo), 4.0)
+    waveform, _ = read_recording(_wav(tmp_path / "a.wav", stereo), 4.0)
     assert np.abs(waveform.numpy() - _tone(0.1) / 2).max() < 1e-4
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
 def test_a_long_recording_is_cut(tmp_path: Path, rate_hz: int) -> None:
-    assert len(read_waveform(_wav(tmp_path / "a.wav", _tone(3, rate_hz), rate_hz), 0.25)) == 4_000
+    waveform, cut = read_recording(_wav(tmp_path / "a.wav", _tone(3, rate_hz), rate_hz), 0.25)
+    assert (len(waveform), cut) == (4_000, True)
+
+
+def test_a_recording_that_just_fits_is_not_cut(tmp_path: Path) -> None:
+    path = _wav(tmp_path / "a.wav", _tone(0.25))
+    assert [read_recording(path, seconds).cut for seconds in (0.25, 0.2499)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +158,7 @@ def test_a_long_recording_is_cut(tmp_path: Path, rate_hz: int) -> None:
 )
 def test_what_is_no_recording_of_speech_is_unreadable(tmp_path: Path, samples: object, rate_hz: int) -> None:
     with pytest.raises(UnreadableError, match=r"a\.wav"):
-        read_waveform(_wav(tmp_path / "a.wav", samples, rate_hz, "FLOAT"), 4.0)
+        read_recording(_wav(tmp_path / "a.wav", samples, rate_hz, "FLOAT"), 4.0)
 
 
 @pytest.mark.parametrize("path", ["missing", ".", "a\0b"])
@@ -138,7 +166,7 @@ def test_what_cannot_be_opened_is_unreadable(tmp_path: Path, path: str) -> None:
     with pytest.raises(UnreadableError):
         read_picture(tmp_path / path, 16, None)
     with pytest.raises(UnreadableError):
-        read_waveform(tmp_path / path, 4.0)
+        read_recording(tmp_path / path, 4.0)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -155,7 +183,7 @@ def test_flipped_bytes_give_a_sample_or_an_unreadable_error(tmp_path: Path, data
         if picture:
             assert read_picture(path, 16, None).shape == (3, 16, 16)
         else:
-            waveform = read_waveform(path, 0.1)
+            waveform, _ = read_recording(path, 0.1)
             assert 0 < len(waveform) <= 1600
             assert waveform.isfinite().all()
     except UnreadableError as error:

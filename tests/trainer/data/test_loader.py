@@ -12,6 +12,7 @@ import torch
 from trainer.data.batch import Batch
 from trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
 from trainer.data.loader import Loader, make_loader
+from trainer.data.seen import Seen
 from trainer.data.vocabulary import END, START, Vocabulary
 
 
@@ -94,23 +95,36 @@ def test_a_file_that_breaks_costs_its_row_and_is_named_once(
     broken.write_bytes(broken.read_bytes()[:500])
     loader = make_loader(pairs, vocabulary, batch_size=10, seed=0, train=True, num_workers=num_workers)
     assert [len(batch) for epoch in range(3) for batch in loader.epoch(epoch)] == [9, 9, 9]
-    (problem,) = loader.problems()
+    (problem,) = loader.seen().problems
     assert problem.count == 1
     assert problem.examples[0].startswith("scene_00003.jpg: ")
 
 
-def test_a_training_batch_left_with_one_row_is_not_handed_out(
+def test_a_batch_is_handed_out_whatever_unreadable_files_leave_of_it(
     synthetic: Path, tmp_path: Path, vocabulary: Vocabulary
 ) -> None:
-    """One row has nothing to be told apart from."""
+    """The number of batches is that of the order: several processes that train together count on it."""
     shutil.copytree(synthetic, tmp_path, dirs_exist_ok=True)
     data = read_flickr8k(tmp_path)
     for wav in (tmp_path / "flickr_audio" / "wavs").glob("scene_0000[1-9]_*.wav"):
         wav.write_bytes(wav.read_bytes()[:20])
     loader = make_loader(data.train, vocabulary, batch_size=10, seed=0, train=True)
-    assert list(loader.epoch(0)) == []
-    assert loader.problems()[0].count == 9
-    assert sum(len(batch) for batch in _loader(data.validation, vocabulary, train=False).epoch(0)) == 1
+    assert [len(batch) for batch in loader.epoch(0)] == [1]
+    assert loader.seen().problems[0].count == 9
+    halves = make_loader(data.train, vocabulary, batch_size=2, seed=0, train=True)
+    assert sorted(len(batch) for batch in halves.epoch(0)) == [0, 0, 0, 0, 1]
+
+
+def test_an_epoch_tells_how_many_pairs_it_has_and_how_many_recordings_it_cut(
+    data: Flickr8k, vocabulary: Vocabulary
+) -> None:
+    loader = make_loader(data.train, vocabulary, batch_size=4, seed=0, train=True, max_seconds=2.4)
+    for epoch in range(2):
+        cut = sum(batch.cut for batch in loader.epoch(epoch))
+        assert 0 < cut < 8
+        assert loader.seen() == Seen(pairs=8, cut=cut, problems=())
+    assert loader.rows == 8
+    assert make_loader(data.train, vocabulary, batch_size=64, seed=0, train=True).rows == 10
 
 
 PROGRAM = """

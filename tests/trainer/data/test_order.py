@@ -34,6 +34,16 @@ def test_no_image_comes_twice_in_an_epoch(images: int, batch_size: int, epoch: i
     assert left_out == (images % batch_size if train and images >= batch_size else 0)
     if train and images >= batch_size:
         assert {len(batch) for batch in batches} == {batch_size}
+    assert order.rows == sum(len(batch) for batch in batches)
+
+
+@given(st.integers(2, 200), st.integers(2, 40))
+def test_validation_batches_are_equal_but_for_a_row_and_near_the_size_asked_for(images: int, batch_size: int) -> None:
+    """A row in a short last batch would have few others to be told apart from, and make the loss look better."""
+    sizes = [len(batch) for batch in _epoch(Order(_pairs(images, 1), batch_size=batch_size, seed=0, train=False), 0)]
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= min(images, max(2, batch_size * 2 // 3))
+    assert max(sizes) <= batch_size * 3 / 2
 
 
 def test_an_epoch_depends_on_the_seed_and_its_number_alone() -> None:
@@ -62,7 +72,7 @@ def test_over_the_epochs_every_caption_and_every_image_comes() -> None:
 
 def test_validation_is_the_first_pair_of_each_image_in_order_uncropped() -> None:
     order = Order(_pairs(5), batch_size=2, seed=0, train=False)
-    expected = [[Draw(0, None), Draw(5, None)], [Draw(10, None), Draw(15, None)], [Draw(20, None)]]
+    expected = [[Draw(0, None), Draw(5, None)], [Draw(10, None), Draw(15, None), Draw(20, None)]]
     assert _epoch(order, 0) == _epoch(order, 1) == expected
 
 
