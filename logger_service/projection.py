@@ -1,13 +1,16 @@
 """From recordings that grow to event files that grow: the main loop of the projection process.
 
-It reads recordings and nothing else, so that whatever happens to it costs a restart and no record. Every run gets its
-turn: a bounded amount, then the next. A recording that cannot be projected (a head that is no head, a disk that is
-full) is said once, left alone for a while and tried again; the others go on. When the event files' disk is nearly full,
-all of them wait, so that no event is torn, and go on alone when there is room.
+It reads recordings and nothing else, so that whatever happens to it costs a restart and no record, and what happens
+again and again costs its record alone (:mod:`logger_service.suspects`). Every run gets its turn: a bounded amount, for
+a bounded time, then the next. A recording that cannot be projected (a head that is no head, a disk that is full,
+whatever is raised) is said once, left alone for a while and tried again; the others go on. When the event files' disk
+is nearly full, all of them wait, so that no event is torn, and go on alone when there is room.
 """
 
 import logging
 import os
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,17 +22,22 @@ from logger_service.disk_space import DiskSpace, measure_disk
 from logger_service.folder_lock import folder_lock
 from logger_service.low_water import LowWater
 from logger_service.projection_report import ProjectionState
-from logger_service.recordings import find_recordings
+from logger_service.recordings import beginning_of, find_recordings
 from logger_service.stream_order import in_stream_order
 from logger_service.stream_projection import StreamProjection
-from protocol.errors import ProtocolError
+from logger_service.suspects import Suspects
 
 # What one turn of a run reads: a thousand steps of scalars, or a few pictures, which take longest to draw.
 TURN_SIZE_BYTES: Final = 2**18
+# When it has lasted so long, nothing more is drawn in it.
+TURN_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.15
 _FIND_SECONDS: Final = 0.5
 # The files of a recording that does not grow for this long are closed until it does.
 _PARK_SECONDS: Final = 60.0
+# A recording that is read and its event file, and what opening them takes.
+_FILES_A_STREAM: Final = 3
+_FILES_BESIDE: Final = 64
 # A recording that failed is tried again after the first pause, and then after one twice as long each time.
 _RETRY_MIN_SECONDS: Final = 5.0
 _RETRY_MAX_SECONDS: Final = 80.0
@@ -56,8 +64,19 @@ class Projection:
     ``disk_reserve_bytes`` are left free, as :class:`logger_service.low_water.LowWater` has it.
     """
 
-    def __init__(self, recordings: Path, logdir: Path, *, disk_reserve_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        recordings: Path,
+        logdir: Path,
+        *,
+        disk_reserve_bytes: int | None = None,
+        suspects: Suspects | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.counts = Counts()
+        self._suspects = suspects or Suspects()
+        self._clock = clock
+        self._open_max = _open_streams_max()
         self._low_water = LowWater(lambda: measure_disk(logdir), disk_reserve_bytes)
         self._recordings, self._logdir = recordings, logdir
         self._followed: dict[Path, _Followed] = {}
@@ -72,19 +91,25 @@ class Projection:
         """Give every recording its turn; tell whether there was anything to do.
 
         ``thorough`` looks for new recordings now, and tries failed ones again, whatever the time. ``after_each`` is
-        called after each recording's.
+        called after all that may take long: whatever is opened, or drawn.
         """
         if not self._has_room(now_seconds):
             return False
         if thorough or now_seconds >= self._find_at_seconds:
             self._find(now_seconds, thorough=thorough)
         behind: set[tuple[str, int]] = set()
-        for folder, followed, stream in self._ready(now_seconds):
+        for place, (folder, followed) in enumerate(self._ready(now_seconds, after_each)):
+            stream = self._opened(folder, followed, now_seconds)
+            after_each()
+            if stream is None:
+                continue
             whose = stream.stream.run, stream.stream.rank
             # Its earlier attempt first: behind this one's events, that one's would come late.
             if whose not in behind:
-                if self._advance(folder, followed, stream, now_seconds):
+                if self._advance(folder, followed, stream, now_seconds, after_each):
                     behind.add(whose)
+                if place >= self._open_max:
+                    stream.close()
                 after_each()
                 if not self._has_room(now_seconds):
                     return False
@@ -131,24 +156,46 @@ class Projection:
                 followed.waits = False
             followed.token = token
 
-    def _ready(self, now_seconds: float) -> list[tuple[Path, _Followed, StreamProjection]]:
-        """Return what may be advanced now, opened; the earlier attempts of runs first."""
+    def _ready(self, now_seconds: float, after_each: Callable[[], object]) -> list[tuple[Path, _Followed]]:
+        """Return what may be advanced now; the earlier attempts of runs first."""
         ready = []
         for folder, followed in self._followed.items():
             if not followed.waits:
                 try:
-                    followed.stream = followed.stream or StreamProjection(folder, self._logdir, self.counts)
-                except (ProtocolError, OSError) as error:
+                    beginning = followed.stream.beginning if followed.stream else beginning_of(folder)
+                except Exception as error:  # noqa: BLE001 - whatever one recording raises costs no other its turn
                     self._fail(folder, followed, error, now_seconds)
                 else:
-                    ready.append((folder, followed, followed.stream))
-        return in_stream_order((found[2].beginning, found) for found in ready)
+                    ready.append((beginning, (folder, followed)))
+                after_each()
+        return in_stream_order(ready)
 
-    def _advance(self, folder: Path, followed: _Followed, stream: StreamProjection, now_seconds: float) -> bool:
-        written = self.counts.records
+    def _opened(self, folder: Path, followed: _Followed, now_seconds: float) -> StreamProjection | None:
         try:
-            busy = stream.advance(TURN_SIZE_BYTES, now_seconds) > 0
-        except (ProtocolError, OSError) as error:
+            followed.stream = followed.stream or StreamProjection(folder, self._logdir, self.counts, self._suspects)
+        except Exception as error:  # noqa: BLE001 - as in _ready
+            self._fail(folder, followed, error, now_seconds)
+        return followed.stream
+
+    def _advance(
+        self,
+        folder: Path,
+        followed: _Followed,
+        stream: StreamProjection,
+        now_seconds: float,
+        after_each: Callable[[], object],
+    ) -> bool:
+        written, until_seconds = self.counts.records, self._clock() + TURN_SECONDS
+
+        def enough() -> bool:
+            after_each()
+            return self._clock() >= until_seconds
+
+        try:
+            busy = stream.advance(TURN_SIZE_BYTES, now_seconds, enough) > 0
+            if busy and self.counts.records == written:  # the last record once more: of most that is the end
+                busy = stream.advance(TURN_SIZE_BYTES, now_seconds, enough) > 0
+        except Exception as error:  # noqa: BLE001 - as in _ready
             self._fail(folder, followed, error, now_seconds)
             return False
         followed.failure, followed.pause_seconds = "", _RETRY_MIN_SECONDS
@@ -160,11 +207,12 @@ class Projection:
 
     def _fail(self, folder: Path, followed: _Followed, error: Exception, now_seconds: float) -> None:
         self.counts.stream_failures += 1
-        if followed.failure != str(error):
-            _log.error("%s is not projected: %s (said once; tried again and again)", folder, error)
+        why = str(error) or repr(error)
+        if followed.failure != why:
+            _log.error("%s is not projected: %s (said once; tried again and again)", folder, why)
         self._park(followed)
         followed.stream = None
-        followed.failure, followed.retry_at_seconds = str(error), now_seconds + followed.pause_seconds
+        followed.failure, followed.retry_at_seconds = why, now_seconds + followed.pause_seconds
         followed.pause_seconds = min(2 * followed.pause_seconds, _RETRY_MAX_SECONDS)
 
     def _has_room(self, now_seconds: float) -> bool:
@@ -183,6 +231,12 @@ class Projection:
         followed.waits = True
 
 
+def _open_streams_max() -> int:
+    """Return how many streams keep their files open between turns; the others open them again."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(0, files - _FILES_BESIDE) // _FILES_A_STREAM if files != resource.RLIM_INFINITY else sys.maxsize
+
+
 def follow(
     recordings: Path,
     logdir: Path,
@@ -192,14 +246,18 @@ def follow(
     tell: Callable[[Projection, float], object] = lambda _projection, _now: None,
     wait: Callable[[float], object] = time.sleep,
     poll_seconds: float = POLL_SECONDS,
+    suspects: Suspects | None = None,
 ) -> Projection:
     """Project recordings as they grow until ``stop`` is true, and then to the end of what is there; return how it went.
 
-    ``tell`` is called again and again, ``wait`` idles for so many seconds, or less. Raises FolderInUse, OSError when
+    ``tell`` is called again and again, ``wait`` idles for so many seconds, or less. ``suspects`` are opened and closed
+    here. Raises FolderInUse, OSError when
     the log directory cannot be made.
     """
     with folder_lock(logdir, "--logdir"):
-        projection = Projection(recordings, logdir, disk_reserve_bytes=disk_reserve_bytes)
+        suspects = suspects or Suspects()
+        suspects.open(logdir)
+        projection = Projection(recordings, logdir, disk_reserve_bytes=disk_reserve_bytes, suspects=suspects)
 
         def said() -> None:
             tell(projection, time.monotonic())
@@ -215,4 +273,5 @@ def follow(
                     wait(poll_seconds)
         finally:
             projection.close()
+            suspects.close()
             _log.info("projection closed: %s", projection.counts)

@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ WELL_SECONDS: Final = 60.0
 _TROUBLE_PAUSE_SECONDS: Final = RESTART_MIN_SECONDS * 2**3
 # A child reports once a second, but for the time of its start and of a single drawing.
 SILENCE_SECONDS: Final = 60.0
+# A child whose lifeline is cut ends within milliseconds, unless it is stopped or hangs.
+_FAREWELL_SECONDS: Final = 1.0
 # Streams whose place is remembered: more than any logger serves at a time.
 _POSITIONS_MAX: Final = 16_384
 
@@ -102,13 +105,18 @@ class ProjectionProcess:
             self.kill()
 
     def kill(self) -> None:
-        """End the child at once."""
+        """End the child at once: by its lifeline, so that the record it shows is not to blame, or else by force."""
         if self._process is not None:
+            assert self._process.stdin is not None  # noqa: S101 - it was started with a pipe
+            with suppress(OSError, subprocess.TimeoutExpired):
+                self._process.stdin.close()
+                self._process.wait(_FAREWELL_SECONDS)
             self._process.kill()
             self._process.wait()
             self._reap()
 
     def _start(self, now: float) -> None:
+        """Start a child; where the system has no room for one, that counts as an end."""
         self._started_at = now
         try:
             # In a process group of its own, so that Ctrl-C in a terminal reaches the parent alone.
@@ -121,6 +129,13 @@ class ProjectionProcess:
         assert self._process.stdout is not None  # noqa: S101 - it was started with a pipe
         self._reports = ReportReader(self._process.stdout.fileno(), now)
 
+    def _ended(self, how: str, now: float) -> None:
+        """Account for a child that is no more, and let the next one wait."""
+        self.restarts += 1
+        _log.error("the projection %s; recordings go on, event files again in %g s", how, self._pause_seconds)
+        self._restart_at = now + self._pause_seconds
+        self._pause_seconds = min(2 * self._pause_seconds, RESTART_MAX_SECONDS)
+
     def _hear(self, now: float) -> None:
         if self._reports is None:
             return
@@ -129,13 +144,6 @@ class ProjectionProcess:
             self.positions[stream] = sequence
         while len(self.positions) > _POSITIONS_MAX:
             del self.positions[next(iter(self.positions))]
-    def _ended(self, how: str, now: float) -> None:
-        """Account for a child that is no more, and let the next one wait."""
-        self.restarts += 1
-        _log.error("the projection %s; recordings go on, event files again in %g s", how, self._pause_seconds)
-        self._restart_at = now + self._pause_seconds
-        self._pause_seconds = min(2 * self._pause_seconds, RESTART_MAX_SECONDS)
-
 
     def _reap(self) -> None:
         self._counts_before, self._reports = self.counts, None

@@ -9,6 +9,7 @@ from logger_service.folder_lock import folder_lock
 from logger_service.recordings import beginning_of, require_recordings
 from logger_service.stream_order import in_stream_order
 from logger_service.stream_projection import StreamProjection
+from logger_service.suspects import Suspects
 from protocol.errors import ProtocolError
 from protocol.printable import printable
 
@@ -35,14 +36,21 @@ def replay(paths: Sequence[Path], logdir: Path, progress: Callable[[Replayed], N
     head is reported and left out. Raises FileNotFoundError where there is no recording, FolderInUse, OSError.
     """
     folders = _in_order(require_recordings(paths))
+    suspects = Suspects()
     with folder_lock(logdir, "--logdir"):
-        return [_replay_one(folder, logdir, progress) for folder in folders]
+        suspects.open(logdir)
+        try:
+            return [_replay_one(folder, logdir, suspects, progress) for folder in folders]
+        finally:
+            suspects.close()
 
 
-def _replay_one(folder: Path, logdir: Path, progress: Callable[[Replayed], None] | None) -> Replayed:
+def _replay_one(
+    folder: Path, logdir: Path, suspects: Suspects, progress: Callable[[Replayed], None] | None
+) -> Replayed:
     counts = Counts()
     try:
-        projection = StreamProjection(folder, logdir, counts)
+        projection = StreamProjection(folder, logdir, counts, suspects)
     except ProtocolError as error:
         return Replayed(folder, counts, failure=str(error))
     replayed = Replayed(folder, counts)

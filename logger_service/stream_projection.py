@@ -1,6 +1,8 @@
 """One recording's way into one run directory, a bounded amount at a time."""
 
 import logging
+from collections import deque
+from collections.abc import Callable
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Final
@@ -10,9 +12,10 @@ from logger_service.events.event_file import EventFile
 from logger_service.events.gap_place import GapPlace, missing, with_gaps
 from logger_service.events.identity import EventId
 from logger_service.events.projector import Projector
-from logger_service.events.protos import blank, first_new_step, project
+from logger_service.events.protos import Projected, blank, first_new_step, project
 from logger_service.events.scalar_events import ScalarEvents
 from logger_service.recordings import beginning_of
+from logger_service.suspects import Suspects
 from protocol.codec import decode_message
 from protocol.errors import ProtocolError
 from protocol.messages import Embedding, Gap, Message, RunStart, Scalars
@@ -23,7 +26,10 @@ from protocol.recording_reader import RecordingReader
 _WRITE_SIZE_BYTES: Final = 2**20
 # How long a hole is waited for: a trainer whose logger is there again asks for it within some seconds.
 HOLE_SECONDS: Final = 30.0
-_HOLE_LOOK_SECONDS: Final = 2.0
+# How soon is looked again when something is waited for.
+_LOOK_SECONDS: Final = 2.0
+# Scalars of such a size are shown in no time, and nobody dies of them.
+_LIGHT_MAX_BYTES: Final = 2**16
 
 _log = logging.getLogger(__name__)
 
@@ -32,10 +38,11 @@ class StreamProjection:
     """Projects the recording in ``folder``; goes on where the event files under ``logdir`` end.
 
     ``next_sequence`` is that of the record that comes next; ``beginning`` is complete with the first record; ``waits``
-    tells that a hole is waited for. Raises Malformed when the recording has no valid head, OSError.
+    tells that a hole is waited for, or that others go first. A record that is fatal, as ``suspects`` knows, is left
+    blank. Raises Malformed when the recording has no valid head, OSError.
     """
 
-    def __init__(self, folder: Path, logdir: Path, counts: Counts) -> None:
+    def __init__(self, folder: Path, logdir: Path, counts: Counts, suspects: Suspects | None = None) -> None:
         self.beginning = beginning_of(folder)
         self.stream = self.beginning.stream
         self.counts = counts
@@ -44,7 +51,9 @@ class StreamProjection:
         # The last record is read again: it may have more events than were written before a crash.
         self.next_sequence = 1 if self._done is None else self._done.sequence
         self._folder = folder
+        self._suspects = suspects or Suspects()
         self._reader: RecordingReader | None = None
+        self._unread: deque[Record] = deque()
         self._scalars = ScalarEvents(self.stream.id)
         self._gaps: GapPlace | None = None
         self._said: set[str] = set()
@@ -61,53 +70,92 @@ class StreamProjection:
     def __repr__(self) -> str:
         return f"<StreamProjection {self.stream.run} rank {self.stream.rank} at {self.next_sequence}>"
 
-    def advance(self, size_max_bytes: int, now_seconds: float | None = None) -> int:
+    def advance(
+        self,
+        size_max_bytes: int,
+        now_seconds: float | None = None,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Project what comes next, about ``size_max_bytes`` of it; return how many records, 0 when there are none now.
 
         With a steady time, a hole that a power loss tore is waited for: its records were never acknowledged, and a
-        trainer that is still there sends them again. Raises OSError; the object is then of no more use, another one
+        trainer that is still there sends them again; and so is the time of others before a suspect. ``enough`` is asked
+        after every record that may take long; when it says so, the next call goes on from there. Raises OSError, and
+        what a record does that ends the process elsewhere (MemoryError); the object is then of no more use, another one
         finds out what was written.
         """
         if self.waits and now_seconds is not None and now_seconds < self._look_at_seconds:
             return 0
-        self.waits = False
-        if self._reader is None:
-            self._reader = RecordingReader(self._folder, next_sequence=self.next_sequence)
-            self._damages_seen = 0
-        records = self._reader.read(size_max_bytes)
-        if records and not self.beginning.start_ns:
-            self.beginning = beginning_of(self._folder)
+        reader = self._read_on(size_max_bytes)
         taken = 0
-        for record in records:
+        while self._unread:
+            record = self._unread[0]
+            if now_seconds is not None and self._has_to_wait(record, reader, now_seconds):
+                self._write()
+                self.close()
+                self.waits = True
+                return taken
             if record.sequence > self.next_sequence:
-                if now_seconds is not None and self._reader.in_last_segment and self._may_be_filled(now_seconds):
-                    self._write()
-                    self.close()
-                    self.waits = True
-                    return taken
                 self._take_record(missing(self.next_sequence, record))
             self._take_record(record)
+            self._unread.popleft()
             self.next_sequence = record.next_sequence
             taken += 1
-        self._note_damages(self._reader.damages)
+            if not _is_light(record) and enough():
+                break
+        self._note_damages(reader.damages)
         self._write()
         return taken
 
     def close(self) -> None:
         """Close the files; ``advance`` opens them again."""
+        self._unread.clear()
         if self._reader is not None:
             self._reader.close()
             self._reader = None
         self._file.close()
 
+    def _read_on(self, size_max_bytes: int) -> RecordingReader:
+        """Read what comes next, unless something is left of what was read before."""
+        self.waits = False
+        if self._reader is None:
+            self._reader = RecordingReader(self._folder, next_sequence=self.next_sequence)
+            self._damages_seen = 0
+        if not self._unread:
+            self._unread.extend(self._reader.read(size_max_bytes))
+        if self._unread and not self.beginning.start_ns:
+            self.beginning = beginning_of(self._folder)
+        return self._reader
+
+    def _has_to_wait(self, record: Record, reader: RecordingReader, now_seconds: float) -> bool:
+        """Tell whether a hole before the record may still be filled, or others go before it."""
+        self._look_at_seconds = now_seconds + _LOOK_SECONDS
+        if record.sequence > self.next_sequence and reader.in_last_segment and self._may_be_filled(now_seconds):
+            return True
+        return self._suspects.has_to_wait(self._name(record), now_seconds)
+
     def _may_be_filled(self, now_seconds: float) -> bool:
         """Tell whether the hole at ``next_sequence`` is so young that its records may still come."""
         if self._hole_sequence != self.next_sequence:
             self._hole_sequence, self._hole_until_seconds = self.next_sequence, now_seconds + HOLE_SECONDS
-        self._look_at_seconds = now_seconds + _HOLE_LOOK_SECONDS
         return now_seconds < self._hole_until_seconds
 
     def _take_record(self, record: Record) -> None:
+        """Show a record, and note it meanwhile if it may take long; pass over one that ends the process each time."""
+        name = self._name(record)
+        if _is_light(record):
+            self._show(record)
+        elif self._suspects.is_fatal(name):
+            self.counts.drawing_failures += 1
+            self._say_once(f"record {record.sequence} is left blank", "the projection ended whenever it was drawn")
+            self._add(blank(self._placed(record), self.stream.id), record)
+            self._write()
+            self._suspects.clear(name)
+        else:
+            with self._suspects.showing(name):
+                self._show(record)
+
+    def _show(self, record: Record) -> None:
         try:
             message = decode_message(record)
             record = self._placed(record)
@@ -117,26 +165,33 @@ class StreamProjection:
             self._say_once(f"kind {record.kind} malformed", error)
             self._add(blank(record, self.stream.id), record)
             return
+        except MemoryError:
+            record = self._placed(record)
+            self._not_drawn(record, "it takes more memory than there is")
+            self._add(blank(record, self.stream.id), record)
+            return
         if message is None:
             self.counts.unknown_kinds += 1
             self._say_once(f"kind {record.kind} is unknown", "a newer trainer's; upgrade the logger to see it")
-        if isinstance(message, Scalars) and message.values:
-            self._add([self._scalars.pack(message, record)], record)
-        else:
-            self._take(message, record)
-
-    def _take(self, message: Message | None, record: Record) -> None:
-        """Show a record: files of the projector first, then its events."""
-        try:
-            events, failures = project(message, record, self.stream.id)
-        except Exception as error:  # noqa: BLE001 - whatever drawing raises costs this record its picture, no more
-            events, failures = blank(record, self.stream.id), [error]
-        if not self._was_begun(record):
+        events, failures = self._events_of(message, record)
+        # Files of the projector first, then its event.
+        if not isinstance(message, Scalars) and not self._was_begun(record):
             failures += self._show_beside(message, record)
         for failure in failures:
-            self.counts.drawing_failures += 1
-            self._say_once(f"kind {record.kind} not drawn", failure)
+            self._not_drawn(record, str(failure) or repr(failure))
         self._add(events, record)
+
+    def _events_of(self, message: Message | None, record: Record) -> Projected:
+        try:
+            if isinstance(message, Scalars) and message.values:
+                return Projected([self._scalars.pack(message, record)], [])
+            return project(message, record, self.stream.id)
+        except Exception as error:  # noqa: BLE001 - whatever drawing raises costs this record its picture, no more
+            return Projected(blank(record, self.stream.id), [error])
+
+    def _not_drawn(self, record: Record, why: str) -> None:
+        self.counts.drawing_failures += 1
+        self._say_once(f"kind {record.kind} not drawn", why)
 
     def _show_beside(self, message: Message | None, record: Record) -> list[Exception]:
         """Do what a record asks for beside its events; return what kept an embedding from being drawn."""
@@ -151,11 +206,14 @@ class StreamProjection:
                     self._projector().write(message, record)
                 except OSError:
                     raise
-                except Exception as error:  # noqa: BLE001 - as in _take
+                except Exception as error:  # noqa: BLE001 - as in _events_of
                     return [error]
             case _:
                 pass
         return []
+
+    def _name(self, record: Record) -> tuple[bytes, int]:
+        return self.stream.id, record.sequence
 
     def _projector(self) -> Projector:
         return Projector(self._file.directory(self.beginning.start_ns))
@@ -217,3 +275,7 @@ class StreamProjection:
         if what not in self._said:
             self._said.add(what)
             _log.warning("%s: %s: %s (said once; see %s)", self.stream.run, what, why, self._folder)
+
+
+def _is_light(record: Record) -> bool:
+    return record.kind == Kind.SCALARS and len(record.body) <= _LIGHT_MAX_BYTES

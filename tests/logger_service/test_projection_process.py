@@ -17,6 +17,7 @@ from logger_service.projection_process import (
     WELL_SECONDS,
     ProjectionProcess,
 )
+from logger_service.suspects import FILE_NAME
 from protocol.messages import Scalars
 
 DRAIN_SECONDS = 60.0
@@ -114,6 +115,15 @@ def test_a_stop_that_takes_too_long_is_cut_short(process: ProjectionProcess) -> 
     assert not process.finish(0.0, 0.0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_child_that_its_parent_ends_blames_no_record(process: ProjectionProcess, tmp_path: Path) -> None:
+    write_recording(tmp_path / "recordings", [Said(1, Scalars({"a": 1.0}))])
+    process.supervise(0.0)
+    wait_until(lambda: process.supervise(0.0) or process.positions, seconds=DRAIN_SECONDS)
+    assert (tmp_path / "runs" / FILE_NAME).exists()
+    process.kill()
+    assert not (tmp_path / "runs" / FILE_NAME).exists()
 
 
 def test_what_the_children_have_done_is_known_over_restarts(process: ProjectionProcess, tmp_path: Path) -> None:
