@@ -82,7 +82,12 @@ def train(
             report_start(telemetry, state.global_step, state.model, state.model.example_inputs(config.image_size))
         if config.compile:
             state.model.compile()  # in place: parameters keep their names
-        return train_epochs(context, state, vocabulary, train_loader, validation_loader)
+        try:
+            return train_epochs(context, state, vocabulary, train_loader, validation_loader)
+        except RuntimeError:
+            if placement.world_size > 1:
+                context.stop.check()  # others stopped a step earlier, and the exchange with them failed for that alone
+            raise
 
 
 def train_epochs(

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -83,58 +81,3 @@ def test_alone_nothing_is_connected_or_changed() -> None:
 def test_alone_everybody_agrees() -> None:
     assert gather("said", Placement()) == ["said"]
     check_agreement({"lr": 0.1}, Placement())
-
-
-def run_in_two_processes(tmp_path: Path, program: str) -> None:
-    """Run a program under torchrun; it finds ``placement``, and is done with its checks when it ends."""
-    script = tmp_path / "program.py"
-    script.write_text(
-        "import torch\n"
-        "from trainer.distributed import average_gradients, check_agreement, gather, process_group, read_placement\n"
-        "from trainer.setting import ConfigError\n"
-        "placement = read_placement()\n" + program,
-        encoding="utf-8",
-    )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    finished = subprocess.run(torchrun, capture_output=True, text=True, timeout=120, check=False)
-    assert finished.returncode == 0, finished.stderr
-
-
-@pytest.mark.system
-def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
-    """Those that count: in the second exchange rank 1 has nothing, in the third neither."""
-    run_in_two_processes(
-        tmp_path,
-        """
-def averaged(counts):
-    parameters = [torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(3)),
-                  torch.nn.Parameter(torch.zeros(1))]
-    for number, parameter in enumerate(parameters[:2] if counts else ()):
-        parameter.grad = torch.full_like(parameter, 10.0 * number + placement.rank)
-    average_gradients(parameters, placement, counts=counts)
-    return [parameter.grad.tolist() for parameter in parameters]
-
-with process_group(placement, torch.device("cpu")):
-    assert averaged(True) == [[[0.5, 0.5], [0.5, 0.5]], [10.5, 10.5, 10.5], [0.0]]
-    assert averaged(placement.rank == 0) == [[[0.0, 0.0], [0.0, 0.0]], [10.0, 10.0, 10.0], [0.0]]
-    assert averaged(False) == [[[0.0, 0.0], [0.0, 0.0]], [0.0, 0.0, 0.0], [0.0]]
-""",
-    )
-
-
-@pytest.mark.system
-def test_two_processes_find_out_that_they_differ(tmp_path: Path) -> None:
-    run_in_two_processes(
-        tmp_path,
-        """
-with process_group(placement, torch.device("cpu")):
-    assert gather(placement.rank, placement) == [0, 1]
-    check_agreement({"lr": 0.1, "weights": 7}, placement)
-    try:
-        check_agreement({"lr": 0.1, "weights": placement.rank, "steps": placement.rank}, placement)
-    except ConfigError as error:
-        assert "differ in weights, steps: give all of them the same" in str(error)
-    else:
-        raise AssertionError
-""",
-    )
