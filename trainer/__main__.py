@@ -5,12 +5,10 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
-from trainer.command_line import parse_arguments
 from trainer.interrupt import Interrupted
 
 
@@ -19,25 +17,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: finished; 2: wrong settings, data or checkpoint; 130 or 143: stopped by Ctrl-C or SIGTERM.
     """
-    given = parse_arguments(arguments)
-    # On a CPU shared with a logger, torch's threads that wait by spinning make a step several times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that this terminal cannot show ends no training
     try:
-        return _train(given)
+        return _train(arguments)
     except KeyboardInterrupt as stopped:
         return stopped.exit_code if isinstance(stopped, Interrupted) else 130
     finally:
         _let_go_of_output()
 
 
-def _train(given: Mapping[str, Any]) -> int:
-    # Only now: the policy is read when torch is loaded, and --help and a mistyped flag need not wait for that.
+def _train(arguments: Sequence[str] | None) -> int:
+    # Imports come here, where a Ctrl-C while they load ends as any other does, and those of torch last: --help and a
+    # mistyped flag need not wait for it, and it reads the policy below when it is loaded.
+    from trainer.command_line import parse_arguments  # noqa: PLC0415 - see above
+
+    given = parse_arguments(arguments)
+    # On a CPU shared with a logger, torch's threads that wait by spinning make a step several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from trainer.launch import UserError, launch  # noqa: PLC0415 - see above
     from trainer.progress import Progress  # noqa: PLC0415 - see above
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that this terminal cannot show ends no training
     default_run = f"flickr8k/{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     progress = Progress(sys.stdout)
     try:

@@ -1,8 +1,11 @@
+import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Never
 
 import pytest
 
@@ -31,6 +34,44 @@ def test_wrong_settings_end_with_one_line_and_status_two(
 def test_no_data_set_ends_with_status_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root_dir", str(tmp_path), "--savedir", str(tmp_path / "checkpoints")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+class Loading(ModuleType):
+    """A module that is interrupted by Ctrl-C while it loads."""
+
+    def __getattr__(self, _name: str) -> Never:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("module", ["trainer.command_line", "trainer.launch"])
+def test_ctrl_c_while_libraries_load_is_told_by_the_status_alone(
+    module: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first seconds are those in which a mistake is noticed."""
+    monkeypatch.setitem(sys.modules, module, Loading(module))
+    assert main([]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.system
+def test_a_reader_that_leaves_and_names_it_cannot_show_end_no_training(scenes: Path, tmp_path: Path) -> None:
+    """As after ``| head -1`` in a terminal without Unicode."""
+    options = (*QUICK, "--root_dir", str(scenes), "--record", "rec", "--savedir", "checkpoints", "--run", "zoë 犬")
+    command = [sys.executable, "-m", "trainer", *options, "--epochs", "2"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "ascii"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            if line.startswith("run "):
+                break
+        assert line == "run zo\\xeb \\u72ac\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+    assert (tmp_path / "checkpoints" / "zoë 犬" / "last.pt").exists()
 
 
 @pytest.mark.system
