@@ -1,9 +1,11 @@
-"""Where a host is: on this machine, or where others may listen in and answer in its name."""
+"""Where a host is: on this machine, or where others may listen in and answer in its name; and where a socket lies."""
 
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
 
 _LOCAL_NAME: Final = "localhost"
+_IPC: Final = "ipc://"
 
 
 def is_loopback(host: str) -> bool:
@@ -14,3 +16,11 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def absolute_endpoint(endpoint: str) -> str:
+    """Return an address that leads to the same socket from any working folder."""
+    path = endpoint.removeprefix(_IPC)
+    if path in ("", endpoint) or path.startswith("@"):  # a socket without a file, which has a name of its own
+        return endpoint
+    return _IPC + str(Path(path).absolute())

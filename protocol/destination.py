@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from protocol.address import is_loopback
+from protocol.address import absolute_endpoint, is_loopback
 from protocol.durable import write_file
 
 ENDPOINT_NAME: Final = "endpoint"
@@ -75,7 +75,7 @@ def is_for(destination: str, listening: str, is_own_host: Callable[[str], bool] 
 
     ``is_own_host`` tells of a host, a name or an address, whether it is this machine.
     """
-    if destination == listening:
+    if destination in (listening, absolute_endpoint(listening)):
         return True
     asked, bound = _TCP.fullmatch(destination), _TCP.fullmatch(listening)
     if asked is None or bound is None or asked[2] != bound[2]:

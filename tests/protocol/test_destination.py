@@ -106,3 +106,10 @@ def test_what_is_elsewhere() -> None:
     assert is_elsewhere("tcp://logger:5555")
     assert is_elsewhere("tcp://10.0.0.7:5555")
     assert not any(map(is_elsewhere, ("tcp://127.0.0.1:1", "tcp://localhost:1", "ipc:///run/logger", "rubbish", "")))
+
+
+def test_a_logger_is_found_by_its_socket_however_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainers write down the whole path: they may change their working folder."""
+    monkeypatch.chdir(tmp_path)
+    assert is_for(f"ipc://{tmp_path}/logger/socket", "ipc://logger/socket")
+    assert not is_for(f"ipc://{tmp_path}/other/socket", "ipc://logger/socket")

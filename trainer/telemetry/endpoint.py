@@ -33,13 +33,6 @@ def check_endpoint(endpoint: str, *, keys: bool = True) -> str:
     return endpoint
 
 
-def absolute_endpoint(endpoint: str) -> str:
-    """Return an address that leads to the same socket when this program changes its working folder."""
-    if isinstance(endpoint, str) and _IPC.fullmatch(endpoint) and not endpoint.startswith("ipc://@"):
-        return f"ipc://{Path(endpoint.removeprefix('ipc://')).absolute()}"
-    return endpoint
-
-
 def _check_folder(endpoint: str) -> None:
     """Raise ValueError when others could put a socket of their own where the logger's should be."""
     folder = Path(endpoint.removeprefix("ipc://")).parent

@@ -15,6 +15,7 @@ from typing import Any, Final, Never, Self
 import torch
 
 from protocol import messages
+from protocol.address import absolute_endpoint
 from protocol.array import pack_array
 from protocol.codec import encode_scalars
 from protocol.keys import read_client_keys
@@ -28,7 +29,6 @@ from trainer.telemetry.channel import Channel, encode_message
 from trainer.telemetry.convert import ArrayLike
 from trainer.telemetry.cost import StepCost
 from trainer.telemetry.ending import Status, status_after
-from trainer.telemetry.endpoint import absolute_endpoint
 from trainer.telemetry.faults import Faults
 from trainer.telemetry.known_tags import KnownTags
 from trainer.telemetry.plain import cells, plain_parameters, plain_range, seconds, whole
@@ -92,7 +92,7 @@ class Telemetry:
         self._tags = KnownTags()
         self._channel = Channel(
             Stream(run, whole("rank", rank), whole("attempt", attempt)),
-            endpoint=absolute_endpoint(endpoint) if endpoint else None,
+            endpoint=absolute_endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
             record=folder,
             storage=Storage.of(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
             keys=read_client_keys(server_key, client_key),

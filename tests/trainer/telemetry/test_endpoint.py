@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.telemetry.endpoint import absolute_endpoint, check_endpoint
+from trainer.telemetry.endpoint import check_endpoint
 
 
 @pytest.mark.parametrize(
@@ -13,13 +13,6 @@ from trainer.telemetry.endpoint import absolute_endpoint, check_endpoint
 )
 def test_addresses_that_can_be_connected_to_are_taken(endpoint: str) -> None:
     assert check_endpoint(endpoint) == endpoint
-
-
-def test_a_socket_is_found_again_from_another_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert absolute_endpoint("ipc://logger/socket") == f"ipc://{tmp_path}/logger/socket"
-    for endpoint in ("ipc:///tmp/x y", "ipc://@abstract", "tcp://127.0.0.1:5555", "ipc://", "nonsense"):
-        assert absolute_endpoint(endpoint) == endpoint
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:5555", "tcp://localhost:1", "tcp://[::1]:5555"])

@@ -83,8 +83,9 @@ class Both:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.lax = Telemetry("lax", endpoint=None, record=folder / "lax")
-        self.strict = Telemetry("strict", endpoint=None, record=folder / "strict", strict=True)
+        memory = folder / "memory"  # of its own: a fixture of a whole module is not given one
+        self.lax = Telemetry("lax", endpoint=None, record=folder / "lax", outbox_dir=memory)
+        self.strict = Telemetry("strict", endpoint=None, record=folder / "strict", outbox_dir=memory, strict=True)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Exception | None:
         """Return what the strict one raised; the other must not, and must count the same faults."""
@@ -101,7 +102,7 @@ class Both:
     def close(self) -> None:
         """End both; every record that they kept must be one that a logger takes."""
         for telemetry in (self.lax, self.strict):
-            telemetry.close()
+            telemetry.close(60.0)
             said = read_said(self.folder / telemetry.run)
             assert said[-1].message == RunEnd("completed")
 
