@@ -127,7 +127,8 @@ class Telemetry:
     def scalars(self, step: int, values: Mapping[str, Scalar]) -> None:
         """Keep numbers by tag: floats, ints, or tensors of one number on any device. One record, no wait.
 
-        A value that is none is a fault, and costs the others nothing.
+        Beside a value on a device, those of the host are kept when that has arrived: keep them in a call of their own
+        where that matters. A value that is none is a fault, and costs the others nothing.
         """
         try:
             if not self._tags.issuperset(values):
