@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from faults.diary import TAG
+from faults.diary import TAG, Returned
 from faults.effort import SOAKING, rounds
 from faults.event_ids import read_event_ids
+from faults.oracle import check
 from support.events import folder_bytes
 from support.noted_logger import NotedLogger, refused
 from support.recordings import Said, append_records, make_records, make_stream
@@ -49,7 +50,9 @@ def records_of(path: Path) -> list[tuple[int, int, int]]:
 def shown(recordings: Path, logdir: Path) -> set[int]:
     """Bring event files up to date; return whose events are there. None may come twice."""
     replay([recordings], logdir)
-    ids = list(read_event_ids(logdir / STREAM.run, []))
+    problems: list[str] = []
+    ids = list(read_event_ids(logdir / STREAM.run, problems))
+    assert not problems
     assert len(set(ids)) == len(ids)
     return {sequence for _, sequence, _ in ids}
 
@@ -83,6 +86,9 @@ def test_a_journal_cut_at_every_byte(tmp_path: Path, chance: random.Random, segm
         go_on(recordings, kept + 1)
         assert survey(folder).last_sequence == LAST
         assert not verify(recordings).lossy
+        if size >= head_end:  # else its head, which is no record, stays damaged
+            assert shown(recordings, tmp_path / f"log-{size}") == set(range(1, LAST + 1))
+            check([Returned.up_to(STREAM.id, LAST)], recordings, tmp_path / f"log-{size}")
 
 
 def refuse(recordings: Path, name: str) -> None:

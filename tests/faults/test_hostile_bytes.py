@@ -3,15 +3,19 @@
 import random
 import socket
 import struct
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
-from faults.effort import new_seed, rounds
-from faults.event_ids import read_event_ids
-from faults.hostile import memory_kib, served
+from faults.diary import Returned
+from faults.effort import rounds
+from faults.hostile import Memory, draw_everything, judge, served, wait_for_events
+from faults.wrong_frames import BOMB, HELLO, STREAM, wrong_frame
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from msgpack import packb
+from support.metrics import count, read_counts, wait_for_count
 from support.peer import Peer, make_record
 from support.programs import LoggerProcess
 from support.strategies import plain
@@ -21,19 +25,14 @@ from support.zmtp import GREETING, connect, ends, speak_zmtp
 from protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
 from protocol.record import Kind
 from protocol.stream import Stream
-from protocol.wire import Bye, Data, Hello, Welcome, encode_wire
+from protocol.wire import Data, Hello, Welcome
 
 BAD_FRAMES = 10_000
+FRAMES_A_LOOK = 16
 BODIES = rounds(quick=400, full=10_000)
 BODIES_A_RUN = 20
 KINDS = [kind for kind in Kind if kind != Kind.SEGMENT]
 MORE_MEMORY_MAX_KIB = 64 * 2**10
-BOMB = b"\x91" * 60_000 + b"\xc0"
-MESSAGES = [
-    encode_wire(Hello(bytes(range(16)), "demo", 0, 0, 1)),
-    encode_wire(Data(memoryview(make_record(1) + make_record(2)))),
-    encode_wire(Bye()),
-]
 # What a connection says after the handshake, and whether it is hung up for that.
 FRAMES = [
     (b"\x02" + struct.pack(">Q", WIRE_MESSAGE_SIZE_MAX_BYTES + 1), True),
@@ -43,73 +42,108 @@ FRAMES = [
     (b"\x04\xff" + bytes(255), False),  # a command without a name
     (b"\xf8\x01x", False),  # flags that mean nothing
 ]
+NO_ZEROMQ = (b"GET / HTTP/1.1\r\n\r\n", bytes(200), b"\xff" * 200, GREETING[:12], GREETING + b"\xff" * 200)
+
+
+class Harmed:
+    """A logger that has drawn everything once; ``promised`` are those to whom it was to keep its word."""
+
+    def __init__(self, logger: LoggerProcess) -> None:
+        self.logger = logger
+        count(logger)
+        logger.start()
+        self.promised = [served(logger), draw_everything(logger)]
+        self._memory = Memory(logger)
+
+    def serve(self) -> None:
+        """See that an honest peer is served."""
+        self.promised.append(served(self.logger))
+
+    def end(self) -> None:
+        """See that it is well, has taken little more memory, and has kept all it was given and nothing else."""
+        self.serve()
+        receiver_kib, projection_kib = self._memory.more_kib()
+        print(f"{receiver_kib} KiB more, {projection_kib} KiB more of the projection")
+        assert max(receiver_kib, projection_kib) < MORE_MEMORY_MAX_KIB
+        assert self.logger.stop() == 0
+        assert "the projection ended" not in self.logger.log.read_text()
+        judge(self.logger, self.promised)
 
 
 @pytest.fixture
-def served_logger(logger: LoggerProcess) -> Iterator[LoggerProcess]:
-    """Return a logger that has done all once, must be well at the end, and take little more memory until then."""
-    logger.start()
-    served(logger, "before")
-    before_kib = memory_kib(logger)
-    yield logger
-    served(logger, "after")
-    more_kib = memory_kib(logger) - before_kib
-    print(f"{more_kib} KiB more")
-    assert more_kib < MORE_MEMORY_MAX_KIB
-    assert logger.stop() == 0
-    assert "the projection ended" not in logger.log.read_text()
+def harmed(logger: LoggerProcess) -> Iterator[Harmed]:
+    """Return a logger that must be well at the end."""
+    harmed = Harmed(logger)
+    yield harmed
+    harmed.end()
 
 
-def wrong_bytes(chance: random.Random) -> bytes:
-    """Return rubbish, a bomb, or a message with a few bytes changed, which is none any more."""
-    data = bytearray(chance.choice([*MESSAGES, b"\x01\x04", b"\x01\x01" + BOMB[:2000], b"\x01\x01"]))
-    for _ in range(chance.randint(1, 4)):
-        at = chance.randrange(len(data) + 1)
-        data[at : at + chance.randint(0, 3)] = chance.randbytes(chance.randint(0, 6))
-    return b"\xff" + data[: chance.randrange(len(data) + 40)]
+def test_ten_thousand_bad_frames(harmed: Harmed, chance: random.Random) -> None:
+    """Each is refused, most of them deep inside, and each is counted."""
+    families: Counter[str] = Counter()
+    with Peer(harmed.logger.endpoint, Stream("bad", 0, 0, STREAM)) as peer:
+        for _ in range(BAD_FRAMES // FRAMES_A_LOOK):
+            frames = [wrong_frame(chance) for _ in range(FRAMES_A_LOOK)]
+            families.update(family for family, _ in frames)
+            for family, frame in frames:
+                if family == "data":
+                    peer.send(Hello(**HELLO))
+                peer.send_raw(frame)
+            peer.send(Hello(**HELLO))
+            for _ in range(sum(family == "data" for family, _ in frames) + 1):
+                while not isinstance(peer.receive(), Welcome):  # the answers between are refusals
+                    continue
+        peer.bye()
+    print(dict(families))
+    assert families["hello"] + families["data"] > BAD_FRAMES * 0.8
+    wait_for_count(harmed.logger, "refused", BAD_FRAMES)
 
 
-def test_ten_thousand_bad_frames(logger: LoggerProcess, chance: random.Random) -> None:
-    logger.start()
-    served(logger, "before")
-    before_kib = memory_kib(logger)
-    with Peer(logger.endpoint, Stream("bad")) as peer:
-        for _ in range(BAD_FRAMES):
-            peer.send_raw(wrong_bytes(chance))
-        while not isinstance(peer.hello(), Welcome):  # answers to the others come before
-            pass
-    served(logger, "after")
-    assert memory_kib(logger) - before_kib < MORE_MEMORY_MAX_KIB
-    assert logger.stop() == 0
-    assert f"{BAD_FRAMES:,} messages refused" in logger.log.read_text()
+def test_frames_that_zeromq_knows_nothing_of(harmed: Harmed) -> None:
+    """Who sends what is too large is hung up on, and that is counted."""
+    with ExitStack() as held:
+        for data, is_end in FRAMES:
+            with speak_zmtp(harmed.logger.endpoint) as connection:
+                connection.sendall(data)
+                if is_end:
+                    assert ends(connection)
+                    held.enter_context(connection.dup())
+                harmed.serve()
+        wait_until_nobody_is_connected(harmed.logger)
 
 
-def test_frames_that_zeromq_knows_nothing_of(served_logger: LoggerProcess) -> None:
-    for data, is_end in FRAMES:
-        with speak_zmtp(served_logger.endpoint) as connection:
+def wait_until_nobody_is_connected(logger: LoggerProcess) -> None:
+    """See that all connections that were begun are counted as ended, also those that are not ended at this side."""
+    accepted = read_counts(logger)["connections_accepted"]
+
+    def all_ended() -> bool:
+        counts = read_counts(logger)
+        return counts["connections_accepted"] == counts["connections_ended"] > accepted
+
+    with connect(logger.endpoint):  # one more, so that the page is not an old one
+        pass
+    wait_until(all_ended, seconds=30, what="no connection")
+
+
+def test_what_is_no_zeromq(harmed: Harmed) -> None:
+    for data in NO_ZEROMQ:
+        with connect(harmed.logger.endpoint) as connection:
             connection.sendall(data)
-            assert not is_end or ends(connection)
-        served(served_logger)
-
-
-def test_what_is_no_zeromq(served_logger: LoggerProcess) -> None:
-    for data in (b"GET / HTTP/1.1\r\n\r\n", bytes(200), b"\xff" * 200, GREETING[:12], GREETING + b"\xff" * 200):
-        with connect(served_logger.endpoint) as connection:
-            connection.sendall(data)
-            served(served_logger)
+            harmed.serve()
+    wait_until_nobody_is_connected(harmed.logger)
 
 
 @pytest.mark.parametrize(
     "frame", [b"\x01\x01x", b"\x01\xff" + bytes(255), b"\x03" + struct.pack(">Q", 2**20) + bytes(2**20)]
 )
-def test_a_message_without_an_end(served_logger: LoggerProcess, frame: bytes) -> None:
-    """Frame after frame, and always one more, as fast as it goes: it is cut."""
+def test_a_message_without_an_end(harmed: Harmed, frame: bytes) -> None:
+    """Frame after frame, and always one more, as fast as it goes: it is cut, and counted."""
     frames = frame * max(1, 2**18 // len(frame))
-    with speak_zmtp(served_logger.endpoint) as connection:
+    with speak_zmtp(harmed.logger.endpoint) as connection:
         connection.settimeout(2)
         while sent(connection, frames):
             continue
-    assert "its message never ends" in served_logger.log.read_text()
+    wait_for_count(harmed.logger, "connections_hoarding", 1)
 
 
 def sent(connection: socket.socket, data: bytes) -> bool:
@@ -121,15 +155,13 @@ def sent(connection: socket.socket, data: bytes) -> bool:
     return True
 
 
-def test_bodies_of_any_shape(served_logger: LoggerProcess) -> None:
+def test_bodies_of_any_shape(harmed: Harmed, chance: random.Random) -> None:
     """Records in order whose bodies are anything: journalled, and each an event that says nothing at worst."""
-    number = new_seed()
-    print(f"seed {number}")
     bodies = st.tuples(st.sampled_from(KINDS), plain.map(packb) | st.binary(max_size=60) | st.just(BOMB))
-    with Peer(served_logger.endpoint, Stream("hostile")) as peer:
+    with Peer(harmed.logger.endpoint, Stream("hostile")) as peer:
         peer.hello()
 
-        @seed(number)
+        @seed(chance.getrandbits(32))
         @settings(max_examples=BODIES // BODIES_A_RUN, database=None, suppress_health_check=list(HealthCheck))
         @given(st.lists(bodies, min_size=BODIES_A_RUN, max_size=BODIES_A_RUN))
         def send(bodies: list[tuple[int, bytes]]) -> None:
@@ -139,14 +171,6 @@ def test_bodies_of_any_shape(served_logger: LoggerProcess) -> None:
             peer.wait_acked(first + BODIES_A_RUN)
 
         send()
-        wait_for_events(served_logger, "hostile", peer.acked_sequence - 1)
-
-
-def wait_for_events(logger: LoggerProcess, run: str, records: int) -> None:
-    """Wait until the projection has come to the last record."""
-
-    def last() -> int:
-        ids = [sequence for _, sequence, _ in read_event_ids(logger.logdir / run, [])]
-        return max(ids, default=0)
-
-    wait_until(lambda: last() >= records, seconds=120, what=f"{records} records in event files")
+        harmed.promised.append(Returned.up_to(peer.stream.id, peer.acked_sequence - 1, hostile=True))
+        wait_for_events(harmed.logger, "hostile", peer.acked_sequence - 1)
+    wait_until(lambda: read_counts(harmed.logger)["projection_malformed"] > BODIES / 2, what="malformed records")

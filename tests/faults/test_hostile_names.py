@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.hostile import served
+from faults.diary import Returned
+from faults.hostile import judge, served
 from support.events import load_folder
 from support.peer import Peer, make_record
 from support.programs import LoggerProcess
@@ -62,17 +63,30 @@ ODD = [
 NAMES = [*TRAVERSAL, *LONG, *ODD, *(f"a{one}b" for one in CONTROL), *CONTROL]
 
 
+class Cage:
+    """A logger in a folder of its own; ``promised`` is what it has to keep."""
+
+    def __init__(self, logger: LoggerProcess) -> None:
+        self.logger = logger
+        self.promised: list[Returned] = []
+
+    def promise(self, stream: bytes, last: int, *, hostile: bool = False) -> None:
+        """Note that the records of a stream up to ``last`` were acknowledged."""
+        self.promised.append(Returned.up_to(stream, last, hostile=hostile))
+
+
 @pytest.fixture
-def cage(logger: LoggerProcess, tmp_path: Path) -> Iterator[LoggerProcess]:
-    """Return a logger; in the folders around its own nothing may have changed at the end."""
+def cage(logger: LoggerProcess, tmp_path: Path) -> Iterator[Cage]:
+    """Return a logger; in the folders around its own nothing may have changed at the end, and its own hold all."""
     logger.recordings, logger.logdir = (tmp_path / "cage" / "in" / "here" / name for name in ("recordings", "runs"))
     logger.start()
-    before = outside(tmp_path, logger)
-    yield logger
-    served(logger)
+    before, cage = outside(tmp_path, logger), Cage(logger)
+    yield cage
+    cage.promised.append(served(logger))
     assert logger.stop() == 0
     assert outside(tmp_path, logger) == before
     assert "the projection ended" not in logger.log.read_text()
+    judge(logger, cage.promised)
 
 
 def outside(root: Path, logger: LoggerProcess) -> set[Path]:
@@ -100,55 +114,59 @@ def encodable(names: list[str]) -> list[str]:
     return [name for name in names if not any("\ud800" <= one <= "\udfff" for one in name)]
 
 
-def test_runs_of_any_name(cage: LoggerProcess) -> None:
+def test_runs_of_any_name(cage: Cage) -> None:
     refused = 0
     for number, run in enumerate(encodable(NAMES), 1):
-        with Peer(cage.endpoint, Stream("x")) as peer:
+        with Peer(cage.logger.endpoint, Stream("x")) as peer:
             answer = greet(peer, number, run)
             assert isinstance(answer, Welcome) == passes(run, check_run), run
             if isinstance(answer, Welcome):
                 peer.send_records(1, 3)
                 peer.wait_acked(3)
+                cage.promise(number.to_bytes(16, "big"), 2)
             refused += isinstance(answer, Reject)
     assert refused > len(NAMES) // 2
 
 
-def test_runs_that_lead_out_by_a_symbolic_link(cage: LoggerProcess, tmp_path: Path) -> None:
+def test_runs_that_lead_out_by_a_symbolic_link(cage: Cage, tmp_path: Path) -> None:
     """In the journal the peer is told; in the log directory nothing is written, and the others go on."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (cage.recordings / "linked").symlink_to(elsewhere)
-    (cage.logdir / "shown").symlink_to(elsewhere)
-    with Peer(cage.endpoint, Stream("linked/x")) as peer:
+    logger = cage.logger
+    (logger.recordings / "linked").symlink_to(elsewhere)
+    (logger.logdir / "shown").symlink_to(elsewhere)
+    with Peer(logger.endpoint, Stream("linked/x")) as peer:
         answer = peer.hello()
         if isinstance(answer, Welcome):  # nothing is made before something comes
             peer.send_records(1, 3)
             while not isinstance(answer := peer.receive(), Reject):
                 pass
-    with Peer(cage.endpoint, Stream("shown")) as peer:
+    with Peer(logger.endpoint, Stream("shown")) as peer:
         peer.deliver(11)
-    assert cage.stop() == 0
+        cage.promise(peer.stream.id, 10)
+    assert logger.stop() == 0
     assert not list(elsewhere.iterdir())
-    assert "outside of" in cage.log.read_text()
-    for link in (cage.recordings / "linked", cage.logdir / "shown"):
+    assert "outside of" in logger.log.read_text()
+    for link in (logger.recordings / "linked", logger.logdir / "shown"):
         link.unlink()
     elsewhere.rmdir()
-    cage.start()
+    logger.start()  # which shows it where it belongs
 
 
-def test_tags_of_any_name(cage: LoggerProcess) -> None:
+def test_tags_of_any_name(cage: Cage) -> None:
     """Those that can be shown are titles; the others leave a record that says nothing."""
     tags = encodable(NAMES)
-    with Peer(cage.endpoint, Stream("tags")) as peer:
+    with Peer(cage.logger.endpoint, Stream("tags")) as peer:
         peer.hello()
         said = enumerate((body for tag in tags for body in bodies(tag)), 1)
         for sequence, (kind, body) in said:
             peer.send(Data(memoryview(make_record(sequence, kind=kind, body=body))))
         peer.wait_acked(3 * len(tags) + 1)
-    assert cage.stop() == 0
-    shown = {value.tag for event in load_folder(cage.logdir / "tags") for value in event.summary.value}
+        cage.promise(peer.stream.id, 3 * len(tags), hostile=True)
+    assert cage.logger.stop() == 0
+    shown = {value.tag for event in load_folder(cage.logger.logdir / "tags") for value in event.summary.value}
     assert {tag for tag in tags if passes(tag, check_tag)} <= shown
-    cage.start()
+    cage.logger.start()
 
 
 def bodies(tag: str) -> list[tuple[int, bytes]]:

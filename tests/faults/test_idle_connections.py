@@ -9,7 +9,7 @@ from time import monotonic
 
 import pytest
 from faults.effort import SOAKING
-from faults.hostile import HANDSHAKE, served
+from faults.hostile import HANDSHAKE, judge, served
 from support.programs import LoggerProcess
 from support.waiting import wait_until
 
@@ -50,14 +50,15 @@ def not_accepted(logger: LoggerProcess) -> int:
 def test_idle_connections_keep_nobody_out(logger: LoggerProcess, data: bytes) -> None:
     logger.program = ["prlimit", f"--nofile={OPEN_FILES}:{OPEN_FILES}", *logger.program]
     logger.start()
-    served(logger, "before")
+    promised = [served(logger, "before")]
     with ExitStack() as stack:
         for _ in range(CONNECTIONS):
             stack.enter_context(idle_connection(logger, data))
         wait_until(lambda: not_accepted(logger) == 0, what="all connections are taken")
         began = monotonic()
-        served(logger)
+        promised.append(served(logger))
         seconds = monotonic() - began
     print(f"served after {seconds:.3f} s")
     assert seconds < SERVED_SECONDS
     assert logger.stop() == 0
+    judge(logger, promised)

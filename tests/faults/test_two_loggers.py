@@ -3,6 +3,8 @@
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from faults.diary import Returned
+from faults.hostile import judge
 from support.peer import Peer
 from support.programs import LoggerProcess, run_module
 
@@ -33,4 +35,7 @@ def test_a_second_logger_is_refused_whatever_it_shares(logger: LoggerProcess, tm
     assert all(done.stderr.count("\n") == 1 for done in (same_recordings, same_logdir, same_port))
 
     with Peer(logger.endpoint, Stream("unharmed")) as peer:
-        peer.deliver(11)
+        peer.deliver(21)
+        assert peer.acked_sequence == 21
+    assert logger.stop() == 0
+    judge(logger, [Returned.up_to(peer.stream.id, 20)])

@@ -62,11 +62,11 @@ class LoggerProcess:
         self.process.kill()
         self.process.wait()
 
-    def stop(self) -> int:
+    def stop(self, seconds: float = 120.0) -> int:
         """SIGTERM: drain; return the exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(120)
+        return self.process.wait(seconds)
 
 
 @contextmanager
