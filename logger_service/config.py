@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol.address import is_loopback
+from protocol.limits import STREAMS_MAX
 
 _TCP: Final = re.compile(r"tcp://(?P<host>[^/:]+):(?P<port>[0-9]{1,5}|\*)")
 _TRAINERS_ENDPOINT: Final = re.compile(r"tcp://.+:[0-9]{1,5}|ipc://.+")
@@ -48,7 +49,7 @@ class ServeConfig:
     """A record waits at most so long for its fdatasync (and others for the same one)."""
     commit_size_bytes: int = 8 * 2**20
     """So many bytes wait for no clock."""
-    streams_max: int = 1024
+    streams_max: int = STREAMS_MAX
     """Streams remembered at a time; the one that was silent longest is asked for a HELLO when it speaks again."""
 
     def __post_init__(self) -> None:

@@ -6,10 +6,8 @@ it has; one that speaks is never the last in the row.
 """
 
 import resource
-from typing import Final
 
-# The other half of the open files: the journal's, and what a process needs by itself.
-_SHARE: Final = 2
+from protocol.limits import CONNECTIONS_FILES_SHARE, CONNECTIONS_MAX
 
 
 class Crowd:
@@ -49,4 +47,6 @@ class Crowd:
 def connections_limit() -> int:
     """Return how many connections this process has room for."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 2**31 if soft == resource.RLIM_INFINITY else max(1, soft // _SHARE)
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return min(CONNECTIONS_MAX, max(1, soft // CONNECTIONS_FILES_SHARE))

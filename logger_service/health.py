@@ -1,8 +1,8 @@
 """The health page: ``/healthz`` for what restarts a logger, ``/metrics`` for what watches it.
 
 It shows the last status that it was given and touches nothing else, so that no request can hold up the logger. A
-request has ``REQUEST_SECONDS`` to come, and the same to be answered. When ``CONNECTIONS_MAX`` are open, the oldest is
-cut for the newest, so that connections which say nothing keep nobody out.
+request has ``HEALTH_REQUEST_MAX_SECONDS`` to come, and the same to be answered. When ``HEALTH_CONNECTIONS_MAX`` are
+open, the oldest is cut for the newest, so that connections which say nothing keep nobody out.
 """
 
 import errno
@@ -23,10 +23,8 @@ from typing import Any, Final
 from logger_service.config import HEALTH_ADDRESS, OFF, StartupError
 from logger_service.metrics import METRICS_TYPE, render_metrics
 from logger_service.status import Status
+from protocol.limits import HEALTH_CONNECTIONS_MAX, HEALTH_REQUEST_MAX_BYTES, HEALTH_REQUEST_MAX_SECONDS
 
-REQUEST_SECONDS: Final = 2.0
-REQUEST_SIZE_MAX_BYTES: Final = 8192
-CONNECTIONS_MAX: Final = 16
 _POLL_SECONDS: Final = 0.1
 
 _JSON_TYPE: Final = "application/json"
@@ -89,7 +87,7 @@ class _Server(ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
-    request_queue_size = CONNECTIONS_MAX
+    request_queue_size = HEALTH_CONNECTIONS_MAX
 
     def __init__(self, address: tuple[str, int], page: HealthPage) -> None:
         self.page = page
@@ -106,7 +104,7 @@ class _Server(ThreadingTCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._opening:
-            if len(self._open) >= CONNECTIONS_MAX:
+            if len(self._open) >= HEALTH_CONNECTIONS_MAX:
                 oldest = next(iter(self._open))
                 del self._open[oldest]
                 with suppress(OSError):
@@ -162,14 +160,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _read_head(connection: socket.socket) -> bytes:
     """Return a request up to its empty line, or nothing when it does not come in time, or is too long."""
-    deadline, head = monotonic() + REQUEST_SECONDS, b""
+    deadline, head = monotonic() + HEALTH_REQUEST_MAX_SECONDS, b""
     with suppress(OSError):
-        while (left_seconds := deadline - monotonic()) > 0 and len(head) < REQUEST_SIZE_MAX_BYTES:
+        while (left_seconds := deadline - monotonic()) > 0 and len(head) < HEALTH_REQUEST_MAX_BYTES:
             connection.settimeout(left_seconds)
-            data = connection.recv(REQUEST_SIZE_MAX_BYTES - len(head))
+            data = connection.recv(HEALTH_REQUEST_MAX_BYTES - len(head))
             head += data
             if b"\r\n\r\n" in head or b"\n\n" in head:
-                connection.settimeout(REQUEST_SECONDS)
+                connection.settimeout(HEALTH_REQUEST_MAX_SECONDS)
                 return head
             if not data:
                 break

@@ -4,8 +4,8 @@ Appending is a write, durability an fdatasync, and one fdatasync serves all that
 the oldest has waited for the commit interval or there are enough bytes; then every file that changed is synced. What is
 before ``durable_sequence`` may be acknowledged, nothing else.
 
-Open files are few: after a commit, the files that were not written for longest are closed. A stream that comes back
-begins a new segment.
+Open files are few: when there is one too many, the one that was not written for longest is closed, or, where all of
+them are to be committed, a commit is due. A stream that comes back goes on in the same file.
 """
 
 import os
@@ -14,18 +14,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from logger_service.disk_space import measure_disk
 from logger_service.durations import Durations
 from logger_service.low_water import LowWater
 from logger_service.stream_owner import check_owner, note_owner
 from protocol.errors import Malformed
+from protocol.limits import STREAMS_MAX
 from protocol.recording_writer import RecordingWriter
 from protocol.run import Run
 from protocol.stream import Stream
-
-OPEN_FILES_MAX: Final = 256
 
 
 class Committed(NamedTuple):
@@ -48,7 +47,7 @@ class Journal:
         *,
         commit_interval_seconds: float,
         commit_size_bytes: int,
-        open_files_max: int = OPEN_FILES_MAX,
+        open_files_max: int = STREAMS_MAX,
         disk_reserve_bytes: int | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -110,6 +109,7 @@ class Journal:
         self._open[stream.id] = None
         self._open.move_to_end(stream.id)
         self._unsynced_bytes += len(run.frames)
+        self._rest_some()
 
     @property
     def commit_at(self) -> float:
@@ -133,28 +133,34 @@ class Journal:
             self.sync_durations.add(self._clock() - began_at)
             committed.append(Committed(writer.stream, failure))
         self._changed, self._unsynced_bytes = {}, 0
-        while len(self._open) > self._open_files_max:
-            self._close_file(self._open.popitem(last=False)[0])
+        self._rest_some()
         return committed
 
     def forget(self, stream: Stream) -> None:
         """Let go of a stream that is committed."""
         self._open.pop(stream.id, None)
         if stream.id in self._writers:
-            self._close_file(stream.id)
-            del self._writers[stream.id]
+            with suppress(OSError):  # everything in it is durable: what close says is of no more interest
+                self._writers.pop(stream.id).close()
 
     def _make_writer(self, stream: Stream, first_held_sequence: int, owner: str) -> RecordingWriter:
         writer = RecordingWriter(
-            self._path(stream), stream, wall_time_ns=self._wall_time_ns(), first_held_sequence=first_held_sequence
+            self._path(stream),
+            stream,
+            wall_time_ns=self._wall_time_ns(),
+            first_held_sequence=first_held_sequence,
+            root=self._folder,
         )
         note_owner(writer.folder, owner)
         self._writers[stream.id] = writer
         return writer
 
-    def _close_file(self, stream_id: bytes) -> None:
-        with suppress(OSError):  # everything in it is durable: what close says is of no more interest
-            self._writers[stream_id].close()
+    def _rest_some(self) -> None:
+        """Close the files that were not written for longest, as far as they are committed; those come first."""
+        while len(self._open) > self._open_files_max and (longest := next(iter(self._open))) not in self._changed:
+            del self._open[longest]
+            with suppress(OSError):
+                self._writers[longest].rest()
 
     def _path(self, stream: Stream) -> Path:
         path = self._folder / stream.run / stream.folder_name

@@ -28,7 +28,7 @@ from logger_service.journal import Journal
 from logger_service.reception import Reception
 from protocol.errors import Malformed
 from protocol.keys import BadKey, check_private_folder
-from protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
+from protocol.limits import HANDSHAKE_MAX_SECONDS, WIRE_MESSAGE_SIZE_MAX_BYTES
 from protocol.wire import Welcome, WireMessage, encode_wire
 
 # Messages handled between two looks at the clock for what is due.
@@ -50,7 +50,7 @@ _OPTIONS: Final = {
     zmq.MAXMSGSIZE: WIRE_MESSAGE_SIZE_MAX_BYTES,  # a larger message ends its connection
     zmq.RCVHWM: 8,  # batches of one peer: 2 MiB cover a slow fdatasync; of larger messages ``hoards`` counts the bytes
     zmq.SNDHWM: 64,  # answers of some fifty bytes
-    zmq.HANDSHAKE_IVL: 5_000,  # a connection that says nothing is closed
+    zmq.HANDSHAKE_IVL: 1_000 * HANDSHAKE_MAX_SECONDS,  # a connection that says nothing is closed
     zmq.TCP_KEEPALIVE: 1,  # a host that vanished is noticed within a minute
     zmq.TCP_KEEPALIVE_IDLE: 30,
     zmq.TCP_KEEPALIVE_INTVL: 10,

@@ -22,11 +22,13 @@ from logger_service.adoption import Adoption
 from logger_service.config import HEALTH_ADDRESS, OFF, ServeConfig, StartupError, parse_health_address
 from logger_service.folder_lock import LOGGER_LOCK_NAME, folder_lock
 from logger_service.health import HealthPage
-from logger_service.journal import OPEN_FILES_MAX, Journal
+from logger_service.journal import Journal
 from logger_service.observer import Observer
 from logger_service.projection_process import ProjectionProcess
 from logger_service.receiver import Receiver
 from logger_service.status import Status
+from protocol.durable import make_folder, sync_folder
+from protocol.limits import JOURNAL_FILES_SHARE
 from protocol.outbox_location import outbox_root, spill_root
 
 # How often the main loop looks for signals and at the child, when nothing comes.
@@ -64,6 +66,7 @@ class Service:
         config = self._config
         for folder, flag in ((config.recordings, "--recordings"), (config.logdir, "--logdir")):
             _check_writable(folder, flag)
+        _sync_above(config.recordings)
         stack.enter_context(folder_lock(config.recordings, "--recordings"))
         stack.enter_context(folder_lock(config.logdir, "--logdir", LOGGER_LOCK_NAME))
         page = _open_page(config.health)
@@ -74,7 +77,7 @@ class Service:
             time_ns,
             commit_interval_seconds=config.commit_interval_seconds,
             commit_size_bytes=config.commit_size_bytes,
-            open_files_max=min(OPEN_FILES_MAX, _open_files_limit() // 4),
+            open_files_max=min(config.streams_max, _open_files_limit() // JOURNAL_FILES_SHARE),
             disk_reserve_bytes=config.disk_reserve_bytes,
         )
         receiver = Receiver(journal, config.bind, streams_max=config.streams_max, keys=config.keys)
@@ -152,11 +155,21 @@ def _adoption_roots(adopt: str | None) -> list[Path]:
 
 def _check_writable(folder: Path, flag: str) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise StartupError(f"{flag} {folder} cannot be written: {error.strerror or error}") from None
+
+
+def _sync_above(folder: Path) -> None:
+    """Make a folder's name durable, and those of the folders above it: who made them may not have come so far.
+
+    Those that may not be read, or whose file system knows no such thing, were made by somebody else.
+    """
+    for path in folder.resolve().parents:
+        with suppress(OSError):
+            sync_folder(path)
 
 
 def _open_files_limit() -> int:

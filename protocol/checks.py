@@ -143,8 +143,11 @@ def _check_audio(audio: Audio) -> None:
         raise Malformed(f"{audio.tag}: sample rate {audio.sample_rate_hz} Hz")
     for clip in audio.clips:
         check_array(audio.tag, clip, dtypes=("int16",), dimensions=2)
-        if not 1 <= clip.shape[1] <= 8:
-            raise Malformed(f"{audio.tag}: {clip.shape[1]} channels; expected int16 [frames, channels], 1 to 8")
+        if not 1 <= clip.shape[1] <= limits.AUDIO_CHANNELS_MAX:
+            raise Malformed(
+                f"{audio.tag}: {clip.shape[1]} channels; expected int16 [frames, channels], 1 to"
+                f" {limits.AUDIO_CHANNELS_MAX}"
+            )
     _check_labels(audio.tag, audio.captions, (0, len(audio.clips)))
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 from protocol.frame import Buffer
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, with durable names. Raises OSError, as all here."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+def make_folder(folder: Path, root: Path | None = None) -> None:
+    """Make a folder, and those above it that are missing, with durable names. Raises OSError, as all here.
+
+    The names below ``root``, which lies above it, are made durable where they are there as well: who made them may have
+    been killed before it could.
+    """
+    to_sync = [path for path in (folder, *folder.parents) if root in path.parents or not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
+    for path in to_sync:
         sync_folder(path.parent)
 
 

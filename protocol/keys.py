@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol.errors import ProtocolError
+from protocol.limits import KEY_FILE_SIZE_MAX_BYTES
 
 KEY_CHARACTERS: Final = 40
 SECRET_SUFFIX: Final = ".key"  # noqa: S105 - a file name
@@ -22,8 +23,6 @@ SERVER_NAME: Final = "server"
 _Z85: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SECRET_WORD: Final = "secret "  # noqa: S105 - a word
-# A key, the word before it, and white space around; more is no key file.
-_FILE_SIZE_MAX_BYTES: Final = 256
 # A named pipe does not hold us up, a link does not lead elsewhere.
 _READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -151,7 +150,7 @@ def _read(path: Path, *, secret: bool) -> str:
         raise kind(f"{path} cannot be read: {error.strerror}{link}") from None
     try:
         found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _FILE_SIZE_MAX_BYTES:
+        if not stat.S_ISREG(found.st_mode) or found.st_size > KEY_FILE_SIZE_MAX_BYTES:
             raise BadKey(f"{path} is no key file; expected one made by: python -m logger_service keys create DIR")
         if secret and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
             raise BadKey(
@@ -159,7 +158,7 @@ def _read(path: Path, *, secret: bool) -> str:
                 f" (mode 0{stat.S_IMODE(found.st_mode):o} of user {found.st_uid} came): chmod 600 {path}, and make"
                 " a new key if somebody may have read this one"
             )
-        return os.read(file, _FILE_SIZE_MAX_BYTES).decode("ascii", "replace").strip()
+        return os.read(file, KEY_FILE_SIZE_MAX_BYTES).decode("ascii", "replace").strip()
     finally:
         os.close(file)
 

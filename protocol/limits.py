@@ -2,6 +2,11 @@
 
 A bound protects the logger's memory and the user's disk from a wrong or hostile message. Sizes are in bytes and
 counts in items unless the name says otherwise. Functions take the bound as an argument where tests need a small one.
+
+Two things have no number here. How deep msgpack nests is bounded by the types that bodies are decoded into: none nests
+more than five deep; in a field that nobody knows it is passed over, as deep as the interpreter's own stack allows, and
+Malformed beyond. Times are 64 bits of nanoseconds, each value of which is an instant between the years 1677 and 2262;
+nothing is allocated or awaited by them.
 """
 
 from typing import Final
@@ -52,18 +57,31 @@ STEP_MAX: Final = 2**53
 # Occupied histogram buckets a tensor: with no mantissa bits kept there are 512, so that coarsening always fits.
 BUCKETS_MAX: Final = 640
 
-# Array dimensions and the sides of pictures (matplotlib and browsers draw nothing useful beyond).
+# Sides of an array: pictures have 4, convolutions of volumes 5; numpy itself takes 32 (64 since version 2).
 ARRAY_DIMENSIONS_MAX: Final = 8
+
+# Rows and columns of a heatmap: more cells than a screen has pixels show nothing more.
 MATRIX_SIDE_MAX: Final = 4_096
+
+# Height and width of a picture, of the projector's sprite too: WebGL draws no larger texture on many machines.
 IMAGE_SIDE_MAX: Final = 8_192
+
+# Pictures in one record: each becomes a tag of its own in a list that somebody scrolls through.
 IMAGES_MAX: Final = 256
 
-# The projector shows at most 100,000 points and gets slow long before.
+# Points in one record: the projector shows at most 100,000 and gets slow long before.
 EMBEDDING_ROWS_MAX: Final = 100_000
+
+# Columns of the points' metadata: the projector lists them in a menu, and each costs a text a point.
 EMBEDDING_COLUMNS_MAX: Final = 32
 
-# Audio clips in one message, and the sample rates that players take.
+# Audio clips in one record: each becomes a tag of its own, with a player.
 CLIPS_MAX: Final = 64
+
+# Channels of a clip: surround sound has 8, and browsers play no more.
+AUDIO_CHANNELS_MAX: Final = 8
+
+# Samples a second of a clip: the fastest converters there are; players take no more.
 SAMPLE_RATE_MAX_HZ: Final = 384_000
 
 # Nodes of a model graph: TensorBoard's layout becomes unusable beyond.
@@ -94,8 +112,30 @@ HOARD_MAX_BYTES: Final = 2 * WIRE_MESSAGE_SIZE_MAX_BYTES
 # data that come while its answer leaves.
 STRANGER_HOARD_MAX_BYTES: Final = 2**20
 
+# Until a connection has shaken hands: a round trip or two, over any network. Without this one that says nothing would
+# stay for ever.
+HANDSHAKE_MAX_SECONDS: Final = 5
+
+# Connections at a time: four for each stream that may be open. What little may wait of each, some 16 KiB, stays within
+# 64 MiB. The one that said nothing for longest goes for the next.
+CONNECTIONS_MAX: Final = 4_096
+
+# The same where few files may be open, as a share of them: the other half is for the journal and the process itself.
+CONNECTIONS_FILES_SHARE: Final = 2
+
+# Files of the journal that are open at a time, as such a share; and never more than streams. When there are more
+# streams, the file that was not written for longest is closed until it is written again.
+JOURNAL_FILES_SHARE: Final = 4
+
+# Bytes of a key's file: 40 characters, the word before them, and white space around; more is no key.
+KEY_FILE_SIZE_MAX_BYTES: Final = 256
+
 # Keys on a logger's list: each is a file, read again whenever one of them changes.
 ALLOWED_KEYS_MAX: Final = 4_096
+
+# Streams that are open at a time: what a trainer or two of each of some hundred people need. One more closes that which
+# was silent longest, and costs its trainer a HELLO when it speaks again.
+STREAMS_MAX: Final = 1_024
 
 # Streams that one key has open at a time: 32 trainers of 8 processes. One more closes the key's own stream that was
 # silent longest, never another key's.
@@ -112,3 +152,12 @@ HOARDS_TOTAL_MAX_BYTES: Final = CREDIT_TOTAL_BYTES
 # Peers without a stream of which it is remembered when they were answered last: each is answered once a second. More
 # of them at a time are a flood, and cost some bytes of an answer each.
 STRANGERS_MAX: Final = 1_024
+
+# A request to the health page: a browser's, with all its headers, has a tenth.
+HEALTH_REQUEST_MAX_BYTES: Final = 8_192
+
+# How long a request to the health page may take to come, and its answer to be read: it comes from this machine.
+HEALTH_REQUEST_MAX_SECONDS: Final = 2
+
+# Connections to the health page at a time, each a thread: those of a few probes. The oldest goes for the next.
+HEALTH_CONNECTIONS_MAX: Final = 16

@@ -5,8 +5,9 @@ What "full" means: a segment takes runs until it would pass its size; the disk's
 ``durable_sequence`` and begins a new segment there (a failed fsync may have dropped pages that a second fsync would
 call clean).
 
-A segment is appended to only by the writer that made it, and never after a cut, so that a reader's place in it holds.
-Where two segments hold the same number, readers take the later one's.
+A segment is appended to only by the writer that made it, and never after a cut, so that a reader's place in it holds. A
+writer that rests has its file closed, and opens the same one again if it is still as it was left. Where two segments
+hold the same number, readers take the later one's.
 """
 
 import os
@@ -31,7 +32,8 @@ class RecordingWriter:
 
     ``next_sequence`` is what the next run must begin with; everything before ``durable_sequence`` survives a power
     loss. ``first_held_sequence`` is the first number whose record can come again: where a power loss tore a hole behind
-    it, the writer goes on at the hole. ``wall_time_ns`` stamps the segment heads. Raises OSError, Malformed when the
+    it, the writer goes on at the hole. ``wall_time_ns`` stamps the segment heads. The names of folders below ``root``
+    are made durable, also of those that somebody made and did not live to sync. Raises OSError, Malformed when the
     folder holds another stream, UnsupportedVersion when a newer program wrote it.
     """
 
@@ -43,14 +45,17 @@ class RecordingWriter:
         wall_time_ns: int,
         first_held_sequence: int = SEQUENCE_MAX,
         segment_size_max_bytes: int = SEGMENT_SIZE_MAX_BYTES,
+        root: Path | None = None,
     ) -> None:
         self.folder, self.stream = folder, stream
         self._wall_time_ns = wall_time_ns
         self._segment_size_max_bytes = segment_size_max_bytes
         self._file = -1
+        self._path = folder  # of the segment at hand
+        self._resting: os.stat_result | None = None
         self._size_bytes = self._durable_size_bytes = 0
         self.next_sequence = 1
-        make_folder(folder)
+        make_folder(folder, root)
         segments = list_segments(folder)
         if segments:
             self._continue(segments, first_held_sequence)
@@ -67,6 +72,7 @@ class RecordingWriter:
         if run.first_sequence != self.next_sequence:
             raise Malformed(f"a run from {run.first_sequence} where {self.next_sequence} is due")
         try:
+            self._wake()
             if self._file < 0 or self._size_bytes + len(run.frames) > self._segment_size_max_bytes:
                 self._begin_segment(run.first_sequence)
             self._write(run.frames)
@@ -85,11 +91,19 @@ class RecordingWriter:
                 raise
         self.durable_sequence, self._durable_size_bytes = self.next_sequence, self._size_bytes
 
+    def rest(self) -> None:
+        """Make everything durable and close the file for now; an append opens it again. Raises as :meth:`sync`."""
+        self.sync()
+        if self._file >= 0:
+            self._resting = os.fstat(self._file)
+            self._close_file()
+
     def close(self) -> None:
-        """Make everything durable and close; calling it again does nothing."""
+        """Make everything durable and close; calling it again does nothing, an append begins a new segment."""
         try:
             self.sync()
         finally:
+            self._resting = None
             self._close_file()
 
     def _write(self, data: memoryview | bytes) -> None:
@@ -99,12 +113,23 @@ class RecordingWriter:
             self._size_bytes += written
             view = view[written:]
 
+    def _wake(self) -> None:
+        """Open the segment again that was at hand, unless somebody touched it meanwhile."""
+        found, self._resting = self._resting, None
+        if found is None:
+            return
+        with suppress(FileNotFoundError):
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+            now = os.fstat(self._file)
+            if not os.path.samestat(now, found) or now.st_size != found.st_size:
+                self._close_file()
+
     def _begin_segment(self, first_sequence: int) -> None:
         """Finish the segment at hand, then make the next one, which appears whole under its name or not at all."""
         if self._file >= 0:
             self.sync()
             self._close_file()
-        path = segment_path(self.folder, first_sequence)
+        self._path = path = segment_path(self.folder, first_sequence)
         unfinished = path.with_suffix(".new")
         unfinished.unlink(missing_ok=True)
         self._size_bytes = self._durable_size_bytes = 0
@@ -117,16 +142,17 @@ class RecordingWriter:
         sync_folder(self.folder)
 
     def _go_back(self) -> None:
-        if self._file >= 0:
-            with suppress(OSError):  # what cannot be cut off is damage to readers; the records come again
+        with suppress(OSError):  # what cannot be cut off is damage to readers; the records come again
+            if self._file >= 0:
                 os.ftruncate(self._file, self._durable_size_bytes)
-        self._close_file()
+        with suppress(OSError):  # what close says of what was not durable is known
+            self._close_file()
         self.next_sequence = self.durable_sequence
 
     def _close_file(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
     def _continue(self, segments: list[SegmentFile], first_held_sequence: int) -> None:
         """Stand behind the last whole record, or at a hole that can be filled, cutting off what lies behind it."""

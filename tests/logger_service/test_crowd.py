@@ -3,6 +3,7 @@
 import resource
 
 from logger_service.crowd import Crowd, connections_limit
+from protocol.limits import CONNECTIONS_MAX
 
 
 def crowd_of(*descriptors: int, connections_max: int = 3) -> Crowd:
@@ -43,4 +44,5 @@ def test_what_was_cut_already_may_still_speak_and_go() -> None:
 def test_connections_take_half_of_the_open_files() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert connections_limit() >= 1
-    assert soft == resource.RLIM_INFINITY or connections_limit() == soft // 2
+    assert connections_limit() <= CONNECTIONS_MAX
+    assert soft == resource.RLIM_INFINITY or connections_limit() == min(soft // 2, CONNECTIONS_MAX)

@@ -10,8 +10,9 @@ from time import monotonic
 import pytest
 
 from logger_service.config import StartupError
-from logger_service.health import CONNECTIONS_MAX, REQUEST_SECONDS, REQUEST_SIZE_MAX_BYTES, HealthPage
+from logger_service.health import HealthPage
 from logger_service.status import STALE_SECONDS, Status
+from protocol.limits import HEALTH_CONNECTIONS_MAX, HEALTH_REQUEST_MAX_BYTES, HEALTH_REQUEST_MAX_SECONDS
 
 NOW = 1000.0
 
@@ -93,7 +94,7 @@ def test_there_is_no_other_method(page: HealthPage, method: str) -> None:
         b"GET\r\n\r\n",
         b"GET /healthz HTTP/9.9\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\n" + b"a: b\r\n" * 500 + b"\r\n",
-        b"GET /" + b"a" * REQUEST_SIZE_MAX_BYTES + b" HTTP/1.0\r\n\r\n",
+        b"GET /" + b"a" * HEALTH_REQUEST_MAX_BYTES + b" HTTP/1.0\r\n\r\n",
         bytes(range(256)) + b"\r\n\r\n",
     ],
     ids=["empty", "zeros", "cut", "version", "headers", "long", "binary"],
@@ -118,18 +119,18 @@ def test_a_request_that_drips_is_cut_in_time(page: HealthPage) -> None:
                 if connection.recv(1) == b"":
                     break
             except TimeoutError:
-                assert monotonic() - began_at < 10 * REQUEST_SECONDS
+                assert monotonic() - began_at < 10 * HEALTH_REQUEST_MAX_SECONDS
             except OSError:
                 break
-    assert monotonic() - began_at > REQUEST_SECONDS / 2
+    assert monotonic() - began_at > HEALTH_REQUEST_MAX_SECONDS / 2
 
 
 def test_connections_that_say_nothing_keep_nobody_out(page: HealthPage) -> None:
     with ExitStack() as silent:
-        first, *others = [silent.enter_context(connect(page)) for _ in range(CONNECTIONS_MAX)]
+        first, *others = [silent.enter_context(connect(page)) for _ in range(HEALTH_CONNECTIONS_MAX)]
         assert ask(page, "/healthz")[0].status == 200
         assert first.recv(1) == b"", "the oldest is cut for the newest"
-        for _ in range(2 * CONNECTIONS_MAX):
+        for _ in range(2 * HEALTH_CONNECTIONS_MAX):
             silent.enter_context(connect(page))
             assert ask(page, "/healthz")[0].status == 200
         assert others[0].recv(1) == b""
@@ -137,7 +138,7 @@ def test_connections_that_say_nothing_keep_nobody_out(page: HealthPage) -> None:
 
 def test_a_reader_that_reads_nothing_keeps_nobody_out(page: HealthPage) -> None:
     with ExitStack() as deaf:
-        for _ in range(CONNECTIONS_MAX):
+        for _ in range(HEALTH_CONNECTIONS_MAX):
             connection = deaf.enter_context(connect(page))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")

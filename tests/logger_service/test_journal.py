@@ -123,7 +123,23 @@ def test_open_files_stay_few_and_closed_streams_go_on(tmp_path: Path) -> None:
             assert open_files() - before <= 4
     journal.commit()
     assert open_files() - before == 3
-    assert all(sequences(tmp_path, stream) == [1, 2, 3] for stream in streams)
+    for stream in streams:
+        assert sequences(tmp_path, stream) == [1, 2, 3]
+        assert len(list_segments(folder_of(tmp_path, stream))) == 1, "it goes on in its file"
+
+
+def test_more_streams_than_open_files_are_committed_together_all_the_same(tmp_path: Path) -> None:
+    """Those that are committed are closed for those that come; a commit is due when all open ones have changed."""
+    journal = make_journal(tmp_path, open_files_max=4)
+    streams = [Stream("demo", rank) for rank in range(8)]
+    commits = 0
+    for sequence in range(1, 11):
+        for stream in streams:
+            journal.append(stream, run(sequence, sequence + 1), 0.0)
+            if journal.commit_at <= 0.0:
+                journal.commit()
+                commits += 1
+    assert commits <= 10 * 8 / 4
 
 
 def test_a_forgotten_stream_is_found_again(journal: Journal, tmp_path: Path) -> None:

@@ -27,6 +27,18 @@ def test_missing_folders_are_made_and_each_name_is_synced(tmp_path: Path, monkey
     assert synced == []
 
 
+def test_names_below_a_root_are_synced_whoever_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was killed between making a folder and syncing its name left a name that nobody else would sync."""
+    (tmp_path / "root" / "a" / "b").mkdir(parents=True)
+    synced: list[Path] = []
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
+    durable.make_folder(tmp_path / "root" / "a" / "b", tmp_path / "root")
+    assert set(synced) == {tmp_path / "root", tmp_path / "root" / "a"}
+    synced.clear()
+    durable.make_folder(tmp_path / "other" / "a", tmp_path / "other")
+    assert set(synced) == {tmp_path, tmp_path / "other"}, "the root itself, where it is missing"
+
+
 def test_syncing_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"kept")
     durable.sync_file(tmp_path / "file")

@@ -62,6 +62,12 @@ class RecordingMachine(RuleBasedStateMachine):
         self.durable = self.writer.durable_sequence
 
     @rule()
+    def rest(self) -> None:
+        self.writer.rest()
+        assert self.writer._file < 0
+        self.durable = self.writer.durable_sequence
+
+    @rule()
     def fail_to_sync(self) -> None:
         with mock.patch.object(os, "fdatasync", side_effect=FAILURE):
             try:

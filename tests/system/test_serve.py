@@ -131,7 +131,7 @@ def test_the_ready_line_comes_when_trainers_can_connect(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         said = [process.stdout.readline().strip() for _ in range(5)]
-        assert said[2].startswith("to watch     tensorboard --logdir runs_brain_v2 --samples_per_plugin images=")
+        assert said[2].startswith("to watch     tensorboard --logdir runs_brain_v2 --samples_per_plugin scalars=")
         with Peer(said[4].removeprefix("listening on "), Stream("demo")) as peer:
             peer.deliver(11)
         process.send_signal(signal.SIGINT)

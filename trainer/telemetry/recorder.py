@@ -26,7 +26,7 @@ class Recorder:
     def __init__(self, outbox: Source, folder: Path, *, wall_time_ns: int) -> None:
         self.folder = _recording(folder, outbox.stream)
         self._outbox = outbox
-        self._writer = RecordingWriter(self.folder, outbox.stream, wall_time_ns=wall_time_ns)
+        self._writer = RecordingWriter(self.folder, outbox.stream, wall_time_ns=wall_time_ns, root=folder)
         self._sync_at = 0.0
         self._failing = False
 
