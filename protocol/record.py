@@ -77,7 +77,8 @@ def parse_record(payload: Buffer) -> Record:
 
     The body may be followed by zero padding (a slot reserved before its size was known).
 
-    Raises Malformed for a short payload or a body larger than it, UnsupportedVersion for another version.
+    Raises Malformed for a short payload, a body larger than it or numbers that its kind cannot have,
+    UnsupportedVersion for another version.
     """
     kind, span, size, sequence, step, wall_time_ns = _parse_header(payload)
     body = bytes(payload[HEADER_SIZE_BYTES : HEADER_SIZE_BYTES + size])
@@ -92,6 +93,10 @@ def _parse_header(payload: Buffer) -> tuple[int, int, int, int, int, int]:
         raise UnsupportedVersion("record", version, RECORD_VERSION)
     if size > len(payload) - HEADER_SIZE_BYTES:
         raise Malformed(f"a body of {size:,} bytes in a record of {len(payload):,}")
-    if (span == 0 or sequence == 0) != (kind == Kind.SEGMENT) or sequence + span > SEQUENCE_MAX:
+    if (
+        (span == 0 or sequence == 0) != (kind == Kind.SEGMENT)
+        or (span > 1 and kind != Kind.GAP)
+        or sequence + span > SEQUENCE_MAX
+    ):
         raise Malformed(f"record of kind {kind} with sequence {sequence} and span {span}")
     return kind, span, size, sequence, step, wall_time_ns

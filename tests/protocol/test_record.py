@@ -20,6 +20,14 @@ records = st.builds(
     st.integers(-(2**63), 2**63 - 1),
     st.integers(-(2**63), 2**63 - 1),
     st.binary(max_size=40),
+    st.just(1),
+) | st.builds(
+    Record,
+    st.just(Kind.GAP),
+    st.integers(1, SEQUENCE_MAX - 2**32),
+    st.integers(0, 2**53),
+    st.integers(0, 2**63 - 1),
+    st.binary(max_size=40),
     st.integers(1, 2**32 - 1),
 )
 
@@ -73,6 +81,9 @@ def test_a_body_larger_than_its_record_is_malformed() -> None:
         (Kind.SCALARS, 0, 1),
         (Kind.SCALARS, 1, 0),
         (Kind.SEGMENT, 1, 1),
+        (Kind.SCALARS, 1, 2),
+        (Kind.RUN_END, 7, 2**32 - 1),
+        (200, 7, 2),
         (Kind.GAP, SEQUENCE_MAX, 1),
         (Kind.GAP, 2**64 - 1, 2**32 - 1),
     ],
