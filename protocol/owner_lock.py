@@ -43,6 +43,7 @@ class OwnerLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.posix_fallocate(self._file, 0, _SIZE_BYTES)
             self._map = mmap.mmap(self._file, _SIZE_BYTES)
+            self._given = 0
             undo.callback(self._map.close)
             if make:
                 if os.path.lexists(path):
@@ -59,8 +60,14 @@ class OwnerLock:
         return int.from_bytes(self._map[_GIVEN], "little")
 
     def give(self, sequence: int) -> None:
-        """Write down that a number was given out to what may leave no record behind."""
-        self._map[_GIVEN] = (sequence + 1).to_bytes(8, "little")
+        """Write down that a number was given out to what may leave no record behind; never a lower one again.
+
+        Nothing is called between the look and the note: a signal handler may give numbers out as well.
+        """
+        given = (sequence + 1).to_bytes(8, "little")
+        if sequence >= self._given:
+            self._given = sequence + 1
+            self._map[_GIVEN] = given
 
     def open_folder(self) -> int:
         """Return a descriptor of the folder that this lock lies in, through which to delete what lies there.

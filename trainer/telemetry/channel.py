@@ -22,7 +22,7 @@ from protocol.stream import Stream
 from trainer.telemetry.adoption import Adoption
 from trainer.telemetry.device_copy import start_copy
 from trainer.telemetry.link import LoggerLink, Source
-from trainer.telemetry.pending import BODY_SIZE_MIN_BYTES, Build, PendingRecords
+from trainer.telemetry.pending import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
 from trainer.telemetry.recorder import Recorder
 from trainer.telemetry.recovery import Recovery
 from trainer.telemetry.sender import Sender
@@ -129,10 +129,9 @@ class Channel:
         zeros = [torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu").numpy() for tensor in tensors]
         template = encode_message(step, build(zeros))
         copies = [start_copy(tensor) for tensor in tensors]  # before the slot: what fails here leaves none unfilled
+        self._pending.let_go()
         size = max(BODY_SIZE_MIN_BYTES, size_max_bytes, len(template))
-        slot = self.outbox.reserve(kind, step, time_ns(), size)
-        if slot is not None:
-            self._pending.add(slot, copies, build)
+        self.outbox.reserve(kind, step, time_ns(), size, DeviceValues(copies, build))
 
     def health(self) -> dict[str, float]:
         """Return by tag how late it is, what it holds and what it refused."""

@@ -1,7 +1,7 @@
 """What a full outbox refuses, and the account it keeps of that."""
 
-from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.messages import Gap
@@ -24,25 +24,29 @@ def capacity_limits(capacity_bytes: int) -> list[float]:
     return [capacity_bytes * CAPACITY_SHARES.get(kind, 1.0) for kind in range(max(Kind) + 1)]
 
 
+@dataclass(frozen=True, slots=True)
 class Refusals:
-    """Counts refused records; those since the last :meth:`told` are open, not yet told to anybody."""
+    """The account of refused records: ``total`` in all, of which ``untold`` since the last gap, by kind in ``kinds``.
 
-    def __init__(self) -> None:
-        self.total = 0
-        self._open: Counter[str] = Counter()
+    It never changes: whoever refuses a record replaces it as a whole, so that it is counted everywhere or nowhere.
+    """
+
+    total: int = 0
+    untold: int = 0
+    kinds: Mapping[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self._open)
+        return bool(self.untold)
 
-    def add(self, kind: int) -> None:
-        """Count one refused record."""
-        self.total += 1
-        self._open[Kind(kind).name.lower()] += 1
+    def add(self, kind: int) -> "Refusals":
+        """Return the account with one more refused record."""
+        name = Kind(kind).name.lower()
+        return Refusals(self.total + 1, self.untold + 1, {**self.kinds, name: self.kinds.get(name, 0) + 1})
 
     def gap(self) -> Gap:
-        """Return the message that tells the open refusals."""
-        return Gap("the outbox was full", dict(self._open))
+        """Return the message that tells the untold refusals."""
+        return Gap("the outbox was full", dict(self.kinds))
 
-    def told(self) -> None:
-        """Account for a gap that was kept."""
-        self._open.clear()
+    def told(self) -> "Refusals":
+        """Return the account behind a gap that was kept."""
+        return Refusals(self.total)

@@ -10,8 +10,9 @@ from support.small_memory import run_in_small_memory
 
 from protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, Frame, pack_frame, pack_head, read_frames
 from protocol.record import Kind, Record, pack_record, parse_record
-from protocol.segment import list_segments, read_segment_head
+from protocol.segment import list_segments, read_segment_head, segment_path
 from trainer.telemetry.frames import Frames
+from trainer.telemetry.holding import Holding
 from trainer.telemetry.memory_segment import MemorySegment
 
 SIZE = 2**16
@@ -20,6 +21,7 @@ SIZE = 2**16
 def make_segment(folder: Path, first_sequence: int = 1, size: int = SIZE) -> MemorySegment:
     segment = MemorySegment(folder, size)
     segment.begin(make_stream(), first_sequence, START_NS)
+    segment.take_name()
     return segment
 
 
@@ -29,7 +31,9 @@ def payload(sequence: int, size: int = 20, span: int = 1) -> bytes:
 
 
 def append(segment: MemorySegment, data: bytes) -> None:
-    segment.append(pack_frame(data)[HEAD_SIZE_BYTES:], len(data), parse_record(data).next_sequence)
+    assert Holding(segment).append(
+        segment, segment.end, pack_frame(data)[HEAD_SIZE_BYTES:], parse_record(data).next_sequence
+    )
 
 
 def sequences(data: bytes) -> list[int]:
@@ -40,13 +44,32 @@ def sequences(data: bytes) -> list[int]:
 
 def test_a_spare_is_no_segment_until_it_begins(memory: Path) -> None:
     spare = MemorySegment(memory, SIZE)
-    assert list_segments(memory) == []
     spare.begin(make_stream(), 7, START_NS)
+    assert list_segments(memory) == []
+    assert not spare.fits(0)
+    spare.take_name()
     [found] = list_segments(memory)
     assert found.first_sequence == read_segment_head(found.path).first_sequence == 7
     assert found.path == spare.path
     spare.close(keep=False)
     assert list(memory.iterdir()) == []
+
+
+def test_a_name_that_somebody_else_took_for_the_segment_is_its_name(memory: Path) -> None:
+    """A handler that interrupts the naming names it; but what another segment lies under is not its name."""
+    spare = MemorySegment(memory, SIZE)
+    spare.begin(make_stream(), 7, START_NS)
+    spare.path.rename(segment_path(memory, 7))
+    spare.take_name()
+    assert spare.path == segment_path(memory, 7)
+    other = MemorySegment(memory, SIZE)
+    other.begin(make_stream(), 7, START_NS)
+    other.path.unlink()
+    with pytest.raises(FileNotFoundError):
+        other.take_name()
+    assert not other.fits(0)
+    spare.close(keep=False)
+    other.close(keep=False)
 
 
 def test_a_segment_to_be_kept_stays(memory: Path) -> None:
@@ -144,6 +167,7 @@ def test_a_head_fits_any_run_and_is_where_readers_look(memory: Path) -> None:
     segment = MemorySegment(memory, 4096)
     stream = make_stream("/".join(["é" * 30] * 8))
     segment.begin(stream, 2**62, START_NS)
+    segment.take_name()
     assert read_segment_head(segment.path).run == stream.run
     assert pack_head(0) != bytes(12)  # so that zeros behind the last frame are the end
     segment.close(keep=False)

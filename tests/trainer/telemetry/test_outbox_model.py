@@ -19,7 +19,8 @@ from protocol.messages import Gap
 from protocol.orphan import OrphanedOutbox
 from protocol.record import HEADER_SIZE_BYTES, Kind, Record
 from protocol.run import Run, check_run
-from trainer.telemetry.outbox import Outbox, Slot
+from trainer.telemetry.holding import Slot
+from trainer.telemetry.outbox import Outbox
 from trainer.telemetry.refusal import CAPACITY_SHARES
 
 SEGMENT_BYTES = 8192

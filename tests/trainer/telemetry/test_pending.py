@@ -1,5 +1,6 @@
 """Records that wait for a device, and the order of the stream."""
 
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from protocol.limits import TAG_MAX_CHARACTERS
 from protocol.messages import Gap, Message, Scalars
 from protocol.record import Kind
 from trainer.telemetry.outbox import Outbox
-from trainer.telemetry.pending import BODY_SIZE_MIN_BYTES, PendingRecords
+from trainer.telemetry.pending import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
 
 
 @pytest.fixture
@@ -35,12 +36,21 @@ def build(arrays: Sequence[npt.NDArray[Any]]) -> Message:
     return Scalars({"loss": float(sum(array.sum() for array in arrays))})
 
 
-def wait_for_device(outbox: Outbox, pending: PendingRecords, *values: float) -> list[SlowCopy]:
+def reserve(
+    outbox: Outbox,
+    copies: Sequence[SlowCopy],
+    build: Build,
+    *,
+    kind: Kind = Kind.SCALARS,
+    size: int = BODY_SIZE_MIN_BYTES,
+) -> None:
+    assert outbox.reserve(kind, 7, START_NS, size, DeviceValues(copies, build)) is not None
+
+
+def wait_for_device(outbox: Outbox, *values: float) -> list[SlowCopy]:
     """Let a record wait for copies of these values."""
-    slot = outbox.reserve(Kind.SCALARS, 7, START_NS, BODY_SIZE_MIN_BYTES)
-    assert slot is not None
     copies = [SlowCopy(np.array([value])) for value in values]
-    pending.add(slot, copies, build)
+    reserve(outbox, copies, build)
     return copies
 
 
@@ -57,7 +67,7 @@ def test_nothing_waiting_is_nothing_to_do(pending: PendingRecords) -> None:
 
 
 def test_a_record_waits_for_all_of_its_copies(outbox: Outbox, pending: PendingRecords) -> None:
-    first, second = wait_for_device(outbox, pending, 1.0, 2.0)
+    first, second = wait_for_device(outbox, 1.0, 2.0)
     assert pending.poll()
     first.arrive()
     assert pending.poll()
@@ -69,9 +79,9 @@ def test_a_record_waits_for_all_of_its_copies(outbox: Outbox, pending: PendingRe
 
 def test_order_is_kept_whatever_arrives_first(outbox: Outbox, pending: PendingRecords) -> None:
     """A record behind a copy that is under way waits in order, be it from the host or from the device."""
-    [first] = wait_for_device(outbox, pending, 1.0)
+    [first] = wait_for_device(outbox, 1.0)
     outbox.append(Kind.RUN_END, 7, START_NS, b"\x81\xa6status\xa9completed")
-    [second] = wait_for_device(outbox, pending, 2.0)
+    [second] = wait_for_device(outbox, 2.0)
     second.arrive()
     assert pending.poll()
     assert said(outbox) == []
@@ -95,14 +105,12 @@ def test_what_cannot_be_fetched_is_a_gap_and_the_stream_goes_on(
         raise RuntimeError("no memory")
 
     for _ in range(3):
-        slot = outbox.reserve(Kind.MATRIX, 7, START_NS, BODY_SIZE_MIN_BYTES)
-        assert slot is not None
         copy = (Broken if when == "fetched" else SlowCopy)(np.zeros(1))
         copy.arrive()
         if when == "asked":
             copy.fail(RuntimeError("device-side assert"))
-        pending.add(slot, [copy], explode if when == "built" else build)
-    [good] = wait_for_device(outbox, pending, 5.0)
+        reserve(outbox, [copy], explode if when == "built" else build, kind=Kind.MATRIX)
+    [good] = wait_for_device(outbox, 5.0)
     good.arrive()
     assert not pending.poll()
     gap = Gap("not fetched from the device: RuntimeError", {"matrix": 1})
@@ -111,29 +119,52 @@ def test_what_cannot_be_fetched_is_a_gap_and_the_stream_goes_on(
 
 
 def test_a_message_that_no_reader_takes_is_a_gap(outbox: Outbox, pending: PendingRecords) -> None:
-    slot = outbox.reserve(Kind.SCALARS, 7, START_NS, 10_000)
-    assert slot is not None
-    pending.add(slot, [], lambda _: Scalars({"x" * (TAG_MAX_CHARACTERS + 1): 1.0}))
+    reserve(outbox, [], lambda _: Scalars({"x" * (TAG_MAX_CHARACTERS + 1): 1.0}), size=10_000)
     assert not pending.poll()
     assert said(outbox) == [Gap("not fetched from the device: TooLarge", {"scalars": 1})]
 
 
 def test_a_message_larger_than_its_slot_is_a_gap(outbox: Outbox, pending: PendingRecords) -> None:
-    slot = outbox.reserve(Kind.SCALARS, 7, START_NS, BODY_SIZE_MIN_BYTES)
-    assert slot is not None
-    pending.add(slot, [], lambda _: Scalars({f"tag/{number}": 1.0 for number in range(100)}))
+    reserve(outbox, [], lambda _: Scalars({f"tag/{number}": 1.0 for number in range(100)}))
     assert not pending.poll()
     assert said(outbox) == [Gap("not fetched from the device: TooLarge", {"scalars": 1})]
 
 
-def test_the_longest_gap_fits_the_smallest_slot(outbox: Outbox, pending: PendingRecords) -> None:
-    error = type("E" * 300, (Exception,), {})
-    slot = outbox.reserve(Kind.TENSOR_SUMMARIES, 7, START_NS, BODY_SIZE_MIN_BYTES)
-    assert slot is not None
+@pytest.mark.parametrize(("name", "told"), [("E" * 300, "E" * 80), ("\u8aa4" * 300, "?" * 80)])
+def test_the_longest_gap_fits_the_smallest_slot(outbox: Outbox, pending: PendingRecords, name: str, told: str) -> None:
+    """In bytes too: a name may be in any script."""
+    error = type(name, (Exception,), {})
 
     def explode(_arrays: object) -> Message:
         raise error
 
-    pending.add(slot, [], explode)
+    reserve(outbox, [], explode, kind=Kind.TENSOR_SUMMARIES)
     assert not pending.poll()
-    assert said(outbox) == [Gap("not fetched from the device: " + "E" * 80, {"tensor_summaries": 1})]
+    assert said(outbox) == [Gap("not fetched from the device: " + told, {"tensor_summaries": 1})]
+
+
+def test_values_that_were_released_are_waited_for_no_more(memory: Path) -> None:
+    """Whoever has the record, as a logger's word once had it, needs no values; their place is no longer there."""
+    outbox = Outbox(
+        memory / "small", make_stream(), capacity_bytes=2**20, wall_time_ns=START_NS, segment_size_bytes=8192
+    )
+    pending = PendingRecords(outbox)
+    [copy] = wait_for_device(outbox, 1.0)
+    while outbox.first_sequence == 1:
+        outbox.append(Kind.TEXT, 7, START_NS, bytes(1000))
+        outbox.release(outbox.next_sequence)
+    copy.arrive()
+    assert not pending.poll()
+    outbox.close(keep=False)
+
+
+def test_the_memory_of_copies_is_given_back_by_the_thread_that_took_it(outbox: Outbox, pending: PendingRecords) -> None:
+    """Torch marks where a device still uses it: a call to the device, which is not the sender's to make."""
+    copies = wait_for_device(outbox, 1.0)
+    copies[0].arrive()
+    memory = weakref.ref(copies[0])
+    del copies
+    assert not pending.poll()
+    assert memory() is not None
+    pending.let_go()
+    assert memory() is None

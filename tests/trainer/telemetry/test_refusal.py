@@ -13,22 +13,29 @@ def test_what_is_large_and_can_be_missed_is_refused_first() -> None:
     assert len(limits) == len(Kind)
 
 
-def test_refusals_are_open_until_they_are_told() -> None:
+def test_refusals_are_untold_until_a_gap_tells_them() -> None:
     refusals = Refusals()
     assert not refusals
     for kind in (Kind.MATRIX, Kind.TEXT, Kind.MATRIX):
-        refusals.add(kind)
+        refusals = refusals.add(kind)
     assert refusals
+    assert refusals.untold == 3
     assert refusals.gap() == refusals.gap() == Gap("the outbox was full", {"matrix": 2, "text": 1})
-    refusals.told()
+    refusals = refusals.told()
     assert not refusals
+    assert (refusals.total, refusals.untold) == (3, 0)
+    assert refusals.add(Kind.TEXT).gap().kinds == {"text": 1}
+    assert refusals.add(Kind.TEXT).total == 4
+
+
+def test_an_account_never_changes() -> None:
+    """An interrupt finds the old one or the new one, and nothing in between."""
+    refusals = Refusals().add(Kind.TEXT)
     refusals.add(Kind.TEXT)
-    assert refusals.gap().kinds == {"text": 1}
-    assert refusals.total == 4
+    refusals.told()
+    assert refusals == Refusals(1, 1, {"text": 1})
 
 
 def test_the_largest_gap_fits_where_room_is_kept_for_it() -> None:
-    refusals = Refusals()
-    for kind in Kind:
-        refusals._open[kind.name.lower()] = 2**63
+    refusals = Refusals(0, 0, {kind.name.lower(): 2**63 for kind in Kind})
     assert len(encode_body(refusals.gap())) < 1024

@@ -127,9 +127,9 @@ def test_a_finish_waits_for_the_device_until_its_deadline(outbox: Outbox, start:
     arrived = threading.Event()
 
     def poll() -> bool:
-        if arrived.is_set() and outbox._slots:
+        if arrived.is_set() and outbox.oldest_slot:
             outbox.fill(slot, b"late")
-        return bool(outbox._slots)
+        return bool(outbox.oldest_slot)
 
     with FakeLogger() as logger:
         sender = start(logger.endpoint, poll_device=poll)

@@ -4,6 +4,7 @@ import errno
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -20,7 +21,7 @@ from protocol.record import Kind
 from protocol.run import Run, check_run
 from protocol.spill_pointer import SPILL_POINTER, write_spill_pointer
 from trainer.telemetry.backlog import Backlog
-from trainer.telemetry.outbox import Outbox, Slot
+from trainer.telemetry.outbox import Outbox
 from trainer.telemetry.spill import Spill
 
 SEGMENT_BYTES = 8192
@@ -45,7 +46,7 @@ class SpillModel(RuleBasedStateMachine):
         self.backlog = Backlog(outbox, self.spill)
         self.said: dict[int, bytes | None] = {}
         self.refused: set[int] = set()
-        self.slots: list[Slot] = []
+        self.slots: list[Any] = []
         self.acked, self.now = 1, 0.0
         self.patch = pytest.MonkeyPatch()
         self.disks = {call: SickDisk(self.patch, call) for call in CALLS}

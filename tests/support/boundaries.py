@@ -1,0 +1,77 @@
+"""Every place where CPython can run a signal handler or a finalizer in the middle of other code, one after the other.
+
+Handlers run at the start of a function, behind a call and at a jump backwards; finalizers where an object is made that
+the collector knows. Between other bytecodes nothing can come. Here an opcode trace stands for both.
+"""
+
+import dis
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Final
+
+from support.source import ROOT
+
+_BEHIND: Final = {"RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD"}
+_MAKING: Final = ("BUILD_", "LIST_", "MAKE_", "LOAD_CLOSURE", "UNPACK_", "FORMAT_")
+_OURS: Final = (str(ROOT / "trainer"), str(ROOT / "protocol"))
+
+
+class Boundaries:
+    """Runs ``work`` and, at the ``number``-th boundary inside of this project's code, from 1, ``act`` once.
+
+    ``reached`` tells whether there were as many.
+    """
+
+    def __init__(self, number: int, act: Callable[[], object]) -> None:
+        self.reached = False
+        self._left, self._act = number, act
+        self._last: dict[FrameType, str] = {}
+
+    def run(self, work: Callable[[], object]) -> None:
+        """Do the work; what ``act`` raises goes through it as from a handler."""
+        before = sys.gettrace()
+        sys.settrace(self._enter)
+        try:
+            work()
+        finally:
+            sys.settrace(before)
+
+    def _enter(self, frame: FrameType, _event: str, _argument: Any) -> Callable[..., Any] | None:
+        if self.reached or not frame.f_code.co_filename.startswith(_OURS):
+            return None
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        return self._look
+
+    def _look(self, frame: FrameType, event: str, _argument: Any) -> Callable[..., Any] | None:
+        if event != "opcode" or self.reached:
+            return self._look
+        name = _operation(frame.f_code, frame.f_lasti)
+        behind, self._last[frame] = self._last.get(frame), name
+        if behind in _BEHIND or name.startswith(_MAKING):
+            self._left -= 1
+            if not self._left:
+                self.reached = True
+                self._act()
+        return self._look
+
+
+def _operation(code: CodeType, offset: int) -> str:
+    return dis.opname[code.co_code[offset]]
+
+
+def places(work: Callable[[], object]) -> list[str]:
+    """Return where the boundaries of a piece of work are, for a look at what is tested."""
+    found: list[str] = []
+
+    class Noted(Boundaries):
+        def _look(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
+            left = self._left
+            super()._look(frame, event, argument)
+            if self._left < left:
+                found.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
+            return self._look
+
+    Noted(10**9, lambda: None).run(work)
+    return found
