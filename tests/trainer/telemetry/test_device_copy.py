@@ -1,10 +1,75 @@
 """Copies from a device; what runs without one uses torch's meta device, which has shapes and no values."""
 
+from collections.abc import Callable
+from threading import Event, Thread
+
 import numpy as np
 import pytest
 import torch
 
-from trainer.telemetry.device_copy import CudaCopy, LaterCopy, start_copy
+from trainer.telemetry import device_copy
+from trainer.telemetry.device_copy import Arrival, CudaCopy, LaterCopy, start_copy
+
+INTERVAL = device_copy._ASK_INTERVAL_SECONDS
+
+
+def needs_gpu(test: Callable[..., None]) -> Callable[..., None]:
+    skip = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+    marked: Callable[..., None] = pytest.mark.cuda(skip(test))
+    return marked
+
+
+class AskedDevice:
+    """A device that answers, or is broken; ``asked`` counts. ``now`` is the time."""
+
+    def __init__(self) -> None:
+        self.now, self.asked, self.done, self.broken = 0.0, 0, False, False
+        self.flag = np.zeros(1, np.uint8)
+        self.arrival = Arrival(self.flag, self.ask, lambda: self.now)
+
+    def ask(self) -> bool:
+        self.asked += 1
+        if self.broken:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return self.done
+
+
+def test_a_copy_that_arrives_asks_the_device_nothing() -> None:
+    """A question from the sender thread breaks the capture of a graph, and sets up GPU 0 for who uses another."""
+    device = AskedDevice()
+    for _ in range(100):
+        assert not device.arrival.seen()
+        device.now += INTERVAL / 101
+    device.flag[0] = 1
+    device.now += 100 * INTERVAL
+    assert device.arrival.seen()
+    assert not device.asked
+
+
+def test_a_device_that_is_broken_is_asked_and_found_out() -> None:
+    device = AskedDevice()
+    device.now = INTERVAL
+    assert not device.arrival.seen()
+    assert not device.arrival.seen()
+    assert device.asked == 1, "once in an interval"
+    device.broken = True
+    device.now += INTERVAL
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        device.arrival.seen()
+
+
+def test_a_device_that_is_done_with_everything_is_believed() -> None:
+    device = AskedDevice()
+    device.done = True
+    assert not device.arrival.seen()
+    device.now = INTERVAL
+    assert device.arrival.seen()
+
+
+def test_nothing_is_copied_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match="while a CUDA graph is captured"):
+        CudaCopy(torch.zeros(1))
 
 
 def test_a_later_copy_keeps_what_the_tensor_was() -> None:
@@ -23,8 +88,7 @@ def test_devices_without_pinned_copies_are_fetched_later() -> None:
         copy.array()
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@needs_gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.uint8, torch.int64])
 def test_a_cuda_copy_waits_for_nothing_and_keeps_what_the_tensor_was(dtype: torch.dtype) -> None:
     tensor = torch.arange(100, device="cuda").to(dtype)
@@ -41,8 +105,7 @@ def test_a_cuda_copy_waits_for_nothing_and_keeps_what_the_tensor_was(dtype: torc
     np.testing.assert_array_equal(copy.array(), expected)
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@needs_gpu
 def test_a_cuda_copy_is_not_ready_before_the_work_in_front_of_it() -> None:
     tensor = torch.zeros(4, device="cuda")
     torch.cuda._sleep(500_000_000)  # type: ignore[no-untyped-call]
@@ -52,3 +115,83 @@ def test_a_cuda_copy_is_not_ready_before_the_work_in_front_of_it() -> None:
     torch.cuda.synchronize()
     assert copy.ready()
     assert copy.array().tolist() == [1.0] * 4
+
+
+@needs_gpu
+def test_a_look_from_another_thread_asks_cuda_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(_copy: CudaCopy) -> bool:
+        raise AssertionError("a call to the device")
+
+    monkeypatch.setattr(CudaCopy, "_ask", asked)
+    copy = start_copy(torch.arange(5.0, device="cuda"))
+    torch.cuda.synchronize()
+    found: list[list[float]] = []
+    thread = Thread(target=lambda: found.append(copy.array().tolist() if copy.ready() else []))
+    thread.start()
+    thread.join()
+    assert found == [[0.0, 1.0, 2.0, 3.0, 4.0]]
+
+
+@needs_gpu
+def test_a_capture_goes_on_while_another_thread_looks_for_a_copy() -> None:
+    """The capture is torch's default: an unsafe call by any thread ends it with an error."""
+    static = torch.zeros(4, device="cuda")
+    torch.cuda._sleep(500_000_000)  # type: ignore[no-untyped-call]
+    copy = start_copy(torch.full((3,), 7.0, device="cuda"))
+    looked, stop = Event(), Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            copy.ready()
+            looked.set()
+
+    thread = Thread(target=look)
+    thread.start()
+    graph = torch.cuda.CUDAGraph()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(stream):
+        graph.capture_begin()
+        for _ in range(100):
+            looked.clear()
+            looked.wait(10)
+            static += 1
+        graph.capture_end()
+    stop.set()
+    thread.join()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert static.tolist() == [100.0] * 4
+    assert copy.ready()
+    assert copy.array().tolist() == [7.0] * 3
+
+
+@needs_gpu
+def test_values_inside_a_capture_are_refused_and_the_capture_goes_on() -> None:
+    static = torch.zeros(4, device="cuda")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        static += 1
+        with pytest.raises(RuntimeError, match="while a CUDA graph is captured"):
+            start_copy(static)
+    graph.replay()
+    copy = start_copy(static)
+    torch.cuda.synchronize()
+    assert copy.ready()
+    assert copy.array().tolist() == [1.0] * 4
+
+
+@needs_gpu
+def test_a_copy_on_each_stream_is_done_behind_that_streams_work() -> None:
+    busy, free = (torch.cuda.Stream() for _ in range(2))  # type: ignore[no-untyped-call]
+    tensor = torch.ones(2, device="cuda")
+    torch.cuda.synchronize()
+    with torch.cuda.stream(busy):
+        torch.cuda._sleep(1_000_000_000)  # type: ignore[no-untyped-call]
+        late = start_copy(tensor)
+    with torch.cuda.stream(free):
+        early = start_copy(tensor)
+    free.synchronize()
+    assert early.ready()
+    assert not late.ready()
+    busy.synchronize()
+    assert late.ready()
