@@ -49,7 +49,7 @@ class LoggerLink:
     """
 
     def __init__(self, outbox: Source, endpoint: str, keys: ClientKeys | None = None) -> None:
-        self.session = SendSession(outbox.stream)
+        self.session = SendSession(outbox.stream, outbox.next_sequence)
         self.endpoint = check_endpoint(endpoint, keys=keys is not None)
         self._outbox, self._keys = outbox, keys
         self._handshakes: Handshakes | None = None
@@ -125,7 +125,7 @@ class LoggerLink:
                 return
             if len(frames) != 1:
                 raise Malformed(f"{len(frames)} frames in a message; expected one")
-            session.receive(decode_wire(frames[0]), now, self._outbox.next_sequence)
+            session.receive(decode_wire(frames[0]), now)
             if session.state is State.PAUSED:
                 self._complain(f"refuses run {session.stream.run} for now: {session.reason}", now)
                 self._close_socket()

@@ -1,7 +1,8 @@
 """What the sender says next, decided without I/O: go-back-N over one stream.
 
 Rule 1: everything before ``acked_sequence`` is on the logger's disk and may be forgotten. ACK and WELCOME alone say so:
-what a NAK asks to begin from was received, and may still be lost with the logger.
+what a NAK asks to begin from was received, and may still be lost with the logger. None of them is believed about what
+no logger can have.
 Rule 2: at most the credit is on its way, or one run when that alone is larger. What is on its way is known by its
 runs, oldest first.
 Rule 3: liveness is progress. No answer for ``ANSWER_TIMEOUT_SECONDS`` while one is due means that the peer is lost:
@@ -35,10 +36,14 @@ class State(Enum):
 
 
 class SendSession:
-    """One stream's conversation with a logger; ``now`` is a monotonic time in seconds everywhere."""
+    """One stream's conversation with a logger; ``now`` is a monotonic time in seconds everywhere.
 
-    def __init__(self, stream: Stream) -> None:
+    Somebody else may have sent what lies before ``sent_sequence``: an orphan's trainer, or who adopted it before.
+    """
+
+    def __init__(self, stream: Stream, sent_sequence: int = 1) -> None:
         self.stream = stream
+        self._sent_sequence = sent_sequence
         self.state = State.PAUSED
         self.acked_sequence = 1
         self.next_sequence = 1
@@ -82,14 +87,15 @@ class SendSession:
         self._in_flight.append((run.next_sequence, len(run.frames)))
         self._in_flight_bytes += len(run.frames)
         self.next_sequence = run.next_sequence
+        self._sent_sequence = max(self._sent_sequence, run.next_sequence)
 
-    def receive(self, message: WireMessage, now: float, end_sequence: int) -> None:
-        """Take the logger's answer, given the number behind the last that there is.
+    def receive(self, message: WireMessage, now: float) -> None:
+        """Take the logger's answer.
 
         Raises Malformed, and changes nothing, for a message that no logger sends: what it says would be believed for
         good, and what it names be forgotten.
         """
-        self._check(message, end_sequence)
+        self._check(message)
         self._deadline = now + ANSWER_TIMEOUT_SECONDS
         match message:
             case Welcome(next_sequence, credit_bytes):
@@ -130,10 +136,10 @@ class SendSession:
         """Tell whether it is time to open a link."""
         return self.state is State.PAUSED and now >= self._deadline
 
-    def _check(self, message: WireMessage, end_sequence: int) -> None:
+    def _check(self, message: WireMessage) -> None:
         match message:
             case Welcome(next_sequence):
-                first, last = 1, end_sequence
+                first, last = 1, self._sent_sequence
             case Ack(next_sequence):
                 first, last = 0, self.next_sequence
             case Nak(next_sequence) if next_sequence > 0:

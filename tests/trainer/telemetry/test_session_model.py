@@ -72,7 +72,7 @@ class Conversation(RuleBasedStateMachine):
         for _ in range(turns):
             session = self.session
             while self.to_trainer:
-                session.receive(self.to_trainer.popleft(), self.now, self.end)
+                session.receive(self.to_trainer.popleft(), self.now)
             if session.overdue(self.now):
                 session.lost(self.now)
             if session.state is State.PAUSED:
