@@ -22,6 +22,8 @@ SERVER_NAME: Final = "server"
 
 _Z85: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# A key that was taken for a path has lost a character where two slashes meet.
+_KEY_LIKE_CHARACTERS: Final = range(KEY_CHARACTERS - 4, KEY_CHARACTERS + 1)
 _SECRET_WORD: Final = "secret "  # noqa: S105 - a word
 # A named pipe does not hold us up, a link does not lead elsewhere.
 _READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -60,7 +62,7 @@ def check_key_name(name: str) -> str:
     """Return a name that is a plain file name, for a key or its owner. Raises BadKey."""
     if not _NAME.fullmatch(name):
         raise BadKey(
-            f"name {name!r:.80}; expected at most 64 letters, digits, dots, dashes and underscores,"
+            f"name {_told(name)!r:.120}; expected at most 64 letters, digits, dots, dashes and underscores,"
             " the first of them a letter or a digit"
         )
     return name
@@ -72,7 +74,7 @@ def read_public_key(source: str | Path) -> str:
     if not os.path.lexists(path):
         if isinstance(source, str) and len(source) == KEY_CHARACTERS:
             return check_key(source)
-        raise NoKeyFile(f"{source!s:.200}: no such file; expected a .pub file or the {KEY_CHARACTERS} characters in it")
+        raise NoKeyFile(f"{_told(source)}: no such file; expected a .pub file or the {KEY_CHARACTERS} characters in it")
     text = _read(path, secret=False)
     if text.startswith(_SECRET_WORD):
         raise BadKey(f"{path} holds a secret key; give the public one, {path.with_suffix(PUBLIC_SUFFIX).name}")
@@ -141,13 +143,21 @@ def check_private_folder(folder: Path) -> None:
         )
 
 
+def _told(source: str | Path) -> str:
+    """Return what was given, for an error; not when it looks like a key, which somebody gave in place of its file."""
+    text = str(source).strip()
+    if text.startswith(_SECRET_WORD) or (len(text) in _KEY_LIKE_CHARACTERS and set(text) <= set(_Z85)):
+        return "(what was given looks like a key itself and is not repeated; give the file that holds it)"
+    return text[:200]
+
+
 def _read(path: Path, *, secret: bool) -> str:
     try:
         file = os.open(path, _READ_FLAGS)
     except OSError as error:
         link = " (a symbolic link is not followed)" if path.is_symlink() else ""
         kind = NoKeyFile if isinstance(error, FileNotFoundError) else BadKey
-        raise kind(f"{path} cannot be read: {error.strerror}{link}") from None
+        raise kind(f"{_told(path)} cannot be read: {error.strerror}{link}") from None
     try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_size > KEY_FILE_SIZE_MAX_BYTES:

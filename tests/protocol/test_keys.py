@@ -1,6 +1,7 @@
 """Keys in files: private, whole, of the right kind, and never in an error."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -146,6 +147,38 @@ def test_a_trainer_needs_both_keys_or_none(tmp_path: Path) -> None:
         read_client_keys(ring.server_public, None)
     with pytest.raises(BadKey, match="server_key is not given"):
         read_client_keys(None, ring.client_key())
+
+
+PASTED = "s//E.cr-Et:" + "k" * 29
+
+
+@pytest.mark.parametrize("given", [PASTED, f" {PASTED}\n", f"secret {PASTED}", f"secret {PASTED}\n"])
+def test_a_secret_that_was_given_in_place_of_its_file_is_not_repeated(given: str, tmp_path: Path) -> None:
+    calls = [
+        lambda: read_public_key(Path(given)),
+        lambda: read_secret_key(Path(given)),
+        lambda: read_client_keys(PUBLIC, given),
+        lambda: read_client_keys(Path(given), tmp_path),
+        lambda: check_key_name(given),
+    ]
+    for call in calls:
+        with pytest.raises(BadKey) as refused:
+            call()
+        assert "kkkkkkkk" not in str(refused.value)
+        assert "rEt" not in str(refused.value)
+
+
+def test_the_words_of_a_secret_file_are_no_public_key_and_are_not_repeated() -> None:
+    with pytest.raises(BadKey, match=r"looks like a key itself.*expected a \.pub file") as refused:
+        read_public_key(f"secret {PASTED}")
+    assert "kkkkkkkk" not in str(refused.value)
+
+
+@pytest.mark.parametrize("path", ["keys/gpu-box.key", "/home/somebody/a_project/keys/gpu-box-12.key", "~/gpu-box.key"])
+def test_a_path_that_leads_nowhere_is_named(path: str) -> None:
+    for call in (read_secret_key, read_public_key):
+        with pytest.raises(BadKey, match=re.escape(path)):
+            call(Path(path))
 
 
 def test_a_secret_is_not_in_what_is_printed() -> None:
