@@ -4,8 +4,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from protocol.limits import TEXT_MAX_CHARACTERS
+
 # What python-markdown takes a backslash before, and the column separator of its tables.
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()>#+\-.!|])")
+_LAST_ROW_MAX_CHARACTERS: Final = 40
 
 
 def plain(text: str) -> str:
@@ -13,12 +16,24 @@ def plain(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of plain cells."""
-    lines = [head, ["---"] * len(head), *([plain(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], characters_max: int = TEXT_MAX_CHARACTERS) -> str:
+    """Return a table of plain cells; of rows that are too many characters, the last one says how many are left out."""
+    lines = [_row(head), _row(["---"] * len(head))]
+    room = characters_max - sum(len(line) + 1 for line in lines) - _LAST_ROW_MAX_CHARACTERS
+    for place, row in enumerate(rows):
+        line = _row([plain(cell) for cell in row])
+        room -= len(line) + 1
+        if room < 0:
+            lines.append(_row([f"*{len(rows) - place:,} more*", *[""] * (len(head) - 1)]))
+            break
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def numbered(items: Iterable[str]) -> str:
     """Return a list numbered from 1."""
     return "\n".join(f"{number}. {plain(item)}" for number, item in enumerate(items, 1))
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

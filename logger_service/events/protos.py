@@ -5,7 +5,8 @@ own; a kind this program does not know) leaves an event without content, so that
 it was here. Drawing may fail; the rest of the record is written all the same, and what was raised is handed back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
+from itertools import accumulate, islice, takewhile
 from typing import Final, NamedTuple
 
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -20,7 +21,9 @@ from logger_service.events.values import Value, audio_value, histogram_value, im
 from logger_service.rendering.contact_sheet import contact_sheet
 from logger_service.rendering.heatmap import heatmap
 from logger_service.rendering.histogram import layer_overview
+from logger_service.rendering.overview_layout import NAMES_SHOWN_MAX
 from logger_service.rendering.pictures import grid, plain
+from protocol.errors import TooLarge
 from protocol.messages import (
     Audio,
     Gap,
@@ -42,6 +45,9 @@ from protocol.record import Record
 FILE_VERSION: Final = "brain.Event:2"
 GAP_RECORDS_TAG: Final = "telemetry/gap_records"
 GAPS_TAG: Final = "telemetry/gaps"
+# Overviews of one record, and names of layers in them: one takes 60 ms, the other 1 ms, and nobody looks at more.
+OVERVIEWS_MAX: Final = 64
+OVERVIEW_NAMES_MAX: Final = 16 * NAMES_SHOWN_MAX
 
 
 class Projected(NamedTuple):
@@ -141,14 +147,22 @@ def _summaries(summaries: Mapping[str, TensorSummary], step: int, failures: list
         component, _, layer = tag.partition("/")
         if layer:
             groups.setdefault(component, []).append((layer, summary))
-    for component, layers in groups.items():
-        if len(layers) < 2:
-            continue
+    groups = {component: layers for component, layers in groups.items() if len(layers) > 1}
+    for component, layers in islice(groups.items(), _drawn(groups, failures)):
         try:
             values.append(image_value(f"histograms/{component}", layer_overview(layers, title=component, step=step)))
         except Exception as error:  # noqa: BLE001 - whatever the overview raises must not cost the histograms
             failures.append(error)
     return values
+
+
+def _drawn(groups: Mapping[str, Sized], failures: list[Exception]) -> int:
+    """Return how many groups, from the first on, have an overview; when that is not all of them, it is a failure."""
+    names = accumulate(min(len(layers), NAMES_SHOWN_MAX) for layers in groups.values())
+    number = sum(1 for _ in takewhile(lambda count: count <= OVERVIEW_NAMES_MAX, islice(names, OVERVIEWS_MAX)))
+    if number < len(groups):
+        failures.append(TooLarge("groups of tags that have an overview", len(groups), number))
+    return number
 
 
 def _matrix(message: Matrix, step: int) -> Value:

@@ -10,7 +10,11 @@ from logger_service.events.values import scalar_value
 from protocol.messages import Scalars
 from protocol.record import Record
 
-_SETS_KEPT_MAX: Final = 64
+# What the events of one stream may take: those of 100 sets of 19 tags, or of one with 2,500; a larger one is not kept.
+_KEPT_MAX_BYTES: Final = 2**20
+_EVENT_SIZE_BYTES: Final = 2**10
+_VALUE_SIZE_BYTES: Final = 2**8
+_CHARACTER_SIZE_MAX_BYTES: Final = 4
 # An event keeps every text that was ever put into it, so that it is made anew now and then: after 200 KB of them.
 _USES_MAX: Final = 4096
 
@@ -21,7 +25,13 @@ class ScalarEvents:
     def __init__(self, stream: bytes) -> None:
         self._stream = stream
         self._events: dict[tuple[str, ...], tuple[Event, list[Summary.Value]]] = {}
+        self._size_bytes = 0
         self._uses = 0
+
+    def forget(self) -> None:
+        """Keep nothing; it is made anew when it is needed."""
+        self._events.clear()
+        self._size_bytes = self._uses = 0
 
     def pack(self, message: Scalars, record: Record) -> bytes:
         """Return the serialised event of a record with at least one scalar."""
@@ -37,10 +47,21 @@ class ScalarEvents:
     def _event(self, tags: tuple[str, ...]) -> tuple[Event, list[Summary.Value]]:
         self._uses += 1
         found = self._events.get(tags)
-        if self._uses > _USES_MAX or (found is None and len(self._events) == _SETS_KEPT_MAX):
-            self._events.clear()
-            self._uses, found = 0, None
+        if self._uses > _USES_MAX:
+            self.forget()
+            found = None
         if found is None:
             event = Event(summary=Summary(value=[scalar_value(tag, 0.0) for tag in tags]))
-            found = self._events[tags] = event, list(event.summary.value)
+            found = event, list(event.summary.value)
+            self._keep(tags, found)
         return found
+
+    def _keep(self, tags: tuple[str, ...], event: tuple[Event, list[Summary.Value]]) -> None:
+        texts_bytes = _CHARACTER_SIZE_MAX_BYTES * sum(map(len, tags))
+        size_bytes = _EVENT_SIZE_BYTES + _VALUE_SIZE_BYTES * len(tags) + texts_bytes
+        if size_bytes > _KEPT_MAX_BYTES:
+            return
+        if self._size_bytes + size_bytes > _KEPT_MAX_BYTES:
+            self.forget()
+        self._events[tags] = event
+        self._size_bytes += size_bytes

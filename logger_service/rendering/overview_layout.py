@@ -22,6 +22,9 @@ _NAME_WIDTH_MAX: Final = 340
 _NAME_CHARACTERS_MAX: Final = 48
 _NAME_BOUNDARY_MAX: Final = 16  # characters given up so that a cut name starts at a dot
 _NAME_PITCH: Final = 11  # pixels between names that can still be read
+NAMES_SHOWN_MAX: Final = HEIGHT_MAX // _NAME_PITCH
+"""Beside the rows of one overview."""
+
 _ROW_HEIGHT_USUAL: Final = 14
 _ROW_HEIGHT_MAX: Final = 26
 _ROW_HAIRLINE_MIN: Final = 4

@@ -1,12 +1,15 @@
 """Text as pixels: cleaned, drawn, cut and wrapped, never parsed.
 
-Drawing a line takes matplotlib a millisecond or two, and most lines come again at the next step: titles, captions,
-their words. :func:`coverage` keeps the last ones.
+Drawing a line takes matplotlib a millisecond or two, and most lines come again at the next step: titles, captions.
+:func:`coverage` keeps the last ones. Where a line ends is found by the advances of its characters, which take no
+drawing; only what is drawn is measured to the pixel.
 """
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate, takewhile
 from typing import Any, Final
 
 import numpy as np
@@ -20,8 +23,11 @@ CHARACTERS_MAX: Final = 200  # more than any title or caption shows; bounds the 
 ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 STAND_IN: Final = "\N{WHITE SQUARE}"
 
-_LINES_KEPT: Final = 1024  # a few kilobytes each, 50 KB at most
+_LINES_KEPT: Final = 2048  # all of the largest contact sheet; a few kilobytes each, 50 KB at most
 _ADVANCE_MAX: Final = 2.02  # no glyph of the face is wider than this, in its size
+_CHARACTERS_KEPT: Final = 4096  # their advances
+_ESTIMATE_SLACK: Final = 1.1  # kerning and shapes that depend on neighbours; beyond, nothing is worth a measurement
+_EM_PIXELS: Final = 1000
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs"})  # controls, joiners and direction marks, lone surrogates
 _COMBINING: Final = frozenset({"Mn", "Me"})
 _UNTYPED_RENDERER: Final[Any] = RendererAgg  # matplotlib's backends carry no annotations
@@ -53,7 +59,7 @@ def coverage(text: str, style: TextStyle) -> Pixels:
     origin = style.size_pixels
     width = 2 * origin + int(_ADVANCE_MAX * style.size_pixels * len(text))
     renderer = _UNTYPED_RENDERER(width, line_height(style), theme.DPI)
-    with theme.settings():
+    with theme.text_settings():
         renderer.draw_text(renderer.new_gc(), origin, ascent(style), text, theme.font(style), 0)
     alpha: Pixels = np.asarray(renderer.buffer_rgba())[:, :, 3]
     seen = np.flatnonzero(alpha.any(axis=0))
@@ -75,10 +81,11 @@ def line_height(style: TextStyle) -> int:
 
 def fit(text: str, width_pixels: float, style: TextStyle, *, keep_end: bool = False) -> str:
     """Cut presentable text with an ellipsis so that it is at most ``width_pixels`` wide; keep its start or its end."""
-    width = text_width(text, style)
-    if width <= width_pixels:
+    if _fits(text, width_pixels, style):
         return text
-    length = int(len(text) * width_pixels / width)
+    characters = text[::-1] if keep_end else text
+    room = width_pixels - _estimate(ELLIPSIS, style)
+    length = _count_to(room, (_advance(character, style) for character in characters))
     while length and text_width(_cut(text, length, keep_end=keep_end), style) > width_pixels:
         length -= max(1, length // 32)
     return _cut(text, length, keep_end=keep_end)
@@ -92,26 +99,50 @@ def wrap(text: str, width_pixels: float, style: TextStyle, lines_max: int) -> li
     lines: list[str] = []
     words = re.findall(r"\S+", text)
     while words and len(lines) < lines_max - 1:
-        lines.append(_take_line(words, width_pixels, style))
+        line, words = _take_line(words, width_pixels, style)
+        lines.append(line)
     if words:
         lines.append(fit(" ".join(words), width_pixels, style))
     return lines
 
 
-def _take_line(words: list[str], width_pixels: float, style: TextStyle) -> str:
-    """Take the words of one line, at least a part of one, off the front."""
-    line = words.pop(0)
-    if text_width(line, style) > width_pixels:
-        head = max(1, len(fit(line, width_pixels, style)) - 1)
-        words.insert(0, line[head:])
-        return line[:head]
-    width = text_width(line, style)
-    while words:
-        width += style.size_pixels // 3 + text_width(words[0], style)
-        if width > width_pixels:
-            break
-        line = f"{line} {words.pop(0)}"
-    return line
+def _take_line(words: Sequence[str], width_pixels: float, style: TextStyle) -> tuple[str, list[str]]:
+    """Return the words of one line, at least a part of one, and the others."""
+    widths = (_estimate(f" {word}", style) for word in words)
+    number = _count_to(width_pixels + _estimate(" ", style), widths)
+    while number > 1 and text_width(" ".join(words[:number]), style) > width_pixels:
+        number -= 1
+    if number > 1 or _fits(words[0], width_pixels, style):
+        number = max(1, number)
+        return " ".join(words[:number]), list(words[number:])
+    head = max(1, len(fit(words[0], width_pixels, style)) - 1)
+    return words[0][:head], [words[0][head:], *words[1:]]
+
+
+def _fits(text: str, width_pixels: float, style: TextStyle) -> bool:
+    near = _estimate(text, style) <= width_pixels * _ESTIMATE_SLACK
+    return near and text_width(text, style) <= width_pixels
+
+
+def _count_to(limit: float, widths: Iterable[float]) -> int:
+    """Return how many of the widths, from the first on, fit into the limit; look at no more than that."""
+    return sum(1 for _ in takewhile(lambda reach: reach <= limit, accumulate(widths)))
+
+
+def _estimate(text: str, style: TextStyle) -> float:
+    """Return about how wide a text is, without drawing it."""
+    return sum(_advance(character, style) for character in text)
+
+
+def _advance(character: str, style: TextStyle) -> float:
+    return _em_advance(character, style.bold) * style.size_pixels
+
+
+@lru_cache(maxsize=_CHARACTERS_KEPT)
+def _em_advance(character: str, bold: bool) -> float:
+    face = get_font(theme.font_path(theme.TITLE if bold else theme.NOTE))
+    face.set_size(_EM_PIXELS, 72)
+    return float(face.load_char(ord(character)).linearHoriAdvance / 0x10000 / _EM_PIXELS)
 
 
 def _cut(text: str, length: int, *, keep_end: bool) -> str:

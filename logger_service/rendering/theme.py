@@ -1,7 +1,7 @@
 """How pictures look: colours, text styles, colour maps, and settings that do not depend on the host."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -97,8 +97,21 @@ _DRAWING_SETTINGS: Final = (
 _DEFAULTS: Final[dict[Any, Any]] = {
     name: value for name, value in mpl.rcParamsDefault.items() if name.startswith(_DRAWING_SETTINGS)
 }
+_TEXT_DEFAULTS: Final = {name: value for name, value in _DEFAULTS.items() if name.startswith(("font.", "text."))}
 
 
 def settings() -> AbstractContextManager[None]:
     """Return a context in which matplotlib's own defaults hold, whatever the host's matplotlibrc says."""
-    return mpl.rc_context(_DEFAULTS)
+    return _holding(_DEFAULTS)
+
+
+def text_settings() -> AbstractContextManager[None]:
+    """Return the same for what a line of text depends on."""
+    return _holding(_TEXT_DEFAULTS)
+
+
+def _holding(defaults: dict[Any, Any]) -> AbstractContextManager[None]:
+    """Return a context in which the settings hold: one that does nothing, a millisecond less, where they do already."""
+    if all(mpl.rcParams[name] == value for name, value in defaults.items()):
+        return nullcontext()
+    return mpl.rc_context(defaults)

@@ -29,5 +29,15 @@ def test_a_table_has_as_many_cells_as_came() -> None:
     assert "<td>a|b</td>\n<td>x | y</td>" in html
 
 
+def test_a_table_of_too_many_characters_says_how_many_rows_are_left_out() -> None:
+    rows = [(f"setting {number}", "x" * 50) for number in range(100)]
+    whole, cut = markdown.table(("setting", "value"), rows), markdown.table(("setting", "value"), rows, 1000)
+    assert whole.count("\n") == 101
+    assert len(cut) <= 1000
+    kept = cut.count("\n") - 2
+    assert cut.splitlines()[:-1] == whole.splitlines()[: kept + 2]
+    assert f"<td><em>{100 - kept} more</em></td>\n<td></td>" in render(cut)
+
+
 def test_a_list_is_numbered_from_one() -> None:
     assert render(markdown.numbered(["a circle", "# two"])) == "<ol>\n<li>a circle</li>\n<li># two</li>\n</ol>"

@@ -10,11 +10,12 @@ from support.strategies import messages
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from logger_service.events.protos import blank, project
+from logger_service.rendering.png import Picture
 from protocol.array import pack_array
 from protocol.checks import check_message
 from protocol.codec import KINDS, decode_message
-from protocol.errors import Malformed
-from protocol.limits import STEP_MAX
+from protocol.errors import Malformed, TooLarge
+from protocol.limits import STEP_MAX, TEXT_MAX_CHARACTERS
 from protocol.messages import Gap, Graph, Images, Matrix, Message, RunEnd, RunStart, Scalars, TensorSummaries
 from protocol.record import Kind, Record
 
@@ -71,6 +72,29 @@ def test_an_attempt_starts_after_the_step_it_goes_on_from() -> None:
     (value,) = config.summary.value
     assert value.tag == "run/config"
     assert value.tensor.string_val[0].decode().splitlines()[2:] == [r"| lr | 0\.1 |", r"| a\|b | c |"]
+
+
+def test_a_config_is_no_longer_than_a_text_may_be() -> None:
+    _, config = say(RunStart(0, {f"setting {number}": "*" * 4000 for number in range(1000)}))
+    (text,) = config.summary.value[0].tensor.string_val
+    assert 900_000 < len(text) <= TEXT_MAX_CHARACTERS
+    assert text.decode().splitlines()[-1] == "| *876 more* |  |"
+
+
+def test_of_very_many_groups_some_have_an_overview_and_all_have_their_histograms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An overview takes 60 ms, and the 10,000 that a record has room for would hold up all runs for ten minutes."""
+    monkeypatch.setattr("logger_service.events.protos.layer_overview", lambda *_, **__: Picture(b"", 1, 1))
+    summary = summarise([1.0])
+    for groups, layers, drawn in ((65, 2, 64), (10_000, 2, 64), (30, 600, 16), (64, 2, 64), (1, 20_000, 1)):
+        tags = [f"{group}/{layer}" for group in range(groups) for layer in range(layers)]
+        message = TensorSummaries(dict.fromkeys(tags, summary))
+        projected = project(message, Record(Kind.TENSOR_SUMMARIES, 1, 1, START_NS, b""), STREAM_ID)
+        shown = Event.FromString(projected.events[0]).summary.value
+        assert [value.tag for value in shown if value.HasField("histo")] == tags
+        assert [value.tag for value in shown if value.HasField("image")] == [f"histograms/{n}" for n in range(drawn)]
+        assert [type(failure) for failure in projected.failures] == [TooLarge] * (groups > drawn)
 
 
 def test_a_run_without_config_only_starts() -> None:

@@ -2,6 +2,7 @@ import math
 import os
 from pathlib import Path
 
+import pytest
 from support.recordings import STREAM_ID
 
 from logger_service.events.protos import project
@@ -34,12 +35,24 @@ def test_a_record_that_stands_for_several_numbers_has_the_id_of_the_last() -> No
     assert [ScalarEvents(STREAM_ID).pack(message, said)] == project(message, said, STREAM_ID).events
 
 
-def test_many_sets_of_tags_do_not_pile_up() -> None:
+@pytest.mark.parametrize(("sets", "tags", "characters"), [(3000, 1, 10), (300, 19, 20), (5, 2000, 60), (2, 2500, 500)])
+def test_many_and_large_sets_of_tags_do_not_pile_up(sets: int, tags: int, characters: int) -> None:
     short = ScalarEvents(STREAM_ID)
-    for number in range(300):
-        message, said = Scalars({f"tag {number}": 1.0}), record(number + 1, 0)
+    for number in range(sets):
+        message = Scalars({f"{number} {tag}".ljust(characters, "x"): 1.0 for tag in range(tags)})
+        said = record(number + 1, 0)
         assert [short.pack(message, said)] == project(message, said, STREAM_ID).events
-    assert len(short._events) <= 64
+    kept = sum(len(event.SerializeToString()) for event, _ in short._events.values())
+    assert kept <= 2**20
+
+
+@pytest.mark.parametrize("tags", [19, 2000])
+def test_sets_of_a_usual_size_are_kept(tags: int) -> None:
+    short = ScalarEvents(STREAM_ID)
+    short.pack(Scalars({f"a usual tag/{tag}": 1.0 for tag in range(tags)}), record(1, 0))
+    assert len(short._events) == 1
+    short.forget()
+    assert not short._events
 
 
 def test_what_was_written_takes_no_memory() -> None:

@@ -83,6 +83,17 @@ def test_lines_that_do_not_fit_end_in_an_ellipsis() -> None:
     assert lines[-1].endswith(ELLIPSIS)
 
 
+def test_long_text_is_wrapped_and_cut_without_drawing_all_its_words() -> None:
+    """Drawing is what takes time: a millisecond a text."""
+    text = presentable(" ".join(f"word{number}" for number in range(100)))
+    coverage.cache_clear()
+    lines = wrap(text, 190, theme.CAPTION, 3)
+    fit(text, 190, theme.CAPTION)
+    fit(text, 190, theme.CAPTION, keep_end=True)
+    assert len(lines) == 3
+    assert coverage.cache_info().misses <= 12
+
+
 def test_kept_coverage_equals_a_new_one_and_cannot_be_written_to() -> None:
     kept = coverage("step 1", theme.STEP)
     coverage.cache_clear()
