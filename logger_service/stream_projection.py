@@ -110,6 +110,7 @@ class StreamProjection:
     def close(self) -> None:
         """Close the files; ``advance`` opens them again."""
         self._unread.clear()
+        self._scalars.forget()
         if self._reader is not None:
             self._reader.close()
             self._reader = None
