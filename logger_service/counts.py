@@ -12,6 +12,7 @@ class Counts:
     event_bytes: int = 0
     unknown_kinds: int = 0
     malformed: int = 0
+    drawings: int = 0
     drawing_failures: int = 0
     gaps: int = 0
     missing_records: int = 0

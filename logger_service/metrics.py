@@ -38,6 +38,7 @@ _PROJECTED: Final = {
     "event_bytes": "bytes of these events",
     "unknown_kinds": "records of kinds that this logger does not know",
     "malformed": "records whose body is corrupt",
+    "drawings": "records whose pictures were drawn",
     "drawing_failures": "records that could not be drawn",
     "gaps": "gaps in what trainers sent",
     "missing_records": "records that these gaps stand for",

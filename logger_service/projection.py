@@ -26,6 +26,7 @@ from logger_service.recordings import beginning_of, find_recordings
 from logger_service.stream_order import in_stream_order
 from logger_service.stream_projection import StreamProjection
 from logger_service.suspects import Suspects
+from protocol.errors import ProtocolError
 
 # What one turn of a run reads: a thousand steps of scalars, or a few pictures, which take longest to draw.
 TURN_SIZE_BYTES: Final = 2**18
@@ -56,6 +57,7 @@ class _Followed:
     retry_at_seconds: float = 0.0
     pause_seconds: float = _RETRY_MIN_SECONDS
     failure: str = ""
+    stuck: bool = False
 
 
 class Projection:
@@ -129,6 +131,7 @@ class Projection:
             failing=sum(bool(followed.failure) for followed in self._followed.values()),
             disk_free_bytes=space.free_bytes,
             disk_size_bytes=space.total_bytes,
+            stuck=sum(followed.stuck for followed in self._followed.values()),
         )
 
     def positions(self) -> Iterator[tuple[bytes, int]]:
@@ -198,7 +201,7 @@ class Projection:
         except Exception as error:  # noqa: BLE001 - as in _ready
             self._fail(folder, followed, error, now_seconds)
             return False
-        followed.failure, followed.pause_seconds = "", _RETRY_MIN_SECONDS
+        followed.failure, followed.stuck, followed.pause_seconds = "", False, _RETRY_MIN_SECONDS
         if self.counts.records > written or stream.waits:
             followed.grew_at_seconds = now_seconds
         elif not busy and now_seconds - followed.grew_at_seconds >= _PARK_SECONDS:
@@ -212,6 +215,7 @@ class Projection:
             _log.error("%s is not projected: %s (said once; tried again and again)", folder, why)
         self._park(followed)
         followed.stream = None
+        followed.stuck = not isinstance(error, ProtocolError)
         followed.failure, followed.retry_at_seconds = why, now_seconds + followed.pause_seconds
         followed.pause_seconds = min(2 * followed.pause_seconds, _RETRY_MAX_SECONDS)
 

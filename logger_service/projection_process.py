@@ -23,6 +23,10 @@ _TROUBLE_PAUSE_SECONDS: Final = RESTART_MIN_SECONDS * 2**3
 SILENCE_SECONDS: Final = 60.0
 # A child whose lifeline is cut ends within milliseconds, unless it is stopped or hangs.
 _FAREWELL_SECONDS: Final = 1.0
+# So many records in a row that could not be drawn, and none that could, are no accident.
+UNDRAWN_MAX: Final = 3
+# A recording that cannot be shown for so long will not come right by itself.
+STUCK_SECONDS: Final = 30.0
 # Streams whose place is remembered: more than any logger serves at a time.
 _POSITIONS_MAX: Final = 16_384
 
@@ -45,6 +49,11 @@ class ProjectionProcess:
         self._started_at = 0.0
         self._restart_at = 0.0
         self._pause_seconds = RESTART_MIN_SECONDS
+        # What the reports said, as far as it is trouble: none yet; records not drawn since one was; since when one is
+        # stuck.
+        self._heard_counts: dict[str, int] | None = None
+        self._drawings = self._undrawn_before = 0
+        self._stuck_since: float | None = None
 
     def __repr__(self) -> str:
         return f"<ProjectionProcess {self._process.pid if self._process else 'down'}>"
@@ -69,7 +78,15 @@ class ProjectionProcess:
             return "event files wait: the disk of the log directory is nearly full"
         if self._reports is not None and now - self._reports.heard_at >= SILENCE_SECONDS:
             return f"the projection has said nothing for {now - self._reports.heard_at:.0f} s"
-        return ""
+        if self._undrawn >= UNDRAWN_MAX:
+            return f"nothing is drawn: the last {self._undrawn} pictures failed"
+        if self._stuck_since is not None and now - self._stuck_since >= STUCK_SECONDS:
+            return f"event files of {self.state.stuck} recordings cannot be written"
+        return "" if self._heard_counts is not None else "the projection is starting"
+
+    @property
+    def _undrawn(self) -> int:
+        return self.counts["drawing_failures"] - self._undrawn_before
 
     def supervise(self, now: float) -> None:
         """Start the child when it is not there, after it failed with a pause that grows; hear what it has to say."""
@@ -142,8 +159,20 @@ class ProjectionProcess:
         for stream, sequence in self._reports.read(now):
             self.positions.pop(stream, None)
             self.positions[stream] = sequence
+        if self._reports.counts and self._reports.counts is not self._heard_counts:
+            self._note(self._reports.counts, now)
         while len(self.positions) > _POSITIONS_MAX:
             del self.positions[next(iter(self.positions))]
+
+    def _note(self, counts: dict[str, int], now: float) -> None:
+        """Note what a new report says of pictures, and of recordings that cannot be shown."""
+        self._heard_counts = counts
+        if self.counts["drawings"] > self._drawings:
+            self._drawings, self._undrawn_before = self.counts["drawings"], self.counts["drawing_failures"]
+        if not self.state.stuck:
+            self._stuck_since = None
+        elif self._stuck_since is None:
+            self._stuck_since = now
 
     def _reap(self) -> None:
         self._counts_before, self._reports = self.counts, None

@@ -32,6 +32,7 @@ _StreamId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 class ProjectionState(msgspec.Struct, frozen=True):
     """How it is with a projection: ``waits`` for room, may write in its log directory, fails with so many recordings.
 
+    ``stuck`` are those of them that fail at the file system or at this program, not at what is in them.
     The disk is that of the log directory; it has 0 bytes when it does not tell.
     """
 
@@ -40,6 +41,7 @@ class ProjectionState(msgspec.Struct, frozen=True):
     failing: _Number = 0
     disk_free_bytes: _Number = 0
     disk_size_bytes: _Number = 0
+    stuck: _Number = 0
 
 
 class ProjectionReport(msgspec.Struct, frozen=True):

@@ -128,7 +128,10 @@ def _open_page(health: str | None) -> HealthPage | None:
     if health == OFF:
         return None
     try:
-        page = HealthPage(*parse_health_address(health or HEALTH_ADDRESS), Status(at=monotonic()))
+        page = HealthPage(
+            *parse_health_address(health or HEALTH_ADDRESS),
+            Status(at=monotonic(), troubles=("the logger is starting",)),
+        )
     except StartupError as error:
         if health is not None:
             raise

@@ -18,7 +18,7 @@ from logger_service.recordings import beginning_of
 from logger_service.suspects import Suspects
 from protocol.codec import decode_message
 from protocol.errors import ProtocolError
-from protocol.messages import Embedding, Gap, Message, RunStart, Scalars
+from protocol.messages import Embedding, Gap, Images, Matrix, Message, RunStart, Scalars, TensorSummaries
 from protocol.record import Kind, Record
 from protocol.recording_reader import RecordingReader
 
@@ -30,6 +30,9 @@ HOLE_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 2.0
 # Scalars of such a size are shown in no time, and nobody dies of them.
 _LIGHT_MAX_BYTES: Final = 2**16
+
+# What is drawn.
+_PICTURES: Final = (Matrix, Images, TensorSummaries, Embedding)
 
 _log = logging.getLogger(__name__)
 
@@ -180,6 +183,7 @@ class StreamProjection:
             failures += self._show_beside(message, record)
         for failure in failures:
             self._not_drawn(record, str(failure) or repr(failure))
+        self.counts.drawings += isinstance(message, _PICTURES) and not failures
         self._add(events, record)
 
     def _events_of(self, message: Message | None, record: Record) -> Projected:

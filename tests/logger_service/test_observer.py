@@ -23,6 +23,7 @@ class Parts:
         self.journal = Journal(self.recordings, lambda: 10**18, commit_interval_seconds=0.05, commit_size_bytes=1000)
         self.receiver = Receiver(self.journal, "tcp://127.0.0.1:*", streams_max=16)
         self.projection = ProjectionProcess(self.recordings, folder / "runs")
+        self.projection._heard_counts = {}
         self.observer = Observer(self.recordings, self.journal, self.receiver, self.projection, None)
 
     def commit(self, runs: int) -> None:

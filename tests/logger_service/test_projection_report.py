@@ -50,7 +50,7 @@ def test_it_is_told_once_a_second_and_only_what_moved(pipe: tuple[int, int]) -> 
 def test_a_line_fits_into_the_pipe_at_once_however_large_its_numbers(pipe: tuple[int, int]) -> None:
     writer = ReportWriter(pipe[1])
     counts = Counts(**{field.name: SEQUENCE_MAX for field in fields(Counts)})
-    writer.tell(0.0, counts, streams(500, SEQUENCE_MAX), ProjectionState(True, False, *[SEQUENCE_MAX] * 3))
+    writer.tell(0.0, counts, streams(500, SEQUENCE_MAX), ProjectionState(True, False, *[SEQUENCE_MAX] * 4))
     lines = os.read(pipe[0], 2**20).split(b"\n")
     assert len(lines) > 10
     assert max(map(len, lines)) < select.PIPE_BUF

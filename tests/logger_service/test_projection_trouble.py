@@ -3,13 +3,15 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.events import event_files, load_folder
 from support.recordings import Said, append_records, make_records, make_stream, write_recording
 
 from logger_service.disk_space import DiskSpace
 from logger_service.projection import Projection
-from protocol.messages import RunStart, Scalars, Text
+from protocol.array import pack_array
+from protocol.messages import Matrix, RunStart, Scalars, Text
 
 SAID = [Said(0, RunStart()), *(Said(step, Scalars({"a": float(step)})) for step in range(50))]
 
@@ -34,6 +36,7 @@ def test_a_recording_without_a_head_is_said_once_and_the_others_go_on(
     with caplog.at_level(logging.ERROR):
         for now_seconds in range(0, 100, 10):
             drain(projection, now_seconds)
+    assert (projection.state().failing, projection.state().stuck) == (1, 0), "it fails at what is in it"
     projection.close()
     assert events(tmp_path / "log", "demo") == len(SAID)
     assert len([record for record in caplog.records if "broken" in record.message]) == 1
@@ -53,6 +56,7 @@ def test_a_full_disk_is_waited_out(
         for now_seconds in range(300):
             projection.turn(float(now_seconds))
     assert projection.counts.stream_failures == 7, "at 0, 5, 15, 35, 75, 155 and 235 s"
+    assert (projection.state().failing, projection.state().stuck) == (1, 1)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert [path.stat().st_size for path in event_files(tmp_path / "log" / "demo")] == [0]
     projection.turn(314.0)
@@ -127,3 +131,22 @@ def test_a_disk_that_fills_in_the_middle_of_a_turn_stops_it(tmp_path: Path, monk
     assert projection.waits
     projection.close()
     assert len(list((tmp_path / "log").iterdir())) == 1
+
+
+def test_what_is_drawn_and_what_cannot_be_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: object, **__: object) -> None:
+        raise ValueError("no fonts")
+
+    matrix = Matrix("a", pack_array(np.ones((2, 2), np.float32)))
+    for run, fails in (("well", False), ("sick", True)):
+        with monkeypatch.context() as patch:
+            if fails:
+                patch.setattr("logger_service.events.protos.heatmap", explode)
+            stream = make_stream(run, stream_id=run.encode() * 4)
+            write_recording(
+                tmp_path / run, [Said(0, RunStart()), Said(1, matrix), Said(1, Scalars({"a": 1.0}))], stream
+            )
+            projection = Projection(tmp_path / run, tmp_path / "log")
+            drain(projection)
+            projection.close()
+        assert (projection.counts.drawings, projection.counts.drawing_failures) == (not fails, fails)

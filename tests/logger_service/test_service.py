@@ -1,9 +1,11 @@
 """Where a logger looks and listens, given what it was told; ``serve`` as a process is in tests/system/."""
 
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 
+from logger_service import service
 from logger_service.service import _adoption_roots, _open_page
 from protocol.outbox_location import spill_root
 
@@ -31,6 +33,21 @@ def test_a_page_at_any_free_port_tells_where(caplog: pytest.LogCaptureFixture) -
     caplog.set_level("INFO")
     page = _open_page("127.0.0.1:*")
     assert page is not None
+    assert page.answer("/healthz")[0] == HTTPStatus.SERVICE_UNAVAILABLE, "the logger is starting"
     page.close()
     assert f"health at http://{page.address}/healthz" in caplog.text
     assert not page.address.endswith(":0")
+
+
+def test_the_name_of_the_recordings_is_durable_whoever_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder above that may not be read, or not be synced, is somebody else's."""
+    synced = []
+
+    def sync_folder(folder: Path) -> None:
+        synced.append(folder)
+        if folder == tmp_path.parent:
+            raise PermissionError
+
+    monkeypatch.setattr(service, "sync_folder", sync_folder)
+    service._sync_above(tmp_path / "deep" / "recordings")
+    assert synced == list((tmp_path / "deep" / "recordings").resolve().parents)

@@ -105,6 +105,15 @@ def test_a_lag_is_told_while_nothing_is_projected(logger: LoggerProcess) -> None
         wait_until(lambda: metrics(logger)["run_lag_records", "run"] == 0.0, seconds=SECONDS)
 
 
+def test_a_logger_that_cannot_draw_yet_is_503(logger: LoggerProcess) -> None:
+    """From when it listens until its projection is there, which takes a second or more."""
+    logger.start()
+    os.kill(projection_of(logger), signal.SIGSTOP)
+    assert health(logger) in ((503, ["the projection is starting"]), (503, ["the logger is starting"]))
+    os.kill(projection_of(logger), signal.SIGCONT)
+    assert wait_for(logger, 200) == []
+
+
 def test_recordings_that_cannot_be_written_are_503_until_they_can(logger: LoggerProcess) -> None:
     logger.start()
     assert wait_for(logger, 200) == []
@@ -147,6 +156,7 @@ def test_a_projection_that_ends_again_and_again_is_503(logger: LoggerProcess) ->
 def test_a_logger_that_hangs_is_not_asked_in_vain(logger: LoggerProcess) -> None:
     """While the kernel holds the process up nobody answers; a probe's own timeout tells, and nothing is lost."""
     logger.start()
+    wait_for(logger, 200)
     assert logger.process is not None
     logger.process.send_signal(signal.SIGSTOP)
     host, _, port = logger.health.rpartition(":")
