@@ -271,7 +271,7 @@ def follow(
                 stopping = stop()
                 busy = projection.turn(time.monotonic(), thorough=stopping, after_each=said)
                 said()
-                if stopping and not busy:
+                if stopping and not busy and not suspects.let_go():
                     return projection
                 if not busy:
                     wait(poll_seconds)

@@ -95,7 +95,6 @@ class StreamProjection:
             record = self._unread[0]
             if now_seconds is not None and self._has_to_wait(record, reader, now_seconds):
                 self._write()
-                self.close()
                 self.waits = True
                 return taken
             if record.sequence > self.next_sequence:
@@ -133,8 +132,10 @@ class StreamProjection:
 
     def _has_to_wait(self, record: Record, reader: RecordingReader, now_seconds: float) -> bool:
         """Tell whether a hole before the record may still be filled, or others go before it."""
-        self._look_at_seconds = now_seconds + _LOOK_SECONDS
         if record.sequence > self.next_sequence and reader.in_last_segment and self._may_be_filled(now_seconds):
+            self._write()
+            self.close()  # what fills the hole lies before what was read
+            self._look_at_seconds = now_seconds + _LOOK_SECONDS
             return True
         return self._suspects.has_to_wait(self._name(record), now_seconds)
 

@@ -81,6 +81,12 @@ class Suspects:
             return False
         return now_seconds < self._wait_until_seconds.setdefault(record, now_seconds + PATIENCE_SECONDS)
 
+    def let_go(self) -> bool:
+        """Let no record wait any longer; tell whether one did."""
+        waiting = [record for record, seconds in self._wait_until_seconds.items() if seconds > float("-inf")]
+        self._wait_until_seconds.update(dict.fromkeys(waiting, float("-inf")))
+        return bool(waiting)
+
     def clear(self, record: Suspect) -> None:
         """Forget the deaths of a record that is in the event files."""
         if self._deaths.pop(record, 0):

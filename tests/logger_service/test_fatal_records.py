@@ -118,6 +118,16 @@ def test_the_others_go_on_before_it_is_tried_again(tmp_path: Path, monkeypatch: 
     assert tags(tmp_path / "log" / "b-healthy") == ["m"] * 80
 
 
+def test_a_stop_does_not_wait_and_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever died of a kill by chance is shown before the logger ends."""
+    folder = write_recording(tmp_path / "recordings", SICK)
+    with monkeypatch.context() as context:
+        context.setattr("logger_service.events.protos.heatmap", fatal_heatmap)
+        assert in_process(lambda: follow(folder, tmp_path / "log", lambda: True)) == KILLED
+    follow(folder, tmp_path / "log", lambda: True)
+    assert tags(tmp_path / "log" / "demo") == ["m", POISON, "m"]
+
+
 def test_memory_that_runs_out_in_a_drawing_costs_the_drawing(tmp_path: Path) -> None:
     """Of small records that take 80 MB each; what comes behind them is shown."""
     graph = Graph([GraphNode(f"n{number}", "o", output_shapes=[[1] * 8] * 256) for number in range(216)])
