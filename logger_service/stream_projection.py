@@ -12,7 +12,7 @@ from logger_service.events.event_file import EventFile
 from logger_service.events.gap_place import GapPlace, missing, with_gaps
 from logger_service.events.identity import EventId
 from logger_service.events.projector import Projector
-from logger_service.events.protos import Projected, blank, first_new_step, project
+from logger_service.events.protos import blank, first_new_step, project
 from logger_service.events.scalar_events import ScalarEvents
 from logger_service.recordings import beginning_of
 from logger_service.suspects import Suspects
@@ -93,17 +93,21 @@ class StreamProjection:
         taken = 0
         while self._unread:
             record = self._unread[0]
-            if now_seconds is not None and self._has_to_wait(record, reader, now_seconds):
+            light, comes_next = _is_light(record), record.sequence <= self.next_sequence
+            if light and comes_next:  # nine records in ten
+                self._show(record)
+            elif now_seconds is not None and self._has_to_wait(record, reader, now_seconds):
                 self._write()
                 self.waits = True
                 return taken
-            if record.sequence > self.next_sequence:
-                self._take_record(missing(self.next_sequence, record))
-            self._take_record(record)
+            else:
+                if not comes_next:
+                    self._take_record(missing(self.next_sequence, record))
+                self._take_record(record)
             self._unread.popleft()
             self.next_sequence = record.next_sequence
             taken += 1
-            if not _is_light(record) and enough():
+            if not light and enough():
                 break
         self._note_damages(reader.damages)
         self._write()
@@ -148,9 +152,7 @@ class StreamProjection:
     def _take_record(self, record: Record) -> None:
         """Show a record, and note it meanwhile if it may take long; pass over one that ends the process each time."""
         name = self._name(record)
-        if _is_light(record):
-            self._show(record)
-        elif self._suspects.is_fatal(name):
+        if self._suspects.is_fatal(name):
             self.counts.drawing_failures += 1
             self._say_once(f"record {record.sequence} is left blank", "the projection ended whenever it was drawn")
             self._add(blank(self._placed(record), self.stream.id), record)
@@ -170,34 +172,42 @@ class StreamProjection:
             self._say_once(f"kind {record.kind} malformed", error)
             self._add(blank(record, self.stream.id), record)
             return
-        except MemoryError:
+        except MemoryError as error:
             record = self._placed(record)
-            self._not_drawn(record, "it takes more memory than there is")
+            self._not_drawn(record, error)
             self._add(blank(record, self.stream.id), record)
             return
         if message is None:
             self.counts.unknown_kinds += 1
             self._say_once(f"kind {record.kind} is unknown", "a newer trainer's; upgrade the logger to see it")
-        events, failures = self._events_of(message, record)
-        # Files of the projector first, then its event.
-        if not isinstance(message, Scalars) and not self._was_begun(record):
+        if isinstance(message, Scalars) and message.values:
+            self._add(self._curves(message, record), record)
+        else:
+            self._draw(message, record)
+
+    def _curves(self, message: Scalars, record: Record) -> list[bytes]:
+        try:
+            return [self._scalars.pack(message, record)]
+        except Exception as error:  # noqa: BLE001 - as in _draw
+            self._not_drawn(record, error)
+            return blank(record, self.stream.id)
+
+    def _draw(self, message: Message | None, record: Record) -> None:
+        """Show a record: files of the projector first, then its events."""
+        try:
+            events, failures = project(message, record, self.stream.id)
+        except Exception as error:  # noqa: BLE001 - whatever drawing raises costs this record its picture, no more
+            events, failures = blank(record, self.stream.id), [error]
+        if not self._was_begun(record):
             failures += self._show_beside(message, record)
         for failure in failures:
-            self._not_drawn(record, str(failure) or repr(failure))
+            self._not_drawn(record, failure)
         self.counts.drawings += isinstance(message, _PICTURES) and not failures
         self._add(events, record)
 
-    def _events_of(self, message: Message | None, record: Record) -> Projected:
-        try:
-            if isinstance(message, Scalars) and message.values:
-                return Projected([self._scalars.pack(message, record)], [])
-            return project(message, record, self.stream.id)
-        except Exception as error:  # noqa: BLE001 - whatever drawing raises costs this record its picture, no more
-            return Projected(blank(record, self.stream.id), [error])
-
-    def _not_drawn(self, record: Record, why: str) -> None:
+    def _not_drawn(self, record: Record, why: Exception) -> None:
         self.counts.drawing_failures += 1
-        self._say_once(f"kind {record.kind} not drawn", why)
+        self._say_once(f"kind {record.kind} not drawn", str(why) or repr(why))
 
     def _show_beside(self, message: Message | None, record: Record) -> list[Exception]:
         """Do what a record asks for beside its events; return what kept an embedding from being drawn."""
@@ -212,7 +222,7 @@ class StreamProjection:
                     self._projector().write(message, record)
                 except OSError:
                     raise
-                except Exception as error:  # noqa: BLE001 - as in _events_of
+                except Exception as error:  # noqa: BLE001 - as in _draw
                     return [error]
             case _:
                 pass
