@@ -209,3 +209,13 @@ def test_what_one_recording_raises_costs_no_other_its_turn(
     assert projection.state().failing == 1
     projection.close()
     assert tags(tmp_path / "log" / "b-healthy") == ["m"] * 4
+
+
+def test_links_in_a_circle_cost_their_run_alone(tmp_path: Path) -> None:
+    write_recording(tmp_path / "recordings", SICK, make_stream("a-sick"))
+    write_recording(tmp_path / "recordings", HEALTHY, make_stream("b-healthy", stream_id=b"\1" * 16))
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "a-sick").symlink_to("a-sick")
+    counts = follow(tmp_path / "recordings", tmp_path / "log", lambda: True).counts
+    assert counts.stream_failures
+    assert tags(tmp_path / "log" / "b-healthy") == ["m"] * 4

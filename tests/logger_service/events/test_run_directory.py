@@ -36,3 +36,9 @@ def test_a_log_directory_that_is_itself_a_link_is_followed(tmp_path: Path) -> No
 def test_a_path_upwards_is_not_inside(tmp_path: Path) -> None:
     with pytest.raises(PermissionError):
         inside(tmp_path / "log", tmp_path / "log" / ".." / "other")
+
+
+def test_links_in_a_circle_are_a_fault_of_the_disk_when_they_are_used(tmp_path: Path) -> None:
+    (tmp_path / "demo").symlink_to("demo")
+    with pytest.raises(OSError, match=r"demo"):
+        run_directory(tmp_path, make_stream()).mkdir(parents=True)
