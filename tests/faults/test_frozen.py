@@ -2,10 +2,10 @@
 
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from time import sleep
 
 from faults.effort import rounds
+from faults.growth import Growth
 from faults.oracle import Verdict
 from faults.trainers import Trainers
 from support.programs import LoggerProcess
@@ -15,31 +15,24 @@ from protocol.messages import RunEnd
 
 # Longer than a trainer waits for an answer, and, in a soak, than a logger waits for a trainer that says nothing.
 FROZEN_SECONDS = rounds(quick=7, full=30)
-# What a process may need more after it was frozen; what gathers meanwhile lies in the outbox, which has its bound.
-GROWTH_MAX_BYTES = 64 * 2**20
 OUTBOX_BYTES = 8 * 2**20
-
-
-def resident_bytes(pid: int) -> int:
-    """Return what a process holds of memory that is its own."""
-    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("RssAnon")]
-    return int(line.split()[1]) * 1024
 
 
 def test_logger_frozen(logger: LoggerProcess, trainers: Trainers, judge: Callable[..., Verdict]) -> None:
     logger.start()
     trainer = trainers.start("frozen", logger.endpoint, options={"outbox_bytes": OUTBOX_BYTES})
     assert logger.process is not None
-    assert trainer.process.pid is not None
     trainer.wait_returned(500)
-    held_logger, held_trainer = resident_bytes(logger.process.pid), resident_bytes(trainer.process.pid)
+    growth = Growth(logger.process.pid, trainer.process.pid)
     logger.process.send_signal(signal.SIGSTOP)
     sleep(FROZEN_SECONDS)
     trainer.wait_returned(100)
-    assert resident_bytes(trainer.process.pid) - held_trainer < GROWTH_MAX_BYTES
+    growth.check()
     logger.process.send_signal(signal.SIGCONT)
+    trainer.wait_returned(500)
+    logger.wait_recorded()
+    growth.check()
     assert trainer.finish() == 0
-    assert resident_bytes(logger.process.pid) - held_logger < GROWTH_MAX_BYTES
     assert logger.stop() == 0
     judge()
 

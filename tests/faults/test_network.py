@@ -3,9 +3,11 @@
 import random
 from collections.abc import Callable, Iterator
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 from faults.effort import rounds
+from faults.growth import Growth
 from faults.oracle import Verdict
 from faults.trainers import Trainer, Trainers
 from support.programs import LoggerProcess
@@ -15,6 +17,8 @@ from support.waiting import wait_until
 RESET_SECONDS = rounds(quick=4, full=60)
 TRICKLE_SECONDS = rounds(quick=4, full=60)
 SILENCES = rounds(quick=1, full=10)
+# What is not sent gathers here, then on disk.
+OUTBOX_BYTES = 2**20
 # Within which a trainer must notice that nobody answers, and hang up to connect anew.
 NOTICED_SECONDS = 6.0
 
@@ -26,8 +30,18 @@ def proxy(logger: LoggerProcess, chance: random.Random) -> Iterator[Proxy]:
         yield proxy
 
 
-def end_well(trainer: Trainer, logger: LoggerProcess, proxy: Proxy) -> None:
+def begin(trainers: Trainers, logger: LoggerProcess, proxy: Proxy, run: str, **plan: Any) -> tuple[Trainer, Growth]:
+    """Start a trainer behind the proxy; return it, and how both processes grow from when they are busy."""
+    trainer = trainers.start(run, proxy.endpoint, options={"outbox_bytes": OUTBOX_BYTES}, **plan)
+    logger.wait_recorded()
+    assert logger.process is not None
+    return trainer, Growth(logger.process.pid, trainer.process.pid)
+
+
+def end_well(trainer: Trainer, growth: Growth, logger: LoggerProcess, proxy: Proxy) -> None:
     proxy.weather = FAIR
+    logger.wait_recorded()
+    growth.check()
     assert trainer.finish() == 0
     assert logger.stop() == 0
 
@@ -35,24 +49,24 @@ def end_well(trainer: Trainer, logger: LoggerProcess, proxy: Proxy) -> None:
 def test_connections_reset_every_50_to_500_ms(
     logger: LoggerProcess, proxy: Proxy, trainers: Trainers, judge: Callable[..., Verdict]
 ) -> None:
-    trainer = trainers.start("reset", proxy.endpoint)
+    trainer, growth = begin(trainers, logger, proxy, "reset")
     proxy.weather = RESETS
     sleep(RESET_SECONDS)
     logger.wait_recorded()
     assert proxy.resets > RESET_SECONDS / 4
-    end_well(trainer, logger, proxy)
+    end_well(trainer, growth, logger, proxy)
     judge()
 
 
 def test_one_byte_at_a_time_with_delay_at_50_kb_a_second(
     logger: LoggerProcess, proxy: Proxy, trainers: Trainers, judge: Callable[..., Verdict]
 ) -> None:
-    trainer = trainers.start("trickle", proxy.endpoint, interval_seconds=0.005)
+    trainer, growth = begin(trainers, logger, proxy, "trickle", interval_seconds=0.005)
     proxy.weather = TRICKLE
     sleep(TRICKLE_SECONDS)
     logger.wait_recorded()
     assert proxy.accepted == 1, "nor is it a reason to connect anew"
-    end_well(trainer, logger, proxy)
+    end_well(trainer, growth, logger, proxy)
     judge()
 
 
@@ -60,7 +74,7 @@ def test_one_byte_at_a_time_with_delay_at_50_kb_a_second(
 def test_a_silence_is_noticed_in_time(
     logger: LoggerProcess, proxy: Proxy, trainers: Trainers, judge: Callable[..., Verdict], silence: Weather
 ) -> None:
-    trainer = trainers.start("silence", proxy.endpoint)
+    trainer, growth = begin(trainers, logger, proxy, "silence")
     for _ in range(SILENCES):
         logger.wait_recorded()
         hung_up, lost = proxy.hung_up, proxy.lost_bytes
@@ -70,5 +84,5 @@ def test_a_silence_is_noticed_in_time(
         wait_until(lambda hung_up=hung_up: proxy.hung_up > hung_up, what="a trainer that hangs up")  # type: ignore[misc]
         assert monotonic() - began < NOTICED_SECONDS
         proxy.weather = FAIR
-    end_well(trainer, logger, proxy)
+    end_well(trainer, growth, logger, proxy)
     judge()
