@@ -44,6 +44,13 @@ def judge(logger: LoggerProcess, trainers: Trainers) -> Callable[..., Verdict]:
     return judge
 
 
+@pytest.fixture(autouse=True)
+def _seed_or_none(request: pytest.FixtureRequest) -> None:
+    """Say it where nothing is left to chance but what the machine does by itself."""
+    if "chance" not in request.fixturenames:
+        print("no seed: nothing is chosen at random")
+
+
 @pytest.fixture
 def chance() -> random.Random:
     """Return random numbers; the seed is printed, and shown when the test fails. FAULTS_SEED repeats one."""

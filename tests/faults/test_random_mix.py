@@ -1,11 +1,13 @@
 """Whatever can go wrong goes wrong, in any order, again and again: ``make soak`` does it for half an hour."""
 
 import os
-import random
 import signal
 from pathlib import Path
+from random import Random
 from time import monotonic, sleep
+from typing import Any
 
+from faults import disk_shim
 from faults.effort import SOAK_MINUTES, SOAKING
 from faults.oracle import Verdict, check
 from faults.trainers import Trainer, Trainers
@@ -22,16 +24,21 @@ WEATHERS = (FAIR, FAIR, RESETS, BLACK_HOLE, ANSWERS_LOST, TRICKLE)
 STOPPED_MAX_SECONDS = 3.0
 # Small enough to spill when the logger is away, large enough that nothing is refused.
 OPTIONS = {"outbox_bytes": 2**20, "drain_seconds": 120.0}
+# Matrices of 128 KiB fill it at once; the disk behind it is full now and then.
+MUCH = {"matrix_every": 100, "matrix_side": 256, "may_refuse": True}
+REWIND = 100
 
 
 class Mix:
-    """A logger, trainers, and the network between them; ``step`` breaks or mends one of them."""
+    """A logger, trainers, their disks, and the network between them; ``step`` breaks or mends one of them."""
 
-    def __init__(self, logger: LoggerProcess, trainers: Trainers, proxy: Proxy, chance: random.Random) -> None:
+    def __init__(self, folder: Path, logger: LoggerProcess, trainers: Trainers, proxy: Proxy, chance: Random) -> None:
         self.logger, self.trainers, self.proxy, self.chance = logger, trainers, proxy, chance
         self.running: list[Trainer] = []
-        self.attempts = 0
+        self.dead: list[Trainer] = []
+        self.runs = 0
         self.done: dict[str, int] = {}
+        self.spill, self.signs = folder / "spill", sick_signs(folder)
 
     def step(self) -> None:
         """Do one thing."""
@@ -44,6 +51,7 @@ class Mix:
             (2, self.kill_both),
             (2, self.freeze),
             (4, self.change_weather),
+            (2, self.fill_or_free_a_disk),
         ]
         [kind] = self.chance.choices([what for _, what in kinds], [weight for weight, _ in kinds])
         self.done[kind.__name__] = self.done.get(kind.__name__, 0) + 1
@@ -51,16 +59,30 @@ class Mix:
         sleep(self.chance.uniform(0.0, 0.5))
 
     def begin_trainer(self) -> None:
-        """Start a trainer, unless there are enough."""
-        if len(self.running) < TRAINERS_MAX:
-            run, endpoint = f"mix/{self.attempts}", self.chance.choice([self.proxy.endpoint, self.logger.endpoint])
-            self.attempts += 1
-            self.running.append(self.trainers.start(run, endpoint, options=OPTIONS, interval_seconds=0.002))
+        """Start a trainer, of a new run or of one whose trainer was killed, unless there are enough."""
+        if len(self.running) >= TRAINERS_MAX:
+            return
+        plan: dict[str, Any] = {"interval_seconds": 0.002, "options": dict(OPTIONS)}
+        if self.chance.random() < 0.3:
+            disk = {"root": str(self.spill), "sick_while": str(self.signs[1]), "error": "ENOSPC"}
+            plan |= {"disk": disk, **MUCH}
+        if self.dead and self.chance.random() < 0.5:
+            before = self.dead.pop(self.chance.randrange(len(self.dead)))
+            plan["options"]["attempt"] = before.plan.options.get("attempt", 0) + 1
+            plan["first_step"] = max(0, before.plan.first_step + before.last_returned - REWIND)
+            run = before.plan.run
+        else:
+            self.runs += 1
+            run = f"mix/{self.runs}"
+        plan["options"]["spill_dir"] = str(self.spill)
+        endpoint = self.chance.choice([self.proxy.endpoint, self.logger.endpoint])
+        self.running.append(self.trainers.start(run, endpoint, **plan))
 
     def kill_trainer(self) -> None:
         """Kill one; what it leaves is adopted by the next, or drained at the end."""
         if self.running:
-            self.running.pop(self.chance.randrange(len(self.running))).kill()
+            self.dead.append(self.running.pop(self.chance.randrange(len(self.running))))
+            self.dead[-1].kill()
 
     def finish_trainer(self) -> None:
         """Have one end in order, whenever it can."""
@@ -74,7 +96,8 @@ class Mix:
         self.logger.start()
 
     def stop_logger(self) -> None:
-        """Have the logger end in order, and another take its place."""
+        """Have the logger end in order, and another take its place; not on a full disk, where it cannot."""
+        self.signs[0].unlink(missing_ok=True)
         assert self.logger.stop() == 0
         self.logger.start()
 
@@ -99,9 +122,19 @@ class Mix:
         """Make the network another one."""
         self.proxy.weather = self.chance.choice(WEATHERS)
 
+    def fill_or_free_a_disk(self) -> None:
+        """Fill the logger's disks, or the one that trainers with much to say go on to, or free it again."""
+        sign = self.chance.choice(self.signs)
+        if sign.exists():
+            sign.unlink()
+        else:
+            sign.touch()
+
     def end(self) -> None:
         """Mend everything, and have all that was promised shipped."""
         self.proxy.weather = FAIR
+        for sign in self.signs:
+            sign.unlink(missing_ok=True)
         for trainer in self.trainers.started:
             if trainer.process.is_alive():
                 assert trainer.finish() == 0, f"trainer {trainer.plan.run} does not end"
@@ -118,16 +151,23 @@ class Mix:
         )
 
 
-def play(folder: Path, chance: random.Random) -> None:
+def sick_signs(folder: Path) -> tuple[Path, Path]:
+    """Return the files that say that the logger's disks are full, and the trainers'."""
+    return folder / "logger.sick", folder / "trainers.sick"
+
+
+def play(folder: Path, chance: Random) -> None:
     """Play one round in an empty folder, and judge it."""
     with shared_folder() as memory:
         logger, trainers = LoggerProcess(folder), Trainers(memory, folder / "diaries")
+        disk = disk_shim.Plan(str(logger.recordings), sick_while=str(sick_signs(folder)[0]), error="ENOSPC")
+        logger.program = disk.command()
         if chance.random() < 0.5:  # else trainers adopt what others left, or nobody until the end
             logger.adopt = str(memory)
         logger.start()
         try:
             with Proxy(logger.port, chance) as proxy:
-                mix = Mix(logger, trainers, proxy, chance)
+                mix = Mix(folder, logger, trainers, proxy, chance)
                 deadline = monotonic() + ROUND_SECONDS
                 mix.begin_trainer()
                 while monotonic() < deadline:
@@ -140,7 +180,7 @@ def play(folder: Path, chance: random.Random) -> None:
                 logger.kill()
 
 
-def test_a_random_mix_of_all_of_it(tmp_path: Path, chance: random.Random) -> None:
+def test_a_random_mix_of_all_of_it(tmp_path: Path, chance: Random) -> None:
     began, number = monotonic(), 0
     while number == 0 or monotonic() - began < MIX_SECONDS - ROUND_SECONDS / 2:
         folder = tmp_path / str(number)
