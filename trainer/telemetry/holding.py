@@ -71,9 +71,9 @@ class Holding:
         Its head goes last, so that a torn frame does not exist. It is of a record, which may wait for values in
         ``slot``, or the gap that ``tells`` of all refusals.
         """
-        head = pack_frame_head(len(rest) + HEAD_SIZE_BYTES - FRAME_OVERHEAD_BYTES)
-        end = start + HEAD_SIZE_BYTES + len(rest)
-        rest_at, head_at = slice(start + HEAD_SIZE_BYTES, end), slice(start, start + HEAD_SIZE_BYTES)
+        size, rest_start = len(rest), start + HEAD_SIZE_BYTES
+        head, end = pack_frame_head(size + HEAD_SIZE_BYTES - FRAME_OVERHEAD_BYTES), rest_start + size
+        rest_at, head_at = slice(rest_start, end), slice(start, rest_start)
         told = None if tells is None else tells.told()
         if self.segments[-1] is not segment or segment.end != start or end > segment.size_bytes:
             return False

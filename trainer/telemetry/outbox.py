@@ -32,8 +32,10 @@ from trainer.telemetry.refusal import Refusals
 from trainer.telemetry.room import Room
 
 SEGMENT_SIZE_BYTES: Final = 4 * 2**20
-# A thread that others came before so often is let pass by them, for at most as long: it may be interrupted.
+# A thread that others came before so often, or once when its record is large, is let pass by them, for at most as long:
+# it may be interrupted.
 _TRIES_MAX: Final = 3
+_LARGE_BYTES: Final = 2**18
 _PATIENCE_MS: Final = 100
 
 
@@ -109,20 +111,22 @@ class Outbox:
 
         Raises TooLarge, RuntimeError when sealed.
         """
+        done: int
         size, tries = HEADER_SIZE_BYTES + len(body), 0
         while True:
             if tries or self._crowded:
-                self._meet_others(tries)
+                self._meet_others(tries, size)
             tries += 1
             segment = self._room.make(kind, size, wall_time_ns)
             if segment is None:
-                if sequence := self._refuse(kind):
-                    return sequence
-                continue
-            start, sequence = segment.end, segment.next_sequence
-            header = pack_header(kind, 1, len(body), sequence, step, wall_time_ns)
-            if self._held.append(segment, start, pack_frame_rest(header, body), sequence + 1):
-                self._crowded = self._crowded and tries <= _TRIES_MAX
+                sequence = done = self._refuse(kind)
+            else:
+                start, sequence = segment.end, segment.next_sequence
+                header = pack_header(kind, 1, len(body), sequence, step, wall_time_ns)
+                done = self._held.append(segment, start, pack_frame_rest(header, body), sequence + 1)
+            if done:
+                if tries > 1:
+                    self._crowded = False
                 return sequence
 
     def reserve(
@@ -132,23 +136,28 @@ class Outbox:
 
         Raises TooLarge, RuntimeError when sealed.
         """
+        done: int
         slot, tries = Slot(kind, step, wall_time_ns, HEADER_SIZE_BYTES + body_size_max_bytes, values), 0
         while True:
             if tries or self._crowded:
-                self._meet_others(tries)
+                self._meet_others(tries, slot.size_bytes)
             tries += 1
             segment = self._room.make(kind, slot.size_bytes, wall_time_ns)
             if segment is None:
-                if self._refuse(kind):
+                done = self._refuse(kind)
+            else:
+                slot.segment, slot.start, slot.sequence = segment, segment.end, segment.next_sequence
+                # The header for those who step over frames, then zeros, in the checksum too: no reader takes it for
+                # valid.
+                header = pack_header(kind, 1, 0, slot.sequence, step, wall_time_ns)
+                rest = header.ljust(slot.size_bytes + 4, b"\0")
+                done = self._held.append(segment, slot.start, rest, slot.sequence + 1, slot=slot)
+            if done:
+                if tries > 1:
+                    self._crowded = False
+                if segment is None:
                     return None
-                continue
-            slot.segment, slot.start, slot.sequence = segment, segment.end, segment.next_sequence
-            self._owner.give(slot.sequence)
-            # The header for those who step over frames, then zeros, in the checksum too: no reader takes it for valid.
-            header = pack_header(kind, 1, 0, slot.sequence, step, wall_time_ns)
-            rest = header.ljust(slot.size_bytes + 4, b"\0")
-            if self._held.append(segment, slot.start, rest, slot.sequence + 1, slot=slot):
-                self._crowded = self._crowded and tries <= _TRIES_MAX
+                self._owner.give(slot.sequence)
                 return slot
 
     def fill(self, slot: Slot, body: bytes, *, kind: int | None = None) -> None:
@@ -173,7 +182,7 @@ class Outbox:
         if sequence >= ends[-1][2] or (slot and sequence >= slot.sequence):
             return None
         segment, end, next_sequence = _find(ends, sequence)
-        if slot and slot.segment is segment and slot.sequence < next_sequence:
+        if slot and slot.segment is segment:
             end, next_sequence = slot.start, slot.sequence
         return self._cutter.cut(segment, sequence, end, next_sequence, size_max_bytes)
 
@@ -212,16 +221,18 @@ class Outbox:
         """Give a number to a record that is not kept; 0 when something came in between."""
         last, refusals = self._held.segments[-1], self._held.refusals
         sequence = last.next_sequence + refusals.untold
+        if not self._held.refuse(sequence, refusals, kind):
+            return 0
         self._owner.give(sequence)
-        return sequence if self._held.refuse(sequence, refusals, kind) else 0
+        return sequence
 
-    def _meet_others(self, tries: int) -> None:
+    def _meet_others(self, tries: int, size_bytes: int) -> None:
         """Let a thread pass whose record is so large that others come in between whenever it is prepared.
 
         After some ``tries`` in vain that thread is this one. It is waited for for a moment: it may be interrupted.
         """
         if tries:
-            self._crowded = tries >= _TRIES_MAX
+            self._crowded = tries >= _TRIES_MAX or size_bytes >= _LARGE_BYTES
             return
         for _ in range(_PATIENCE_MS):
             if not self._crowded:

@@ -85,7 +85,7 @@ class Room:
         self.held.sealed = self.held.closed = True
         spare, self._spare = self._spare, None
         for segment in self.held.segments:
-            segment.close(keep=keep)
+            segment.close(keep=keep and segment.named)
         if spare is not None:
             spare.close(keep=False)
 

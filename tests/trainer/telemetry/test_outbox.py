@@ -4,7 +4,7 @@ import gc
 import os
 import shutil
 import signal
-import threading
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -282,19 +282,9 @@ def test_ctrl_c_at_any_moment_leaves_no_hole_in_the_sequence(memory: Path) -> No
     outbox.close(keep=False)
 
 
-def test_threads_that_append_at_once_get_a_number_each(memory: Path) -> None:
-    outbox = make_outbox(memory / "outbox", capacity=2**24)
-    given: list[list[int]] = [[] for _ in range(4)]
-
-    def work(mine: list[int]) -> None:
-        mine.extend(say(outbox) for _ in range(500))
-
-    threads = [threading.Thread(target=work, args=(mine,)) for mine in given]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(number for mine in given for number in mine) == list(range(1, 2001))
-    assert all(mine == sorted(mine) for mine in given)
-    assert [record.sequence for record in read_all(outbox)] == list(range(1, 2001))
-    outbox.close(keep=False)
+def test_an_interpreter_without_its_lock_is_refused_at_once(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is kept in one stroke would be torn there."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    with pytest.raises(RuntimeError, match="global interpreter lock"):
+        make_outbox(memory / "outbox")
+    assert list(memory.iterdir()) == []

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from support.boundaries import Boundaries
 from support.fake_logger import unpack_records
 from support.recordings import START_NS, make_stream
 
@@ -71,6 +73,44 @@ class OutboxModel(RuleBasedStateMachine):
         was_refused = self.outbox.refusals.total > refused
         assert was_refused == (used + HEADER_SIZE_BYTES + size > self.capacity * CAPACITY_SHARES.get(kind, 1.0))
         self.note(sequence, Said(kind, step, None if was_refused else body, was_refused))
+
+    @rule(outer=st.tuples(KINDS, SIZES), inner=st.tuples(KINDS, SIZES), number=st.integers(1, 80), slot=st.booleans())
+    def append_in_the_middle_of_an_append(
+        self, outer: tuple[Kind, int], inner: tuple[Kind, int], number: int, slot: bool
+    ) -> None:
+        """As a signal handler does it, or another thread; the number is that of a place where it can come."""
+        said: dict[int, Said] = {}
+        refusals: list[int] = []
+
+        def act() -> None:
+            refusals.append(self.outbox.refusals.total)
+            (self.reserve_now if slot else self.append_now)(*inner, said)
+            refusals.append(self.outbox.refusals.total)
+
+        before = self.outbox.refusals.total
+        Boundaries(number, act).run(lambda: self.append_now(*outer, said))
+        [refused_before, refused_behind] = refusals or [0, 0]
+        refused = self.outbox.refusals.total - before - (refused_behind - refused_before)
+        last = list(said)[-1]  # the outer one, which returned last
+        said[last] = Said(outer[0], 7, None if refused else bytes([outer[1] % 256]) * outer[1], bool(refused))
+        for sequence in sorted(said):
+            self.note(sequence, said[sequence])
+
+    @rule(kind=KINDS, size=SIZES, number=st.integers(1, 80))
+    def append_and_be_interrupted(self, kind: Kind, size: int, number: int) -> None:
+        """By Ctrl-C: the record is there, or its number is the next one's."""
+        said: dict[int, Said] = {}
+
+        def act() -> None:
+            raise KeyboardInterrupt
+
+        refused = self.outbox.refusals.total
+        with suppress(KeyboardInterrupt):
+            Boundaries(number, act).run(lambda: self.append_now(kind, size, said))
+        if self.outbox.next_sequence > len(self.said) + 1:
+            was_refused = self.outbox.refusals.total > refused
+            body = None if was_refused else bytes([size % 256]) * size
+            self.note(self.outbox.next_sequence - 1, Said(kind, 7, body, was_refused))
 
     @rule(target=slots, kind=KINDS, size=SIZES)
     def reserve(self, kind: Kind, size: int) -> object:
@@ -149,6 +189,20 @@ class OutboxModel(RuleBasedStateMachine):
         first_open = min(self.open, default=self.outbox.next_sequence)
         untold = {number for number in range(sequence, first_open) if not self.said[number].refused}
         assert not untold, "nothing is held back but what waits for a device, and refusals not yet told"
+
+    def append_now(self, kind: Kind, size: int, said: dict[int, Said]) -> None:
+        """Append without the model, which is told in ``said``."""
+        refused = self.outbox.refusals.total
+        body = bytes([size % 256]) * size
+        sequence = self.outbox.append(kind, 7, START_NS, body)
+        was_refused = self.outbox.refusals.total > refused
+        said[sequence] = Said(kind, 7, None if was_refused else body, was_refused)
+
+    def reserve_now(self, kind: Kind, size: int, said: dict[int, Said]) -> None:
+        slot = self.outbox.reserve(kind, 5, START_NS, size)
+        said[self.outbox.next_sequence - 1] = Said(kind, 5, None, slot is None)
+        if slot is not None:
+            self.open[slot.sequence] = slot
 
     def note(self, sequence: int, said: Said) -> None:
         assert sequence == len(self.said) + 1, "numbers are given out one by one"

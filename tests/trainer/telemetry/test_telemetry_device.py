@@ -18,8 +18,10 @@ from support.summaries import summarize
 from support.waiting import wait_until
 from torch import Tensor
 
+from protocol.limits import CREDIT_BYTES
 from protocol.messages import Gap, HParams, Images, Matrix, RunEnd, RunStart, Scalars, TensorSummaries, Text
 from protocol.orphan import OrphanedOutbox, find_outboxes
+from protocol.wire import Hello, Welcome, WireMessage
 from trainer.telemetry import Telemetry, channel
 from trainer.telemetry.summaries import device_summary
 
@@ -147,6 +149,28 @@ def test_a_close_waits_for_the_device_no_longer_than_its_deadline(outboxes: Path
     assert orphan.next_sequence == 4
     orphan.close(keep=False)
     assert len(device.copies) == 1
+
+
+def test_a_logger_that_claims_values_that_are_still_on_the_device_is_not_believed(device: SlowDevice) -> None:
+    """Their place would be given back, and nobody ships any more. Else all goes on."""
+    claims = iter([Welcome(1000, CREDIT_BYTES)])
+
+    def claim(message: WireMessage) -> list[WireMessage] | None:
+        found = next(claims, None) if isinstance(message, Hello) else None
+        return [found] if found else None
+
+    with FakeLogger(claim) as logger:
+        logger.freeze()
+        telemetry = Telemetry("run", endpoint=logger.endpoint, strict=True, outbox_bytes=2**20)
+        telemetry.scalars(1, {"a": META})
+        for step in range(2, 3000):
+            telemetry.scalars(step, {"a": 1.0})
+        logger.thaw()
+        wait_until(lambda: logger.count(Hello) > 1)
+        device.copies[0].arrive()
+        telemetry.close(30.0)
+        [stream] = logger.records
+        assert [type(message) for message in logger.messages(stream)] == [RunStart, *[Scalars] * 2999, RunEnd]
 
 
 def test_summaries_of_a_device_are_those_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def test_a_handler_that_closes_and_exits_ends_the_run(tmp_path: Path) -> None:
         telemetry.close(status="interrupted")
         sys.exit()
 
-    for number in range(1, TOO_MANY, 7):
+    for number in range(1, TOO_MANY, 3):
         record = tmp_path / str(number)
         telemetry = Telemetry("run", endpoint=None, record=record)
         boundaries = Boundaries(number, act)
@@ -82,7 +82,7 @@ def test_a_handler_that_closes_and_exits_ends_the_run(tmp_path: Path) -> None:
         said = [one.message for one in read_said(record)] if boundaries.reached else []
         telemetry.close()
         if not boundaries.reached:
-            assert number > 50
+            assert number > 30
             return
         assert said[0] == RunStart(0, {})
         assert said[-1] == RunEnd("interrupted")

@@ -11,10 +11,12 @@ import pytest
 import torch
 from support.children import fork, start, wait_for
 from support.fake_logger import FakeLogger
+from support.ranks import log_as_a_rank
 from support.spoken import read_said
+from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, Dataset
 
-from protocol.messages import RunEnd, Scalars
+from protocol.messages import Message, RunEnd, RunStart, Scalars, TensorSummaries
 from protocol.orphan import OrphanedOutbox, find_outboxes
 from trainer.telemetry import Telemetry
 
@@ -172,3 +174,22 @@ def test_a_telemetry_does_not_travel_to_spawned_processes(tmp_path: Path) -> Non
         pytest.raises(TypeError, match="make one of its own there"),
     ):
         ForkingPickler.dumps(telemetry)
+
+
+@pytest.mark.system
+def test_spawned_processes_have_a_telemetry_each(tmp_path: Path, memory: Path) -> None:
+    """As torch.multiprocessing starts the ranks of a job, here beside one that logs already."""
+    with Telemetry("run", endpoint=None, record=tmp_path, outbox_dir=memory, rank=2, strict=True) as telemetry:
+        telemetry.scalars(0, {"loss": 2.0})
+        spawn(log_as_a_rank, (tmp_path, memory), nprocs=2)  # type: ignore[no-untyped-call]
+        telemetry.scalars(1, {"loss": 2.0})
+    said: dict[str, list[Message]] = {}
+    for folder in sorted((tmp_path / "run").iterdir()):
+        said[folder.name.split("-")[2]] = [one.message for one in read_said(folder)]
+    assert list(said) == ["0000", "0001", "0002"]
+    for rank in range(2):
+        start, *scalars, summaries, end = said[f"000{rank}"]
+        assert scalars == [Scalars({"loss": float(rank)})] * 100
+        assert (start, type(summaries), end) == (RunStart(0, {}), TensorSummaries, RunEnd("completed"))
+    assert said["0002"][1:-1] == [Scalars({"loss": 2.0})] * 2
+    assert find_outboxes(memory) == []
