@@ -47,6 +47,7 @@ class SendSession:
         self.state = State.PAUSED
         self.acked_sequence = 1
         self.next_sequence = 1
+        self._reached_sequence = 1  # the farthest since the WELCOME: what a NAK asks for again may still arrive
         self.reason = ""
         self._credit_bytes = 0
         self._in_flight: deque[tuple[int, int]] = deque()
@@ -88,6 +89,7 @@ class SendSession:
         self._in_flight_bytes += len(run.frames)
         self.next_sequence = run.next_sequence
         self._sent_sequence = max(self._sent_sequence, run.next_sequence)
+        self._reached_sequence = max(self._reached_sequence, run.next_sequence)
 
     def receive(self, message: WireMessage, now: float) -> None:
         """Take the logger's answer.
@@ -101,7 +103,7 @@ class SendSession:
             case Welcome(next_sequence, credit_bytes):
                 self.state, self._credit_bytes = State.STREAMING, credit_bytes
                 self._clear_flight()
-                self.acked_sequence = self.next_sequence = next_sequence
+                self.acked_sequence = self.next_sequence = self._reached_sequence = next_sequence
             case Ack(next_sequence, credit_bytes):
                 self._credit_bytes = credit_bytes
                 self._acknowledge(next_sequence)
@@ -141,9 +143,9 @@ class SendSession:
             case Welcome(next_sequence):
                 first, last = 1, self._sent_sequence
             case Ack(next_sequence):
-                first, last = 0, self.next_sequence
+                first, last = 0, self._reached_sequence
             case Nak(next_sequence) if next_sequence > 0:
-                first, last = self.acked_sequence, self.next_sequence
+                first, last = self.acked_sequence, self._reached_sequence
             case Nak() | Reject():
                 return
             case _:
@@ -156,6 +158,7 @@ class SendSession:
             self.acked_sequence, self._pause_seconds = next_sequence, PAUSE_MIN_SECONDS
         while self._in_flight and self._in_flight[0][0] <= next_sequence:
             self._in_flight_bytes -= self._in_flight.popleft()[1]
+        self.next_sequence = max(self.next_sequence, next_sequence)  # it came, though a NAK had asked for it again
 
     def _go_back(self, next_sequence: int) -> None:
         while self._in_flight and self._in_flight[-1][0] > next_sequence:

@@ -145,6 +145,18 @@ def test_what_no_logger_says_is_malformed_and_changes_nothing(message: WireMessa
     assert vars(session) == before
 
 
+def test_what_a_nak_asked_for_may_arrive_all_the_same() -> None:
+    """It was on its way when the journal failed, and came when that was written again."""
+    session = streaming(sent=5)
+    session.receive(Nak(1), 0.0)
+    session.receive(Ack(4, 1000), 0.0)
+    assert (session.acked_sequence, session.next_sequence) == (4, 4)
+    session.receive(Nak(6), 0.0)
+    assert (session.acked_sequence, session.next_sequence) == (4, 6)
+    with pytest.raises(Malformed):
+        session.receive(Ack(7, 1000), 0.0)
+
+
 def test_silence_is_a_loss_only_while_an_answer_is_due() -> None:
     late = ANSWER_TIMEOUT_SECONDS + 0.1
     idle = streaming()
