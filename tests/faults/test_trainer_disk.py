@@ -22,10 +22,10 @@ from logger_service.replay import replay
 from protocol.orphan import find_outboxes
 
 ERRORS = ["ENOSPC", "EIO", "EDQUOT", "EROFS"]
-OUTBOX_BYTES = 2**20
+OUTBOX_BYTES = 4 * 2**20
 STEPS = 1500
 # 32 KiB a matrix: they fill the memory in a thousand calls.
-LARGE: dict[str, Any] = {"matrix_side": 128, "matrix_every": 40, "summaries_every": 0}
+LARGE: dict[str, Any] = {"matrix_side": 128, "matrix_every": 10, "summaries_every": 0}
 
 
 class SickFolder:
@@ -58,7 +58,8 @@ def test_memory_that_cannot_go_on_to_disk(
     for spill in spills:
         spill.folder.mkdir()
         options = {"outbox_bytes": OUTBOX_BYTES, "spill_dir": str(spill.folder), "spill_bytes": 64 * 2**20}
-        plan = {"interval_seconds": 0.0005, "disk": spill.plan, "may_refuse": True, "options": options, **LARGE}
+        # Slow enough that scalars alone do not fill their share, also where the machine takes its time to heal disks.
+        plan = {"interval_seconds": 0.002, "disk": spill.plan, "may_refuse": True, "options": options, **LARGE}
         started.append(trainers.start(spill.folder.name, logger.endpoint, **plan))
         spill.sicken()
     for trainer in started:
