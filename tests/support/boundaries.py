@@ -7,7 +7,6 @@ the collector knows. Between other bytecodes nothing can come. Here an opcode tr
 import dis
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -22,11 +21,12 @@ _OURS: Final = (str(ROOT / "trainer"), str(ROOT / "protocol" / "owner_lock.py"))
 class Boundaries:
     """Runs ``work`` and, at the ``number``-th boundary inside of the trainer's code, from 1, ``act`` once.
 
-    ``reached`` tells whether there were as many.
+    ``reached`` tells whether there were as many. Other files than the trainer's, ``within``, can be named.
     """
 
-    def __init__(self, number: int, act: Callable[[], object]) -> None:
+    def __init__(self, number: int, act: Callable[[], object], *, within: tuple[str, ...] = _OURS) -> None:
         self.reached = False
+        self._within = within
         self._left, self._act = number, act
         self._last: dict[FrameType, str] = {}
 
@@ -40,7 +40,7 @@ class Boundaries:
             sys.settrace(before)
 
     def _enter(self, frame: FrameType, _event: str, _argument: Any) -> Callable[..., Any] | None:
-        if self.reached or not frame.f_code.co_filename.startswith(_OURS):
+        if self.reached or not frame.f_code.co_filename.startswith(self._within):
             return None
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         return self._look
@@ -60,19 +60,3 @@ class Boundaries:
 
 def _operation(code: CodeType, offset: int) -> str:
     return dis.opname[code.co_code[offset]]
-
-
-def places(work: Callable[[], object]) -> list[str]:
-    """Return where the boundaries of a piece of work are, for a look at what is tested."""
-    found: list[str] = []
-
-    class Noted(Boundaries):
-        def _look(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
-            left = self._left
-            super()._look(frame, event, argument)
-            if self._left < left:
-                found.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
-            return self._look
-
-    Noted(10**9, lambda: None).run(work)
-    return found

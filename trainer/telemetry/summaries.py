@@ -79,9 +79,10 @@ class Summarizer:
         return SplitSummaries(packed, list(tensors), made)
 
     def close(self) -> None:
-        """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        """End the threads; those that somebody below uses end with their owner."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
 
     def _summarize(self, tensors: Sequence[Tensor]) -> list[TensorSummary]:
         values = [tensor.detach().reshape(-1).to(torch.float32) for tensor in tensors]
@@ -92,9 +93,16 @@ class Summarizer:
             counter = _count_one if part.stop - part.start == 1 else _count_together
             counts_TB[part], moments_TM[part] = counter(values[part])
 
-        # The largest first, so that no thread is left with it at the end.
-        for _ in (self._pool.map if self._pool else map)(count, reversed(list(_parts(values)))):
-            pass
+        pool: ThreadPoolExecutor | None = None
+        try:
+            # Who comes in the middle, a signal handler for one, counts alone: the pool's locks may be held below it.
+            pool, self._pool = self._pool, None
+            # The largest first, so that no thread is left with it at the end.
+            for _ in (pool.map if pool else map)(count, reversed(list(_parts(values)))):
+                pass
+        finally:
+            if pool:
+                self._pool = pool
         return pack_summaries(counts_TB, moments_TM)
 
 

@@ -1,8 +1,10 @@
 """Calls made where nobody expects them: in a signal handler, in a finalizer, in the middle of another call."""
 
+import concurrent.futures.thread
 import gc
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -16,7 +18,7 @@ from support.slow_device import SlowDevice
 from support.spoken import read_said
 from torch import Tensor
 
-from protocol.messages import RunEnd, RunStart, Scalars, Text
+from protocol.messages import RunEnd, RunStart, Scalars, TensorSummaries, Text
 from trainer.telemetry import Telemetry, channel
 
 META: Final = torch.zeros((), device="meta")
@@ -87,6 +89,28 @@ def test_a_handler_that_closes_and_exits_ends_the_run(tmp_path: Path) -> None:
         assert said[0] == RunStart(0, {})
         assert said[-1] == RunEnd("interrupted")
         assert len(said) <= 3
+    raise AssertionError("the call has no end")
+
+
+def test_a_handler_can_log_and_close_in_the_middle_of_summaries(tmp_path: Path) -> None:
+    """The threads that count have locks, the standard library's, which a handler must not wait for."""
+    tensors = {f"weights/{number}": torch.ones(9000) for number in range(3)}
+
+    def act() -> None:
+        telemetry.summaries(2, tensors)
+        telemetry.close(status="interrupted")
+
+    for number in range(1, TOO_MANY, 3):
+        record = tmp_path / str(number)
+        telemetry = Telemetry("run", endpoint=None, record=record)
+        boundaries = Boundaries(number, act, within=(concurrent.futures.thread.__file__, threading.__file__))
+        boundaries.run(lambda: telemetry.summaries(1, tensors))  # noqa: B023 - run here
+        telemetry.close()
+        if not boundaries.reached:
+            assert number > 30
+            return
+        assert [type(one.message) for one in read_said(record)] == [RunStart, TensorSummaries, RunEnd]
+        assert telemetry.faults.total == 1, "the call below came too late"
     raise AssertionError("the call has no end")
 
 
