@@ -1,5 +1,6 @@
 """Copies from a device; what runs without one uses torch's meta device, which has shapes and no values."""
 
+import weakref
 from collections.abc import Callable
 from threading import Event, Thread
 
@@ -70,6 +71,67 @@ def test_nothing_is_copied_while_a_graph_is_captured(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     with pytest.raises(RuntimeError, match="while a CUDA graph is captured"):
         CudaCopy(torch.zeros(1))
+
+
+class LazyStream:
+    """Stands for a stream: the copies that were put on it are done when :meth:`work` says so, one after the other."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._queued: list[Callable[[], object]] = []
+        copy = torch.Tensor.copy_
+
+        def enqueue(into: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> None:
+            assert non_blocking
+            self._queued.append(lambda: copy(into, source))
+
+        monkeypatch.setattr(torch.Tensor, "copy_", enqueue)
+
+        def unpinned(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+            return lambda *size, **options: make(*size, **options | {"pin_memory": False})
+
+        for name in ("zeros", "empty"):
+            monkeypatch.setattr(torch, name, unpinned(getattr(torch, name)))
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: self)
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+
+    def work(self) -> None:
+        """Do the next copy."""
+        self._queued.pop(0)()
+
+
+def test_a_copy_is_done_when_its_flag_is_copied_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = LazyStream(monkeypatch)
+    copy = CudaCopy(torch.arange(4.0))
+    assert not copy.ready()
+    stream.work()
+    assert copy.array().tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert not copy.ready(), "the flag comes behind"
+    stream.work()
+    assert copy.ready()
+
+
+def test_a_tensor_lives_until_it_is_copied_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory would be used again before; and a GPU's is too dear to be held until the next call."""
+    stream = LazyStream(monkeypatch)
+    tensor = torch.arange(4.0)
+    alive = weakref.ref(tensor)
+    copy = CudaCopy(tensor)
+    del tensor
+    stream.work()
+    stream.work()
+    assert alive() is not None
+    copy.array()
+    assert alive() is None
+
+
+def test_each_stream_has_its_own_flag_to_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made on another stream, it might be copied before it is made."""
+    first, second = LazyStream(monkeypatch), LazyStream(monkeypatch)
+    done: Callable[[object], torch.Tensor] = device_copy._done
+    assert done(first) is done(first)
+    assert done(first) is not done(second)
 
 
 def test_a_later_copy_keeps_what_the_tensor_was() -> None:
