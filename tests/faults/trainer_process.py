@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import time
 from types import TracebackType
@@ -24,7 +25,7 @@ class TrainerProcess:
     def __init__(self, plan: Plan, prefix: Sequence[str] = ()) -> None:
         self.plan = plan
         self._log = plan.diary.with_suffix(".log")
-        self._ended_at = 0.0
+        self._ended_at = self._waited_seconds = self._waited_before_seconds = 0.0
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "faults.trainer_program", plan.encode()],
@@ -60,10 +61,11 @@ class TrainerProcess:
     def wait_for_call(self, number: int) -> None:
         """Wait until a call came back; the first that the program makes, the start, is number 1."""
         wait_until(
-            lambda: read_last(self.plan.diary) >= number or self.process.poll() is not None,
+            lambda: read_last(self.plan.diary) >= number or not self._waiter.is_alive(),
             seconds=120,
             what=f"call {number}",
         )
+        self._waited_before_seconds = _waited_for_processor(self.process.pid)
         assert read_last(self.plan.diary) >= number, self.said()
 
     def finish(self, seconds: float = 120.0) -> int:
@@ -75,9 +77,20 @@ class TrainerProcess:
 
     @property
     def ending_seconds(self) -> float:
-        """How long it took from its last call to its end."""
-        return self._ended_at - self.plan.diary.stat().st_mtime
+        """How long it took from its last call, which was waited for, to its end; but for the time others ran."""
+        waited_seconds = self._waited_seconds - self._waited_before_seconds
+        return self._ended_at - self.plan.diary.stat().st_mtime - waited_seconds
 
     def _wait(self) -> None:
+        with suppress(ChildProcessError):  # killed, and waited for, at the end
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        self._ended_at, self._waited_seconds = time(), _waited_for_processor(self.process.pid)
         self.process.wait()
-        self._ended_at = time()
+
+
+def _waited_for_processor(pid: int) -> float:
+    """Return how long a process's first thread was ready to run, and others ran; 0 where the kernel does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except FileNotFoundError:
+        return 0.0
