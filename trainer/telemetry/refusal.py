@@ -1,8 +1,8 @@
 """What a full outbox refuses, and the account it keeps of that."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from protocol.messages import Gap
 from protocol.record import Kind
@@ -17,6 +17,7 @@ CAPACITY_SHARES: Final[Mapping[int, float]] = {
     Kind.TEXT: 0.80,
     Kind.SCALARS: 0.95,
 }
+_NAMES: Final = {int(kind): kind.name.lower() for kind in Kind}
 
 
 def capacity_limits(capacity_bytes: int) -> list[float]:
@@ -24,8 +25,7 @@ def capacity_limits(capacity_bytes: int) -> list[float]:
     return [capacity_bytes * CAPACITY_SHARES.get(kind, 1.0) for kind in range(max(Kind) + 1)]
 
 
-@dataclass(frozen=True, slots=True)
-class Refusals:
+class Refusals(NamedTuple):
     """The account of refused records: ``total`` in all, of which ``untold`` since the last gap, by kind in ``kinds``.
 
     It never changes: whoever refuses a record replaces it as a whole, so that it is counted everywhere or nowhere.
@@ -33,14 +33,14 @@ class Refusals:
 
     total: int = 0
     untold: int = 0
-    kinds: Mapping[str, int] = field(default_factory=dict)
+    kinds: Mapping[str, int] = MappingProxyType({})
 
     def __bool__(self) -> bool:
         return bool(self.untold)
 
     def add(self, kind: int) -> "Refusals":
         """Return the account with one more refused record."""
-        name = Kind(kind).name.lower()
+        name = _NAMES[kind]
         return Refusals(self.total + 1, self.untold + 1, {**self.kinds, name: self.kinds.get(name, 0) + 1})
 
     def gap(self) -> Gap:
