@@ -27,8 +27,9 @@ from protocol.wire import Ack, Data, Welcome
 PEERS = 100
 # Records of 16 KiB; a peer has so many, and keeps so many on their way.
 BODY, RECORDS, WINDOW = encode_body(Text("text", "x" * 2**14)), rounds(quick=80, full=800), 8
-# By so many records one peer may be ahead of another: with fair turns it is what they have on their way.
-LEAD_MAX = 3 * WINDOW
+# By so many records one peer may be ahead of another: with fair turns it is what they have on their way, and a little
+# more with time. Who is starved lags by nearly all.
+LEAD_MAX = max(3 * WINDOW, RECORDS // 8)
 # Matrices of 128 KiB.
 BACKLOG_STEPS, MATRIX_SIDE = rounds(quick=2000, full=6000), 256
 MATRIX_BYTES = 2 * MATRIX_SIDE**2
