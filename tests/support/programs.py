@@ -48,7 +48,7 @@ class LoggerProcess:
         """The id of the process that writes event files, once it is there."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        wait_until(lambda: bool(children.read_text()), what="the projection's process")
+        wait_until(lambda: bool(children.read_text()), seconds=60, what="the projection's process")
         return int(children.read_text().split()[0])
 
     def wait_recorded(self) -> None:

@@ -96,7 +96,7 @@ def test_a_lag_is_told_while_nothing_is_projected(logger: LoggerProcess) -> None
     with Peer(logger.endpoint, Stream("run")) as peer:
         peer.deliver(11)
         wait_until(lambda: metrics(logger).get(("run_lag_records", "run")) == 0.0, seconds=SECONDS)
-        projection = projection_of(logger)
+        projection = logger.projection
         os.kill(projection, signal.SIGSTOP)
         peer.deliver(111)
         wait_until(lambda: metrics(logger)["run_lag_records", "run"] == 100.0, seconds=SECONDS)
@@ -108,9 +108,9 @@ def test_a_lag_is_told_while_nothing_is_projected(logger: LoggerProcess) -> None
 def test_a_logger_that_cannot_draw_yet_is_503(logger: LoggerProcess) -> None:
     """From when it listens until its projection is there, which takes a second or more."""
     logger.start()
-    os.kill(projection_of(logger), signal.SIGSTOP)
+    os.kill(logger.projection, signal.SIGSTOP)
     assert health(logger) in ((503, ["the projection is starting"]), (503, ["the logger is starting"]))
-    os.kill(projection_of(logger), signal.SIGCONT)
+    os.kill(logger.projection, signal.SIGCONT)
     assert wait_for(logger, 200) == []
 
 
@@ -146,7 +146,7 @@ def test_a_projection_that_ends_again_and_again_is_503(logger: LoggerProcess) ->
     logger.start()
     wait_for(logger, 200)
     for ended in (1, 2, 3):
-        os.kill(projection_of(logger), signal.SIGKILL)
+        os.kill(logger.projection, signal.SIGKILL)
         wait_until(lambda ended=ended: metrics(logger)["projection_restarts_total",] == ended, seconds=SECONDS)  # type: ignore[misc]
         if ended < 3:
             assert health(logger) == (200, [])
@@ -196,12 +196,3 @@ def test_the_usual_address_in_use_is_a_warning_and_the_logger_serves(tmp_path: P
             _, said = process.communicate(timeout=SECONDS)
     assert "there is no health page: --health 127.0.0.1:9155: the address is in use" in said
     assert process.returncode == 0
-
-
-def projection_of(logger: LoggerProcess) -> int:
-    """Return the process id of a logger's projection, as soon as there is one."""
-    assert logger.process is not None
-    pid = logger.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    wait_until(lambda: bool(children.read_text()), seconds=SECONDS)
-    return int(children.read_text().split()[0])

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 
 import pytest
+from support import waiting
 from support.delivering import delivering
 from support.events import load_folder
 from support.peer import Peer
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.system
 
 DEADLINE_SECONDS = 60.0
 KILLS = 10
+wait_until = partial(waiting.wait_until, seconds=DEADLINE_SECONDS)
 
 
 @pytest.fixture
@@ -43,27 +45,12 @@ def pid_of(logger: LoggerProcess) -> int:
     return logger.process.pid
 
 
-def projection_of(logger: LoggerProcess) -> int:
-    """Return the process id of a logger's projection, as soon as there is one."""
-    pid = pid_of(logger)
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    wait_until(lambda: bool(children.read_text()))
-    return int(children.read_text().split()[0])
-
-
 def alive(pid: int) -> bool:
     """Tell whether a process runs (a zombie does not)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = monotonic() + DEADLINE_SECONDS
-    while not holds():
-        assert monotonic() < deadline, "waited in vain"
-        sleep(0.01)
 
 
 def folder_of(logger: LoggerProcess, stream: Stream) -> Path:
@@ -140,7 +127,7 @@ def test_the_ready_line_comes_when_trainers_can_connect(tmp_path: Path) -> None:
 
 
 def test_a_logger_that_was_killed_takes_its_projection_with_it(logger: LoggerProcess) -> None:
-    projection = projection_of(logger)
+    projection = logger.projection
     logger.kill()
     wait_until(lambda: not alive(projection))
     logger.start()
@@ -151,7 +138,7 @@ def test_a_projection_that_was_killed_costs_a_restart_and_nothing_else(logger: L
     with Peer(logger.endpoint, Stream("demo")) as peer:
         with delivering(peer):
             for _ in range(2):
-                projection = projection_of(logger)
+                projection = logger.projection
                 wait_until((logger.logdir / "demo").exists)
                 os.kill(projection, signal.SIGKILL)
                 wait_until(lambda projection=projection: not alive(projection))  # type: ignore[misc]
@@ -165,7 +152,7 @@ def test_a_projection_that_was_killed_costs_a_restart_and_nothing_else(logger: L
 
 def test_a_second_interrupt_ends_at_once(logger: LoggerProcess) -> None:
     """The projection is frozen, so that the first one would wait for long."""
-    projection = projection_of(logger)
+    projection = logger.projection
     os.kill(projection, signal.SIGSTOP)
     try:
         os.kill(pid_of(logger), signal.SIGINT)
