@@ -1,5 +1,6 @@
 """Outboxes whose trainer is gone: what lies in them is shipped, or recorded, by whoever adopts them."""
 
+import errno
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -30,8 +31,8 @@ class OrphanedOutbox:
     restarts) is an outbox too. ``destination`` says where it is to go. To open one reads its last segment; the others
     are read when they are asked for.
 
-    Raises BlockingIOError when its trainer lives, Malformed or OSError when the folder is no outbox, or what it spilled
-    is not there.
+    Raises BlockingIOError when its trainer lives, FileNotFoundError when nothing is left of the outbox, and deletes what
+    a kill in deleting it has left; Malformed or OSError when the folder is no outbox, or what it spilled is not there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,6 +45,9 @@ class OrphanedOutbox:
             if self._spill is not None:
                 self._owners.append(OwnerLock(self._spill))
                 undo.callback(self._owners[-1].close)
+            elif not list_segments(folder):
+                remove_outbox(owner)
+                raise FileNotFoundError(errno.ENOENT, "nothing is left of the outbox", str(folder))
             self.destination = read_destination(folder)
             last_sequence = max((segment.first_sequence for segment in list_segments(folder)), default=1)
             self._reader = RecordingReader(folder, next_sequence=last_sequence)

@@ -18,6 +18,11 @@ STEPS_AN_EPOCH = 6
 """48 of 60 pictures are for training, in batches of 8."""
 
 
+def shown_steps(tensorboard: TensorBoard, tag: str) -> list[int]:
+    """Return the steps at which TensorBoard shows a scalar."""
+    return [point[1] for point in tensorboard.get("plugin/scalars/scalars", run=RUN, tag=tag)]
+
+
 def check(compose: Compose, folder: Path, *, epochs: int, attempts: int) -> None:
     """Hold recordings, event files and TensorBoard of an ended run against each other; ``folder`` takes a replay."""
     last = epochs * STEPS_AN_EPOCH
@@ -48,9 +53,9 @@ def check_tensorboard(tensorboard: TensorBoard, epochs: int) -> None:
     last = epochs * STEPS_AN_EPOCH
     _wait_until_drawn(tensorboard, last)
     for tag in expected.EACH_LOG_INTERVAL:
-        assert _points(tensorboard, tag) == list(range(LOG_INTERVAL, last + 1, LOG_INTERVAL)), tag
+        assert shown_steps(tensorboard, tag) == list(range(LOG_INTERVAL, last + 1, LOG_INTERVAL)), tag
     for tag in expected.EACH_EPOCH:
-        assert _points(tensorboard, tag) == list(range(STEPS_AN_EPOCH, last + 1, STEPS_AN_EPOCH)), tag
+        assert shown_steps(tensorboard, tag) == list(range(STEPS_AN_EPOCH, last + 1, STEPS_AN_EPOCH)), tag
     images = tensorboard.get("plugin/images/tags")[RUN]
     assert set(images) == {*expected.IMAGES_EACH_EPOCH, *expected.OVERVIEWS}
     for plugin, tag in (("text", "samples/captions"), ("audio", "samples/audio")):
@@ -76,10 +81,6 @@ def _wait_until_drawn(tensorboard: TensorBoard, last: int) -> None:
         return any(status["step"] == last and "completed" in status["text"] for status in told)
 
     tensorboard.wait_for("the run's last record", ended)
-
-
-def _points(tensorboard: TensorBoard, tag: str) -> list[int]:
-    return [point[1] for point in tensorboard.get("plugin/scalars/scalars", run=RUN, tag=tag)]
 
 
 def _logged(folder: Path) -> list[int]:

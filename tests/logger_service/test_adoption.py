@@ -214,12 +214,13 @@ def test_a_number_that_no_trainer_gives_out_does_not_end_the_logger(host: Host, 
     OrphanedOutbox(folder).close(keep=True)
 
 
-def test_an_outbox_without_records_is_left_and_said_once(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_kill_left_of_a_deleted_outbox_is_deleted(host: Host) -> None:
     folder = host.abandon(make_stream(), 5)
     for segment in folder.glob("*.segment"):
         segment.unlink()
     host.wait(60.0)
-    assert (host.adoption.left, caplog.text.count("is not adopted")) == (1, 1)
+    assert not folder.exists()
+    assert (host.adoption.adopted, host.adoption.left) == (0, 0)
 
 
 def test_a_folder_that_others_can_write_is_left(host: Host, caplog: pytest.LogCaptureFixture) -> None:

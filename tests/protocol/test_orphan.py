@@ -152,12 +152,21 @@ def test_an_outbox_that_was_all_shipped_ends_where_its_trainer_did(memory: Path)
 
 def test_a_folder_that_is_no_outbox_is_an_error_and_stays_unlocked(memory: Path) -> None:
     OwnerLock(memory, make=True).close()
-    with pytest.raises(FileNotFoundError, match="no segments"):
-        OrphanedOutbox(memory)
     (memory / f"{1:020d}.segment").write_bytes(b"rubbish")
     with pytest.raises(Malformed):
         OrphanedOutbox(memory)
     OwnerLock(memory).close()
+
+
+def test_what_a_kill_left_of_a_deleted_outbox_is_deleted(memory: Path) -> None:
+    """Its records go first: a folder without any, but with an owner's lock, held up ``drain`` for ever."""
+    folder = memory / "outbox"
+    abandon(folder, [b"x"])
+    for segment in folder.glob("*.segment"):
+        segment.unlink()
+    with pytest.raises(FileNotFoundError, match="nothing is left"):
+        OrphanedOutbox(folder)
+    assert not folder.exists()
 
 
 def test_outboxes_are_found_in_a_folder_or_are_the_folder(memory: Path) -> None:
@@ -195,6 +204,17 @@ def test_everything_returned_before_a_kill_is_recovered_once_and_in_order(memory
     assert [record.sequence for record in records] == list(range(1, at))
     assert [decode_message(record) for record in records] == [Scalars({"loss": float(n)}) for n in range(at - 1)]
     orphan.close(keep=False)
+
+
+def test_what_a_kill_left_of_a_deleted_outbox_is_deleted(memory: Path) -> None:
+    """Its records go first: a folder without any, but with an owner's lock, held up ``drain`` for ever."""
+    folder = memory / "outbox"
+    abandon(folder, [b"x"])
+    for segment in folder.glob("*.segment"):
+        segment.unlink()
+    with pytest.raises(FileNotFoundError, match="nothing is left"):
+        OrphanedOutbox(folder)
+    assert not folder.exists()
 
 
 def test_outboxes_are_found_in_the_folder_that_was_given_for_them(memory: Path) -> None:

@@ -199,11 +199,10 @@ def test_a_drain_leaves_a_running_trainer_alone(outboxes: Path, capsys: pytest.C
 
 
 def test_one_unreadable_outbox_does_not_keep_the_others(outboxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (outboxes / "a").mkdir()
-    (outboxes / "a" / OWNER_LOCK).touch()
-    (outboxes / "b").mkdir()
-    (outboxes / "b" / OWNER_LOCK).touch()
-    (outboxes / "b" / f"{1:020d}.segment").write_bytes(b"rubbish")
+    for name in "ab":
+        (outboxes / name).mkdir()
+        (outboxes / name / OWNER_LOCK).touch()
+        (outboxes / name / f"{1:020d}.segment").write_bytes(b"rubbish")
     abandon(outboxes / "c")
     with FakeLogger() as logger:
         assert main(["drain", "--endpoint", logger.endpoint]) == 1
@@ -222,6 +221,17 @@ def test_an_outbox_that_somebody_ships_just_then_is_not_left(
     shutil.rmtree(outboxes / "a")
     assert main(["drain", "--endpoint", "tcp://127.0.0.1:1"]) == 0
     assert "shipped meanwhile" in capsys.readouterr().out
+
+
+def test_an_outbox_that_somebody_was_killed_in_deleting_is_not_left(
+    outboxes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    abandon(outboxes / "a")
+    for segment in (outboxes / "a").glob("*.segment"):
+        segment.unlink()
+    assert main(["drain", "--endpoint", "tcp://127.0.0.1:1"]) == 0
+    assert "shipped meanwhile" in capsys.readouterr().out
+    assert not (outboxes / "a").exists()
 
 
 def test_one_that_breaks_off_does_not_keep_the_others(
