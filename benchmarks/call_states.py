@@ -4,12 +4,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import sleep
 
 from benchmarks.loads import Load
 from benchmarks.logger_process import free_port, running_logger
 from benchmarks.logger_states import STATES, logger_state
-from benchmarks.measure import format_ns, measure, print_table
+from benchmarks.measure import format_ns, measure, print_table, train
 from protocol.outbox_location import OUTBOX_BYTES
 from trainer.telemetry import Telemetry
 
@@ -33,7 +32,7 @@ def measure_calls(load: Load) -> None:
                     call,
                     _SCALAR_CALLS if many else _CALLS,
                     warm_up=_WARM_UP,
-                    pause=(lambda: None) if many else lambda: sleep(_PAUSE_SECONDS),
+                    pause=(lambda: None) if many else lambda: train(_PAUSE_SECONDS),
                 )
                 rows.append([name, state, *(format_ns(timing.percentile_ns(part)) for part in (50, 99, 99.9, 100))])
     rows.sort(key=lambda row: row[0])  # the states of a call beside each other

@@ -1,9 +1,11 @@
-"""Timing, and tables of it."""
+"""Timing, what is done between two calls, and tables."""
 
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter_ns
+from time import perf_counter, perf_counter_ns
+
+import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,13 @@ def measure(call: Callable[[int], None], repetitions: int, *, warm_up: int, paus
         call(number)
         durations.append(perf_counter_ns() - started)
     return Timing(tuple(sorted(durations)))
+
+
+def train(seconds: float) -> None:
+    """Keep the thread busy with small tensor operations, as launching a step's kernels does."""
+    values, end = torch.zeros(64, 64), perf_counter() + seconds
+    while perf_counter() < end:
+        values = torch.tanh(values @ values + 1.0)
 
 
 def format_ns(ns: float) -> str:

@@ -13,7 +13,6 @@ import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Final, Protocol
 
 import matplotlib as mpl
@@ -26,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 from benchmarks.call_states import measure_calls
 from benchmarks.loads import Load, make_load
 from benchmarks.logger_process import running_logger
-from benchmarks.measure import Timing, format_ns, measure, print_table
+from benchmarks.measure import Timing, format_ns, measure, print_table, train
 from trainer.telemetry import Telemetry
 
 
@@ -112,13 +111,6 @@ class Writer:
 # Between two epochs, so that whoever works behind the loop (our logger, the peers' threads) has ended: real ones are
 # minutes apart.
 _EPOCH_SECONDS: Final = 2.5
-
-
-def train(seconds: float) -> None:
-    """Keep the thread busy with small tensor operations, as launching a step's kernels does."""
-    values, end = torch.zeros(64, 64), perf_counter() + seconds
-    while perf_counter() < end:
-        values = torch.tanh(values @ values + 1.0)
 
 
 def _heatmap(title: str, matrix: Tensor) -> Figure:

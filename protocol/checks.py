@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from protocol import limits
 from protocol.array import Array, check_array
 from protocol.errors import Malformed, TooLarge
@@ -103,11 +105,11 @@ def _check_summary(tag: str, summary: TensorSummary) -> None:
     bits = summary.mantissa_bits
     if not 0 <= bits <= 3:
         raise Malformed(f"{tag}: {bits} mantissa bits came; expected 0 to 3")
-    indexes = summary.indexes.numpy()
-    magnitudes = indexes & (256 << bits) - 1
-    if (indexes[1:] <= indexes[:-1]).any() or (indexes >> (9 + bits)).any():
+    indexes, infinity = summary.indexes.numpy(), 255 << bits
+    if (indexes[1:] <= indexes[:-1]).any() or (len(indexes) and int(indexes[-1]) >> (9 + bits)):
         raise Malformed(f"{tag}: bucket indexes are not ascending below 2**{9 + bits}")
-    if (magnitudes == 0).any() or (magnitudes >> bits == 255).any():
+    # One less than the magnitude, where that of zero is the largest: it wraps around.
+    if ((indexes & (256 << bits) - 1) - np.uint16(1) >= infinity - 1).any():
         raise Malformed(f"{tag}: a bucket of zeros, infinities or NaN; these are counted apart")
     infinities = (summary.positive_infinities, summary.negative_infinities)
     if min(summary.count, summary.zeros, summary.nans, *infinities) < 0:

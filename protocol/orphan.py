@@ -31,8 +31,9 @@ class OrphanedOutbox:
     restarts) is an outbox too. ``destination`` says where it is to go. To open one reads its last segment; the others
     are read when they are asked for.
 
-    Raises BlockingIOError when its trainer lives, FileNotFoundError when nothing is left of the outbox, and deletes what
-    a kill in deleting it has left; Malformed or OSError when the folder is no outbox, or what it spilled is not there.
+    Raises BlockingIOError when its trainer lives, FileNotFoundError when nothing is left of the outbox but what a kill
+    in deleting it has left, and deletes that, Malformed or OSError when the folder is no outbox, or what it spilled is
+    not there.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -206,17 +206,6 @@ def test_everything_returned_before_a_kill_is_recovered_once_and_in_order(memory
     orphan.close(keep=False)
 
 
-def test_what_a_kill_left_of_a_deleted_outbox_is_deleted(memory: Path) -> None:
-    """Its records go first: a folder without any, but with an owner's lock, held up ``drain`` for ever."""
-    folder = memory / "outbox"
-    abandon(folder, [b"x"])
-    for segment in folder.glob("*.segment"):
-        segment.unlink()
-    with pytest.raises(FileNotFoundError, match="nothing is left"):
-        OrphanedOutbox(folder)
-    assert not folder.exists()
-
-
 def test_outboxes_are_found_in_the_folder_that_was_given_for_them(memory: Path) -> None:
     (memory / "tensorboard-sidecar-0").mkdir()
     abandon(memory / "tensorboard-sidecar-0" / "a", [b"x"])

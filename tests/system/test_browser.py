@@ -53,7 +53,7 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shown(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard]:
     with running_tensorboard(job.logger.logdir, tmp_path_factory.mktemp("browser") / "log") as tensorboard:
-        tensorboard.wait_for("the run", lambda tb: RUN in tb.get("plugin/scalars/tags"))
+        tensorboard.wait_for("all", lambda tb: "hparam/best_val_loss" in tb.get("plugin/scalars/tags").get(RUN, {}))
         yield tensorboard
 
 

@@ -72,12 +72,19 @@ def pictures_to_uint8(images: ArrayLike, layout: str = "") -> Tensor:
     pictures = pictures if "N" in layout else pictures.unsqueeze(0)
     pictures = pictures if "C" in layout else pictures.unsqueeze(-1)
     if pictures.is_floating_point() or pictures.dtype == torch.bool:
-        # One new tensor, changed in place: what this takes from the training thread is mostly fresh memory.
-        pictures = pictures.float().mul(255).nan_to_num_(0.0, 255.0, 0.0).round_().clamp_(0, 255)
+        # One new tensor, changed in place: what this takes from the training thread is mostly fresh memory. The half
+        # makes the conversion, which cuts fractions off, round.
+        half = torch.tensor(0.5, device="cpu")
+        pictures = torch.add(half, pictures.float(), alpha=255).nan_to_num_(0.0, 255.0, 0.0).clamp_(0, 255)
     elif pictures.dtype != torch.uint8:
         pictures = pictures.float().clamp_(0, 255)  # torch compares no unsigned integers but uint8
-    # Converts and transposes in one pass; ``to`` and ``contiguous`` are two.
-    return torch.empty(pictures.shape, dtype=torch.uint8, device=pictures.device).copy_(pictures)
+    made = torch.empty(pictures.shape, dtype=torch.uint8, device=pictures.device)
+    if pictures.is_contiguous():
+        return made.copy_(pictures)
+    # Plane by plane: torch converts and transposes at once in twice the time.
+    for made_plane, plane in zip(made.unbind(-1), pictures.unbind(-1), strict=True):
+        made_plane.copy_(plane)
+    return made
 
 
 def thumbnails_to_uint8(images: ArrayLike) -> Tensor:

@@ -161,16 +161,23 @@ def pack_summaries(counts_TB: Counts, moments_TM: Floats) -> list[TensorSummary]
     positive, negative = counts_TB[:, _POSITIVE_INFINITY:_NEGATIVE], counts_TB[:, _NEGATIVE_INFINITY:]
     totals_T = counts_TB.sum(1)
     nans_T = positive[:, 1:].sum(1) + negative[:, 1:].sum(1)
-    specials = np.stack((totals_T, nans_T, positive[:, 0], negative[:, 0]), axis=1).tolist()
+    specials = np.stack((totals_T, nans_T, positive[:, 0], negative[:, 0], _take_zeros(counts_TB)), axis=1).tolist()
     positive[:] = negative[:] = 0
+    rows, indexes = counts_TB.nonzero()
+    found = indexes.astype(np.uint16), counts_TB[rows, indexes].astype(np.uint64)
+    ends = rows.searchsorted(np.arange(len(counts_TB) + 1)).tolist()
     summaries = []
-    for counts_B, moments_M, (count, nans, above, below) in zip(counts_TB, moments_TM.tolist(), specials, strict=True):
+    for row, (start, end, moments_M, (count, nans, above, below, zeros)) in enumerate(
+        zip(ends[:-1], ends[1:], moments_TM.tolist(), specials, strict=True)
+    ):
+        occupied = _Occupied(_MANTISSA_BITS, 0, found[0][start:end], found[1][start:end])
+        if end - start > BUCKETS_MAX:
+            occupied = _coarsen(counts_TB[row])
         minimum, maximum, total, squares = moments_M if count > nans + above + below else (0.0, 0.0, 0.0, 0.0)
-        mantissa_bits, zeros, indexes, counts = _occupied(counts_B)
         summaries.append(
             TensorSummary(
                 count=count,
-                zeros=zeros,
+                zeros=zeros + occupied.zeros,
                 nans=nans,
                 positive_infinities=above,
                 negative_infinities=below,
@@ -178,29 +185,40 @@ def pack_summaries(counts_TB: Counts, moments_TM: Floats) -> list[TensorSummary]
                 maximum=maximum,
                 sum=total,
                 sum_squares=squares,
-                mantissa_bits=mantissa_bits,
-                indexes=pack_array(indexes.astype(np.uint16)),
-                counts=pack_array(counts.astype(np.uint64)),
+                mantissa_bits=occupied.mantissa_bits,
+                indexes=pack_array(occupied.indexes),
+                counts=pack_array(occupied.counts),
             )
         )
     return summaries
 
 
-def _occupied(counts_B: Counts) -> tuple[int, int, Counts, Counts]:
-    """Return (mantissa bits, zeros, indexes, counts) of finite values, with as many mantissa bits as the limit allows.
+class _Occupied(NamedTuple):
+    """Buckets of one tensor that are not empty, and how many values became zero in making them coarser."""
 
-    Zeros are what lies in the two buckets around zero, one of each sign.
-    """
-    indexes = counts_B.nonzero()[0]
-    mantissa_bits = _MANTISSA_BITS
+    mantissa_bits: int
+    zeros: int
+    indexes: npt.NDArray[np.uint16]
+    counts: npt.NDArray[np.uint64]
+
+
+def _coarsen(counts_B: Counts) -> _Occupied:
+    """Take mantissa bits away until what is occupied fits its limit."""
+    mantissa_bits, zeros, indexes = _MANTISSA_BITS, 0, counts_B.nonzero()[0]
     while len(indexes) > BUCKETS_MAX:
-        counts_B = counts_B.reshape(-1, 2).sum(1)
-        indexes = counts_B.nonzero()[0]
         mantissa_bits -= 1
-    zeros = int(counts_B[0] + counts_B[len(counts_B) // 2])
-    if zeros:
-        indexes = indexes[indexes % (len(counts_B) // 2) > 0]
-    return mantissa_bits, zeros, indexes, counts_B[indexes]
+        counts_B = counts_B.reshape(-1, 2).sum(1)
+        zeros += int(_take_zeros(counts_B))
+        indexes = counts_B.nonzero()[0]
+    return _Occupied(mantissa_bits, zeros, indexes.astype(np.uint16), counts_B[indexes].astype(np.uint64))
+
+
+def _take_zeros(counts_B: Counts) -> Any:
+    """Empty the two buckets around zero, one of each sign, along the last axis; return how many values lay there."""
+    around_zero = counts_B[..., :: counts_B.shape[-1] // 2]
+    zeros = around_zero.sum(-1)
+    around_zero[:] = 0
+    return zeros
 
 
 def _parts(values: Sequence[Tensor]) -> Iterator[slice]:
