@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.loads import Load
+from benchmarks.loads import Load, train
 from benchmarks.logger_process import free_port, running_logger
 from benchmarks.logger_states import STATES, logger_state
-from benchmarks.measure import format_ns, measure, print_table, train
+from benchmarks.measure import format_ns, measure, print_table
 from protocol.outbox_location import OUTBOX_BYTES
 from trainer.telemetry import Telemetry
 

@@ -1,6 +1,7 @@
-"""What is logged: the same tensors for everybody, made once, from a fixed seed."""
+"""What is logged, the same tensors for everybody, made once, from a fixed seed; and what is done between two calls."""
 
 from dataclasses import dataclass
+from time import perf_counter
 
 import torch
 import torchvision
@@ -45,3 +46,10 @@ def make_load() -> Load:
         labels=[f"caption {number}" for number in range(256)],
         tensors=weights | gradients,
     )
+
+
+def train(seconds: float) -> None:
+    """Keep the thread busy with small tensor operations, as launching a step's kernels does."""
+    values, end = torch.zeros(64, 64), perf_counter() + seconds
+    while perf_counter() < end:
+        values = torch.tanh(values @ values + 1.0)

@@ -1,11 +1,9 @@
-"""Timing, what is done between two calls, and tables."""
+"""Timing, and tables of it."""
 
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter, perf_counter_ns
-
-import torch
+from time import perf_counter_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +29,6 @@ def measure(call: Callable[[int], None], repetitions: int, *, warm_up: int, paus
         call(number)
         durations.append(perf_counter_ns() - started)
     return Timing(tuple(sorted(durations)))
-
-
-def train(seconds: float) -> None:
-    """Keep the thread busy with small tensor operations, as launching a step's kernels does."""
-    values, end = torch.zeros(64, 64), perf_counter() + seconds
-    while perf_counter() < end:
-        values = torch.tanh(values @ values + 1.0)
 
 
 def format_ns(ns: float) -> str:

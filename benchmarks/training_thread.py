@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.call_states import measure_calls
-from benchmarks.loads import Load, make_load
+from benchmarks.loads import Load, make_load, train
 from benchmarks.logger_process import running_logger
-from benchmarks.measure import Timing, format_ns, measure, print_table, train
+from benchmarks.measure import Timing, format_ns, measure, print_table
 from trainer.telemetry import Telemetry
 
 
