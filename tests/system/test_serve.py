@@ -134,6 +134,13 @@ def test_a_logger_that_was_killed_takes_its_projection_with_it(logger: LoggerPro
     assert logger.stop() == 0
 
 
+def test_trainers_on_the_same_cores_go_first(logger: LoggerProcess) -> None:
+    """Their step times had pauses of whole time slices, where cores are few."""
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    for process in (pid_of(logger), logger.projection):
+        assert os.getpriority(os.PRIO_PROCESS, process) == min(ours + 5, 19)
+
+
 def test_a_projection_that_was_killed_costs_a_restart_and_nothing_else(logger: LoggerProcess) -> None:
     with Peer(logger.endpoint, Stream("demo")) as peer:
         with delivering(peer):
