@@ -1,5 +1,6 @@
 """What ``serve`` can be told, and what of it is refused before anything is opened."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def parse_health_address(address: str) -> tuple[str, int]:
 
 def _check_apart(recordings: Path, logdir: Path) -> None:
     """TensorBoard walks its log directory, the logger its recordings: neither should meet the other's files."""
-    one, other = recordings.resolve(), logdir.resolve()
+    one, other = (Path(os.path.realpath(folder)) for folder in (recordings, logdir))  # resolve() fails in circles
     if one.is_relative_to(other) or other.is_relative_to(one):
         raise StartupError(
             f"--recordings {recordings} and --logdir {logdir}: one lies in the other; choose two folders side by side"

@@ -173,7 +173,7 @@ def _sync_above(folder: Path) -> None:
 
     Those that may not be read, or whose file system knows no such thing, were made by somebody else.
     """
-    for path in folder.resolve().parents:
+    for path in Path(os.path.realpath(folder)).parents:
         with suppress(OSError):
             sync_folder(path)
 

@@ -1,5 +1,6 @@
 """The commands, in this process; ``serve`` is in tests/system/test_serve.py."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,15 @@ def test_serve_with_a_setting_that_cannot_be_is_one_line_and_exit_code_2(
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert reason in said
+
+
+def test_folders_that_are_links_in_a_circle_are_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    flags = ["--recordings", str(tmp_path / "circle"), "--logdir", str(tmp_path / "runs")]
+    assert main(["serve", "--health", "none", "--adopt", "none", *flags]) == 2
+    assert re.fullmatch(r"error: --recordings .* cannot be written: .*\n", capsys.readouterr().err)
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(recording: Path) -> None:

@@ -73,7 +73,7 @@ class Channel:
         encode_message(0, stream.segment_head(1))
         now = time_ns()
         self._unusable = ""
-        record = record and record.resolve()
+        record = record and Path(os.path.realpath(record))
         self._unfinished = (_UNSHIPPED, endpoint) if endpoint else (_UNRECORDED, record)
         with ExitStack() as undo:
             self.backlog = storage.make(stream, wall_time_ns=now)
