@@ -4,6 +4,7 @@ Three programs, started as anybody would start them; this one only waits, and st
 """
 
 import argparse
+import re
 import signal
 import socket
 import subprocess
@@ -55,21 +56,20 @@ def _demo(options: argparse.Namespace) -> int:
     if data == SYNTHETIC_DATA and (code := _run("trainer.data.synthetic", str(data))):
         return code
     recordings, logdir, checkpoints = folder / "recordings", folder / "runs_brain_v2", folder / "checkpoints"
-    endpoint = f"tcp://127.0.0.1:{_free_port(5555)}"
     address = f"http://127.0.0.1:{_free_port(6006)}"
     with ExitStack() as stack:
         logger = [
             "logger_service",
             "serve",
             "--bind",
-            endpoint,
+            "tcp://127.0.0.1:*",
             "--recordings",
             str(recordings),
             "--logdir",
             str(logdir),
             *("--health", "none", "--adopt", "none"),  # other runs and loggers of this machine are not the demo's
         ]
-        _wait_for(stack.enter_context(_program(logger, folder / "logger.log")), endpoint, folder / "logger.log")
+        endpoint = stack.enter_context(_logger(logger, folder / "logger.log"))
         stack.enter_context(_program(_tensorboard(logdir, address), folder / "tensorboard.log"))
         print(f"\n  TensorBoard   {address}   (answers in some ten seconds)\n", flush=True)
         code = _run(
@@ -114,15 +114,23 @@ def _program(arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[b
             process.kill()
 
 
-def _wait_for(program: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
-    """Return when the program listens at the endpoint. Raises _NotUp, with what it said, when it ends before that."""
-    host, port = endpoint.removeprefix("tcp://").split(":")
-    while program.poll() is None:
-        with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-            return
-        sleep(0.05)
-    said = log.read_text("utf-8", errors="replace").splitlines()[-3:]
-    raise _NotUp("\n  ".join(["the logger did not come up:", *said]))
+@contextmanager
+def _logger(arguments: Sequence[str], log: Path) -> Iterator[str]:
+    """Run a logger in the background; yields where it listens, by its own word: at a port may be somebody else's.
+
+    Raises _NotUp, with what it said, when it ends before that.
+    """
+    before = log.stat().st_size if log.exists() else 0
+    with _program(arguments, log) as program:
+        while True:
+            ended = program.poll() is not None
+            said = log.read_bytes()[before:].decode("utf-8", errors="replace")
+            if listening := re.search(r"^listening on (\S+)\n", said, re.MULTILINE):
+                break
+            if ended:
+                raise _NotUp("\n  ".join(["the logger did not come up:", *said.splitlines()[-3:]]))
+            sleep(0.05)
+        yield listening[1]
 
 
 def _tensorboard(logdir: Path, address: str) -> list[str]:

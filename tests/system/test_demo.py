@@ -119,6 +119,7 @@ def test_stopped_while_it_makes_its_data_it_goes_no_further_and_the_next_demo_be
 
 
 def test_a_logger_that_cannot_start_is_told_before_training_begins(tmp_path: Path, data: Path) -> None:
+    """Whoever listened at its port was once taken for it."""
     with (
         folder_lock(tmp_path / "demo/demo/recordings", "--recordings"),
         running_demo(tmp_path / "demo", "--root_dir", str(data)) as demo,

@@ -196,3 +196,9 @@ def test_a_start_that_fails_leaves_no_socket_behind(outboxes: Path, tmp_path: Pa
             )
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert list(outboxes.iterdir()) == []
+
+
+def test_a_recording_behind_links_in_a_circle_is_an_oserror(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(OSError, match="circle"):
+        Channel(make_stream(), endpoint=None, record=tmp_path / "circle", storage=Storage(2**20))
