@@ -1,10 +1,11 @@
 """This project's programs, started as a user starts them."""
 
+import secrets
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -88,7 +89,12 @@ def run_module(module: str, *arguments: str | Path, seconds: float = 300) -> sub
 
 
 def free_port() -> int:
-    """Return a TCP port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port on which nobody listens.
+
+    It is none of those that connections are made from: one of them could take it while its logger is killed.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
