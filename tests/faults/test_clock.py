@@ -30,6 +30,11 @@ def add_new_names(folder: Path, names: list[str]) -> None:
     names += [path.name for path in event_files(folder) if path.name not in names]
 
 
+def projects_at(logger: LoggerProcess, clock_seconds: int) -> bool:
+    """Tell whether the projection runs at this clock; it has no command line in the moment in which it is started."""
+    return f'"clock_seconds": {clock_seconds},' in Path(f"/proc/{logger.projection}/cmdline").read_text()
+
+
 def test_the_loggers_clock(logger: LoggerProcess) -> None:
     """It stands elsewhere after each kill, for the projection as well, while one trainer goes on."""
     names: list[str] = []
@@ -40,7 +45,7 @@ def test_the_loggers_clock(logger: LoggerProcess) -> None:
                     logger.kill()
                 logger.program = LoggerPlan(str(logger.recordings), clock_seconds=clock_seconds).command()
                 logger.start()
-                assert f'"clock_seconds": {clock_seconds},' in Path(f"/proc/{logger.projection}/cmdline").read_text()
+                wait_until(lambda clock=clock_seconds: projects_at(logger, clock))  # type: ignore[misc]
                 wait_until(lambda: len(event_files(logger.logdir / RUN)) > len(names))
                 add_new_names(logger.logdir / RUN, names)
         assert logger.stop() == 0
