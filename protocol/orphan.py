@@ -42,15 +42,16 @@ class OrphanedOutbox:
             owner = OwnerLock(folder)
             undo.callback(owner.close)
             self._owners = [owner]
+            segments = list_segments(folder)
             self._spill = read_spill_pointer(folder)
             if self._spill is not None:
                 self._owners.append(OwnerLock(self._spill))
                 undo.callback(self._owners[-1].close)
-            elif not list_segments(folder):
+            elif not segments:
                 remove_outbox(owner)
                 raise FileNotFoundError(errno.ENOENT, "nothing is left of the outbox", str(folder))
             self.destination = read_destination(folder)
-            last_sequence = max((segment.first_sequence for segment in list_segments(folder)), default=1)
+            last_sequence = max((segment.first_sequence for segment in segments), default=1)
             self._reader = RecordingReader(folder, next_sequence=last_sequence)
             undo.callback(self._reader.close)
             self.stream = self._reader.stream

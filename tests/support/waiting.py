@@ -7,7 +7,7 @@ from typing import Final
 _LOOK_INTERVAL_SECONDS: Final = 0.002
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 60.0, what: str = "") -> None:
+def wait_until(condition: Callable[[], object], *, seconds: float = 20.0, what: str = "") -> None:
     """Return as soon as ``condition()`` is true; raise TimeoutError, naming ``what``, when it is not in time."""
     deadline = monotonic() + seconds
     while not condition():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support import expected
-from support.events import load_folder
+from support.events import folder_bytes, load_folder
 from support.job import EPOCHS, LOG_INTERVAL, RUN, TRAINER, Job
 from support.programs import run_module
 from support.tensorboard import TensorBoard
@@ -142,17 +142,12 @@ def test_custom_layouts_are_shown(tensorboard: TensorBoard) -> None:
         assert found["tag_to_events"], pattern
 
 
-def files_below(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 @pytest.mark.parametrize("source", ["journal", "local recording"])
 def test_event_files_of_serve_equal_those_of_replay_byte_for_byte(job: Job, tmp_path: Path, source: str) -> None:
     recordings = job.logger.recordings if source == "journal" else job.local_recordings
     replayed = run_module("logger_service", "replay", recordings, "--logdir", tmp_path / "replayed")
     assert replayed.returncode == 0, replayed.stderr
-    live = {name: data for name, data in files_below(job.logger.logdir).items() if "lock" not in name}
-    again = {name: data for name, data in files_below(tmp_path / "replayed").items() if "lock" not in name}
+    live, again = folder_bytes(job.logger.logdir), folder_bytes(tmp_path / "replayed")
     assert any("tfevents" in name for name in live)
     assert live.keys() == again.keys()
     assert [name for name in live if live[name] != again[name]] == []
@@ -190,7 +185,7 @@ def shown_values(folder: Path) -> dict[tuple[str, int], list[bytes]]:
 
 def shown_files(folder: Path) -> dict[str, bytes]:
     """Return what lies beside event files: the projector's points, captions and pictures."""
-    return {name: data for name, data in files_below(folder).items() if "tfevents" not in name}
+    return {name: data for name, data in folder_bytes(folder).items() if "tfevents" not in name}
 
 
 def test_a_run_with_no_logger_at_all_replays_to_the_same_files(job: Job, data: Path, tmp_path: Path) -> None:

@@ -170,9 +170,10 @@ def pack_summaries(counts_TB: Counts, moments_TM: Floats) -> list[TensorSummary]
     for row, (start, end, moments_M, (count, nans, above, below, zeros)) in enumerate(
         zip(ends[:-1], ends[1:], moments_TM.tolist(), specials, strict=True)
     ):
-        occupied = _Occupied(_MANTISSA_BITS, 0, found[0][start:end], found[1][start:end])
         if end - start > BUCKETS_MAX:
             occupied = _coarsen(counts_TB[row])
+        else:
+            occupied = _Occupied(_MANTISSA_BITS, 0, found[0][start:end], found[1][start:end])
         minimum, maximum, total, squares = moments_M if count > nans + above + below else (0.0, 0.0, 0.0, 0.0)
         summaries.append(
             TensorSummary(
