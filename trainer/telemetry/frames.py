@@ -1,12 +1,14 @@
 """Whole frames in memory that hold successive records, and the runs that readers cut from them."""
 
 import mmap
+import struct
 from typing import Final
 
 from protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES
 from protocol.record import HEADER
 from protocol.run import Run
 
+_LENGTH: Final = struct.Struct("<Q")
 # Ends of earlier reads that are remembered: some for each reader, the link and the recorder.
 _STARTS_MAX: Final = 8
 
@@ -37,15 +39,17 @@ class Frames:
     def walk(self, start: int, size_bytes: int) -> tuple[int, int]:
         """Step over frames from ``start``: one at least, and as many as ``size_bytes`` hold, fewer than there are.
 
-        Returns where the next frame starts and its sequence number.
+        Returns where the next frame starts and its sequence number. The sender thread holds the interpreter meanwhile,
+        and a run may have a thousand frames: their sizes are all that is read of them.
         """
-        end, at = self._step(start)
-        while end - start < size_bytes:
-            following, following_sequence = self._step(end)
-            if following - start > size_bytes:
+        buffer, length_at, limit = self._buffer, _LENGTH.unpack_from, start + size_bytes
+        last, end = start, start + length_at(buffer, start)[0] + FRAME_OVERHEAD_BYTES
+        while end < limit:
+            following = end + length_at(buffer, end)[0] + FRAME_OVERHEAD_BYTES
+            if following > limit:
                 break
-            end, at = following, following_sequence
-        return end, at
+            last, end = end, following
+        return end, self._step(last)[1]
 
     def _step(self, start: int) -> tuple[int, int]:
         """Return where the frame behind the one at ``start`` starts, and its sequence number."""

@@ -36,6 +36,7 @@ class Room:
         self._limits = capacity_limits(capacity_bytes)
         self._spare: MemorySegment | None = None
         segment = MemorySegment(folder, segment_size_bytes)
+        segment.populate()
         segment.begin(stream, 1, wall_time_ns)
         segment.take_name()
         self.held = Holding(segment)
@@ -72,7 +73,9 @@ class Room:
         held = self.held
         if self._spare is None and held.used_bytes < self._capacity_bytes:
             with suppress(OSError):  # no memory now: a record that finds no room will be refused, and counted
-                self._keep_spare(MemorySegment(self._folder, self._segment_size_bytes))
+                spare = MemorySegment(self._folder, self._segment_size_bytes)
+                spare.populate()
+                self._keep_spare(spare)
         last = held.segments[-1]
         released = last.next_sequence <= released_sequence
         if released and last.end > self._capacity_bytes / 8 and self._spare is not None:

@@ -173,6 +173,32 @@ def test_a_head_fits_any_run_and_is_where_readers_look(memory: Path) -> None:
     segment.close(keep=False)
 
 
+def resident_bytes(path: Path) -> int:
+    """Return how much of a mapped file this process reaches without a page fault."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    assert any(line.endswith(str(path)) for line in lines)
+    return next(int(line.split()[1]) for line in lines if line.startswith("Rss:")) * 1024
+
+
+def test_a_populated_segment_has_its_page_faults_behind_it(memory: Path) -> None:
+    segment = MemorySegment(memory, 2**19 + 4096)
+    assert resident_bytes(segment.path) == 0
+    segment.populate()
+    assert resident_bytes(segment.path) == segment.size_bytes
+    segment.close(keep=False)
+
+
+def test_where_the_system_cannot_populate_appends_take_the_page_faults(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.telemetry.memory_segment._POPULATE_WRITE", 10_000)
+    segment = make_segment(memory)
+    segment.populate()
+    append(segment, payload(1))
+    assert sequences(segment.path.read_bytes()) == [1]
+    segment.close(keep=False)
+
+
 def test_full_memory_is_an_error_and_no_signal(tmp_path: Path) -> None:
     """A sparse map on a full tmpfs would be SIGBUS at the first write."""
     mount_point = tmp_path / "memory"
