@@ -37,7 +37,7 @@ def running_logger(
     if file_size_max_bytes is not None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_size_max_bytes, file_size_max_bytes))
     try:
-        _wait_for_port(port, process, folder / "logger.log")
+        _wait_until_it_listens(process, folder / "logger.log")
         yield endpoint, process
     finally:
         process.terminate()
@@ -51,11 +51,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_it_listens(process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = monotonic() + _START_SECONDS
     while monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if b"listening on " in log.read_bytes():
+            return
         sleep(0.1)
     raise RuntimeError(f"the logger did not start:\n{log.read_text(errors='replace')}")

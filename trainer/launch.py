@@ -67,7 +67,7 @@ def _train(
                 placement=placement,
             )
         except Interrupted as stopped:
-            progress.lines(f"{stopped}. {how_to_resume(config)}")
+            progress.lines(f"{stopped}. {how_to_resume(config, placement.world_size)}")
             raise
 
 

@@ -90,14 +90,17 @@ def comparable(checkpoint: Checkpoint, config: Config, progress: Progress) -> Ch
     return replace(checkpoint, best_validation_loss=math.inf)
 
 
-def how_to_resume(config: Config) -> str:
-    """Return what to type to go on with an interrupted run."""
+def how_to_resume(config: Config, processes: int = 1) -> str:
+    """Return what to type to go on with an interrupted run; how several processes were started, who did it knows."""
     last = config.checkpoint_dir / LAST
     if not last.exists():
         return "No epoch was finished, so there is no checkpoint."
     if config.resume == AUTO_RESUME:
         return "Go on with the same command."
-    return f"Go on with: {how_to_run('trainer')} --resume {shlex.quote(str(last))}"
+    resume = f"--resume {shlex.quote(str(last))}"
+    if processes > 1:
+        return f"Go on with torchrun as before, and: {resume}"
+    return f"Go on with: {how_to_run('trainer')} {resume}"
 
 
 def _is_same(resume: Path | None, last: Path) -> bool:

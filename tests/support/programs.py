@@ -30,12 +30,12 @@ class LoggerProcess:
         arguments = ["--bind", self.endpoint, "--recordings", str(self.recordings), "--logdir", str(self.logdir)]
         arguments += ["--health", self.health, "--adopt", self.adopt, *self.flags]
         with self.log.open("ab") as output:
+            said_bytes = output.tell()
             self.process = subprocess.Popen([*self.program, "serve", *arguments], stdout=output, stderr=output)
         deadline = monotonic() + 60
         while monotonic() < deadline and self.process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if b"listening on " in self.log.read_bytes()[said_bytes:]:
+                return
             sleep(0.05)
         raise AssertionError(f"the logger did not start:\n{self.log.read_text()}")
 

@@ -66,6 +66,10 @@ def test_how_to_resume_is_a_command_for_the_shell(tmp_path: Path) -> None:
     assert (
         how_to_resume(config) == f"Go on with: {how_to_run('trainer')} --resume '{tmp_path}/my checkpoints/a/last.pt'"
     )
+    assert (
+        how_to_resume(config, processes=2)
+        == f"Go on with torchrun as before, and: --resume '{tmp_path}/my checkpoints/a/last.pt'"
+    )
 
 
 def test_resume_auto_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
