@@ -1,8 +1,8 @@
 """The sender thread: empties the backlog into a logger, a recording, or both, and moves the rest to disk when need be.
 
 It wakes by itself, some twenty times a second, and takes what has gathered: the training thread wakes nobody. Each of
-its turns holds the interpreter for tens of microseconds, a fifth of a millisecond where very much has gathered; waiting,
-sending and syncing happen outside of it.
+its turns holds the interpreter for tens of microseconds, a fifth of a millisecond where very much has gathered;
+waiting, sending and syncing happen outside of it.
 """
 
 import logging
