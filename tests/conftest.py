@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from protocol import outbox_location
 # How long an example takes is the machine's business; a hanging test ends by pytest's own timeout.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+
+# A script's background ("make test &") ignores Ctrl-C, and so would every program that is started there.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
