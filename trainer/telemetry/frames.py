@@ -53,7 +53,7 @@ class Frames:
 
     def _step(self, start: int) -> tuple[int, int]:
         """Return where the frame behind the one at ``start`` starts, and its sequence number."""
-        size = int.from_bytes(self._buffer[start : start + 8], "little")
+        (size,) = _LENGTH.unpack_from(self._buffer, start)
         _, _, _, span, _, _, sequence, _, _ = HEADER.unpack_from(self._buffer, start + HEAD_SIZE_BYTES)
         return start + size + FRAME_OVERHEAD_BYTES, sequence + span
 
