@@ -6,11 +6,10 @@ Three programs, started as anybody would start them; this one only waits, and st
 import argparse
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import sleep
 from types import FrameType
@@ -56,7 +55,6 @@ def _demo(options: argparse.Namespace) -> int:
     if data == SYNTHETIC_DATA and (code := _run("trainer.data.synthetic", str(data))):
         return code
     recordings, logdir, checkpoints = folder / "recordings", folder / "runs_brain_v2", folder / "checkpoints"
-    address = f"http://127.0.0.1:{_free_port(6006)}"
     with ExitStack() as stack:
         logger = [
             "logger_service",
@@ -69,9 +67,11 @@ def _demo(options: argparse.Namespace) -> int:
             str(logdir),
             *("--health", "none", "--adopt", "none"),  # other runs and loggers of this machine are not the demo's
         ]
-        endpoint = stack.enter_context(_logger(logger, folder / "logger.log"))
-        stack.enter_context(_program(_tensorboard(logdir, address), folder / "tensorboard.log"))
-        print(f"\n  TensorBoard   {address}   (answers in some ten seconds)\n", flush=True)
+        endpoint = stack.enter_context(_program(logger, folder / "logger.log", r"^listening on (\S+)\n"))
+        address = stack.enter_context(
+            _program(_tensorboard(logdir), folder / "tensorboard.log", r"^TensorBoard \S+ at (\S+?)/? ")
+        )
+        print(f"\n  TensorBoard   {address}   (shows the run in some ten seconds)\n", flush=True)
         code = _run(
             "trainer", "--root_dir", str(data), "--endpoint", endpoint, "--savedir", str(checkpoints), *options.trainer
         )
@@ -96,17 +96,22 @@ def _run(module: str, *arguments: str) -> int:
 
 
 @contextmanager
-def _program(arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a module in the background, out of Ctrl-C's reach, and end it with SIGTERM."""
+def _program(arguments: Sequence[str], log: Path, announcement: str) -> Iterator[str]:
+    """Run a module in the background, out of Ctrl-C's reach, and end it with SIGTERM.
+
+    Yields the address that it announces: it chose a port that is its own, and at any other may be somebody else.
+    Raises _NotUp, with what it said, when it ends before that.
+    """
+    before = log.stat().st_size if log.exists() else 0
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        yield process
-    finally:
+        yield _announced(process, announcement, log, before)
         if process.poll() is not None:
-            print(f"{arguments[0]} ended early; see {log}", file=sys.stderr)
+            print(f"{log.stem} ended early; see {log}", file=sys.stderr)
+    finally:
         process.terminate()
         try:
             process.wait(STOP_SECONDS)
@@ -114,40 +119,23 @@ def _program(arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[b
             process.kill()
 
 
-@contextmanager
-def _logger(arguments: Sequence[str], log: Path) -> Iterator[str]:
-    """Run a logger in the background; yields where it listens, by its own word: at a port may be somebody else's.
-
-    Raises _NotUp, with what it said, when it ends before that.
-    """
-    before = log.stat().st_size if log.exists() else 0
-    with _program(arguments, log) as program:
-        while True:
-            ended = program.poll() is not None
-            said = log.read_bytes()[before:].decode("utf-8", errors="replace")
-            if listening := re.search(r"^listening on (\S+)\n", said, re.MULTILINE):
-                break
-            if ended:
-                raise _NotUp("\n  ".join(["the logger did not come up:", *said.splitlines()[-3:]]))
-            sleep(0.05)
-        yield listening[1]
+def _announced(process: subprocess.Popen[bytes], announcement: str, log: Path, before: int) -> str:
+    """Wait until ``process`` has said ``announcement`` behind the first ``before`` bytes of ``log``."""
+    while True:
+        ended = process.poll() is not None
+        said = log.read_bytes()[before:].decode("utf-8", errors="replace")
+        if found := re.search(announcement, said, re.MULTILINE):
+            return found[1]
+        if ended:
+            raise _NotUp("\n  ".join([f"{log.stem} did not come up:", *said.splitlines()[-3:]]))
+        sleep(0.05)
 
 
-def _tensorboard(logdir: Path, address: str) -> list[str]:
+def _tensorboard(logdir: Path) -> list[str]:
+    """TensorBoard's command; without a port it takes the first free one from 6006."""
     kept = "scalars=100000,images=200,text=200,audio=50"
-    port = address.rpartition(":")[2]
-    options = {"--logdir": str(logdir), "--host": "127.0.0.1", "--port": port, "--samples_per_plugin": kept}
+    options = {"--logdir": str(logdir), "--host": "127.0.0.1", "--samples_per_plugin": kept}
     return ["tensorboard.main", "--reload_interval=5", *(f"{name}={value}" for name, value in options.items())]
-
-
-def _free_port(wanted: int) -> int:
-    """Return ``wanted`` when nobody listens there, else a port that is free."""
-    for port in (wanted, 0):
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise OSError("no free TCP port on 127.0.0.1")
 
 
 def _parser() -> argparse.ArgumentParser:

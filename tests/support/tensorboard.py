@@ -1,7 +1,7 @@
 """A real TensorBoard in a process of its own, asked over HTTP."""
 
 import json
-import socket
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +12,8 @@ from typing import Any, Literal
 from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
+
+from support.waiting import wait_until
 
 Loader = Literal["fast", "slow"]
 SAMPLES = "scalars=100000,images=200,text=200,audio=50"
@@ -49,9 +51,6 @@ class TensorBoard:
 @contextmanager
 def running_tensorboard(logdir: Path, log: Path, loader: Loader = "fast") -> Iterator[TensorBoard]:
     """Start TensorBoard on ``logdir`` and end it after."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     command = [
         sys.executable,
         "-W",
@@ -60,7 +59,6 @@ def running_tensorboard(logdir: Path, log: Path, loader: Loader = "fast") -> Ite
         "tensorboard.main",
         f"--logdir={logdir}",
         "--host=127.0.0.1",
-        f"--port={port}",
         f"--load_fast={'true' if loader == 'fast' else 'false'}",
         "--reload_interval=1",
         f"--samples_per_plugin={SAMPLES}",
@@ -68,7 +66,18 @@ def running_tensorboard(logdir: Path, log: Path, loader: Loader = "fast") -> Ite
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        yield TensorBoard(f"http://127.0.0.1:{port}")
+        yield TensorBoard(_announced_address(process, log))
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _announced_address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait until TensorBoard says where it listens: it takes the first port from 6006 that is free."""
+    wait_until(
+        lambda: b" (Press CTRL+C" in log.read_bytes() or process.poll() is not None, seconds=90, what="TensorBoard"
+    )
+    said = log.read_text("utf-8")
+    address = re.search(r"^TensorBoard \S+ at (\S+)/ ", said, re.MULTILINE)
+    assert address is not None, said
+    return address[1]

@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from support.programs import run_module
@@ -89,6 +90,18 @@ def test_the_demo_trains_and_says_where_everything_is(tmp_path: Path, data: Path
         assert run_module("logger_service", "verify", demo.folder / logdir).returncode == 0
 
 
+def test_demos_started_at_once_each_tell_their_own_tensorboard(tmp_path: Path, data: Path) -> None:
+    """Both once found 6006 free; one TensorBoard had it, and two demos told it as theirs."""
+    with ExitStack() as stack:
+        demos = [stack.enter_context(running_demo(tmp_path / f"demo{i}", "--root_dir", str(data))) for i in range(2)]
+        for demo in demos:
+            demo.wait_for("http://")
+        addresses = {re.findall(r"http://\S+", demo.said())[0] for demo in demos}
+        assert len(addresses) == 2
+        for address in addresses:
+            assert urlopen(address, timeout=30).status == 200
+
+
 @pytest.mark.parametrize(
     ("stop", "code"),
     [(Demo.interrupt, 130), (lambda demo: demo.process.terminate(), 143)],
@@ -125,6 +138,6 @@ def test_a_logger_that_cannot_start_is_told_before_training_begins(tmp_path: Pat
         running_demo(tmp_path / "demo", "--root_dir", str(data)) as demo,
     ):
         assert demo.process.wait(60) == 2
-        assert "the logger did not come up" in demo.said()
+        assert "logger did not come up" in demo.said()
         assert "is written by another logger" in demo.said()
         assert demo.left_behind() == []
