@@ -99,6 +99,7 @@ class Projection:
             return False
         if thorough or now_seconds >= self._find_at_seconds:
             self._find(now_seconds, thorough=thorough)
+        busy = False
         behind: set[tuple[str, int]] = set()
         for place, (folder, followed) in enumerate(self._ready(now_seconds, after_each)):
             stream = self._opened(folder, followed, now_seconds)
@@ -108,14 +109,16 @@ class Projection:
             whose = stream.stream.run, stream.stream.rank
             # Its earlier attempt first: behind this one's events, that one's would come late.
             if whose not in behind:
-                if self._advance(folder, followed, stream, now_seconds, after_each):
+                advanced = self._advance(folder, followed, stream, now_seconds, after_each)
+                busy |= advanced
+                if advanced or stream.waits:
                     behind.add(whose)
                 if place >= self._open_max:
                     stream.close()
                 after_each()
                 if not self._has_room(now_seconds):
                     return False
-        return bool(behind)
+        return busy
 
     @property
     def waits(self) -> bool:

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from support.events import event_files, id_of, load_folder
-from support.recordings import Said, append_records, make_records, make_stream
+from support.events import event_files, folder_bytes, id_of, load_folder
+from support.recordings import START_NS, Said, append_records, make_records, make_stream
 
 from logger_service.counts import Counts
 from logger_service.projection import Projection
+from logger_service.replay import replay
 from logger_service.stream_projection import HOLE_SECONDS, StreamProjection
 from protocol.frame import pack_frame
 from protocol.messages import Scalars
@@ -87,6 +88,24 @@ def test_a_projection_comes_back_to_a_hole_without_being_told(tmp_path: Path) ->
         projection.turn(float(now_seconds))
     projection.close()
     assert shown(tmp_path / "log") == [1, 2, 3, 5, 6, 7, 8]
+
+
+def test_the_next_attempt_waits_as_well(tmp_path: Path) -> None:
+    """Else what lies behind the hole would come late, and go to a folder of its own; in a replay it does not."""
+    torn(tmp_path / "recordings")
+    later = make_stream(attempt=1, stream_id=b"\1" * 16)
+    records = make_records([Said(1, Scalars({"a": 1.0}))], start_ns=START_NS + 3600 * 10**9)
+    append_records(tmp_path / "recordings" / later.run / later.folder_name, later, records)
+    projection = Projection(tmp_path / "recordings", tmp_path / "live")
+    for now_seconds in (100.0, 100.0 + HOLE_SECONDS - 1):
+        while projection.turn(now_seconds):
+            pass
+        assert shown(tmp_path / "live") == [1, 2, 3]
+    while projection.turn(100.0 + HOLE_SECONDS + 2):
+        pass
+    projection.close()
+    replay([tmp_path / "recordings"], tmp_path / "replayed")
+    assert folder_bytes(tmp_path / "live") == folder_bytes(tmp_path / "replayed")
 
 
 def test_a_stop_leaves_a_young_hole_alone(tmp_path: Path) -> None:
