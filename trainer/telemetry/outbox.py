@@ -16,7 +16,6 @@ import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from time import sleep
 from typing import Any, Final
 
 from protocol.errors import TooLarge
@@ -32,11 +31,6 @@ from trainer.telemetry.refusal import Refusals
 from trainer.telemetry.room import Room
 
 SEGMENT_SIZE_BYTES: Final = 4 * 2**20
-# A thread that others came before so often, or once when its record is large, is let pass by them, for at most as long:
-# it may be interrupted.
-_TRIES_MAX: Final = 3
-_LARGE_BYTES: Final = 2**18
-_PATIENCE_MS: Final = 100
 
 
 class Outbox:
@@ -60,7 +54,6 @@ class Outbox:
             raise RuntimeError("telemetry needs a Python with a global interpreter lock")
         self.folder, self.stream, self.capacity_bytes = folder, stream, capacity_bytes
         self._released_sequence = 1
-        self._crowded = False
         self._cutter = RunCutter()
         folder.mkdir(parents=True, mode=0o700)
         with ExitStack() as undo:
@@ -74,7 +67,7 @@ class Outbox:
                 segment_size_bytes=segment_size_bytes,
                 wall_time_ns=wall_time_ns,
             )
-            self._held = self._room.held
+            self._held, self._way = self._room.held, self._room.way
             undo.pop_all()
 
     def __repr__(self) -> str:
@@ -112,10 +105,12 @@ class Outbox:
         Raises TooLarge, RuntimeError when sealed.
         """
         done: int
-        size, tries = HEADER_SIZE_BYTES + len(body), 0
+        size, tries, way = HEADER_SIZE_BYTES + len(body), 0, self._way
         while True:
-            if tries or self._crowded:
-                self._meet_others(tries, size)
+            if tries:
+                way.take(tries, size)
+            elif way.holder:
+                way.give()
             tries += 1
             segment = self._room.make(kind, size, wall_time_ns)
             if segment is None:
@@ -125,8 +120,8 @@ class Outbox:
                 header = pack_header(kind, 1, len(body), sequence, step, wall_time_ns)
                 done = self._held.append(segment, start, pack_frame_rest(header, body), sequence + 1)
             if done:
-                if tries > 1:
-                    self._crowded = False
+                if way.holder:
+                    way.end()
                 return sequence
 
     def reserve(
@@ -137,10 +132,13 @@ class Outbox:
         Raises TooLarge, RuntimeError when sealed.
         """
         done: int
-        slot, tries = Slot(kind, step, wall_time_ns, HEADER_SIZE_BYTES + body_size_max_bytes, values), 0
+        slot = Slot(kind, step, wall_time_ns, HEADER_SIZE_BYTES + body_size_max_bytes, values)
+        tries, way = 0, self._way
         while True:
-            if tries or self._crowded:
-                self._meet_others(tries, slot.size_bytes)
+            if tries:
+                way.take(tries, slot.size_bytes)
+            elif way.holder:
+                way.give()
             tries += 1
             segment = self._room.make(kind, slot.size_bytes, wall_time_ns)
             if segment is None:
@@ -153,8 +151,8 @@ class Outbox:
                 rest = header.ljust(slot.size_bytes + 4, b"\0")
                 done = self._held.append(segment, slot.start, rest, slot.sequence + 1, slot=slot)
             if done:
-                if tries > 1:
-                    self._crowded = False
+                if way.holder:
+                    way.end()
                 if segment is None:
                     return None
                 self._owner.give(slot.sequence)
@@ -225,20 +223,6 @@ class Outbox:
             return 0
         self._owner.give(sequence)
         return sequence
-
-    def _meet_others(self, tries: int, size_bytes: int) -> None:
-        """Let a thread pass whose record is so large that others come in between whenever it is prepared.
-
-        After some ``tries`` in vain that thread is this one. It is waited for for a moment: it may be interrupted.
-        """
-        if tries:
-            self._crowded = tries >= _TRIES_MAX or size_bytes >= _LARGE_BYTES
-            return
-        for _ in range(_PATIENCE_MS):
-            if not self._crowded:
-                return
-            sleep(0.001)
-        self._crowded = False
 
 
 def _find(ends: list[tuple[MemorySegment, int, int]], sequence: int) -> tuple[MemorySegment, int, int]:

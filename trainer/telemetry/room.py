@@ -18,6 +18,7 @@ from protocol.stream import Stream
 from trainer.telemetry.holding import Holding
 from trainer.telemetry.memory_segment import MemorySegment, pack_frame_rest
 from trainer.telemetry.refusal import capacity_limits
+from trainer.telemetry.right_of_way import RightOfWay
 
 _GAP_SIZE_MAX_BYTES: Final = HEADER_SIZE_BYTES + 1024
 
@@ -35,6 +36,7 @@ class Room:
         self._segment_size_bytes = segment_size_bytes
         self._limits = capacity_limits(capacity_bytes)
         self._spare: MemorySegment | None = None
+        self.way = RightOfWay()
         segment = MemorySegment(folder, segment_size_bytes)
         segment.populate()
         segment.begin(stream, 1, wall_time_ns)
@@ -52,10 +54,13 @@ class Room:
         held = self.held
         if held.sealed:
             raise RuntimeError("the outbox takes no more records")
-        last = held.segments[-1]
+        last, tries = held.segments[-1], 0
         if held.full_segments_bytes + last.end + size_bytes > self._limits[kind]:
             return None
         while held.refusals.untold or not last.fits(size_bytes):
+            if tries:  # others took what was made
+                self.way.take(tries, size_bytes)
+            tries += 1
             if size_bytes > RECORD_SIZE_MAX_BYTES:
                 raise TooLarge("record in bytes", size_bytes, RECORD_SIZE_MAX_BYTES)
             made = self._append_gap(wall_time_ns) if held.refusals else self._begin_segment(size_bytes, wall_time_ns)

@@ -96,6 +96,7 @@ def test_a_large_record_finds_its_way_between_a_thread_that_never_pauses(memory:
             run = outbox.read(sequence, 1)
             assert run is not None
             assert [len(record.body) for record in unpack_records(run.frames)] == [len(body)]
+            assert outbox.used_bytes < 2**28, "segment after segment was begun in vain"
             outbox.release(sequence)
     finally:
         stop.set()
