@@ -12,9 +12,9 @@ from benchmarks.measure import format_ns, measure, print_table
 from protocol.outbox_location import OUTBOX_BYTES
 from trainer.telemetry import Telemetry
 
-_SCALAR_CALLS = 20_000
+SCALAR_CALLS = 20_000
 _CALLS = 25
-_WARM_UP = 3
+WARM_UP = 3
 # Between two calls that carry much, so that what is behind them has ended: real ones are minutes apart.
 _PAUSE_SECONDS = 0.5
 _FULL = "outbox full"
@@ -30,8 +30,8 @@ def measure_calls(load: Load) -> None:
                 many = name == "scalars (19)"
                 timing = measure(
                     call,
-                    _SCALAR_CALLS if many else _CALLS,
-                    warm_up=_WARM_UP,
+                    SCALAR_CALLS if many else _CALLS,
+                    warm_up=WARM_UP,
                     pause=(lambda: None) if many else lambda: train(_PAUSE_SECONDS),
                 )
                 rows.append([name, state, *(format_ns(timing.percentile_ns(part)) for part in (50, 99, 99.9, 100))])

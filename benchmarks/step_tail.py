@@ -1,0 +1,50 @@
+"""``python -m benchmarks.step_tail``: the slowest steps in a thousand, run after run.
+
+A thousandth of 20,000 steps is twenty, and what the scheduler does to twenty steps is chance: so the row "up" of
+:mod:`benchmarks.training_thread` again and again, each time with a new logger that has been up for some seconds.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from statistics import median
+from time import sleep
+
+from benchmarks.call_states import SCALAR_CALLS, WARM_UP
+from benchmarks.loads import Load, make_load
+from benchmarks.logger_process import running_logger
+from benchmarks.measure import Timing, format_ns, measure, print_table
+from trainer.telemetry import Telemetry
+
+_SETTLE_SECONDS = 3.0
+_PARTS = (50, 99, 99.9, 100)
+
+
+def _run(load: Load) -> Timing:
+    with tempfile.TemporaryDirectory() as name, running_logger(Path(name)) as (endpoint, _):
+        telemetry = Telemetry("benchmark/tail", endpoint=endpoint, strict=True)
+        sleep(_SETTLE_SECONDS)
+        timing = measure(
+            lambda step: telemetry.scalars(step, load.scalars), SCALAR_CALLS, warm_up=WARM_UP, pause=lambda: None
+        )
+        telemetry.close(60)
+    return timing
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.step_tail", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--runs", type=int, default=24, help="runs of 20,000 steps (default: %(default)s)")
+    options = parser.parse_args()
+    load = make_load()
+    timings = [_run(load) for _ in range(options.runs)]
+    rows = []
+    for name, choose in (("best run", min), ("median run", median), ("worst run", max)):
+        rows.append([name, *(format_ns(choose(timing.percentile_ns(part) for timing in timings)) for part in _PARTS)])
+    print_table(f"A logged step, {options.runs} runs", ["", "p50", "p99", "p99.9", "max"], rows)
+    within = sum(timing.percentile_ns(99.9) <= 500_000 for timing in timings)
+    print(f"\np99.9 within 500 us: {within} of {options.runs}")
+
+
+if __name__ == "__main__":
+    main()
