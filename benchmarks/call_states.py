@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.loads import Load, train
 from benchmarks.logger_process import free_port, running_logger
 from benchmarks.logger_states import STATES, logger_state
-from benchmarks.measure import format_ns, measure, print_table
+from benchmarks.measure import COLUMNS, PERCENTS, format_ns, measure, print_table
 from protocol.outbox_location import OUTBOX_BYTES
 from trainer.telemetry import Telemetry
 
@@ -34,9 +34,9 @@ def measure_calls(load: Load) -> None:
                     warm_up=WARM_UP,
                     pause=(lambda: None) if many else lambda: train(_PAUSE_SECONDS),
                 )
-                rows.append([name, state, *(format_ns(timing.percentile_ns(part)) for part in (50, 99, 99.9, 100))])
+                rows.append([name, state, *(format_ns(timing.percentile_ns(percent)) for percent in PERCENTS)])
     rows.sort(key=lambda row: row[0])  # the states of a call beside each other
-    print_table("Each call, by the state of the logger", ["call", "logger", "p50", "p99", "p99.9", "max"], rows)
+    print_table("Each call, by the state of the logger", ["call", "logger", *COLUMNS], rows)
 
 
 @contextmanager

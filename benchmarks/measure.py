@@ -5,6 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 
+# What tables of single calls show: percentiles, and the names of their columns.
+PERCENTS = (50, 99, 99.9, 100)
+COLUMNS = ("p50", "p99", "p99.9", "max")
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:

@@ -13,11 +13,10 @@ from time import sleep
 from benchmarks.call_states import SCALAR_CALLS, WARM_UP
 from benchmarks.loads import Load, make_load
 from benchmarks.logger_process import running_logger
-from benchmarks.measure import Timing, format_ns, measure, print_table
+from benchmarks.measure import COLUMNS, PERCENTS, Timing, format_ns, measure, print_table
 from trainer.telemetry import Telemetry
 
 _SETTLE_SECONDS = 3.0
-_PARTS = (50, 99, 99.9, 100)
 
 
 def _run(load: Load) -> Timing:
@@ -40,8 +39,10 @@ def main() -> None:
     timings = [_run(load) for _ in range(options.runs)]
     rows = []
     for name, choose in (("best run", min), ("median run", median), ("worst run", max)):
-        rows.append([name, *(format_ns(choose(timing.percentile_ns(part) for timing in timings)) for part in _PARTS)])
-    print_table(f"A logged step, {options.runs} runs", ["", "p50", "p99", "p99.9", "max"], rows)
+        rows.append(
+            [name, *(format_ns(choose(timing.percentile_ns(percent) for timing in timings)) for percent in PERCENTS)]
+        )
+    print_table(f"A logged step, {options.runs} runs", ["", *COLUMNS], rows)
     within = sum(timing.percentile_ns(99.9) <= 500_000 for timing in timings)
     print(f"\np99.9 within 500 us: {within} of {options.runs}")
 

@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 from benchmarks.call_states import measure_calls
 from benchmarks.loads import Load, make_load, train
 from benchmarks.logger_process import running_logger
-from benchmarks.measure import Timing, format_ns, measure, print_table
+from benchmarks.measure import COLUMNS, PERCENTS, Timing, format_ns, measure, print_table
 from trainer.telemetry import Telemetry
 
 
@@ -162,10 +162,10 @@ def _table(
         for subject in subjects
     ]
     rows = [
-        [subject.name, *(format_ns(timing.percentile_ns(percent)) for percent in (50, 99, 99.9, 100))]
+        [subject.name, *(format_ns(timing.percentile_ns(percent)) for percent in PERCENTS)]
         for subject, timing in timings
     ]
-    print_table(title, ["", "p50", "p99", "p99.9", "max"], rows)
+    print_table(title, ["", *COLUMNS], rows)
 
 
 if __name__ == "__main__":

@@ -109,9 +109,9 @@ def _program(arguments: Sequence[str], log: Path, announcement: str) -> Iterator
         )
     try:
         yield _announced(process, announcement, log, before)
-        if process.poll() is not None:
-            print(f"{log.stem} ended early; see {log}", file=sys.stderr)
     finally:
+        if process.poll() is not None:
+            print(f"{arguments[0]} ended early; see {log}", file=sys.stderr)
         process.terminate()
         try:
             process.wait(STOP_SECONDS)
@@ -127,7 +127,7 @@ def _announced(process: subprocess.Popen[bytes], announcement: str, log: Path, b
         if found := re.search(announcement, said, re.MULTILINE):
             return found[1]
         if ended:
-            raise _NotUp("\n  ".join([f"{log.stem} did not come up:", *said.splitlines()[-3:]]))
+            raise _NotUp("\n  ".join([f"the {log.stem} did not come up:", *said.splitlines()[-3:]]))
         sleep(0.05)
 
 

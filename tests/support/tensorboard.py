@@ -16,6 +16,7 @@ from urllib.request import urlopen
 from support.waiting import wait_until
 
 Loader = Literal["fast", "slow"]
+_ANNOUNCEMENT = re.compile(r"^TensorBoard \S+ at (\S+)/ ", re.MULTILINE)
 SAMPLES = "scalars=100000,images=200,text=200,audio=50"
 
 
@@ -74,10 +75,11 @@ def running_tensorboard(logdir: Path, log: Path, loader: Loader = "fast") -> Ite
 
 def _announced_address(process: subprocess.Popen[bytes], log: Path) -> str:
     """Wait until TensorBoard says where it listens: it takes the first port from 6006 that is free."""
-    wait_until(
-        lambda: b" (Press CTRL+C" in log.read_bytes() or process.poll() is not None, seconds=90, what="TensorBoard"
-    )
-    said = log.read_text("utf-8")
-    address = re.search(r"^TensorBoard \S+ at (\S+)/ ", said, re.MULTILINE)
-    assert address is not None, said
+
+    def said() -> re.Match[str] | None:
+        return _ANNOUNCEMENT.search(log.read_text("utf-8"))
+
+    wait_until(lambda: said() or process.poll() is not None, seconds=90, what="TensorBoard's address")
+    address = said()
+    assert address is not None, log.read_text("utf-8")
     return address[1]

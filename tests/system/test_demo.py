@@ -138,6 +138,6 @@ def test_a_logger_that_cannot_start_is_told_before_training_begins(tmp_path: Pat
         running_demo(tmp_path / "demo", "--root_dir", str(data)) as demo,
     ):
         assert demo.process.wait(60) == 2
-        assert "logger did not come up" in demo.said()
+        assert "the logger did not come up" in demo.said()
         assert "is written by another logger" in demo.said()
         assert demo.left_behind() == []

@@ -17,7 +17,7 @@ from trainer.telemetry.frames import Frames
 
 pack_frame_head: Final = lru_cache(maxsize=256)(pack_head)  # a loop's records come in few sizes
 _POPULATE_WRITE: Final = 23  # MADV_POPULATE_WRITE of Linux 5.14, for which Python's mmap has no name
-# Its pages take a fifth of a millisecond, in which a training thread that maps memory has to wait.
+# Its pages take half a millisecond, in which a training thread that maps memory has to wait.
 _POPULATE_BYTES: Final = 2**21
 _LIBC: Final = ctypes.CDLL(None)
 
