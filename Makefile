@@ -13,13 +13,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 # A test that even its timeout does not end: say where every thread is, and end its process.
 HANGS  := -o faulthandler_timeout=330 -o faulthandler_exit_on_timeout=true
-CODE   := protocol trainer logger_service benchmarks tests
+CODE   := src protocol telemetry trainer logger_service benchmarks tests
 
 .PHONY: demo test test-compose check soak format bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
-	@$(BIN)/python -m trainer.demo $(if $(KEEP),--keep) $(DEMO)
+	@$(BIN)/python -m tensorboard_sidecar.trainer.demo $(if $(KEEP),--keep) $(DEMO)
 
 test: check
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not compose" $(HANGS) $(TESTS) || [ $$? = 5 ]

@@ -9,8 +9,8 @@ from benchmarks.loads import Load, train
 from benchmarks.logger_process import free_port, running_logger
 from benchmarks.logger_states import STATES, logger_state
 from benchmarks.measure import COLUMNS, PERCENTS, format_ns, measure, print_table
-from protocol.outbox_location import OUTBOX_BYTES
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES
 
 SCALAR_CALLS = 20_000
 _CALLS = 25

@@ -16,7 +16,7 @@ _START_SECONDS = 60.0
 def running_logger(
     folder: Path, port: int = 0, *, file_size_max_bytes: int | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Start ``python -m logger_service serve`` under ``folder``; yield its endpoint and process; end it after.
+    """Start ``tensorboard-sidecar serve`` under ``folder``; yield its endpoint and process; end it after.
 
     With ``file_size_max_bytes`` its writes fail beyond that size, as on a full disk.
     """
@@ -33,7 +33,7 @@ def running_logger(
         *("--health", "none", "--adopt", "none"),
     ]
     with (folder / "logger.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "logger_service", *arguments], stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", "tensorboard_sidecar", *arguments], stdout=log, stderr=log)
     if file_size_max_bytes is not None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_size_max_bytes, file_size_max_bytes))
     try:

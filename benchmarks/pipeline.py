@@ -17,14 +17,14 @@ from time import perf_counter, sleep, time_ns
 
 from benchmarks.logger_process import running_logger
 from benchmarks.measure import format_ns, print_table
-from protocol.codec import encode_scalars
-from protocol.outbox_location import OUTBOX_BYTES, outbox_root
-from protocol.record import Kind
-from protocol.stream import Stream
-from trainer.telemetry.backlog import Backlog
-from trainer.telemetry.link import LoggerLink
-from trainer.telemetry.outbox import Outbox
-from trainer.telemetry.sender import Sender
+from tensorboard_sidecar.protocol.codec import encode_scalars
+from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, outbox_root
+from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
+from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
+from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
+from tensorboard_sidecar.telemetry.shipping.sender import Sender
 
 SIZES = {"200 B": 200, "64 KiB": 2**16, "1 MiB": 2**20}
 _SYNC_BYTES = 8 * 2**20

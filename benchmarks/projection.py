@@ -14,13 +14,13 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.measure import print_table
-from protocol.codec import encode_body, encode_scalars
-from protocol.frame import pack_frame
-from protocol.messages import RunEnd, RunStart
-from protocol.record import Kind, Record, pack_record
-from protocol.recording_writer import RecordingWriter
-from protocol.run import Run
-from protocol.stream import Stream
+from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.codec import encode_body, encode_scalars
+from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.messages import RunEnd, RunStart
+from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
+from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
+from tensorboard_sidecar.protocol.stream import Stream
 
 TAGS = [f"group{number % 4}/value{number}" for number in range(20)]
 _BATCH_STEPS = 1000
@@ -68,12 +68,12 @@ def _append(writer: RecordingWriter, records: list[tuple[Kind, int, bytes]]) -> 
         pack_frame(pack_record(Record(kind, sequence, step, _START_NS + step * 10**6, body)))
         for sequence, (kind, step, body) in enumerate(records, first)
     ]
-    writer.append(Run(memoryview(b"".join(frames)), first, first + len(records)))
+    writer.append(FrameBatch(memoryview(b"".join(frames)), first, first + len(records)))
 
 
 def _replay(folder: Path) -> tuple[float, int]:
     """Return the seconds of a replay, and the most bytes its process had resident."""
-    arguments = ["-m", "logger_service", "replay", str(folder / "recordings"), "--logdir", str(folder / "runs")]
+    arguments = ["-m", "tensorboard_sidecar", "replay", str(folder / "recordings"), "--logdir", str(folder / "runs")]
     started = perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

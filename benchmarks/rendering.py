@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from tensorboardX import summary
 from tensorboardX.utils import figure_to_image
 
-from logger_service.rendering.contact_sheet import contact_sheet
-from logger_service.rendering.heatmap import heatmap
-from logger_service.rendering.histogram import layer_overview
-from protocol.array import pack_array
-from protocol.messages import TensorSummary
+from tensorboard_sidecar.logger_service.rendering.contact_sheet import contact_sheet
+from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
+from tensorboard_sidecar.logger_service.rendering.layer_overview import layer_overview
+from tensorboard_sidecar.protocol.array import pack_array
+from tensorboard_sidecar.protocol.messages import TensorSummary
 
 Matrix = npt.NDArray[np.float32]
 Draw = Callable[[int], object]

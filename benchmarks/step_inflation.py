@@ -18,7 +18,7 @@ from benchmarks.loads import SCALARS
 from benchmarks.logger_process import free_port, running_logger
 from benchmarks.logger_states import logger_state
 from benchmarks.measure import print_table
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
 
 
 class Training:

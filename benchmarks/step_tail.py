@@ -14,7 +14,7 @@ from benchmarks.call_states import SCALAR_CALLS, WARM_UP
 from benchmarks.loads import Load, make_load
 from benchmarks.logger_process import running_logger
 from benchmarks.measure import COLUMNS, PERCENTS, Timing, format_ns, measure, print_table
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
 
 _SETTLE_SECONDS = 3.0
 

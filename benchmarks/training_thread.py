@@ -26,7 +26,7 @@ from benchmarks.call_states import measure_calls
 from benchmarks.loads import Load, make_load, train
 from benchmarks.logger_process import running_logger
 from benchmarks.measure import COLUMNS, PERCENTS, Timing, format_ns, measure, print_table
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
 
 
 class Subject(Protocol):

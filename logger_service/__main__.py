@@ -1,4 +1,4 @@
-"""``python -m logger_service``: serve, replay, inspect, verify, keys.
+"""``tensorboard-sidecar``: serve, replay, inspect, verify, keys.
 
 What draws is imported where it is needed: ``serve`` itself draws nothing, and must be up at once.
 """
@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from logger_service.arguments import make_parser, serve_config
-from logger_service.config import ServeConfig, StartupError
-from logger_service.key_commands import allow_key, create_keys, list_keys, revoke_key
-from logger_service.live_line import LiveLine
-from logger_service.projection_child import run_projection
-from logger_service.service import Service
-from protocol.errors import ProtocolError
+from tensorboard_sidecar.logger_service.access.key_commands import allow_key, create_keys, list_keys, revoke_key
+from tensorboard_sidecar.logger_service.arguments import make_parser, serve_config
+from tensorboard_sidecar.logger_service.config import ServeConfig
+from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.logger_service.offline.progress_line import ProgressLine
+from tensorboard_sidecar.logger_service.projection.child import run_projection
+from tensorboard_sidecar.logger_service.service import Service
+from tensorboard_sidecar.protocol.errors import ProtocolError
 
 EXIT_WELL: Final = 0
 EXIT_LATE: Final = 1
@@ -70,9 +71,9 @@ def _announce(config: ServeConfig, endpoint: str) -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from logger_service.replay import replay  # noqa: PLC0415 - see above
+    from tensorboard_sidecar.logger_service.projection.replay import replay  # noqa: PLC0415 - see above
 
-    with LiveLine(sys.stderr) as line:
+    with ProgressLine(sys.stderr) as line:
         replayed = replay(options.paths, options.logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
     for one in replayed:
         _say(one)
@@ -81,14 +82,14 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from logger_service.inspection import inspect  # noqa: PLC0415 - see above
+    from tensorboard_sidecar.logger_service.offline.inspection import inspect  # noqa: PLC0415 - see above
 
     _say(inspect(options.paths).removesuffix("\n"))
     return EXIT_WELL
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from logger_service.verification import verify  # noqa: PLC0415 - see above
+    from tensorboard_sidecar.logger_service.offline.verification import verify  # noqa: PLC0415 - see above
 
     lossy = False
     for path in options.paths:

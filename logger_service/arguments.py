@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from logger_service.config import HEALTH_ADDRESS, OFF, ServeConfig
-from protocol.keys import SERVER_NAME
+from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF, ServeConfig
+from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT
+from tensorboard_sidecar.protocol.storage.key_files import SERVER_NAME
 
 _AS_WRITTEN: Final = argparse.RawDescriptionHelpFormatter
 _DESCRIPTION: Final = """\
@@ -19,12 +20,12 @@ Keep what trainers send, and make event files for TensorBoard from it.
 """
 _EXAMPLES: Final = """\
 examples:
-  python -m logger_service serve
-  python -m logger_service serve --bind tcp://127.0.0.1:6000 --recordings /data/recordings --logdir /data/runs
-  python -m logger_service replay recordings --logdir replayed
-  python -m logger_service verify recordings && echo nothing lost
-  python -m logger_service keys create keys
-  python -m logger_service serve --keys keys --bind tcp://0.0.0.0:5555
+  tensorboard-sidecar serve
+  tensorboard-sidecar serve --bind tcp://127.0.0.1:6000 --recordings /data/recordings --logdir /data/runs
+  tensorboard-sidecar replay recordings --logdir replayed
+  tensorboard-sidecar verify recordings && echo nothing lost
+  tensorboard-sidecar keys create keys
+  tensorboard-sidecar serve --keys keys --bind tcp://0.0.0.0:5555
 
 Exit codes: 0 well, 2 wrong usage or a file that cannot be read, 3 something was lost (verify).
 """
@@ -58,7 +59,7 @@ _VERIFY: Final = "Read every byte of recordings or event files. Exit code 3 when
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser; ``command`` of what it parses is the command's name."""
     parser = argparse.ArgumentParser(
-        prog="python -m logger_service",
+        prog="tensorboard-sidecar",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=_AS_WRITTEN,
@@ -98,7 +99,7 @@ def serve_config(options: argparse.Namespace) -> ServeConfig:
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bind",
-        default="tcp://127.0.0.1:5555",
+        default=DEFAULT_ENDPOINT,
         metavar="ENDPOINT",
         help="where trainers connect: tcp:// on this machine, with --keys on any (0.0.0.0: all its addresses; port *:"
         " any free one), or ipc://DIR/NAME in a folder of mode 0700 (default: %(default)s)",
@@ -108,7 +109,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="take records only from trainers whose keys are allowed in this folder, encrypted; it is made by:"
-        " python -m logger_service keys create DIR (default: whoever reaches --bind may send)",
+        " tensorboard-sidecar keys create DIR (default: whoever reaches --bind may send)",
     )
     parser.add_argument(
         "--recordings",

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from protocol.address import is_loopback
-from protocol.limits import STREAMS_MAX
+from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, is_loopback
+from tensorboard_sidecar.protocol.limits import STREAMS_MAX
 
 _TCP: Final = re.compile(r"tcp://(?P<host>[^/:]+):(?P<port>[0-9]{1,5}|\*)")
 _TRAINERS_ENDPOINT: Final = re.compile(r"tcp://.+:[0-9]{1,5}|ipc://.+")
@@ -20,15 +21,11 @@ OFF: Final = "none"
 HEALTH_ADDRESS: Final = "127.0.0.1:9155"
 
 
-class StartupError(RuntimeError):
-    """A setting that cannot work, with what to do about it; raised at start-up only."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
     """Settings of ``serve``; raises StartupError for an endpoint or folders that cannot be."""
 
-    bind: str = "tcp://127.0.0.1:5555"
+    bind: str = DEFAULT_ENDPOINT
     """Where trainers connect: ``tcp://`` (port ``*``: any free one; without keys: on a loopback address), ``ipc://``."""
     keys: Path | None = None
     """The folder of the server's key and of those that are allowed; None: everybody on this machine may send."""
@@ -82,7 +79,7 @@ def check_endpoint(endpoint: str, *, keys: bool = False) -> None:
     if not (keys or is_loopback(parts["host"])):
         raise StartupError(
             f"--bind {endpoint}: others can reach that, so trainers need keys there; make the logger's with"
-            " python -m logger_service keys create KEYS, which says what comes next, and add --keys KEYS"
+            " tensorboard-sidecar keys create KEYS, which says what comes next, and add --keys KEYS"
             f" (on this machine alone none are needed: --bind tcp://127.0.0.1:{parts['port']})"
         )
 

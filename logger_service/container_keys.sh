@@ -1,10 +1,10 @@
 #!/bin/sh
 # Without arguments: make the keys of this project's logger and trainer, if there are none. With arguments: what
-# `python -m logger_service keys` does, on the logger's keys (list | allow NAME PUBLIC_KEY | revoke NAME).
+# `tensorboard-sidecar keys` does, on the logger's keys (list | allow NAME PUBLIC_KEY | revoke NAME).
 set -eu
 logger=/run/secrets/logger trainer=/run/secrets/trainer
 
-keys() { python -m logger_service keys "$@"; }
+keys() { tensorboard-sidecar keys "$@"; }
 
 # A pair is there when its public half is, which is written last.
 make_pair() { [ -s "$1/$2.pub" ] || { rm -f "$1/$2.key"; keys create "$1" --name "$2" > /dev/null; }; }

@@ -18,18 +18,24 @@ from time import monotonic, time_ns
 from types import FrameType
 from typing import Final
 
-from logger_service.adoption import Adoption
-from logger_service.config import HEALTH_ADDRESS, OFF, ServeConfig, StartupError, parse_health_address
-from logger_service.folder_lock import LOGGER_LOCK_NAME, folder_lock
-from logger_service.health import HealthPage
-from logger_service.journal import Journal
-from logger_service.observer import Observer
-from logger_service.projection_process import ProjectionProcess
-from logger_service.receiver import Receiver
-from logger_service.status import Status
-from protocol.durable import make_folder, sync_folder
-from protocol.limits import JOURNAL_FILES_SHARE
-from protocol.outbox_location import outbox_root, spill_root
+from tensorboard_sidecar.logger_service.config import (
+    HEALTH_ADDRESS,
+    OFF,
+    ServeConfig,
+    parse_health_address,
+)
+from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.logger_service.folders.logger_lock import LOGGER_LOCK_NAME, folder_lock
+from tensorboard_sidecar.logger_service.intake.journal import Journal
+from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
+from tensorboard_sidecar.logger_service.intake.receiver import Receiver
+from tensorboard_sidecar.logger_service.monitoring.collector import Collector
+from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
+from tensorboard_sidecar.logger_service.monitoring.status import Status
+from tensorboard_sidecar.logger_service.projection.supervisor import Supervisor
+from tensorboard_sidecar.protocol.limits import JOURNAL_FILES_SHARE
+from tensorboard_sidecar.protocol.outbox.location import outbox_root, spill_root
+from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_folder
 
 # How often the main loop looks for signals and at the child, when nothing comes.
 _TURN_SECONDS: Final = 0.2
@@ -44,10 +50,10 @@ class _Parts:
     """What a logger is made of while it runs."""
 
     receiver: Receiver
-    projection: ProjectionProcess
-    adoption: Adoption | None
+    projection: Supervisor
+    adoption: OrphanIntake | None
     page: HealthPage | None
-    observer: Observer
+    observer: Collector
 
 
 class Service:
@@ -86,13 +92,13 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         os.nice(_NICENESS)
-        projection = ProjectionProcess(config.recordings, config.logdir, disk_reserve_bytes=config.disk_reserve_bytes)
+        projection = Supervisor(config.recordings, config.logdir, disk_reserve_bytes=config.disk_reserve_bytes)
         stack.callback(projection.kill)
         projection.supervise(monotonic())
         roots = _adoption_roots(config.adopt)
         endpoints = (receiver.endpoint, *config.adopt_for)
-        adoption = Adoption(roots, receiver.reception, endpoints, receiver.allowed) if roots else None
-        observer = Observer(config.recordings, journal, receiver, projection, adoption)
+        adoption = OrphanIntake(roots, receiver.reception, endpoints, receiver.allowed) if roots else None
+        observer = Collector(config.recordings, journal, receiver, projection, adoption)
         self._ready(receiver.endpoint)
         return _Parts(receiver, projection, adoption, page, observer)
 

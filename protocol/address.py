@@ -4,6 +4,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5555"
+"""Where a logger listens, and a trainer looks for one, unless told otherwise."""
+
 _LOCAL_NAME: Final = "localhost"
 _IPC: Final = "ipc://"
 

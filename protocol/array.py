@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from protocol.errors import Malformed
-from protocol.limits import ARRAY_DIMENSIONS_MAX
+from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.limits import ARRAY_DIMENSIONS_MAX
 
 DTYPES: Final = {
     name: np.dtype(name).newbyteorder("<")

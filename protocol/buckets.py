@@ -16,8 +16,8 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from protocol.errors import Malformed
-from protocol.messages import TensorSummary
+from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.messages import TensorSummary
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from protocol import limits
-from protocol.array import Array, check_array
-from protocol.errors import Malformed, TooLarge
-from protocol.messages import (
+from tensorboard_sidecar.protocol import limits
+from tensorboard_sidecar.protocol.array import Array, check_array
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.messages import (
     Audio,
     Charts,
     Embedding,
@@ -28,7 +28,7 @@ from protocol.messages import (
     TensorSummary,
     Text,
 )
-from protocol.names import check_run, check_step, check_tag
+from tensorboard_sidecar.protocol.names import check_run, check_step, check_tag
 
 
 def check_message(message: Message) -> None:

@@ -15,11 +15,11 @@ import numpy as np
 from msgspec import Meta
 from msgspec.msgpack import Decoder
 
-from protocol.checks import chart_parts, check_message, check_parts, node_parts
-from protocol.errors import Malformed
-from protocol.frame import Buffer
-from protocol.limits import GRAPH_NODES_MAX, GRAPH_PARTS_MAX, LAYOUT_CHARTS_MAX, LAYOUT_PARTS_MAX
-from protocol.messages import (
+from tensorboard_sidecar.protocol.checks import chart_parts, check_message, check_parts, node_parts
+from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.frame import Buffer
+from tensorboard_sidecar.protocol.limits import GRAPH_NODES_MAX, GRAPH_PARTS_MAX, LAYOUT_CHARTS_MAX, LAYOUT_PARTS_MAX
+from tensorboard_sidecar.protocol.messages import (
     Audio,
     Charts,
     Embedding,
@@ -38,8 +38,8 @@ from protocol.messages import (
     TensorSummaries,
     Text,
 )
-from protocol.names import check_step
-from protocol.record import Kind, Record
+from tensorboard_sidecar.protocol.names import check_step
+from tensorboard_sidecar.protocol.record import Kind, Record
 
 KINDS: Final[dict[type[Message], Kind]] = {
     SegmentHead: Kind.SEGMENT,

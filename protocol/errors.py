@@ -18,7 +18,7 @@ class UnsupportedVersion(ProtocolError):
 
 
 class TooLarge(ProtocolError):
-    """A size or count beyond its limit (see :mod:`protocol.limits`)."""
+    """A size or count beyond its limit (see ``protocol.limits``)."""
 
     def __init__(self, what: str, size: int, limit: int) -> None:
         super().__init__(f"{what}: {size:,} is above the limit of {limit:,}")

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 from crc32c import crc32c
 
-from protocol.limits import RECORD_SIZE_MAX_BYTES
+from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 

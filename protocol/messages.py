@@ -1,7 +1,7 @@
 """What can be said: a closed set of frozen types, one for each kind of record.
 
 The record's header carries sequence, step and wall time; a message carries the rest. New fields come last and have
-defaults; readers ignore fields they do not know. A message is checked by :func:`protocol.checks.check_message` on its
+defaults; readers ignore fields they do not know. A message is checked by ``protocol.checks.check_message`` on its
 way out of a decoder; the types alone promise the shape of the data, and lists and maps no longer than their limits.
 """
 
@@ -10,8 +10,8 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from protocol.array import Array
-from protocol.limits import (
+from tensorboard_sidecar.protocol.array import Array
+from tensorboard_sidecar.protocol.limits import (
     ARRAY_DIMENSIONS_MAX,
     CLIPS_MAX,
     EMBEDDING_COLUMNS_MAX,

@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
-from protocol.errors import Malformed, TooLarge
-from protocol.limits import (
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.limits import (
     RUN_COMPONENT_MAX_BYTES,
     RUN_DEPTH_MAX,
     RUN_MAX_BYTES,

@@ -7,9 +7,9 @@ import struct
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from protocol.errors import Malformed, UnsupportedVersion
-from protocol.frame import Buffer
-from protocol.limits import SEQUENCE_MAX
+from tensorboard_sidecar.protocol.errors import Malformed, UnsupportedVersion
+from tensorboard_sidecar.protocol.frame import Buffer
+from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX
 
 RECORD_VERSION: Final = 1
 HEADER: Final = struct.Struct("<BBHIIIQqq")
@@ -17,7 +17,7 @@ HEADER_SIZE_BYTES: Final = HEADER.size
 
 
 class Kind(IntEnum):
-    """What a record says; see :mod:`protocol.messages` for the bodies."""
+    """What a record says; see ``protocol.messages`` for the bodies."""
 
     SEGMENT = 0
     RUN_START = 1

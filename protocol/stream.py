@@ -3,8 +3,8 @@
 import secrets
 from dataclasses import dataclass, field
 
-from protocol.messages import SegmentHead
-from protocol.names import check_run
+from tensorboard_sidecar.protocol.messages import SegmentHead
+from tensorboard_sidecar.protocol.names import check_run
 
 
 @dataclass(frozen=True, slots=True)

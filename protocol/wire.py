@@ -18,12 +18,12 @@ import msgspec
 from msgspec import Meta
 from msgspec.msgpack import Decoder
 
-from protocol.codec import decode_body, encode_body
-from protocol.errors import Malformed, TooLarge, UnsupportedVersion
-from protocol.frame import Buffer
-from protocol.limits import CONTROL_MESSAGE_SIZE_MAX_BYTES, SEQUENCE_MAX
-from protocol.names import check_run
-from protocol.stream import Stream
+from tensorboard_sidecar.protocol.codec import decode_body, encode_body
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge, UnsupportedVersion
+from tensorboard_sidecar.protocol.frame import Buffer
+from tensorboard_sidecar.protocol.limits import CONTROL_MESSAGE_SIZE_MAX_BYTES, SEQUENCE_MAX
+from tensorboard_sidecar.protocol.names import check_run
+from tensorboard_sidecar.protocol.stream import Stream
 
 WIRE_VERSION: Final = 1
 

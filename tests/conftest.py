@@ -10,7 +10,7 @@ from hypothesis import settings
 from support.programs import LoggerProcess
 from support.shared_folder import shared_folder
 
-from protocol import outbox_location
+from tensorboard_sidecar.protocol.outbox import location
 
 # How long an example takes is the machine's business; a hanging test ends by pytest's own timeout.
 settings.register_profile("project", deadline=None)
@@ -32,10 +32,10 @@ def memory() -> Iterator[Path]:
 def outboxes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return the folder that outboxes are made in, and see that no sender outlives its test."""
     with shared_folder() as folder:
-        monkeypatch.setattr(outbox_location, "_SHARED_MEMORY", folder)
-        monkeypatch.setattr(outbox_location, "_DISK", tmp_path_factory.mktemp("disk"))
+        monkeypatch.setattr(location, "_SHARED_MEMORY", folder)
+        monkeypatch.setattr(location, "_DISK", tmp_path_factory.mktemp("disk"))
         before = set(threading.enumerate())
-        yield outbox_location.outbox_root()
+        yield location.outbox_root()
         left = [thread for thread in threading.enumerate() if thread.name == "telemetry-sender"]
         assert before.issuperset(left), "a telemetry was not closed"
 

@@ -12,21 +12,31 @@ from typing import Final
 
 import pytest
 from support.rules import RULES
-from support.source import PACKAGES, ROOT, Source, sources
+from support.source import PACKAGE, ROOT, Source, sources
+
+from tensorboard_sidecar.__main__ import COMMANDS, main
 
 PAGES: Final = ("README.md", "CHANGELOG.md", "SECURITY.md", "protocol/SPEC.md", "benchmarks/README.md", "docs")
+WIDE: Final = "class A:\n    def __init__(self):\n" + "".join(f"        self.a{i} = 1\n" for i in range(14))
 LONG: Final = "def f() -> None:\n" + "    g()\n" * 40
 
 # For each rule: a file that breaks it, and one that comes close and does not.
 EXAMPLES: Final[dict[str, tuple[tuple[str, str], tuple[str, str]]]] = {
-    "files_are_short": (("protocol/x.py", "\n" * 301), ("protocol/x.py", "\n" * 300)),
+    "classes_are_one_thing": (
+        ("trainer/x.py", WIDE),
+        ("trainer/x.py", "# Wide: the settings of one program\n" + WIDE),
+    ),
     "functions_are_short": (
         ("trainer/x.py", LONG),
         ("trainer/x.py", "# Long: one table, read from top to bottom\n" + LONG),
     ),
-    "imports_go_one_way": (
-        ("trainer/x.py", "import logger_service.config"),
+    "imports_go_by_the_full_name": (
         ("trainer/x.py", "from protocol import wire"),
+        ("trainer/x.py", "from tensorboard_sidecar.protocol import wire"),
+    ),
+    "imports_go_one_way": (
+        ("trainer/x.py", "import tensorboard_sidecar.logger_service.config"),
+        ("trainer/x.py", "from tensorboard_sidecar.protocol import wire"),
     ),
     "libraries_have_one_place": (("logger_service/x.py", "import torch"), ("trainer/x.py", "from torch import nn")),
     "protocol_needs_little": (("protocol/x.py", "from PIL import Image"), ("protocol/x.py", "import numpy, os.path")),
@@ -57,6 +67,11 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], tuple[str, str]]]] = {
 }
 
 
+def module_name(path: Path) -> str:
+    """Return the full name of the module in a file of the repository."""
+    return ".".join([PACKAGE, *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
+
+
 @pytest.mark.parametrize("rule", RULES, ids=[rule.__name__ for rule in RULES])
 def test_every_file_keeps_the_rule(rule: Callable[[Source], Iterator[str]]) -> None:
     problems = [f"{source.path}: {problem}" for source in sources() for problem in rule(source)]
@@ -75,10 +90,10 @@ def test_the_rule_bites(rule: Callable[[Source], Iterator[str]]) -> None:
     ("statement", "strangers"),
     [
         (
-            "import trainer.telemetry",
+            "import tensorboard_sidecar.telemetry",
             ["torchvision", "torchaudio", "matplotlib", "tensorboardX", "logger_service", "PIL"],
         ),
-        ("import logger_service.__main__", ["torch", "trainer"]),
+        ("import tensorboard_sidecar.logger_service.__main__", ["torch", "trainer"]),
         (
             "import " + ", ".join(f"protocol.{path.stem}" for path in sorted((ROOT / "protocol").glob("*.py"))),
             ["torch", "zmq", "PIL"],
@@ -105,25 +120,26 @@ def shell_lines() -> list[str]:
     return [line.partition("#")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
 
 
-def test_modules_that_the_readme_runs_exist() -> None:
+def test_commands_that_the_pages_name_exist() -> None:
+    """Both as a command (``tensorboard-sidecar serve``) and, for what has no command, as a module."""
     text = " ".join(page.read_text("utf-8") for page in pages())
-    modules = set(re.findall(rf"python -m ((?:{'|'.join(PACKAGES)})[\w.]*)", text))
-    assert modules
-    for module in modules:
-        spec = find_spec(module)
-        assert spec is not None, f"python -m {module}: no such module"
-        path = Path(spec.origin or "")
-        runnable = path.with_name("__main__.py") if path.name == "__init__.py" else path
-        assert runnable.is_file(), f"python -m {module}: nothing to run"
+    named = set(re.findall(r"tensorboard-sidecar ([a-z][a-z-]+)", text))
+    assert named
+    assert named <= set(COMMANDS)
+    for module in set(re.findall(r"python -m ((?:tensorboard_sidecar|benchmarks)[\w.]*)", text)):
+        assert find_spec(module) is not None, f"python -m {module}: no such module"
 
 
-def test_flags_that_the_readme_uses_exist() -> None:
-    """Each stands in the source of the package that is run, spelt with a dash or an underscore."""
+@pytest.mark.parametrize("command", COMMANDS)
+def test_flags_that_the_readme_uses_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is in the help of the command, or of one of its actions."""
     for line in shell_lines():
-        run = re.search(r"python -m (\w+)", line)
-        for flag in re.findall(r"--([a-z][\w-]+)", line) if run and run[1] in PACKAGES else ():
-            text = " ".join(source.text for source in sources() if run and source.top == run[1])
-            assert re.search(rf"\b{flag.replace('-', '[-_]').replace('_', '[-_]')}\b", text), f"{line}: no --{flag}"
+        run = re.search(rf"tensorboard-sidecar {command}((?: [a-z]+)?)(?= |$)", line)
+        for flag in re.findall(r"--([a-z][\w-]+)", line.partition("tensorboard-sidecar")[2]) if run else ():
+            help_of = [command, *run[1].split()] if run and command == "keys" else [command]
+            with pytest.raises(SystemExit, match="0"):
+                main([*help_of, "--help"])
+            assert re.search(rf"--{flag.replace('_', '[-_]')}\b", capsys.readouterr().out), f"{line}: no --{flag}"
 
 
 def test_make_targets_that_the_readme_uses_exist() -> None:

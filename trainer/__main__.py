@@ -1,4 +1,4 @@
-"""Train from the command line: ``python -m trainer --root_dir DIR``."""
+"""Train from the command line: ``tensorboard-sidecar train --root_dir DIR``."""
 
 import io
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from trainer.interrupt import Interrupted
+from tensorboard_sidecar.trainer.interrupt import Interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,13 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(arguments: Sequence[str] | None) -> int:
     # Imports come here, where a Ctrl-C while they load ends as any other does, and those of torch last: --help and a
     # mistyped flag need not wait for it, and it reads the policy below when it is loaded.
-    from trainer.command_line import parse_arguments  # noqa: PLC0415 - see above
+    from tensorboard_sidecar.trainer.settings.command_line import parse_arguments  # noqa: PLC0415 - see above
 
     given = parse_arguments(arguments)
     # On a CPU shared with a logger, torch's threads that wait by spinning make a step several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from trainer.launch import UserError, launch  # noqa: PLC0415 - see above
-    from trainer.progress import Progress  # noqa: PLC0415 - see above
+    from tensorboard_sidecar.trainer.launch import UserError, launch  # noqa: PLC0415 - see above
+    from tensorboard_sidecar.trainer.progress import Progress  # noqa: PLC0415 - see above
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -5,9 +5,9 @@ data=/data/host/flickr8k
 if [ ! -d "$data" ]; then
   data=/data/demo/flickr8k-${DEMO_IMAGES:-640}
   echo "no flickr8k in DATA_PATH that user $(id -u) may read: training on a small data set drawn and spoken here"
-  python -m trainer.data.synthetic "$data" --images "${DEMO_IMAGES:-640}"
+  tensorboard-sidecar demo-data "$data" --images "${DEMO_IMAGES:-640}"
 fi
 echo "TensorBoard: http://${TENSORBOARD:-127.0.0.1:6006}"
 # TRAINER_FLAGS are words, split here on purpose.
 # shellcheck disable=SC2086
-exec python -m trainer --root_dir "$data" --savedir /checkpoints --resume auto "$@" ${TRAINER_FLAGS:-}
+exec tensorboard-sidecar train --root_dir "$data" --savedir /checkpoints --resume auto "$@" ${TRAINER_FLAGS:-}

@@ -15,7 +15,7 @@ from time import sleep
 from types import FrameType
 from typing import Final, Never
 
-from trainer.invocation import how_to_run
+from tensorboard_sidecar.trainer.invocation import how_to_run
 
 DATA: Final = Path("data/flickr8k")
 SYNTHETIC_DATA: Final = Path("data/flickr8k-synthetic")
@@ -52,12 +52,12 @@ def _demo(options: argparse.Namespace) -> int:
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     data = options.root_dir or (DATA if DATA.is_dir() else SYNTHETIC_DATA)
-    if data == SYNTHETIC_DATA and (code := _run("trainer.data.synthetic", str(data))):
+    if data == SYNTHETIC_DATA and (code := _run("demo-data", str(data))):
         return code
     recordings, logdir, checkpoints = folder / "recordings", folder / "runs_brain_v2", folder / "checkpoints"
     with ExitStack() as stack:
         logger = [
-            "logger_service",
+            "tensorboard_sidecar",
             "serve",
             "--bind",
             "tcp://127.0.0.1:*",
@@ -73,19 +73,19 @@ def _demo(options: argparse.Namespace) -> int:
         )
         print(f"\n  TensorBoard   {address}   (shows the run in some ten seconds)\n", flush=True)
         code = _run(
-            "trainer", "--root_dir", str(data), "--endpoint", endpoint, "--savedir", str(checkpoints), *options.trainer
+            "train", "--root_dir", str(data), "--endpoint", endpoint, "--savedir", str(checkpoints), *options.trainer
         )
         print(f"\n  runs          {logdir}\n  recordings    {recordings}\n  checkpoints   {checkpoints}")
-        print(f"  again         {how_to_run('logger_service')} replay {recordings} --logdir replayed")
+        print(f"  again         {how_to_run('replay')} {recordings} --logdir replayed")
         if options.keep and code == 0:
             print(f"\n  TensorBoard stays at {address}; Ctrl-C ends it", flush=True)
             signal.pause()
     return code
 
 
-def _run(module: str, *arguments: str) -> int:
-    """Run a module of this project in the foreground; Ctrl-C and SIGTERM reach it, and it ends in its own way."""
-    with subprocess.Popen([sys.executable, "-m", module, *arguments]) as process:
+def _run(command: str, *arguments: str) -> int:
+    """Run a command of this project in the foreground; Ctrl-C and SIGTERM reach it, and it ends in its own way."""
+    with subprocess.Popen([sys.executable, "-m", "tensorboard_sidecar", command, *arguments]) as process:
         while True:
             try:
                 return process.wait()
@@ -140,9 +140,9 @@ def _tensorboard(logdir: Path) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m trainer.demo",
+        prog="python -m tensorboard_sidecar.trainer.demo",
         description="Start a logger, a TensorBoard and a trainer here, and train on a small data set.",
-        epilog="Arguments behind -- go to the trainer: python -m trainer.demo -- --epochs 3",
+        epilog="Arguments behind -- go to the trainer: python -m tensorboard_sidecar.trainer.demo -- --epochs 3",
     )
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where runs go (default: %(default)s)")
     parser.add_argument("--root_dir", "--root-dir", type=Path, help=f"data set (default: {DATA} or {SYNTHETIC_DATA})")

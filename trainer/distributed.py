@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, distributed
 
-from trainer.data import Pair
-from trainer.setting import ConfigError
+from tensorboard_sidecar.trainer.data import Pair
+from tensorboard_sidecar.trainer.settings.setting import ConfigError
 
 T = TypeVar("T")
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.data import Batch, DataError
-from trainer.losses import PAIRS_MIN, Losses, contrastive_losses, same_items
-from trainer.model.brain import Brain, Latents
-from trainer.retrieval import alignments, chance_at_1, recalls
+from tensorboard_sidecar.trainer.data import Batch, DataError
+from tensorboard_sidecar.trainer.losses import PAIRS_MIN, Losses, contrastive_losses, same_items
+from tensorboard_sidecar.trainer.model.brain import Brain, Latents
+from tensorboard_sidecar.trainer.retrieval import alignments, chance_at_1, recalls
 
 THUMBNAIL_SIDE_PX: Final = 32
 

@@ -4,18 +4,25 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, Final
 
-from protocol.errors import ProtocolError
-from trainer.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from trainer.config import AUTO_RESUME, NO_ENDPOINT, Config
-from trainer.data import DataError, Flickr8k, read_flickr8k
-from trainer.distributed import Placement, choose_device, read_placement
-from trainer.interrupt import Interrupted, StopSignals
-from trainer.loop import train
-from trainer.progress import Progress
-from trainer.resume import comparable, hold_checkpoints, how_to_resume, is_done, settle_checkpoint, settle_config
-from trainer.setting import ConfigError
-from trainer.summary import TrainingSummary
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.trainer.checkpoints.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from tensorboard_sidecar.trainer.checkpoints.resume import (
+    comparable,
+    hold_checkpoints,
+    how_to_resume,
+    is_done,
+    settle_checkpoint,
+    settle_config,
+)
+from tensorboard_sidecar.trainer.data import DataError, Flickr8k, read_flickr8k
+from tensorboard_sidecar.trainer.distributed import Placement, choose_device, read_placement
+from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
+from tensorboard_sidecar.trainer.loop import train
+from tensorboard_sidecar.trainer.progress import Progress
+from tensorboard_sidecar.trainer.settings.config import AUTO_RESUME, NO_ENDPOINT, Config
+from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.summary import TrainingSummary
 
 UserError: Final = (ConfigError, CheckpointError, DataError)
 """What the user can put right: one clear line, no traceback."""

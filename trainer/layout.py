@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from protocol.messages import Chart
-from trainer.losses import Losses
-from trainer.model.brain import SPACES
-from trainer.retrieval import MODALITY_PAIRS
+from tensorboard_sidecar.protocol.messages import Chart
+from tensorboard_sidecar.trainer.losses import Losses
+from tensorboard_sidecar.trainer.model.brain import SPACES
+from tensorboard_sidecar.trainer.retrieval import MODALITY_PAIRS
 
 EMBEDDING_STATISTICS: Final = ("mean", "std", "norm")
 

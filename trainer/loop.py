@@ -1,4 +1,4 @@
-"""The training loop, top to bottom. What it logs is in :mod:`trainer.reporting`; nothing here waits for telemetry."""
+"""The training loop, top to bottom. What it logs is in ``trainer.reporting``; nothing here waits for telemetry."""
 
 import time
 import zlib
@@ -7,20 +7,36 @@ from functools import partial
 
 import torch
 
-from trainer.checkpoint import Checkpoint, CheckpointError, save_checkpoint
-from trainer.config import Config
-from trainer.data import DataError, Flickr8k, Loader, Seen, SeenNotes, Vocabulary, make_loader, seen_together
-from trainer.distributed import Placement, check_agreement, choose_device, gather, process_group, share
-from trainer.evaluation import Evaluation, evaluate, forward
-from trainer.interrupt import StopSignals
-from trainer.losses import PAIRS_MIN, contrastive_losses, same_items
-from trainer.moments import RunningMoments
-from trainer.progress import Progress
-from trainer.random_state import deterministic, seed_everything
-from trainer.reporting import report_end, report_epoch, report_parameters, report_start, report_step
-from trainer.state import TrainingState, restore_vocabulary
-from trainer.summary import TrainingSummary, epoch_line, summarize
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.trainer.checkpoints.checkpoint import Checkpoint, CheckpointError, save_checkpoint
+from tensorboard_sidecar.trainer.checkpoints.random_state import deterministic, seed_everything
+from tensorboard_sidecar.trainer.checkpoints.state import TrainingState, restore_vocabulary
+from tensorboard_sidecar.trainer.data import (
+    DataError,
+    Flickr8k,
+    Loader,
+    Seen,
+    SeenNotes,
+    Vocabulary,
+    make_loader,
+    seen_together,
+)
+from tensorboard_sidecar.trainer.distributed import (
+    Placement,
+    check_agreement,
+    choose_device,
+    gather,
+    process_group,
+    share,
+)
+from tensorboard_sidecar.trainer.evaluation import Evaluation, evaluate, forward
+from tensorboard_sidecar.trainer.interrupt import StopSignals
+from tensorboard_sidecar.trainer.losses import PAIRS_MIN, contrastive_losses, same_items
+from tensorboard_sidecar.trainer.moments import RunningMoments
+from tensorboard_sidecar.trainer.progress import Progress
+from tensorboard_sidecar.trainer.reporting import report_end, report_epoch, report_parameters, report_start, report_step
+from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.summary import TrainingSummary, epoch_line, summarize
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ALONE = Placement()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.model.brain import Latents
+from tensorboard_sidecar.trainer.model.brain import Latents
 
 PAIRS_MIN: Final = 2
 """One pair alone has nothing to be told apart from."""

@@ -1,4 +1,4 @@
-"""What the loop tells telemetry: every tag of the trainer is spelt here and in :mod:`trainer.layout`, nowhere else."""
+"""What the loop tells telemetry: every tag of the trainer is spelt here and in ``trainer.layout``, nowhere else."""
 
 import re
 from typing import Final
@@ -6,16 +6,16 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from protocol.limits import RECORD_SIZE_MAX_BYTES
-from trainer.config import Config
-from trainer.data import Batch
-from trainer.evaluation import Evaluation
-from trainer.layout import custom_layout
-from trainer.losses import Losses
-from trainer.model.brain import SPACES, Latents
-from trainer.retrieval import MODALITY_PAIRS
-from trainer.telemetry import Telemetry
-from trainer.telemetry.graph import trace_graph
+from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES
+from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
+from tensorboard_sidecar.trainer.data import Batch
+from tensorboard_sidecar.trainer.evaluation import Evaluation
+from tensorboard_sidecar.trainer.layout import custom_layout
+from tensorboard_sidecar.trainer.losses import Losses
+from tensorboard_sidecar.trainer.model.brain import SPACES, Latents
+from tensorboard_sidecar.trainer.retrieval import MODALITY_PAIRS
+from tensorboard_sidecar.trainer.settings.config import Config
 
 SAMPLE_RATE_HZ: Final = 16_000
 

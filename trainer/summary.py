@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.config import Config
-from trainer.evaluation import Evaluation
-from trainer.retrieval import DIRECTIONS, MODALITY_PAIRS
-from trainer.state import TrainingState
+from tensorboard_sidecar.trainer.checkpoints.state import TrainingState
+from tensorboard_sidecar.trainer.evaluation import Evaluation
+from tensorboard_sidecar.trainer.retrieval import DIRECTIONS, MODALITY_PAIRS
+from tensorboard_sidecar.trainer.settings.config import Config
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
-from logger_service.events.event_names import names_in
-from logger_service.events.event_reader import read_events
-from logger_service.events.identity import EventId, find_id
-from logger_service.events.protos import GAP_RECORDS_TAG
-from logger_service.events.run_directory import comes_late
-from protocol.frame import Damage, End
+from tensorboard_sidecar.logger_service.events.event_names import names_in
+from tensorboard_sidecar.logger_service.events.event_reader import read_events
+from tensorboard_sidecar.logger_service.events.identity import EventId, find_id
+from tensorboard_sidecar.logger_service.events.run_directory import comes_late
+from tensorboard_sidecar.logger_service.events.to_events import GAP_RECORDS_TAG
+from tensorboard_sidecar.protocol.frame import Damage, End
 
 
 @dataclass(slots=True)

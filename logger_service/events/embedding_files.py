@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from logger_service.rendering.png import Picture, encode_png
+from tensorboard_sidecar.logger_service.rendering.png import Picture, encode_png
 
 # WebGL's largest texture on common hardware; the projector refuses more.
 SPRITE_SIDE_MAX_PIXELS: Final = 8192

@@ -17,14 +17,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from logger_service.events.attempt_order import Attempt, in_order
-from logger_service.events.event_names import EventFileName, names_in, next_name, own_names_in
-from logger_service.events.event_reader import began_at_seconds, last_id
-from logger_service.events.identity import EventId
-from logger_service.events.protos import version_event
-from logger_service.events.run_directory import inside, late_directories, late_directory, run_directory
-from protocol.frame import pack_frame
-from protocol.stream import Stream
+from tensorboard_sidecar.logger_service.events.attempt_order import Attempt, in_order
+from tensorboard_sidecar.logger_service.events.event_names import EventFileName, names_in, next_name, own_names_in
+from tensorboard_sidecar.logger_service.events.event_reader import began_at_seconds, last_id
+from tensorboard_sidecar.logger_service.events.identity import EventId
+from tensorboard_sidecar.logger_service.events.run_directory import (
+    inside,
+    late_directories,
+    late_directory,
+    run_directory,
+)
+from tensorboard_sidecar.logger_service.events.to_events import version_event
+from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.stream import Stream
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = os.O_CREAT | os.O_EXCL

@@ -9,8 +9,8 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from tensorboardX.proto.event_pb2 import Event
 
-from logger_service.events.identity import EventId, find_id
-from protocol.frame import Damage, End, Frame, read_frame
+from tensorboard_sidecar.logger_service.events.identity import EventId, find_id
+from tensorboard_sidecar.protocol.frame import Damage, End, Frame, read_frame
 
 # An event holds a whole record, drawn: more than a record's own bytes, far less than this.
 EVENT_SIZE_MAX_BYTES: Final = 2**30

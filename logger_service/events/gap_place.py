@@ -8,10 +8,10 @@ and at the time of what came before. That follows from the records alone, live, 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from protocol.codec import encode_body
-from protocol.limits import STEP_MAX
-from protocol.messages import Gap
-from protocol.record import Kind, Record
+from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.limits import STEP_MAX
+from tensorboard_sidecar.protocol.messages import Gap
+from tensorboard_sidecar.protocol.record import Kind, Record
 
 _MISSING: Final = encode_body(Gap("missing from the recording"))
 

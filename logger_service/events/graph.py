@@ -9,7 +9,7 @@ from tensorboardX.proto.node_def_pb2 import NodeDef
 from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboardX.proto.versions_pb2 import VersionDef
 
-from protocol.messages import Graph, GraphNode
+from tensorboard_sidecar.protocol.messages import Graph, GraphNode
 
 # Edge labels come from this attribute (tensorboard/plugins/graph/tf_graph_common/graph.ts).
 _SHAPES: Final = "_output_shapes"

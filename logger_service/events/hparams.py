@@ -8,8 +8,8 @@ from typing import Final
 from tensorboardX.proto.api_pb2 import DataType, Experiment, HParamInfo, MetricInfo, MetricName, Status
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
-from logger_service.events.values import Value, plugin_metadata, scalar_value
-from protocol.messages import HParams, ParameterValue
+from tensorboard_sidecar.logger_service.events.values import Value, plugin_metadata, scalar_value
+from tensorboard_sidecar.protocol.messages import HParams, ParameterValue
 
 # Tags of tensorboard/plugins/hparams/metadata.py.
 _EXPERIMENT_TAG: Final = "_hparams_/experiment"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from protocol.limits import TEXT_MAX_CHARACTERS
+from tensorboard_sidecar.protocol.limits import TEXT_MAX_CHARACTERS
 
 # What python-markdown takes a backslash before, and the column separator of its tables.
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()>#+\-.!|])")

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from protocol.names import check_run
-from protocol.stream import Stream
+from tensorboard_sidecar.protocol.names import check_run
+from tensorboard_sidecar.protocol.stream import Stream
 
 _LATE_PREFIX: Final = "attempt-"
 

@@ -5,10 +5,10 @@ from typing import Final
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
-from logger_service.events.identity import EventId
-from logger_service.events.values import scalar_value
-from protocol.messages import Scalars
-from protocol.record import Record
+from tensorboard_sidecar.logger_service.events.identity import EventId
+from tensorboard_sidecar.logger_service.events.values import scalar_value
+from tensorboard_sidecar.protocol.messages import Scalars
+from tensorboard_sidecar.protocol.record import Record
 
 # What the events of one stream may take: those of 100 sets of 19 tags, or of one with 2,500; a larger one is not kept.
 _KEPT_MAX_BYTES: Final = 2**20
@@ -20,7 +20,7 @@ _USES_MAX: Final = 4096
 
 
 class ScalarEvents:
-    """Packs the scalars of one stream, byte for byte as :func:`logger_service.events.protos.project` would."""
+    """Packs the scalars of one stream, byte for byte as ``logger_service.events.to_events.project`` would."""
 
     def __init__(self, stream: bytes) -> None:
         self._stream = stream

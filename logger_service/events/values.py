@@ -13,10 +13,10 @@ from tensorboardX.proto.summary_pb2 import HistogramProto, Summary, SummaryMetad
 from tensorboardX.proto.tensor_pb2 import TensorProto
 from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
 
-from logger_service.rendering.png import Picture
-from protocol.array import Array
-from protocol.buckets import ordered_histogram
-from protocol.messages import TensorSummary
+from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.protocol.array import Array
+from tensorboard_sidecar.protocol.buckets import ordered_histogram
+from tensorboard_sidecar.protocol.messages import TensorSummary
 
 Value: TypeAlias = Summary.Value
 

@@ -15,10 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from logger_service.rendering import theme
-from logger_service.rendering.png import Picture, encode_png
-from logger_service.rendering.text import ascent, coverage, fit, presentable, text_width
-from logger_service.rendering.theme import Colour, Pixels, TextStyle
+from tensorboard_sidecar.logger_service.rendering import theme
+from tensorboard_sidecar.logger_service.rendering.png import Picture, encode_png
+from tensorboard_sidecar.logger_service.rendering.text import ascent, coverage, fit, presentable, text_width
+from tensorboard_sidecar.logger_service.rendering.theme import Colour, Pixels, TextStyle
 
 Align: TypeAlias = Literal["left", "centre", "right"]
 

@@ -6,13 +6,13 @@ from typing import Final
 
 import numpy as np
 
-from logger_service.rendering import theme
-from logger_service.rendering.canvas import HEADER_HEIGHT, MARGIN, Canvas
-from logger_service.rendering.pictures import check_images, thumbnail
-from logger_service.rendering.png import Picture
-from logger_service.rendering.text import presentable, text_width, wrap
-from logger_service.rendering.theme import Pixels, TextStyle
-from protocol.errors import Malformed
+from tensorboard_sidecar.logger_service.rendering import theme
+from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT, MARGIN, Canvas
+from tensorboard_sidecar.logger_service.rendering.pictures import check_images, thumbnail
+from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.text import presentable, text_width, wrap
+from tensorboard_sidecar.logger_service.rendering.theme import Pixels, TextStyle
+from tensorboard_sidecar.protocol.errors import Malformed
 
 _FEW: Final = 4  # so many pictures or fewer are shown larger
 _SIDE_FEW: Final = 384

@@ -8,15 +8,28 @@ from typing import Final
 import numpy as np
 from matplotlib.axes import Axes
 
-from logger_service.rendering import theme
-from logger_service.rendering.canvas import HEADER_HEIGHT, Canvas, figure_pixels, new_figure, style_text, style_ticks
-from logger_service.rendering.cells import Cells, Values, lay_cells, shrink
-from logger_service.rendering.png import Picture
-from logger_service.rendering.scale import Range, choose_range, format_range, format_ticks, round_ticks
-from logger_service.rendering.text import fit, presentable
-from logger_service.rendering.theme import Pixels
-from protocol.errors import Malformed, TooLarge
-from protocol.limits import MATRIX_SIDE_MAX
+from tensorboard_sidecar.logger_service.rendering import theme
+from tensorboard_sidecar.logger_service.rendering.canvas import (
+    HEADER_HEIGHT,
+    Canvas,
+    figure_pixels,
+    new_figure,
+    style_text,
+    style_ticks,
+)
+from tensorboard_sidecar.logger_service.rendering.cell_grid import CellGrid, Values, lay_cells, shrink
+from tensorboard_sidecar.logger_service.rendering.colour_range import (
+    ColourRange,
+    choose_range,
+    format_range,
+    format_ticks,
+    round_ticks,
+)
+from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.text import fit, presentable
+from tensorboard_sidecar.logger_service.rendering.theme import Pixels
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.limits import MATRIX_SIDE_MAX
 
 _LEVELS: Final = 256
 _LAYOUTS_KEPT: Final = 16  # about a megabyte each
@@ -33,8 +46,8 @@ _WIDTH_MIN: Final = 440  # room for the title above a narrow matrix
 class _Layout:
     """All that the parts of a heatmap that stay depend on."""
 
-    cells: Cells
-    scale: Range
+    cells: CellGrid
+    scale: ColourRange
     row_label: str
     column_label: str
 
@@ -94,7 +107,7 @@ def _survey(values: Values) -> tuple[tuple[float, float] | None, int]:
     return extent, values.size - finite.size
 
 
-def _note(shape: tuple[int, ...], extent: tuple[float, float] | None, strange: int, cells: Cells) -> str:
+def _note(shape: tuple[int, ...], extent: tuple[float, float] | None, strange: int, cells: CellGrid) -> str:
     parts = [f"{shape[0]:,} \N{MULTIPLICATION SIGN} {shape[1]:,}"]
     if extent is not None:
         parts.append(format_range(*extent))
@@ -105,7 +118,7 @@ def _note(shape: tuple[int, ...], extent: tuple[float, float] | None, strange: i
     return " \N{MIDDLE DOT} ".join(parts)
 
 
-def _paint(values: Values, scale: Range) -> Pixels:
+def _paint(values: Values, scale: ColourRange) -> Pixels:
     """Return the colour of each value: uint8 ``[rows, columns, 3]``."""
     wide = values.astype(np.float64)
     with np.errstate(all="ignore"):  # a range of subnormal width overflows to infinity, which is clipped
@@ -115,7 +128,7 @@ def _paint(values: Values, scale: Range) -> Pixels:
 
 
 @lru_cache(maxsize=_LAYOUTS_KEPT)
-def _palette(scale: Range) -> Pixels:
+def _palette(scale: ColourRange) -> Pixels:
     """Return the colours of the levels, and after them that of what is not finite: uint8 ``[levels + 1, 3]``."""
     centres = (np.arange(_LEVELS) + 0.5) / _LEVELS
     if scale.low < 0 < scale.high:
@@ -153,8 +166,8 @@ def _draw_axes(axes: Axes, layout: _Layout) -> None:
     rows, columns = cells.rows * cells.row_block, cells.columns * cells.column_block
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
-    column_ticks = round_ticks(Range(0, max(columns - 1, 1e-3)), cells.width // 44, whole=True)
-    row_ticks = round_ticks(Range(0, max(rows - 1, 1e-3)), cells.height // 28, whole=True)
+    column_ticks = round_ticks(ColourRange(0, max(columns - 1, 1e-3)), cells.width // 44, whole=True)
+    row_ticks = round_ticks(ColourRange(0, max(rows - 1, 1e-3)), cells.height // 28, whole=True)
     axes.set_xticks(column_ticks, [f"{tick:.0f}" for tick in column_ticks])
     axes.set_yticks(row_ticks, [f"{tick:.0f}" for tick in row_ticks])
     style_ticks(axes)

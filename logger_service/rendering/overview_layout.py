@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from os.path import commonprefix
 from typing import Final
 
-from logger_service.rendering import theme
-from logger_service.rendering.canvas import HEADER_HEIGHT, MARGIN
-from logger_service.rendering.text import ELLIPSIS, fit, presentable, text_width
+from tensorboard_sidecar.logger_service.rendering import theme
+from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT, MARGIN
+from tensorboard_sidecar.logger_service.rendering.text import ELLIPSIS, fit, presentable, text_width
 
 HEIGHT_MAX: Final = 4_400  # 400 rows that can be read; layers beyond as many pixels share rows
 SIDE_WIDTH: Final = 30

@@ -6,11 +6,11 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from logger_service.rendering import theme
-from logger_service.rendering.png import Picture, check_pixels, encode_png
-from logger_service.rendering.theme import Pixels
-from protocol.errors import Malformed, TooLarge
-from protocol.limits import IMAGE_SIDE_MAX, IMAGES_MAX
+from tensorboard_sidecar.logger_service.rendering import theme
+from tensorboard_sidecar.logger_service.rendering.png import Picture, check_pixels, encode_png
+from tensorboard_sidecar.logger_service.rendering.theme import Pixels
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.limits import IMAGE_SIDE_MAX, IMAGES_MAX
 
 _GAP: Final = 2
 

@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from logger_service.rendering.theme import Pixels
-from protocol.errors import Malformed, TooLarge
-from protocol.limits import IMAGE_SIDE_MAX
+from tensorboard_sidecar.logger_service.rendering.theme import Pixels
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.limits import IMAGE_SIDE_MAX
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES: Final = {1: 0, 3: 2, 4: 6}  # grey, RGB, RGBA by channels

@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import get_font
 
-from logger_service.rendering import theme
-from logger_service.rendering.theme import Pixels, TextStyle
+from tensorboard_sidecar.logger_service.rendering import theme
+from tensorboard_sidecar.logger_service.rendering.theme import Pixels, TextStyle
 
 CHARACTERS_MAX: Final = 200  # more than any title or caption shows; bounds the work for a 4,096 character label
 ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"

@@ -8,9 +8,9 @@ from support.events import load_folder, values_by_tag
 from support.programs import run_module
 from support.tensorboard import TensorBoard
 
-from protocol.codec import decode_message
-from protocol.messages import Scalars
-from protocol.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.codec import decode_message
+from tensorboard_sidecar.protocol.messages import Scalars
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 
 RUN = "compose/run"
 LOG_INTERVAL = 2

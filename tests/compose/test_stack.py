@@ -122,7 +122,7 @@ def test_a_stranger_on_the_same_network_is_not_let_in(finished: Compose) -> None
 
 
 def test_the_run_may_be_looked_at_with_the_commands_of_the_readme(finished: Compose) -> None:
-    assert ": complete, " in finished.inside("logger", "python", "-m", "logger_service", "verify", "/recordings")
+    assert ": complete, " in finished.inside("logger", "python", "-m", "tensorboard_sidecar", "verify", "/recordings")
     assert "trainer" in finished("run", "--rm", "keys", "list")
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from faults.diary import Returned
 from faults.oracle import check
 
-from logger_service.replay import replay
-from protocol.stream import Stream
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.protocol.stream import Stream
 
 
 def promised(next_sequences: Mapping[Stream, int]) -> list[Returned]:

@@ -13,11 +13,11 @@ from support.recordings import every_kind, make_records
 from support.waiting import wait_until
 from support.zmtp import GREETING, READY
 
-from protocol.frame import pack_frame
-from protocol.keys import ClientKeys
-from protocol.record import pack_record
-from protocol.stream import Stream
-from protocol.wire import Data
+from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.record import pack_record
+from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Data
 
 # All that a connection has to say before its first message.
 HANDSHAKE: Final = GREETING + bytes([4, len(READY)]) + READY

@@ -13,10 +13,11 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from logger_service import __main__, journal  # noqa: E402 - the path comes first
-from logger_service.reception import Reception  # noqa: E402 - the path comes first
-from protocol.recording_writer import RecordingWriter  # noqa: E402 - the path comes first
-from protocol.run import Run  # noqa: E402 - the path comes first
+from tensorboard_sidecar.logger_service import __main__  # noqa: E402 - the path comes first
+from tensorboard_sidecar.logger_service.intake import journal  # noqa: E402 - the path comes first
+from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher  # noqa: E402 - the path comes first
+from tensorboard_sidecar.protocol.batch import FrameBatch  # noqa: E402 - the path comes first
+from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter  # noqa: E402 - the path comes first
 
 
 class EarlyAckWriter(RecordingWriter):
@@ -24,12 +25,12 @@ class EarlyAckWriter(RecordingWriter):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._held: list[Run] = []
-        self._acknowledged: list[Run] = []
+        self._held: list[FrameBatch] = []
+        self._acknowledged: list[FrameBatch] = []
 
-    def append(self, run: Run) -> None:
+    def append(self, run: FrameBatch) -> None:
         """Hold a run."""
-        self._held.append(Run(memoryview(bytes(run.frames)), run.first_sequence, run.next_sequence))
+        self._held.append(FrameBatch(memoryview(bytes(run.frames)), run.first_sequence, run.next_sequence))
         self.next_sequence = run.next_sequence
 
     def sync(self) -> None:
@@ -51,5 +52,5 @@ def die(*_: Any) -> None:
 if __name__ == "__main__":
     if sys.argv.pop(1) == "early":
         journal.RecordingWriter = EarlyAckWriter  # type: ignore[attr-defined,misc]
-    Reception._bye = die  # type: ignore[method-assign]
+    Dispatcher._bye = die  # type: ignore[method-assign]
     sys.exit(__main__.main())

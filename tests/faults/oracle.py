@@ -21,11 +21,11 @@ from typing import Final, TypeVar
 from faults.diary import TAG, Returned
 from faults.event_ids import read_event_ids
 
-from protocol.codec import decode_message
-from protocol.errors import ProtocolError
-from protocol.messages import Gap, Message, RunStart, Scalars
-from protocol.record import Record
-from protocol.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.codec import decode_message
+from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.messages import Gap, Message, RunStart, Scalars
+from tensorboard_sidecar.protocol.record import Record
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 
 T = TypeVar("T", int, tuple[int, int])
 

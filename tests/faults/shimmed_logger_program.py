@@ -49,11 +49,11 @@ def main() -> int:
     """Run the logger so."""
     plan = Plan(**json.loads(sys.argv[1]))
     install(plan)
-    from logger_service import __main__, service  # noqa: PLC0415 - after the shim is in place
-    from logger_service.reception import Reception  # noqa: PLC0415 - after the shim is in place
+    from tensorboard_sidecar.logger_service import __main__, service  # noqa: PLC0415 - after the shim is in place
+    from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher  # noqa: PLC0415 - after the shim is in place
 
     if plan.early_acks:
-        Reception.commit = acknowledge_early(Reception.commit)  # type: ignore[method-assign]
+        Dispatcher.commit = acknowledge_early(Dispatcher.commit)  # type: ignore[method-assign]
     if not plan.project:
         for method in ("supervise", "finish", "kill"):
             setattr(service.ProjectionProcess, method, lambda *_: True)

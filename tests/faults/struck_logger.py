@@ -14,8 +14,8 @@ from support.events import event_files
 from support.programs import LoggerProcess
 from support.waiting import wait_until
 
-from logger_service.replay import replay
-from protocol.stream import Stream
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.protocol.stream import Stream
 
 T = TypeVar("T")
 

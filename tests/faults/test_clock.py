@@ -15,8 +15,8 @@ from support.peer import Peer
 from support.programs import LoggerProcess
 from support.waiting import wait_until
 
-from protocol.stream import Stream
-from trainer.telemetry import channel
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.telemetry import pipeline
 
 DAY_SECONDS = 86_400
 CLOCKS = [0, DAY_SECONDS, -DAY_SECONDS]
@@ -98,5 +98,5 @@ def train_at(clock_seconds: int, plan: Plan) -> None:
         calls += 1
         return time_ns() + (clock_seconds - (calls > STEPS // 2) * DAY_SECONDS // 2) * 10**9
 
-    channel.time_ns = clock  # type: ignore[attr-defined]
+    pipeline.time_ns = clock  # type: ignore[attr-defined]
     train(plan)

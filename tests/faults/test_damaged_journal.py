@@ -13,15 +13,15 @@ from support.events import folder_bytes
 from support.noted_logger import NotedLogger, refused
 from support.recordings import Said, append_records, make_records, make_stream
 
-from logger_service.replay import replay
-from logger_service.survey import Survey, survey
-from logger_service.verification import verify
-from protocol.frame import Frame, read_frames
-from protocol.limits import CREDIT_BYTES
-from protocol.messages import Scalars
-from protocol.record import Kind, parse_sequence
-from protocol.segment import list_segments
-from protocol.wire import Welcome
+from tensorboard_sidecar.logger_service.offline.contents import Contents, read_contents
+from tensorboard_sidecar.logger_service.offline.verification import verify
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.protocol.frame import Frame, read_frames
+from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
+from tensorboard_sidecar.protocol.messages import Scalars
+from tensorboard_sidecar.protocol.record import Kind, parse_sequence
+from tensorboard_sidecar.protocol.storage.segment import list_segments
+from tensorboard_sidecar.protocol.wire import Welcome
 
 FLIPS = rounds(quick=60, full=2000)
 QUICK_CUTS = 40
@@ -57,7 +57,7 @@ def shown(recordings: Path, logdir: Path) -> set[int]:
     return {sequence for _, sequence, _ in ids}
 
 
-def missing_of(found: Survey) -> set[int]:
+def missing_of(found: Contents) -> set[int]:
     return {sequence for first, last in found.holes for sequence in range(first, last + 1)}
 
 
@@ -79,12 +79,12 @@ def test_a_journal_cut_at_every_byte(tmp_path: Path, chance: random.Random, segm
             continue
         kept = max((sequence for sequence, _, end in records if sequence and end <= size), default=0)
         kept = kept or last.first_sequence - 1
-        found = survey(folder)
+        found = read_contents(folder)
         assert (found.last_sequence, found.holes) == (kept, [])
         assert not found.damages or size < head_end
         assert shown(recordings, tmp_path / f"log-{size}") == set(range(1, kept + 1))
         go_on(recordings, kept + 1)
-        assert survey(folder).last_sequence == LAST
+        assert read_contents(folder).last_sequence == LAST
         assert not verify(recordings).lossy
         if size >= head_end:  # else its head, which is no record, stays damaged
             assert shown(recordings, tmp_path / f"log-{size}") == set(range(1, LAST + 1))
@@ -122,7 +122,7 @@ def test_bits_that_flip(tmp_path: Path, chance: random.Random, segment_size_max_
         folder = recordings / STREAM.run / STREAM.folder_name
         shutil.copytree(whole, folder)
         (folder / segment.path.name).write_bytes(data)
-        found = survey(folder)
+        found = read_contents(folder)
         name = f"{segment.path.name} byte {at:,} of record {hit}"
         assert len(found.damages) == 1, name
         assert found.damages[0].startswith(f"{segment.path.name} at byte "), name

@@ -13,8 +13,8 @@ from faults.trainer_program import Plan
 from faults.trainers import Trainers
 from support.programs import LoggerProcess
 
-from protocol.orphan import find_outboxes
-from trainer.telemetry.__main__ import main
+from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
+from tensorboard_sidecar.telemetry.recovery.commands import main
 
 STEPS = 500
 DRAIN_SECONDS = 1.0
@@ -52,7 +52,7 @@ def test_interpreters_end_in_time_say_where_the_rest_is_and_leave_all_of_it(
         print(f"{ending}: {program.ending_seconds:.2f} s after the last call")
         assert program.ending_seconds < DRAIN_SECONDS + SLACK_SECONDS
         [outbox] = find_outboxes(memory / ending)
-        assert f"python -m trainer.telemetry drain {outbox}" in program.said()
+        assert f"tensorboard-sidecar drain {outbox}" in program.said()
     logger.start()
     assert all(main(["drain", str(memory / ending), "--endpoint", logger.endpoint]) == 0 for ending in WHOLE)
     assert logger.stop() == 0

@@ -18,11 +18,11 @@ from support.peer import Peer, make_record
 from support.programs import LoggerProcess
 from support.waiting import wait_until
 
-from protocol.codec import encode_body
-from protocol.messages import Text
-from protocol.record import Kind
-from protocol.stream import Stream
-from protocol.wire import Ack, Data, Welcome
+from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.messages import Text
+from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Ack, Data, Welcome
 
 PEERS = 100
 # Records of 16 KiB; a peer has so many, and keeps so many on their way.

@@ -11,7 +11,7 @@ from faults.trainers import Trainers
 from support.programs import LoggerProcess
 from support.spoken import read_said
 
-from protocol.messages import RunEnd
+from tensorboard_sidecar.protocol.messages import RunEnd
 
 # Longer than a trainer waits for an answer, and, in a soak, than a logger waits for a trainer that says nothing.
 FROZEN_SECONDS = rounds(quick=7, full=30)

@@ -22,10 +22,10 @@ from support.strategies import plain
 from support.waiting import wait_until
 from support.zmtp import GREETING, connect, ends, speak_zmtp
 
-from protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
-from protocol.record import Kind
-from protocol.stream import Stream
-from protocol.wire import Data, Hello, Welcome
+from tensorboard_sidecar.protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
+from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Data, Hello, Welcome
 
 BAD_FRAMES = 10_000
 FRAMES_A_LOOK = 16

@@ -11,13 +11,13 @@ from support.peer import Peer, make_record
 from support.programs import LoggerProcess
 from support.recordings import make_embedding
 
-from protocol.codec import encode_body
-from protocol.errors import ProtocolError
-from protocol.messages import Scalars, Text
-from protocol.names import check_run, check_tag
-from protocol.record import Kind
-from protocol.stream import Stream
-from protocol.wire import Data, Hello, Reject, Welcome
+from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.messages import Scalars, Text
+from tensorboard_sidecar.protocol.names import check_run, check_tag
+from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Data, Hello, Reject, Welcome
 
 CONTROL = [chr(number) for number in (*range(32), 0x7F, 0x85, 0x9B)]
 TRAVERSAL = [

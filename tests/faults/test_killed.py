@@ -11,7 +11,7 @@ from faults.trainers import Trainers
 from support.events import load_folder
 from support.programs import LoggerProcess, run_module
 
-from logger_service.replay import replay
+from tensorboard_sidecar.logger_service.projection.replay import replay
 
 LOGGER_KILLS = rounds(quick=8, full=200)
 TRAINER_KILLS = rounds(quick=10, full=200)

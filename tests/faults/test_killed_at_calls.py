@@ -19,7 +19,7 @@ from support.peer import Peer
 from support.programs import LoggerProcess
 from support.waiting import wait_until
 
-from protocol.stream import Stream
+from tensorboard_sidecar.protocol.stream import Stream
 
 QUICK: Final = 8
 AT_A_TIME: Final = 4

@@ -26,12 +26,12 @@ from support.recordings import (
     write_recording,
 )
 
-from logger_service.events.protos import project
-from logger_service.replay import replay
-from protocol.frame import Frame, read_frames
-from protocol.messages import Gap, RunStart, Scalars
-from protocol.record import Kind, Record
-from protocol.stream import Stream
+from tensorboard_sidecar.logger_service.events.to_events import project
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.protocol.frame import Frame, read_frames
+from tensorboard_sidecar.protocol.messages import Gap, RunStart, Scalars
+from tensorboard_sidecar.protocol.record import Kind, Record
+from tensorboard_sidecar.protocol.stream import Stream
 
 PROGRAM = str(Path(__file__).with_name("killed_at_bye_program.py"))
 STREAM = make_stream()

@@ -14,8 +14,8 @@ from support.peer import Peer
 from support.programs import LoggerProcess
 from support.waiting import wait_until
 
-from protocol.errors import Malformed
-from protocol.stream import Stream
+from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.stream import Stream
 
 LOSSES: Final = rounds(quick=3, full=50)
 LOSSES_BEHIND_FAILURES: Final = rounds(quick=1, full=20)

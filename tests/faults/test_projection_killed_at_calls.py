@@ -11,9 +11,9 @@ from support import children
 from support.events import folder_bytes, id_of, load_folder
 from support.recordings import every_kind, make_stream, write_recording
 
-from logger_service import replay as replay_module
-from logger_service.replay import replay
-from logger_service.verification import verify
+from tensorboard_sidecar.logger_service.offline.verification import verify
+from tensorboard_sidecar.logger_service.projection import replay as replay_module
+from tensorboard_sidecar.logger_service.projection.replay import replay
 
 QUICK: Final = 12
 TURN_SIZE_BYTES: Final = 512

@@ -13,8 +13,8 @@ from support.peer import Peer
 from support.programs import LoggerProcess
 from support.waiting import wait_until
 
-from protocol.stream import Stream
-from protocol.wire import Reject, Welcome
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Reject, Welcome
 
 RECORDS = rounds(quick=2000, full=50_000)
 CALLS = 1000

@@ -14,7 +14,7 @@ from support.programs import LoggerProcess
 from support.tensorboard import Loader, TensorBoard, running_tensorboard
 from support.waiting import wait_until
 
-from logger_service.verification import verify
+from tensorboard_sidecar.logger_service.offline.verification import verify
 
 RUN = "resumed"
 ATTEMPTS, CALLS, REWIND = 3, 500, 100

@@ -18,8 +18,8 @@ from support.programs import LoggerProcess
 from support.sick_disks import FILLER, small_disk
 from support.waiting import wait_until
 
-from logger_service.replay import replay
-from protocol.orphan import find_outboxes
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 
 ERRORS = ["ENOSPC", "EIO", "EDQUOT", "EROFS"]
 OUTBOX_BYTES = 4 * 2**20

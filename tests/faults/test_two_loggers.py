@@ -8,7 +8,7 @@ from faults.hostile import judge
 from support.peer import Peer
 from support.programs import LoggerProcess, run_module
 
-from protocol.stream import Stream
+from tensorboard_sidecar.protocol.stream import Stream
 
 
 def serve_again(logger: LoggerProcess, *flags: str) -> CompletedProcess[str]:

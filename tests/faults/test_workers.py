@@ -12,8 +12,8 @@ from faults.stopwatch import Stopwatch
 from support.programs import LoggerProcess
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from trainer.telemetry import Telemetry
-from trainer.telemetry.__main__ import main
+from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.telemetry.recovery.commands import main
 
 ITEMS, WORKERS, BATCH = 200, 2, 4
 
@@ -29,7 +29,7 @@ class Writer:
         [self.telemetry] = started
         self._sequence = 1
         self._diary = Diary(memory / f"{run}-{os.getpid()}.diary")
-        self._diary.begin(self.telemetry._channel.outbox.stream.id)
+        self._diary.begin(self.telemetry._pipeline.outbox.stream.id)
         self._diary.line(1, seconds)
 
     def log(self) -> None:

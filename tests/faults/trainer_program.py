@@ -25,7 +25,7 @@ from faults.diary import TAG, Diary
 from faults.disk_shim import install
 from faults.stopwatch import Stopwatch
 
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
 
 # The config makes two events of the record that begins a run.
 OPTIONS: Final = {"strict": True, "drain_seconds": 60.0, "config": {"lr": 0.001, "name": "faults"}}
@@ -81,7 +81,7 @@ def train(plan: Plan) -> None:
     started: list[Telemetry] = []
     seconds = watch.time(lambda: started.append(Telemetry(plan.run, endpoint=plan.endpoint, **options)))
     [telemetry] = started
-    diary.begin(telemetry._channel.outbox.stream.id)
+    diary.begin(telemetry._pipeline.outbox.stream.id)
     diary.line(1, seconds)  # the start of the run
     sequence = 1
     while not _ended(plan, sequence):

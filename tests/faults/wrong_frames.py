@@ -10,8 +10,8 @@ from typing import Any, Final
 from msgpack import packb
 from support.peer import make_record
 
-from protocol.frame import pack_frame, pack_head
-from protocol.record import HEADER, HEADER_SIZE_BYTES, RECORD_VERSION, Kind
+from tensorboard_sidecar.protocol.frame import pack_frame, pack_head
+from tensorboard_sidecar.protocol.record import HEADER, HEADER_SIZE_BYTES, RECORD_VERSION, Kind
 
 STREAM: Final = bytes(range(16))
 HELLO: Final[dict[str, Any]] = {"stream": STREAM, "run": "bad", "rank": 0, "attempt": 0, "next_sequence": 1}

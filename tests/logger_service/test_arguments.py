@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from logger_service.arguments import make_parser, serve_config
-from logger_service.config import ServeConfig, StartupError
+from tensorboard_sidecar.logger_service.arguments import make_parser, serve_config
+from tensorboard_sidecar.logger_service.config import ServeConfig
+from tensorboard_sidecar.logger_service.errors import StartupError
 
 
 def test_serve_without_flags_is_the_default_configuration() -> None:

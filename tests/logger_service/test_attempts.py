@@ -6,11 +6,11 @@ import pytest
 from support.events import event_files, folder_bytes, id_of, load_folder
 from support.recordings import START_NS, Said, append_records, make_records, make_stream
 
-from logger_service.projection import Projection
-from logger_service.replay import replay
-from logger_service.verification import verify
-from protocol.messages import RunStart, Scalars
-from protocol.stream import Stream
+from tensorboard_sidecar.logger_service.offline.verification import verify
+from tensorboard_sidecar.logger_service.projection.follower import Follower
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.protocol.messages import RunStart, Scalars
+from tensorboard_sidecar.protocol.stream import Stream
 
 S = 10**9
 # Their ids sort against their times.
@@ -42,7 +42,7 @@ def say(
 
 def serve(recordings: Path, logdir: Path) -> None:
     """Project what is there, as a logger that is started and stopped."""
-    projection = Projection(recordings, logdir)
+    projection = Follower(recordings, logdir)
     while projection.turn(0.0, thorough=True):
         pass
     projection.close()
@@ -117,7 +117,7 @@ def test_a_trainer_that_is_not_dead_yet_goes_on_beside_its_successor(tmp_path: P
 def test_a_stream_that_left_the_runs_folder_does_not_come_back(tmp_path: Path) -> None:
     """Though the projection never stops, and whoever took the folder is silent since long."""
     recordings, live = tmp_path / "recordings", tmp_path / "live"
-    projection = Projection(recordings, live)
+    projection = Follower(recordings, live)
     now_seconds = 0.0
     for stream, sequence in ((FRESH, 1), (RESUMED, 1), (FRESH, 5), (FRESH, 8)):
         say(recordings, stream, sequence, at_seconds=int(now_seconds), sequence=sequence)

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from logger_service.config import ServeConfig, StartupError, check_endpoint, parse_health_address
+from tensorboard_sidecar.logger_service.config import ServeConfig, check_endpoint, parse_health_address
+from tensorboard_sidecar.logger_service.errors import StartupError
 
 
 @pytest.mark.parametrize(

@@ -16,23 +16,23 @@ from support.events import folder_bytes, load_folder
 from support.recordings import Said, make_stream, write_recording
 from support.source import ROOT
 
-from logger_service.projection import Projection, follow
-from logger_service.recordings import beginning_of
-from logger_service.rendering.heatmap import heatmap
-from logger_service.rendering.png import Picture
-from logger_service.replay import replay
-from logger_service.stream_projection import StreamProjection
-from logger_service.suspects import DEATHS_MAX, PATIENCE_SECONDS, Suspects
-from protocol.array import pack_array
-from protocol.messages import Graph, GraphNode, Images, Matrix, RunStart, Scalars, Text
+from tensorboard_sidecar.logger_service.projection.follower import Follower, follow
+from tensorboard_sidecar.logger_service.projection.quarantine import DEATHS_MAX, PATIENCE_SECONDS, Quarantine
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
+from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
+from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.protocol.array import pack_array
+from tensorboard_sidecar.protocol.messages import Graph, GraphNode, Images, Matrix, RunStart, Scalars, Text
+from tensorboard_sidecar.protocol.storage.find import beginning_of
 
 POISON = "poison"
 PROJECT_IN_LITTLE_MEMORY = """
 import sys
 from pathlib import Path
-from logger_service.counts import Counts
-from logger_service.projection_child import limit_memory
-from logger_service.stream_projection import StreamProjection
+from tensorboard_sidecar.logger_service.projection.counts import Counts
+from tensorboard_sidecar.logger_service.projection.child import limit_memory
+from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
 limit_memory(40 * 2**20)
 counts = Counts()
 projection = StreamProjection(Path(sys.argv[1]), Path(sys.argv[2]), counts)
@@ -61,8 +61,8 @@ def fatal_heatmap(*arguments: Any, **keywords: Any) -> Picture:
 @pytest.fixture
 def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a sick run and, behind it, a healthy one."""
-    monkeypatch.setattr("logger_service.events.protos.heatmap", fatal_heatmap)
-    monkeypatch.setattr("logger_service.suspects.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.events.to_events.heatmap", fatal_heatmap)
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.projection.quarantine.PATIENCE_SECONDS", 0.0)
     write_recording(tmp_path / "recordings", SICK, make_stream("a-sick"))
     write_recording(tmp_path / "recordings", HEALTHY, make_stream("b-healthy", stream_id=b"\1" * 16))
     return tmp_path / "recordings"
@@ -116,14 +116,14 @@ def test_a_replay_of_such_a_record_leaves_the_same_bytes(recordings: Path, tmp_p
 
 
 def test_the_others_go_on_before_it_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("logger_service.events.protos.heatmap", fatal_heatmap)
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.events.to_events.heatmap", fatal_heatmap)
     sick = write_recording(tmp_path / "recordings", SICK, make_stream("a-sick"))
     (tmp_path / "log").mkdir()
     assert in_process(lambda: follow(sick, tmp_path / "log", lambda: True)) == KILLED
     write_recording(tmp_path / "recordings", HEALTHY * 20, make_stream("b-healthy", stream_id=b"\1" * 16))
-    suspects = Suspects()
+    suspects = Quarantine()
     suspects.open(tmp_path / "log")
-    projection = Projection(tmp_path / "recordings", tmp_path / "log", suspects=suspects)
+    projection = Follower(tmp_path / "recordings", tmp_path / "log", suspects=suspects)
     for now_seconds in (0.0, 1.0, PATIENCE_SECONDS - 1.0):
         while projection.turn(now_seconds):
             pass
@@ -136,7 +136,7 @@ def test_a_stop_does_not_wait_and_leaves_nothing_out(tmp_path: Path, monkeypatch
     """Whoever died of a kill by chance is shown before the logger ends."""
     folder = write_recording(tmp_path / "recordings", SICK)
     with monkeypatch.context() as context:
-        context.setattr("logger_service.events.protos.heatmap", fatal_heatmap)
+        context.setattr("tensorboard_sidecar.logger_service.events.to_events.heatmap", fatal_heatmap)
         assert in_process(lambda: follow(folder, tmp_path / "log", lambda: True)) == KILLED
     follow(folder, tmp_path / "log", lambda: True)
     assert tags(tmp_path / "log" / "demo") == ["m", POISON, "m"]
@@ -164,7 +164,7 @@ def test_memory_that_runs_out_before_a_drawing_costs_the_drawing(
         raise MemoryError
 
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(f"logger_service.stream_projection.{place}", no_memory)
+    monkeypatch.setattr(f"tensorboard_sidecar.logger_service.projection.stream.{place}", no_memory)
     counts = follow(write_recording(tmp_path, SICK[1:]), tmp_path / "log", lambda: True).counts
     assert (counts.records, counts.drawing_failures, counts.stream_failures) == (3, 3, 0)
     assert "kind 4 not drawn: " in caplog.text
@@ -183,9 +183,9 @@ def test_a_record_whose_events_can_never_be_written_is_left_blank(
 
     said = [Said(0, RunStart()), Said(1, Text("t", "x" * 300_000)), Said(2, Text("t", "small"))]
     write_recording(tmp_path / "recordings", said)
-    monkeypatch.setattr("logger_service.stream_projection._WRITE_SIZE_BYTES", 1)
-    monkeypatch.setattr("logger_service.events.event_file.os.write", write_small)
-    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.projection.stream._WRITE_SIZE_BYTES", 1)
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.events.event_file.os.write", write_small)
+    projection = Follower(tmp_path / "recordings", tmp_path / "log")
     for now_seconds in range(0, 200, 5):
         projection.turn(float(now_seconds))
     projection.close()
@@ -209,10 +209,10 @@ def test_what_one_recording_raises_costs_no_other_its_turn(
             raise error
         return work[place](subject, *arguments)
 
-    monkeypatch.setattr(f"logger_service.projection.{place}", raising)
+    monkeypatch.setattr(f"tensorboard_sidecar.logger_service.projection.follower.{place}", raising)
     write_recording(tmp_path / "recordings", SICK, make_stream("a-sick"))
     write_recording(tmp_path / "recordings", HEALTHY, make_stream("b-healthy", stream_id=b"\1" * 16))
-    projection = Projection(tmp_path / "recordings", tmp_path / "log")
+    projection = Follower(tmp_path / "recordings", tmp_path / "log")
     while projection.turn(0.0):
         pass
     assert projection.state().failing == 1

@@ -6,12 +6,12 @@ import pytest
 from support.events import event_files, folder_bytes, load_folder, values_by_tag
 from support.recordings import START_NS, Said, append_records, make_records, make_stream
 
-from logger_service.counts import Counts
-from logger_service.replay import replay
-from logger_service.stream_projection import StreamProjection
-from protocol.codec import encode_body
-from protocol.messages import Gap, RunStart, Scalars
-from protocol.record import Kind, Record
+from tensorboard_sidecar.logger_service.projection.counts import Counts
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
+from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.messages import Gap, RunStart, Scalars
+from tensorboard_sidecar.protocol.record import Kind, Record
 
 # Steps that go up and down; gaps that know no step and no time, one that is wrong, one that stands for three numbers;
 # numbers 9 and 10 never came.

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.recordings import Said, append_records, make_records, make_stream, write_recording
 
-from logger_service.__main__ import main
-from protocol.messages import Scalars
+from tensorboard_sidecar.logger_service.__main__ import main
+from tensorboard_sidecar.protocol.messages import Scalars
 
 SAID = [Said(step, Scalars({"a": float(step)})) for step in range(10)]
 
@@ -92,7 +92,7 @@ def test_folders_that_are_links_in_a_circle_are_one_line_and_exit_code_2(
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(recording: Path) -> None:
-    command = f"{sys.executable} -m logger_service verify {'. ' * 800} | head -1"
+    command = f"{sys.executable} -m tensorboard_sidecar verify {'. ' * 800} | head -1"
     done = subprocess.run(
         ["/bin/bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False, cwd=recording
     )
@@ -103,19 +103,25 @@ def test_a_reader_that_has_seen_enough_is_no_error(recording: Path) -> None:
 def test_what_was_lost_is_the_exit_code_also_when_nobody_reads_it(recording: Path, reader: str) -> None:
     """A check in a script must not pass since its output was cut."""
     append_records(recording.parent / "lossy", make_stream(), [make_records(SAID)[0], make_records(SAID)[5]])
-    command = f"{sys.executable} -m logger_service verify {'. ' * 800} .. | {reader}; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m tensorboard_sidecar verify {'. ' * 800} .. | {reader}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, check=False, cwd=recording)
     assert (done.returncode, done.stderr) == (3, "")
 
 
 def test_serve_imports_nothing_that_draws() -> None:
     """The parent process must be up at once, and no fault of matplotlib may reach it."""
-    program = "import sys, logger_service.__main__; print({'matplotlib', 'torch', 'tensorboardX'} & set(sys.modules))"
+    program = (
+        "import sys, tensorboard_sidecar.logger_service.__main__;"
+        " print({'matplotlib', 'torch', 'tensorboardX'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
 def test_the_projection_does_not_load_torch_where_it_is_installed_and_leaves_it_importable() -> None:
-    program = "import sys, logger_service.projection; print('torch' in sys.modules); import torch; print(torch.ones(2))"
+    program = (
+        "import sys, tensorboard_sidecar.logger_service.projection.follower; print('torch' in sys.modules);"
+        " import torch; print(torch.ones(2))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\ntensor([1., 1.])\n"

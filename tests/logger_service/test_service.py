@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from logger_service import service
-from logger_service.service import _adoption_roots, _open_page
-from protocol.outbox_location import spill_root
+from tensorboard_sidecar.logger_service import service
+from tensorboard_sidecar.logger_service.service import _adoption_roots, _open_page
+from tensorboard_sidecar.protocol.outbox.location import spill_root
 
 
 def test_outboxes_are_looked_for_where_this_users_trainers_make_them(

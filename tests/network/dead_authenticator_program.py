@@ -3,8 +3,8 @@
 import sys
 from time import sleep
 
-from logger_service.__main__ import main
-from logger_service.authenticator import Authenticator
+from tensorboard_sidecar.logger_service.__main__ import main
+from tensorboard_sidecar.logger_service.access.authenticator import Authenticator
 
 
 def answer_nothing(_authenticator: Authenticator, _now: float) -> None:

@@ -7,8 +7,8 @@ import sys
 
 from support.peer import Peer
 
-from protocol.stream import Stream
-from protocol.wire import Hello
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Hello
 
 
 def main(endpoint: str) -> int:

@@ -33,11 +33,11 @@ from support.strategies import plain
 from support.waiting import wait_until
 from support.zmtp import connect, ends
 
-from protocol.frame import pack_frame
-from protocol.keys import ClientKeys
-from protocol.record import Kind, Record, pack_record
-from protocol.stream import Stream
-from protocol.wire import Data, Hello, Reject, Welcome
+from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
+from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Data, Hello, Reject, Welcome
 
 # Records for each field of a message: Hypothesis makes them by runs, one of which is an example of its.
 RECORDS_A_FIELD = rounds(quick=40, full=10_000)
@@ -154,7 +154,7 @@ class Fuzzed:
             str(own["start"]),
             *(f"{name}={path}" for name, path in environment.items()),
         ]
-        self.logger.program += [sys.executable, "-m", "logger_service"]
+        self.logger.program += [sys.executable, "-m", "tensorboard_sidecar"]
 
     def served(self) -> None:
         """See that an honest peer gets its records acknowledged."""

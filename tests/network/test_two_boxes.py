@@ -13,9 +13,9 @@ from network.trainer_program import RUN, TAG, TEXT
 from support.key_ring import KeyRing
 from support.waiting import wait_until
 
-from protocol.codec import decode_message
-from protocol.messages import Scalars
-from protocol.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.codec import decode_message
+from tensorboard_sidecar.protocol.messages import Scalars
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 
 STEPS = 300
 CANARY = "a canary that the sniffer has to see"
@@ -65,7 +65,7 @@ def train(
 
 def drain(boxes: Boxes, logger: BoxedLogger, outbox: Path, ring: KeyRing, client: Path) -> str:
     arguments = ["--endpoint", logger.endpoint, "--server_key", ring.server_key, "--client_key", client]
-    done = boxes.run(boxes.trainer, "trainer.telemetry", "drain", outbox, *arguments)
+    done = boxes.run(boxes.trainer, "tensorboard_sidecar.telemetry", "drain", outbox, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -117,7 +117,7 @@ def test_without_a_key_a_trainer_does_not_start_and_says_what_to_type(
     with logger_with(boxes, tmp_path, ring) as logger:
         trained = train(boxes, logger, outbox)
         assert trained.returncode == 2
-        assert "python -m logger_service keys create DIR --name NAME" in trained.stderr
+        assert "tensorboard-sidecar keys create DIR --name NAME" in trained.stderr
         intruder = boxes.run(boxes.trainer, "network.keyless_program", logger.endpoint)
         assert (intruder.returncode, intruder.stdout) == (0, "no answer\n")
         wait_until(lambda: refused_by(logger) >= 1)
@@ -190,7 +190,7 @@ def test_beyond_this_machine_a_logger_without_keys_does_not_start(boxes: Boxes, 
     arguments = ("serve", "--bind", f"tcp://{boxes.logger_address}:5555", "--recordings", tmp_path / "recordings")
     refused = boxes.run(boxes.logger, "logger_service", *arguments, "--logdir", tmp_path / "runs")
     assert refused.returncode == 2
-    command = re.search(r"python -m logger_service (keys create )KEYS", refused.stderr)
+    command = re.search(r"tensorboard-sidecar (keys create )KEYS", refused.stderr)
     assert command is not None
     made = boxes.run(boxes.logger, "logger_service", *shlex.split(command[1]), tmp_path / "keys")
     assert made.returncode == 0, made.stderr

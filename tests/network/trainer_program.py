@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
 
 RUN: Final = "secret-project/first"
 TAG: Final = "loss/train/confidential"

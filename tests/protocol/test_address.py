@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.address import absolute_endpoint, is_loopback
+from tensorboard_sidecar.protocol.address import absolute_endpoint, is_loopback
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.255.255.254", "::1", "localhost"])

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from protocol.array import DTYPES, Array, check_array, pack_array
-from protocol.errors import Malformed
+from tensorboard_sidecar.protocol.array import DTYPES, Array, check_array, pack_array
+from tensorboard_sidecar.protocol.errors import Malformed
 
 ANY = tuple(DTYPES)
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.known_summaries import index_of, summary_of
 
-from protocol.array import pack_array
-from protocol.buckets import bucket_edges, bucket_octaves, ordered_histogram, value_order
-from protocol.errors import Malformed
-from protocol.messages import TensorSummary
+from tensorboard_sidecar.protocol.array import pack_array
+from tensorboard_sidecar.protocol.buckets import bucket_edges, bucket_octaves, ordered_histogram, value_order
+from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.messages import TensorSummary
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 finite_floats = st.floats(width=32, allow_nan=False, allow_infinity=False)

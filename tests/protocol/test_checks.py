@@ -10,11 +10,11 @@ from hypothesis import given
 from support.golden import RECORDS, SUMMARY
 from support.strategies import messages
 
-from protocol import limits
-from protocol.array import Array, pack_array
-from protocol.checks import check_message
-from protocol.errors import Malformed, ProtocolError, TooLarge
-from protocol.messages import Chart, GraphNode, Layout, Message, Scalars, TensorSummaries, Text
+from tensorboard_sidecar.protocol import limits
+from tensorboard_sidecar.protocol.array import Array, pack_array
+from tensorboard_sidecar.protocol.checks import check_message
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge
+from tensorboard_sidecar.protocol.messages import Chart, GraphNode, Layout, Message, Scalars, TensorSummaries, Text
 
 LONG = "x" * (limits.LABEL_MAX_CHARACTERS + 1)
 

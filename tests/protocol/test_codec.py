@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from support.golden import RECORDS
 from support.strategies import messages, plain
 
-from protocol.checks import check_message
-from protocol.codec import KINDS, decode_message, encode_body, encode_scalars
-from protocol.errors import Malformed, ProtocolError, TooLarge
-from protocol.limits import EMBEDDING_ROWS_MAX, STEP_MAX
-from protocol.messages import Message, Scalars, Text
-from protocol.record import Kind, Record
+from tensorboard_sidecar.protocol.checks import check_message
+from tensorboard_sidecar.protocol.codec import KINDS, decode_message, encode_body, encode_scalars
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge
+from tensorboard_sidecar.protocol.limits import EMBEDDING_ROWS_MAX, STEP_MAX
+from tensorboard_sidecar.protocol.messages import Message, Scalars, Text
+from tensorboard_sidecar.protocol.record import Kind, Record
 
 MEBIBYTE = 2**20
 KNOWN = st.sampled_from(sorted(Kind))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboardX.record_writer import RecordWriter
 
-from protocol.frame import (
+from tensorboard_sidecar.protocol.frame import (
     FRAME_OVERHEAD_BYTES,
     HEAD_SIZE_BYTES,
     Damage,

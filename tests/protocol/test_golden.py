@@ -4,10 +4,10 @@ import msgpack
 import pytest
 from support.golden import RECORDS, WIRE
 
-from protocol.codec import KINDS, decode_message
-from protocol.errors import Malformed, ProtocolError
-from protocol.record import HEADER_SIZE_BYTES, Kind, pack_record, parse_record
-from protocol.wire import Data, decode_wire, encode_wire
+from tensorboard_sidecar.protocol.codec import KINDS, decode_message
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
+from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind, pack_record, parse_record
+from tensorboard_sidecar.protocol.wire import Data, decode_wire, encode_wire
 
 
 def test_every_kind_and_wire_message_is_in_the_table() -> None:

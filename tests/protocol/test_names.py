@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import runs
 
-from protocol.errors import Malformed, ProtocolError, TooLarge
-from protocol.limits import RUN_COMPONENT_MAX_BYTES, RUN_DEPTH_MAX, RUN_MAX_BYTES, STEP_MAX, TAG_MAX_CHARACTERS
-from protocol.names import check_run, check_step, check_tag
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge
+from tensorboard_sidecar.protocol.limits import (
+    RUN_COMPONENT_MAX_BYTES,
+    RUN_DEPTH_MAX,
+    RUN_MAX_BYTES,
+    STEP_MAX,
+    TAG_MAX_CHARACTERS,
+)
+from tensorboard_sidecar.protocol.names import check_run, check_step, check_tag
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.printable import printable
+from tensorboard_sidecar.protocol.printable import printable
 
 
 def test_what_is_seen_stays_as_it_is() -> None:

@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import Malformed, ProtocolError, UnsupportedVersion
-from protocol.limits import SEQUENCE_MAX
-from protocol.record import HEADER_SIZE_BYTES, Kind, Record, pack_header, pack_record, parse_record, parse_sequence
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, UnsupportedVersion
+from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX
+from tensorboard_sidecar.protocol.record import (
+    HEADER_SIZE_BYTES,
+    Kind,
+    Record,
+    pack_header,
+    pack_record,
+    parse_record,
+    parse_sequence,
+)
 
 RECORD = Record(Kind.SCALARS, 7, -3, 1_700_000_000_000_000_000, b"body")
 PAYLOAD = pack_record(RECORD)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.runs import STREAM, make_record, make_run
 
-from protocol.record import Record
-from protocol.recording_reader import RecordingReader
-from protocol.recording_writer import RecordingWriter
-from protocol.run import Run
-from protocol.segment import list_segments
+from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.record import Record
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
+from tensorboard_sidecar.protocol.storage.segment import list_segments
 
 FAILURE = OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -30,7 +30,7 @@ def numbered(sequence: int) -> Record:
     return make_record(sequence, size_bytes=sequence * 73 % 300)
 
 
-def run_from(first: int, count: int = 1) -> Run:
+def run_from(first: int, count: int = 1) -> FrameBatch:
     return make_run(*map(numbered, range(first, first + count)))
 
 

@@ -8,15 +8,24 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 import pytest
 
-from protocol import limits, wire
-from protocol.array import DTYPES, Array
-from protocol.codec import KINDS, encode_body
-from protocol.frame import masked_crc, pack_frame
-from protocol.messages import Chart, GraphNode, Message, ParameterValue, RunEnd, RunStart, Scalars, TensorSummary
-from protocol.record import HEADER, HEADER_SIZE_BYTES, RECORD_VERSION, Kind, Record, pack_record
-from protocol.recording_reader import RecordingReader
-from protocol.segment import SEGMENT_HEAD_MAX_BYTES, pack_segment_head, segment_path
-from protocol.stream import Stream
+from tensorboard_sidecar.protocol import limits, wire
+from tensorboard_sidecar.protocol.array import DTYPES, Array
+from tensorboard_sidecar.protocol.codec import KINDS, encode_body
+from tensorboard_sidecar.protocol.frame import masked_crc, pack_frame
+from tensorboard_sidecar.protocol.messages import (
+    Chart,
+    GraphNode,
+    Message,
+    ParameterValue,
+    RunEnd,
+    RunStart,
+    Scalars,
+    TensorSummary,
+)
+from tensorboard_sidecar.protocol.record import HEADER, HEADER_SIZE_BYTES, RECORD_VERSION, Kind, Record, pack_record
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.storage.segment import SEGMENT_HEAD_MAX_BYTES, pack_segment_head, segment_path
+from tensorboard_sidecar.protocol.stream import Stream
 
 PAGE: Final = (Path(__file__).parents[2] / "protocol" / "SPEC.md").read_text("utf-8")
 WALL_TIME_NS: Final = 1_700_000_000_000_000_000

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import runs
 
-from protocol.checks import check_message
-from protocol.errors import Malformed
-from protocol.stream import Stream
+from tensorboard_sidecar.protocol.checks import check_message
+from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.stream import Stream
 
 streams = st.builds(
     Stream, runs, st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1), st.binary(min_size=16, max_size=16)

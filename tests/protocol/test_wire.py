@@ -5,15 +5,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.golden import WIRE
 
-from protocol.errors import Malformed, ProtocolError, TooLarge, UnsupportedVersion
-from protocol.limits import (
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge, UnsupportedVersion
+from tensorboard_sidecar.protocol.limits import (
     CONTROL_MESSAGE_SIZE_MAX_BYTES,
     RECORD_SIZE_MAX_BYTES,
     SEQUENCE_MAX,
     WIRE_MESSAGE_SIZE_MAX_BYTES,
 )
-from protocol.stream import Stream
-from protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage, decode_wire, encode_wire
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import (
+    Ack,
+    Bye,
+    Data,
+    Hello,
+    Nak,
+    Reject,
+    Welcome,
+    WireMessage,
+    decode_wire,
+    encode_wire,
+)
 
 sequences = st.integers(0, SEQUENCE_MAX)
 sizes = st.integers(0, 2**63 - 1)

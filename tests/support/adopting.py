@@ -6,12 +6,12 @@ from typing import Final
 from support.noted_logger import INTERVAL_SECONDS, NotedLogger
 from support.recordings import START_NS
 
-from logger_service.adoption import GRACE_SECONDS, LOOK_SECONDS, Adoption
-from logger_service.allow_list import AllowList
-from protocol.codec import encode_scalars
-from protocol.record import Kind
-from protocol.stream import Stream
-from trainer.telemetry.outbox import Outbox
+from tensorboard_sidecar.logger_service.access.allow_list import AllowList
+from tensorboard_sidecar.logger_service.intake.orphan_intake import GRACE_SECONDS, LOOK_SECONDS, OrphanIntake
+from tensorboard_sidecar.protocol.codec import encode_scalars
+from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 
 ENDPOINT: Final = "tcp://127.0.0.1:5555"
 
@@ -22,7 +22,7 @@ class Host:
     def __init__(self, root: Path, recordings: Path, *, allowed: AllowList | None = None) -> None:
         self.root = root
         self.logger = NotedLogger(recordings)
-        self.adoption = Adoption([root], self.logger.reception, [ENDPOINT], allowed)
+        self.adoption = OrphanIntake([root], self.logger.reception, [ENDPOINT], allowed)
 
     def outbox(self, stream: Stream, records: int, *, size_bytes: int = 100, segment_size_bytes: int = 8192) -> Outbox:
         outbox = Outbox(

@@ -20,8 +20,8 @@ _PASSED_ON = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", 
 _START_SECONDS = 120
 _COUNT = """
 from pathlib import Path
-from protocol.record import Kind
-from protocol.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 count = 0
 for folder in {path.parent for path in Path("/recordings").rglob("*.segment")}:
     reader = RecordingReader(folder)

@@ -10,14 +10,14 @@ import zmq
 from support.programs import free_port
 from support.waiting import wait_until
 
-from protocol.codec import decode_message
-from protocol.errors import ProtocolError
-from protocol.frame import Frame, read_frames
-from protocol.limits import CREDIT_BYTES
-from protocol.messages import Message
-from protocol.record import Record, parse_record
-from protocol.run import Run, check_run
-from protocol.wire import Ack, Bye, Data, Hello, Nak, Welcome, WireMessage, decode_wire, encode_wire
+from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
+from tensorboard_sidecar.protocol.codec import decode_message
+from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.frame import Frame, read_frames
+from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
+from tensorboard_sidecar.protocol.messages import Message
+from tensorboard_sidecar.protocol.record import Record, parse_record
+from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Welcome, WireMessage, decode_wire, encode_wire
 
 _POLL_MS: Final = 5
 Answer = Callable[[WireMessage], Sequence[WireMessage | bytes] | None]
@@ -133,8 +133,8 @@ class FakeLogger:
         return []
 
     def _take(self, stream_id: bytes, frames: memoryview) -> WireMessage:
-        run = check_run(memoryview(bytes(frames)), self.next_sequence(stream_id))
-        if not isinstance(run, Run):
+        run = check_batch(memoryview(bytes(frames)), self.next_sequence(stream_id))
+        if not isinstance(run, FrameBatch):
             return Nak(run.expected_sequence)
         self.records[stream_id] += unpack_records(run.frames)
         return Ack(self.next_sequence(stream_id), self._credit_bytes)

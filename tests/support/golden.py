@@ -3,9 +3,9 @@
 import math
 from typing import Final, NamedTuple
 
-from protocol.array import Array
-from protocol.codec import KINDS, encode_body
-from protocol.messages import (
+from tensorboard_sidecar.protocol.array import Array
+from tensorboard_sidecar.protocol.codec import KINDS, encode_body
+from tensorboard_sidecar.protocol.messages import (
     Audio,
     Chart,
     Embedding,
@@ -25,8 +25,8 @@ from protocol.messages import (
     TensorSummary,
     Text,
 )
-from protocol.record import Record
-from protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
+from tensorboard_sidecar.protocol.record import Record
+from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
 
 WALL_TIME_NS: Final = 1_700_000_000_123_456_789
 

@@ -3,9 +3,15 @@
 from pathlib import Path
 from typing import Final
 
-from logger_service.allow_list import allow, revoke
-from logger_service.authenticator import make_key_pair
-from protocol.keys import SERVER_NAME, ClientKeys, read_client_keys, read_public_key, write_key_pair
+from tensorboard_sidecar.logger_service.access.allow_list import allow, revoke
+from tensorboard_sidecar.logger_service.access.authenticator import make_key_pair
+from tensorboard_sidecar.protocol.storage.key_files import (
+    SERVER_NAME,
+    ClientKeys,
+    read_client_keys,
+    read_public_key,
+    write_key_pair,
+)
 
 TRAINER: Final = "gpu-box"
 

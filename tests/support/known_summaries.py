@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from protocol.array import pack_array
-from protocol.messages import TensorSummary
+from tensorboard_sidecar.protocol.array import pack_array
+from tensorboard_sidecar.protocol.messages import TensorSummary
 
 
 def index_of(values: npt.ArrayLike, mantissa_bits: int) -> npt.NDArray[np.uint16]:

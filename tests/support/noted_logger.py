@@ -6,14 +6,14 @@ from typing import Final
 
 from support.peer import make_run
 
-from logger_service.disk_space import DiskSpace
-from logger_service.journal import Journal
-from logger_service.low_water import LowWater
-from logger_service.reception import Reception
-from protocol.record import parse_sequence
-from protocol.recording_reader import RecordingReader
-from protocol.stream import Stream
-from protocol.wire import Data, Hello, Reject, WireMessage, encode_wire
+from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
+from tensorboard_sidecar.logger_service.folders.low_water import LowWater
+from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
+from tensorboard_sidecar.logger_service.intake.journal import Journal
+from tensorboard_sidecar.protocol.record import parse_sequence
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Data, Hello, Reject, WireMessage, encode_wire
 
 INTERVAL_SECONDS: Final = 0.05
 # What the clock says more when an acknowledgement leaves than when it was asked for.
@@ -49,7 +49,7 @@ class NotedLogger:
             folder, lambda: 10**18, commit_interval_seconds=INTERVAL_SECONDS, commit_size_bytes=10_000
         )
         self.journal.low_water = LowWater(lambda: self.space)
-        self.reception = Reception(
+        self.reception = Dispatcher(
             self.journal, self.network.send, streams_max=streams_max, clock=lambda: self.now + ACK_SECONDS
         )
 

@@ -6,13 +6,24 @@ from typing import Final, Self
 
 import zmq
 
-from protocol.codec import encode_body
-from protocol.frame import pack_frame
-from protocol.keys import ClientKeys
-from protocol.messages import Scalars
-from protocol.record import Kind, Record, pack_record
-from protocol.stream import Stream
-from protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage, decode_wire, encode_wire
+from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.messages import Scalars
+from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
+from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import (
+    Ack,
+    Bye,
+    Data,
+    Hello,
+    Nak,
+    Reject,
+    Welcome,
+    WireMessage,
+    decode_wire,
+    encode_wire,
+)
 
 DEADLINE_SECONDS: Final = 20.0
 

@@ -13,14 +13,14 @@ from support.waiting import wait_until
 
 
 class LoggerProcess:
-    """``python -m logger_service serve`` on a port of its own, with its folders under ``folder``."""
+    """``tensorboard-sidecar serve`` on a port of its own, with its folders under ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.recordings, self.logdir = folder / "recordings", folder / "runs"
         self.log = folder / "logger.log"
         self.port = free_port()
         self.endpoint = f"tcp://127.0.0.1:{self.port}"
-        self.program = [sys.executable, "-m", "logger_service"]
+        self.program = [sys.executable, "-m", "tensorboard_sidecar"]
         self.health = self.adopt = "none"
         self.flags: tuple[str, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
 
 
 def log_as_a_rank(rank: int, record: Path, memory: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from support.peer import Peer
 
-from logger_service.journal import Journal
-from logger_service.receiver import Receiver
-from protocol.keys import ClientKeys
-from protocol.stream import Stream
+from tensorboard_sidecar.logger_service.intake.journal import Journal
+from tensorboard_sidecar.logger_service.intake.receiver import Receiver
+from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
+from tensorboard_sidecar.protocol.stream import Stream
 
 
 def make_receiver(folder: Path, endpoint: str = "tcp://127.0.0.1:*", *, keys: Path | None = None) -> Receiver:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from protocol.array import pack_array
-from protocol.codec import KINDS, encode_body
-from protocol.frame import pack_frame
-from protocol.messages import (
+from tensorboard_sidecar.protocol.array import pack_array
+from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.codec import KINDS, encode_body
+from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.messages import (
     Audio,
     Chart,
     Embedding,
@@ -28,10 +29,9 @@ from protocol.messages import (
     TensorSummary,
     Text,
 )
-from protocol.record import Record, pack_record
-from protocol.recording_writer import RecordingWriter
-from protocol.run import Run
-from protocol.stream import Stream
+from tensorboard_sidecar.protocol.record import Record, pack_record
+from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
+from tensorboard_sidecar.protocol.stream import Stream
 
 START_NS = 1_700_000_000_000_000_000
 STREAM_ID = bytes(range(16))
@@ -63,7 +63,7 @@ def append_records(folder: Path, stream: Stream, records: Sequence[Record], **op
     for record in records:
         frames = memoryview(pack_frame(pack_record(record)))
         writer.next_sequence = record.sequence  # a test may leave a hole
-        writer.append(Run(frames, record.sequence, record.next_sequence))
+        writer.append(FrameBatch(frames, record.sequence, record.next_sequence))
     writer.close()
     return folder
 

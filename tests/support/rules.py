@@ -8,40 +8,89 @@ import tokenize
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from support.source import PACKAGES, Function, Source, dotted_name
+from support.source import PACKAGE, PACKAGES, ROOMS, Function, Source, dotted_name, room_of
 
-FILE_LINES_MAX: Final = 300
 FUNCTION_LINES_MAX: Final = 40
 LONG_FUNCTION_LINES_MAX: Final = 70  # below a comment "# Long: <reason>"
+ATTRIBUTES_MAX: Final = 13  # beyond, ask which two things the class is
+FOLDER_FILES_MAX: Final = 20  # beyond, nobody sees a room at once
 
-# Who may import whom. Tests and benchmarks may import everybody.
-IMPORTS: Final = {
-    "protocol": {"protocol"},
-    "trainer": {"protocol", "trainer"},
-    "logger_service": {"protocol", "logger_service"},
+# Which rooms a room may import, besides itself. A room that is not named here may import nothing of this project.
+# Tests and benchmarks may import everything.
+MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
+    "protocol": (),
+    "protocol.storage": ("protocol",),
+    "protocol.outbox": ("protocol", "protocol.storage"),
+    "telemetry.values": ("protocol",),
+    "telemetry.outbox": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values"),
+    "telemetry.shipping": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.outbox", "telemetry.recovery"),
+    "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.shipping"),
+    "telemetry": (
+        *("protocol", "protocol.storage", "protocol.outbox"),
+        *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.recovery"),
+    ),
+    "trainer.settings": ("protocol", "protocol.outbox"),
+    "trainer.data": (),
+    "trainer.model": (),
+    "trainer.checkpoints": (
+        "protocol",
+        "protocol.storage",
+        "trainer.settings",
+        "trainer.data",
+        "trainer.model",
+        "trainer",
+    ),
+    "trainer": (
+        *("protocol", "telemetry.values", ""),
+        *("trainer.settings", "trainer.data", "trainer.model", "trainer.checkpoints"),
+    ),
+    "logger_service.folders": ("protocol", "protocol.storage", "logger_service.errors"),
+    "logger_service.access": ("protocol", "protocol.storage", "logger_service.errors"),
+    "logger_service.rendering": ("protocol",),
+    "logger_service.events": ("protocol", "protocol.storage", "logger_service.rendering"),
+    "logger_service.intake": (
+        *("protocol", "protocol.storage", "protocol.outbox"),
+        *("logger_service.errors", "logger_service.folders", "logger_service.access"),
+    ),
+    "logger_service.projection": ("protocol", "protocol.storage", "logger_service.events", "logger_service.folders"),
+    "logger_service.offline": ("protocol", "protocol.storage", "logger_service.events"),
+    "logger_service.monitoring": (
+        *("protocol", "logger_service.config", "logger_service.errors", "logger_service.folders"),
+        *("logger_service.access", "logger_service.intake", "logger_service.projection"),
+    ),
+    "logger_service": (
+        *("protocol", "protocol.storage", "protocol.outbox", "logger_service.folders", "logger_service.access"),
+        *("logger_service.intake", "logger_service.projection", "logger_service.offline", "logger_service.monitoring"),
+    ),
+    "": ("telemetry",),
 }
 # One library, one place.
 LIBRARIES: Final = {
-    "torch": ("trainer/",),
+    "torch": ("telemetry/", "trainer/"),
     "torchvision": ("trainer/",),
     "torchaudio": ("trainer/",),
     "matplotlib": ("logger_service/rendering/",),
-    "prometheus_client": ("logger_service/metrics.py",),
+    "prometheus_client": ("logger_service/monitoring/metrics.py",),
     "tensorboardX": ("logger_service/events/",),
     "zmq": (
-        *("trainer/telemetry/link.py", "trainer/telemetry/handshake.py"),
-        *(f"logger_service/{name}.py" for name in ("receiver", "authenticator", "connections")),
+        *("telemetry/shipping/link.py", "telemetry/shipping/handshake.py"),
+        *("logger_service/intake/receiver.py",),
+        *("logger_service/access/authenticator.py", "logger_service/access/connection_monitor.py"),
     ),
 }
 PROTOCOL_LIBRARIES: Final = {"crc32c", "msgpack", "msgspec", "numpy"}
-COMMAND_LINES: Final = {"trainer/demo.py", "trainer/data/synthetic.py"}  # and every __main__.py
+COMMAND_LINES: Final = {
+    "trainer/demo.py",
+    "trainer/data/synthetic.py",
+    "telemetry/recovery/commands.py",
+}  # and every __main__.py
 # The edges where wall time enters; everybody else is given it.
 CLOCKS: Final = {
     "logger_service/service.py",
     "trainer/__main__.py",
-    "trainer/telemetry/__main__.py",
-    "trainer/telemetry/channel.py",
-    "trainer/telemetry/sender.py",
+    "telemetry/recovery/commands.py",
+    "telemetry/pipeline.py",
+    "telemetry/shipping/sender.py",
 }
 WALL_CLOCK: Final = {f"time.{name}" for name in ("time", "time_ns", "localtime", "gmtime", "strftime", "ctime")} | {
     f"{name}.{method}" for name in ("datetime", "datetime.datetime", "date") for method in ("now", "utcnow", "today")
@@ -49,13 +98,6 @@ WALL_CLOCK: Final = {f"time.{name}" for name in ("time", "time_ns", "localtime",
 BANNED_MODULES: Final = {"pickle", "cPickle", "dill", "shelve", "marshal", "matplotlib.pyplot", "pylab"}
 BANNED_CALLS: Final = {"eval", "exec", "compile", "__import__", "breakpoint"}
 BROAD: Final = {"Exception", "BaseException"}
-
-
-def files_are_short(source: Source) -> Iterator[str]:
-    """Find the second noun in a long file, and give it a file."""
-    lines = source.text.count("\n")
-    if lines > FILE_LINES_MAX:
-        yield f"{lines} lines; at most {FILE_LINES_MAX}"
 
 
 def functions_are_short(source: Source) -> Iterator[str]:
@@ -68,16 +110,53 @@ def functions_are_short(source: Source) -> Iterator[str]:
             yield f"line {function.lineno}: {function.name} has {lines} lines; at most {limit}"
 
 
-def imports_go_one_way(source: Source) -> Iterator[str]:
-    """Let trainer and logger meet in the protocol only, and the protocol know neither."""
+def imports_go_by_the_full_name(source: Source) -> Iterator[str]:
+    """Import nothing of this project by its folder's name: the user's folder may have that name too."""
     for line, name in source.imports():
-        known = IMPORTS.get(source.top, {*PACKAGES, "support"})
-        if name.partition(".")[0] in {*PACKAGES, "support"} - known:
-            yield f"line {line}: {source.top} imports {name}; of this project it may import {', '.join(sorted(known))}"
+        if name.partition(".")[0] in ROOMS:
+            yield f"line {line}: imports {name}; write {PACKAGE}.{name}"
+
+
+def imports_go_one_way(source: Source) -> Iterator[str]:
+    """Let each room import those that MAY_IMPORT names, and the product nothing of its tests and benchmarks."""
+    if source.top not in PACKAGES or source.top == "benchmarks":
+        return
+    for line, name in source.imports():
+        top, _, module = name.partition(".")
+        if top in ("tests", "support", "benchmarks"):
+            yield f"line {line}: the product imports {name}"
+        if top == PACKAGE:
+            room, allowed = room_of(module), MAY_IMPORT.get(source.room, ())
+            if room != source.room and room not in allowed and not module_is_one_of(module, allowed):
+                yield f"line {line}: {source.room or PACKAGE} imports {name}; it may import {', '.join(allowed)}"
+
+
+def module_is_one_of(module: str, allowed: tuple[str, ...]) -> bool:
+    """Tell whether a module, or a name in it, is among what is allowed by its own name."""
+    return module in allowed or (module.rpartition(".")[0] in allowed and module.rpartition(".")[0] not in MAY_IMPORT)
+
+
+def classes_are_one_thing(source: Source) -> Iterator[str]:
+    """Give a class few attributes, or say above it, "# Wide: <reason>", why it is one thing all the same."""
+    above = ["", *(line.strip() for line in source.text.splitlines())]
+    for node in source.nodes if source.top in PACKAGES else ():
+        if isinstance(node, ast.ClassDef):
+            names = {
+                target.attr
+                for method in node.body
+                if isinstance(method, Function) and method.name == "__init__"
+                for part in ast.walk(method)
+                if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store)
+                for target in [part]
+                if dotted_name(target.value) == "self"
+            }
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            if len(names) > ATTRIBUTES_MAX and not above[first - 1].startswith("# Wide: "):
+                yield f"line {node.lineno}: {node.name} has {len(names)} attributes; at most {ATTRIBUTES_MAX}"
 
 
 def libraries_have_one_place(source: Source) -> Iterator[str]:
-    for line, name in source.imports() if source.top in IMPORTS else ():
+    for line, name in source.imports() if source.top in ROOMS else ():
         places = LIBRARIES.get(name.partition(".")[0])
         if places is not None and not source.path.startswith(places):
             yield f"line {line}: imports {name}, which belongs in {' or '.join(places)}"
@@ -85,12 +164,12 @@ def libraries_have_one_place(source: Source) -> Iterator[str]:
 
 def protocol_needs_little(source: Source) -> Iterator[str]:
     for line, name in source.imports() if source.top == "protocol" else ():
-        if name.partition(".")[0] not in sys.stdlib_module_names | PROTOCOL_LIBRARIES | {"protocol"}:
+        if name.partition(".")[0] not in sys.stdlib_module_names | PROTOCOL_LIBRARIES | {PACKAGE}:
             yield f"line {line}: imports {name}; a recording is read with {', '.join(sorted(PROTOCOL_LIBRARIES))} alone"
 
 
 def only_command_lines_print(source: Source) -> Iterator[str]:
-    if source.top not in IMPORTS or source.path in COMMAND_LINES or source.path.endswith("/__main__.py"):
+    if source.top not in ROOMS or source.path in COMMAND_LINES or source.path.endswith("/__main__.py"):
         return
     yield from (
         f"line {line}: print() outside a command line; log it" for line, name in source.calls() if name == "print"
@@ -108,7 +187,7 @@ def nothing_dangerous_is_used(source: Source) -> Iterator[str]:
 
 
 def wall_time_is_passed_in(source: Source) -> Iterator[str]:
-    if source.top not in IMPORTS or source.path in CLOCKS:
+    if source.top not in ROOMS or source.path in CLOCKS:
         return
     for line, name in (*source.imports(), *source.calls()):
         if name in WALL_CLOCK:
@@ -149,7 +228,7 @@ def public_names_are_documented(source: Source) -> Iterator[str]:
 
 
 def packages_only_export(source: Source) -> Iterator[str]:
-    for node in source.tree.body if source.path.endswith("/__init__.py") else ():
+    for node in source.tree.body if source.path.endswith("/__init__.py") and source.top != "src" else ():
         exports = isinstance(node, ast.Assign) and [dotted_name(target) for target in node.targets] == ["__all__"]
         if not (exports or isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)):
             yield f"line {node.lineno}: more than a docstring, imports and __all__"
@@ -170,9 +249,10 @@ def tests_are_no_packages(source: Source) -> Iterator[str]:
 
 
 RULES: Final[tuple[Callable[[Source], Iterator[str]], ...]] = (
-    files_are_short,
     functions_are_short,
+    imports_go_by_the_full_name,
     imports_go_one_way,
+    classes_are_one_thing,
     libraries_have_one_place,
     protocol_needs_little,
     only_command_lines_print,

@@ -1,9 +1,9 @@
 """Numbered records for tests of recordings, where bodies are only carried."""
 
-from protocol.frame import pack_frame
-from protocol.record import Kind, Record, pack_record
-from protocol.run import Run
-from protocol.stream import Stream
+from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
+from tensorboard_sidecar.protocol.stream import Stream
 
 STREAM = Stream("team/demo", 1, 2, bytes(range(16)))
 
@@ -14,12 +14,12 @@ def make_record(sequence: int, *, size_bytes: int = 8, span: int = 1) -> Record:
     return Record(Kind.GAP if span > 1 else Kind.SCALARS, sequence, sequence, sequence, body, span)
 
 
-def make_run(*records: Record) -> Run:
+def make_run(*records: Record) -> FrameBatch:
     """Return the records as a sender ships them."""
     frames = b"".join(pack_frame(pack_record(record)) for record in records)
-    return Run(memoryview(frames), records[0].sequence, records[-1].next_sequence)
+    return FrameBatch(memoryview(frames), records[0].sequence, records[-1].next_sequence)
 
 
-def numbered_run(first: int, count: int = 1, *, size_bytes: int = 8) -> Run:
+def numbered_run(first: int, count: int = 1, *, size_bytes: int = 8) -> FrameBatch:
     """Return a run of ``count`` records from number ``first`` on."""
     return make_run(*(make_record(n, size_bytes=size_bytes) for n in range(first, first + count)))

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from trainer.telemetry.device_copy import DeviceCopy, LaterCopy
+from tensorboard_sidecar.telemetry.values.device_copy import DeviceCopy, LaterCopy
 
 
 class SlowCopy:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGES: Final = ("protocol", "trainer", "logger_service", "benchmarks")
+PACKAGE: Final = "tensorboard_sidecar"
+ROOMS: Final = ("protocol", "telemetry", "trainer", "logger_service")
+PACKAGES: Final = ("src", *ROOMS, "benchmarks")
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -32,6 +34,12 @@ class Source:
         """The package, or folder, at the top of the path."""
         return self.path.partition("/")[0]
 
+    @property
+    def room(self) -> str:
+        """The room of the package it lies in, like ``telemetry.values``; "" for the package itself."""
+        folders = self.path.split("/")[:-1]
+        return ".".join(folders[2:] if self.top == "src" else folders)
+
     def imports(self) -> Iterator[tuple[int, str]]:
         """Yield the line and full name of everything imported: modules, and names from them."""
         for node in self.nodes:
@@ -47,9 +55,17 @@ class Source:
 
 @cache
 def sources() -> tuple[Source, ...]:
-    """Return every Python file of the packages and of their tests."""
+    """Return every Python file of the packages and of their tests, each once: ``src`` links to the rooms."""
     paths = sorted(path for top in (*PACKAGES, "tests") for path in (ROOT / top).rglob("*.py"))
     return tuple(Source.parse(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in paths)
+
+
+def room_of(module: str) -> str:
+    """Return the room that a module of the package, or a name in it, lies in."""
+    parts = module.split(".")
+    while parts and not (ROOT / "/".join(parts)).is_dir():
+        parts.pop()
+    return ".".join(parts)
 
 
 def dotted_name(node: ast.expr) -> str:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from support.recordings import Said
 
-from protocol.codec import decode_message
-from protocol.record import Record
-from protocol.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.codec import decode_message
+from tensorboard_sidecar.protocol.record import Record
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 
 
 def read_recording(root: Path) -> list[Record]:

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from protocol.array import Array, pack_array
-from protocol.limits import SEQUENCE_MAX, STEP_MAX
-from protocol.messages import (
+from tensorboard_sidecar.protocol.array import Array, pack_array
+from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX, STEP_MAX
+from tensorboard_sidecar.protocol.messages import (
     Audio,
     Chart,
     Embedding,

@@ -4,8 +4,8 @@ from typing import Final
 
 from torch import Tensor
 
-from protocol.messages import TensorSummary
-from trainer.telemetry.summaries import Summarizer
+from tensorboard_sidecar.protocol.messages import TensorSummary
+from tensorboard_sidecar.telemetry.values.summaries import Summarizer
 
 _SUMMARIZER: Final = Summarizer()
 

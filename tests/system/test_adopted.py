@@ -12,7 +12,7 @@ from support.programs import LoggerProcess, run_module
 from support.spoken import read_recording
 from support.waiting import wait_until
 
-from logger_service.stream_owner import OWNER_NAME
+from tensorboard_sidecar.logger_service.intake.stream_owner import OWNER_NAME
 
 pytestmark = pytest.mark.system
 
@@ -20,7 +20,7 @@ SECONDS = 60.0
 TRAINER = """
 import sys
 from pathlib import Path
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
 keys = dict(zip(("server_key", "client_key"), sys.argv[3:]))
 telemetry = Telemetry("killed", endpoint=sys.argv[1], outbox_dir=Path(sys.argv[2]), strict=True, **keys)
 step = 0
@@ -141,7 +141,7 @@ def test_what_is_recorded_alone_comes_to_no_logger(logger: LoggerProcess, memory
     last_sent = killed_trainer(logger.endpoint, memory, 100)
     wait_until(lambda: " adopted: " in logger.log.read_text(), seconds=SECONDS, what="what is for the logger")
     [left] = {path.parent for path in memory.rglob("*.segment")}
-    assert run_module("trainer.telemetry", "drain", memory).returncode == 0
+    assert run_module("tensorboard_sidecar.telemetry", "drain", memory).returncode == 0
     assert not list(memory.rglob("*.segment"))
     assert str(left) not in logger.log.read_text()
     assert_everything_is_there_once(logger, last_sent)

@@ -15,7 +15,7 @@ from support.programs import run_module
 from support.source import ROOT
 from support.waiting import wait_until
 
-from logger_service.folder_lock import folder_lock
+from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 
 pytestmark = pytest.mark.system
 TRAINER = ("--", "--epochs", "1", "--batch_size", "8", "--embed_dim", "32")
@@ -30,7 +30,7 @@ class Demo:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "trainer.demo", *arguments],
+                [sys.executable, "-m", "tensorboard_sidecar.trainer.demo", *arguments],
                 cwd=folder,
                 env=environment,
                 stdout=output,

@@ -17,9 +17,9 @@ from support.peer import Peer, make_record
 from support.programs import LoggerProcess, free_port, run_module
 from support.waiting import wait_until
 
-from protocol.record import Kind
-from protocol.stream import Stream
-from protocol.wire import Data
+from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Data
 
 pytestmark = pytest.mark.system
 
@@ -185,7 +185,16 @@ def test_the_usual_address_in_use_is_a_warning_and_the_logger_serves(tmp_path: P
             taken.listen()
         except OSError:  # somebody else has it: as well
             pass
-        command = [sys.executable, "-m", "logger_service", "serve", "--bind", "tcp://127.0.0.1:*", "--adopt", "none"]
+        command = [
+            sys.executable,
+            "-m",
+            "tensorboard_sidecar",
+            "serve",
+            "--bind",
+            "tcp://127.0.0.1:*",
+            "--adopt",
+            "none",
+        ]
         with subprocess.Popen(
             command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:

@@ -23,7 +23,7 @@ TEXTS, TEXT_BYTES = 200, 200_000
 TRAINER = f"""
 import sys
 from pathlib import Path
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
 with Telemetry("run", endpoint=sys.argv[1], outbox_dir=Path(sys.argv[2]), strict=True, drain_seconds=120) as telemetry:
     for step in range({TEXTS}):
         telemetry.text(step, "captions", f"{{step:010d}}" * {TEXT_BYTES // 10})

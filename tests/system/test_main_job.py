@@ -12,7 +12,7 @@ from support.programs import run_module
 from support.tensorboard import TensorBoard
 from tensorboardX.proto.graph_pb2 import GraphDef
 
-from protocol.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("main_job")]
 

@@ -10,9 +10,9 @@ import pytest
 from support.events import event_files, id_of, load_folder
 from support.recordings import Said, every_kind, write_recording
 
-from logger_service.replay import replay
-from logger_service.verification import verify
-from protocol.messages import Scalars
+from tensorboard_sidecar.logger_service.offline.verification import verify
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.protocol.messages import Scalars
 
 pytestmark = pytest.mark.system
 
@@ -29,7 +29,7 @@ def test_killed_again_and_again_it_writes_every_event_once(tmp_path: Path) -> No
     folder = write_recording(tmp_path / "recordings", said, segment_size_max_bytes=2**20)
     replay([folder], tmp_path / "whole")
     whole = size(tmp_path / "whole")
-    command = [sys.executable, "-m", "logger_service", "replay", str(folder), "--logdir", str(tmp_path / "log")]
+    command = [sys.executable, "-m", "tensorboard_sidecar", "replay", str(folder), "--logdir", str(tmp_path / "log")]
     for number in range(1, KILLS + 1):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = monotonic() + 60

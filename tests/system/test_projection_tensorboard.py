@@ -24,11 +24,11 @@ from support.recordings import (
 )
 from support.tensorboard import Loader, TensorBoard, running_tensorboard
 
-from logger_service.projection import Projection
-from logger_service.replay import replay
-from protocol.codec import encode_body
-from protocol.messages import Gap, RunStart, Scalars
-from protocol.record import Kind, Record
+from tensorboard_sidecar.logger_service.projection.follower import Follower
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.messages import Gap, RunStart, Scalars
+from tensorboard_sidecar.protocol.record import Kind, Record
 
 pytestmark = pytest.mark.system
 
@@ -217,7 +217,7 @@ def test_embeddings_that_come_later_appear_without_a_restart(tmp_path: Path, loa
     said += [Said(step, make_embedding(tag, seed=step)) for step in (10, 20, 30, 40) for tag in ("text", "joint")]
     records = make_records(said)
     with ExitStack() as stack:
-        projection = Projection(tmp_path / "recordings", tmp_path / "log")
+        projection = Follower(tmp_path / "recordings", tmp_path / "log")
         stack.callback(projection.close)
         append_records(folder, make_stream(), records[:2])
         while projection.turn(0.0, thorough=True):

@@ -19,13 +19,13 @@ from support.events import load_folder
 from support.peer import Peer
 from support.programs import LoggerProcess, run_module
 
-from protocol.frame import Frame, read_frames
-from protocol.limits import CREDIT_BYTES
-from protocol.record import Kind, parse_sequence
-from protocol.recording_reader import RecordingReader
-from protocol.segment import list_segments
-from protocol.stream import Stream
-from protocol.wire import Ack, Welcome
+from tensorboard_sidecar.protocol.frame import Frame, read_frames
+from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
+from tensorboard_sidecar.protocol.record import Kind, parse_sequence
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.storage.segment import list_segments
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Ack, Welcome
 
 pytestmark = pytest.mark.system
 
@@ -113,7 +113,7 @@ def test_a_stop_keeps_what_was_acknowledged_and_brings_event_files_up_to_date(lo
 
 def test_the_ready_line_comes_when_trainers_can_connect(tmp_path: Path) -> None:
     """A script may read the port from it; nothing is held back by a pipe."""
-    command = [sys.executable, "-m", "logger_service", "serve", "--bind", "tcp://127.0.0.1:*"]
+    command = [sys.executable, "-m", "tensorboard_sidecar", "serve", "--bind", "tcp://127.0.0.1:*"]
     command += ["--health", "none", "--adopt", "none"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -7,18 +7,18 @@ import pytest
 import torchvision
 from torch import nn
 
-from protocol.codec import decode_message
-from protocol.messages import Message, Scalars
-from protocol.recording_reader import RecordingReader
-from trainer.checkpoint import Checkpoint
-from trainer.config import Config
-from trainer.data import Flickr8k, read_flickr8k
-from trainer.data.synthetic import Settings, write_synthetic
-from trainer.interrupt import StopSignals
-from trainer.loop import train
-from trainer.progress import Progress
-from trainer.summary import TrainingSummary
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.protocol.codec import decode_message
+from tensorboard_sidecar.protocol.messages import Message, Scalars
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+from tensorboard_sidecar.trainer.checkpoints.checkpoint import Checkpoint
+from tensorboard_sidecar.trainer.data import Flickr8k, read_flickr8k
+from tensorboard_sidecar.trainer.data.synthetic import Settings, write_synthetic
+from tensorboard_sidecar.trainer.interrupt import StopSignals
+from tensorboard_sidecar.trainer.loop import train
+from tensorboard_sidecar.trainer.progress import Progress
+from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.summary import TrainingSummary
 
 
 class Recorded:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.data import Pair
-from trainer.distributed import (
+from tensorboard_sidecar.trainer.data import Pair
+from tensorboard_sidecar.trainer.distributed import (
     Placement,
     average_gradients,
     check_agreement,
@@ -14,7 +14,7 @@ from trainer.distributed import (
     read_placement,
     share,
 )
-from trainer.setting import ConfigError
+from tensorboard_sidecar.trainer.settings.setting import ConfigError
 
 
 def test_a_process_started_by_itself_is_alone() -> None:

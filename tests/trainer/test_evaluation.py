@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.data import Batch, DataError, Pair, Vocabulary, make_loader
-from trainer.data.batch import collate
-from trainer.evaluation import THUMBNAIL_SIDE_PX, Evaluation, evaluate
-from trainer.losses import contrastive_losses, same_items
-from trainer.model.brain import Brain
+from tensorboard_sidecar.trainer.data import Batch, DataError, Pair, Vocabulary, make_loader
+from tensorboard_sidecar.trainer.data.batch import collate
+from tensorboard_sidecar.trainer.evaluation import THUMBNAIL_SIDE_PX, Evaluation, evaluate
+from tensorboard_sidecar.trainer.losses import contrastive_losses, same_items
+from tensorboard_sidecar.trainer.model.brain import Brain
 
 CPU = torch.device("cpu")
 FULL_PRECISION = torch.autocast("cpu", enabled=False)

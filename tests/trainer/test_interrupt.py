@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from trainer.interrupt import Interrupted, StopSignals
+from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from protocol.folder_lock import hold_folder
-from trainer.checkpoint import FORMAT, CheckpointError, load_checkpoint
-from trainer.data import DataError
-from trainer.launch import launch
-from trainer.progress import Progress
-from trainer.resume import LOCK_NAME
-from trainer.setting import ConfigError
+from tensorboard_sidecar.protocol.storage.folder_lock import hold_folder
+from tensorboard_sidecar.trainer.checkpoints.checkpoint import FORMAT, CheckpointError, load_checkpoint
+from tensorboard_sidecar.trainer.checkpoints.resume import LOCK_NAME
+from tensorboard_sidecar.trainer.data import DataError
+from tensorboard_sidecar.trainer.launch import launch
+from tensorboard_sidecar.trainer.progress import Progress
+from tensorboard_sidecar.trainer.settings.setting import ConfigError
 
 
 def given_for(tiny_runs: Any, **changes: Any) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from support.key_ring import KeyRing
 
-from trainer.config import Config
-from trainer.distributed import read_placement
-from trainer.launch import _start_telemetry
-from trainer.setting import ConfigError
+from tensorboard_sidecar.trainer.distributed import read_placement
+from tensorboard_sidecar.trainer.launch import _start_telemetry
+from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.settings.setting import ConfigError
 
 FAR = "tcp://logger.example.org:5555"
 

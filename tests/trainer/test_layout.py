@@ -2,7 +2,7 @@ import re
 
 from support import expected
 
-from trainer.layout import custom_layout
+from tensorboard_sidecar.trainer.layout import custom_layout
 
 KNOWN = (*expected.EACH_LOG_INTERVAL, *expected.EACH_EPOCH)
 

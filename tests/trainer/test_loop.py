@@ -8,16 +8,34 @@ import pytest
 import torch
 from support import expected
 
-from protocol.messages import Audio, Embedding, Graph, HParams, Images, Layout, Matrix, RunEnd, TensorSummaries, Text
-from trainer import loop
-from trainer.checkpoint import BEST, LAST, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from trainer.config import Config
-from trainer.data import DataError
-from trainer.data.order import Order
-from trainer.interrupt import Interrupted, StopSignals
-from trainer.model.brain import Brain
-from trainer.progress import Progress
-from trainer.schedule import warmup_cosine
+from tensorboard_sidecar.protocol.messages import (
+    Audio,
+    Embedding,
+    Graph,
+    HParams,
+    Images,
+    Layout,
+    Matrix,
+    RunEnd,
+    TensorSummaries,
+    Text,
+)
+from tensorboard_sidecar.trainer import loop
+from tensorboard_sidecar.trainer.checkpoints.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoint,
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+)
+from tensorboard_sidecar.trainer.data import DataError
+from tensorboard_sidecar.trainer.data.order import Order
+from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
+from tensorboard_sidecar.trainer.model.brain import Brain
+from tensorboard_sidecar.trainer.progress import Progress
+from tensorboard_sidecar.trainer.schedule import warmup_cosine
+from tensorboard_sidecar.trainer.settings.config import Config
 
 
 class StopAtStep(StopSignals):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from trainer.losses import Losses, contrastive_losses, info_nce, same_items
-from trainer.model.brain import Latents
+from tensorboard_sidecar.trainer.losses import Losses, contrastive_losses, info_nce, same_items
+from tensorboard_sidecar.trainer.model.brain import Latents
 
 NO_DUPLICATES = torch.eye(4, dtype=torch.bool)
 SCALE = torch.tensor(10.0)

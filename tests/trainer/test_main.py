@@ -9,7 +9,7 @@ from typing import Never
 
 import pytest
 
-from trainer.__main__ import main
+from tensorboard_sidecar.trainer.__main__ import main
 
 QUICK = ("--image_size", "32", "--embed_dim", "16", "--batch_size", "8", "--endpoint", "none", "--device", "cpu")
 
@@ -43,7 +43,9 @@ class Loading(ModuleType):
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("module", ["trainer.command_line", "trainer.launch"])
+@pytest.mark.parametrize(
+    "module", ["tensorboard_sidecar.trainer.settings.command_line", "tensorboard_sidecar.trainer.launch"]
+)
 def test_ctrl_c_while_libraries_load_is_told_by_the_status_alone(
     module: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,7 +59,7 @@ def test_ctrl_c_while_libraries_load_is_told_by_the_status_alone(
 def test_a_reader_that_leaves_and_names_it_cannot_show_end_no_training(scenes: Path, tmp_path: Path) -> None:
     """As after ``| head -1`` in a terminal without Unicode."""
     options = (*QUICK, "--root_dir", str(scenes), "--record", "rec", "--savedir", "checkpoints", "--run", "zoë 犬")
-    command = [sys.executable, "-m", "trainer", *options, "--epochs", "2"]
+    command = [sys.executable, "-m", "tensorboard_sidecar", "train", *options, "--epochs", "2"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "ascii"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
@@ -77,7 +79,7 @@ def test_a_reader_that_leaves_and_names_it_cannot_show_end_no_training(scenes: P
 @pytest.mark.system
 def test_sigterm_stops_between_steps_and_tells_how_to_go_on(scenes: Path, tmp_path: Path) -> None:
     options = (*QUICK, "--root_dir", str(scenes), "--record", "rec", "--savedir", "checkpoints", "--run", "stopped")
-    command = [sys.executable, "-m", "trainer", *options, "--epochs", "100000"]
+    command = [sys.executable, "-m", "tensorboard_sidecar", "train", *options, "--epochs", "100000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     assert process.stdout is not None
     for line in process.stdout:

@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from trainer.moments import RunningMoments
+from tensorboard_sidecar.trainer.moments import RunningMoments
 
 
 def test_mean_and_deviation_of_a_series() -> None:

@@ -3,7 +3,7 @@ import io
 import pytest
 import torch
 
-from trainer.progress import LateValue, Progress
+from tensorboard_sidecar.trainer.progress import LateValue, Progress
 
 
 class Terminal(io.StringIO):

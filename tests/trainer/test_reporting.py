@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from trainer.model.brain import Latents
-from trainer.reporting import caption_table, projector_pairs
+from tensorboard_sidecar.trainer.model.brain import Latents
+from tensorboard_sidecar.trainer.reporting import caption_table, projector_pairs
 
 
 def test_captions_stand_beside_the_numbers_of_their_pictures() -> None:

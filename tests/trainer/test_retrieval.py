@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from support import expected
 from torch.nn import functional
 
-from trainer.losses import same_items
-from trainer.model.brain import Latents
-from trainer.retrieval import alignments, best_ranks, chance_at_1, recalls
+from tensorboard_sidecar.trainer.losses import same_items
+from tensorboard_sidecar.trainer.model.brain import Latents
+from tensorboard_sidecar.trainer.retrieval import alignments, best_ranks, chance_at_1, recalls
 
 OWN = torch.eye(3, dtype=torch.bool)
 

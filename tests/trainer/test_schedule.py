@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from trainer.schedule import warmup_cosine
+from tensorboard_sidecar.trainer.schedule import warmup_cosine
 
 
 def factors(warmup_steps: int, total_steps: int) -> list[float]:

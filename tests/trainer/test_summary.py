@@ -2,7 +2,7 @@ from pathlib import Path
 
 from support import expected
 
-from trainer.summary import TrainingSummary
+from tensorboard_sidecar.trainer.summary import TrainingSummary
 
 
 def test_summary_says_what_one_wants_to_know() -> None:

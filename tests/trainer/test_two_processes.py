@@ -14,8 +14,9 @@ def run_in_two_processes(tmp_path: Path, program: str, *arguments: Path) -> None
     script = tmp_path / "program.py"
     script.write_text(
         "import torch\n"
-        "from trainer.distributed import average_gradients, check_agreement, gather, process_group, read_placement\n"
-        "from trainer.setting import ConfigError\n"
+        "from tensorboard_sidecar.trainer.distributed import average_gradients, check_agreement, gather\n"
+        "from tensorboard_sidecar.trainer.distributed import process_group, read_placement\n"
+        "from tensorboard_sidecar.trainer.settings.setting import ConfigError\n"
         "placement = read_placement()\n" + program,
         encoding="utf-8",
     )
@@ -67,12 +68,12 @@ import io, sys
 from dataclasses import replace
 from pathlib import Path
 import torchvision
-from trainer.config import Config
-from trainer.data import read_flickr8k
-from trainer.interrupt import Interrupted, StopSignals
-from trainer.loop import train
-from trainer.progress import Progress
-from trainer.telemetry import Telemetry
+from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.data import read_flickr8k
+from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
+from tensorboard_sidecar.trainer.loop import train
+from tensorboard_sidecar.trainer.progress import Progress
+from tensorboard_sidecar import Telemetry
 
 class StopAtStep(StopSignals):
     steps_left = 9 + placement.rank

@@ -1,11 +1,11 @@
 """Flickr8k with spoken captions: read, split, decoded and batched."""
 
-from trainer.data.batch import Batch
-from trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
-from trainer.data.loader import Loader, make_loader
-from trainer.data.report import DataError, DataReport, Problem
-from trainer.data.seen import Seen, SeenNotes, seen_together
-from trainer.data.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
+from tensorboard_sidecar.trainer.data.batch import Batch
+from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
+from tensorboard_sidecar.trainer.data.loader import Loader, make_loader
+from tensorboard_sidecar.trainer.data.report import DataError, DataReport, Problem
+from tensorboard_sidecar.trainer.data.seen import Seen, SeenNotes, seen_together
+from tensorboard_sidecar.trainer.data.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 
 __all__ = [
     "END",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from trainer.data.vocabulary import PAD
+from tensorboard_sidecar.trainer.data.vocabulary import PAD
 
 TOKENS_MULTIPLE: Final = 8
 SAMPLES_MULTIPLE: Final = 4_000

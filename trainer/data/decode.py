@@ -16,8 +16,13 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from trainer.data.limits import AUDIO_CHANNELS_MAX, AUDIO_RATE_MAX_HZ, AUDIO_RATE_MIN_HZ, IMAGE_MAX_PIXELS
-from trainer.data.resample import resample
+from tensorboard_sidecar.trainer.data.limits import (
+    AUDIO_CHANNELS_MAX,
+    AUDIO_RATE_MAX_HZ,
+    AUDIO_RATE_MIN_HZ,
+    IMAGE_MAX_PIXELS,
+)
+from tensorboard_sidecar.trainer.data.resample import resample
 
 RATE_HZ: Final = 16_000
 """The sample rate of every waveform handed out."""

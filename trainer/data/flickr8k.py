@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from trainer.data.limits import FILE_MIN_BYTES
-from trainer.data.locate import Parts, locate
-from trainer.data.report import DataError, DataReport, Tally
-from trainer.data.split import split_by_hash
-from trainer.data.tables import (
+from tensorboard_sidecar.trainer.data.limits import FILE_MIN_BYTES
+from tensorboard_sidecar.trainer.data.locate import Parts, locate
+from tensorboard_sidecar.trainer.data.report import DataError, DataReport, Tally
+from tensorboard_sidecar.trainer.data.split import split_by_hash
+from tensorboard_sidecar.trainer.data.tables import (
     CaptionRow,
     MalformedLineError,
     checked_caption,

@@ -10,13 +10,13 @@ from multiprocessing.context import BaseContext
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from trainer.data.batch import Batch, Sample, Unreadable, collate
-from trainer.data.decode import UnreadableError, read_picture, read_recording
-from trainer.data.flickr8k import Pair
-from trainer.data.order import Draw, Order
-from trainer.data.report import Tally
-from trainer.data.seen import Seen
-from trainer.data.vocabulary import END, Vocabulary
+from tensorboard_sidecar.trainer.data.batch import Batch, Sample, Unreadable, collate
+from tensorboard_sidecar.trainer.data.decode import UnreadableError, read_picture, read_recording
+from tensorboard_sidecar.trainer.data.flickr8k import Pair
+from tensorboard_sidecar.trainer.data.order import Draw, Order
+from tensorboard_sidecar.trainer.data.report import Tally
+from tensorboard_sidecar.trainer.data.seen import Seen
+from tensorboard_sidecar.trainer.data.vocabulary import END, Vocabulary
 
 
 class PairDataset(Dataset[Sample | Unreadable]):

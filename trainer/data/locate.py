@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from trainer.data.limits import FOLDERS_SEARCHED_MAX
-from trainer.data.report import DataError
+from tensorboard_sidecar.trainer.data.limits import FOLDERS_SEARCHED_MAX
+from tensorboard_sidecar.trainer.data.report import DataError
 
 IMAGE_FOLDERS: Final = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")
 TOKEN_FILES: Final = ("Flickr8k_text/Flickr8k.token.txt", "Flickr8k.token.txt")
@@ -61,7 +61,7 @@ def locate(root: Path) -> Parts:
         where = f"Looked in it and in the {len(places) - 1} folders in it." if places else "There is no such folder."
         raise DataError(
             f"{root} is no Flickr8k with spoken captions: {'; '.join(missing)}. {where} "
-            "`python -m trainer.data.synthetic DIR` writes a small one to try."
+            "`tensorboard-sidecar demo-data DIR` writes a small one to try."
         )
     train, dev, test = (_first(places, names, Path.is_file) for names in SPLIT_FILES)
     splits = (train, dev, test) if train and dev and test else None

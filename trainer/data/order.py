@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
-from trainer.data.flickr8k import Pair
+from tensorboard_sidecar.trainer.data.flickr8k import Pair
 
 
 class Draw(NamedTuple):

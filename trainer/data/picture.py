@@ -6,7 +6,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw
 
-from trainer.data.scenes import Scene
+from tensorboard_sidecar.trainer.data.scenes import Scene
 
 RGB = tuple[int, int, int]
 

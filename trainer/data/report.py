@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from trainer.data.limits import EXAMPLES_NAMED
+from tensorboard_sidecar.trainer.data.limits import EXAMPLES_NAMED
 
 
 class DataError(ValueError):

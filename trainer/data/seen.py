@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trainer.data.report import Problem, merged
+from tensorboard_sidecar.trainer.data.report import Problem, merged
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.resample import resample
+from tensorboard_sidecar.trainer.data.resample import resample
 
 RATE_HZ: Final = 16_000
 ESPEAK_RATE_HZ: Final = 22_050

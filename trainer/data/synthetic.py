@@ -26,10 +26,10 @@ from typing import Final, TypeVar
 import soundfile
 from tqdm import tqdm
 
-from trainer.data.picture import draw
-from trainer.data.report import DataError
-from trainer.data.scenes import CAPTIONS_PER_SCENE, SCENES_MAX, captions_of, different_scenes
-from trainer.data.speech import RATE_HZ, SpeechError, speak_all, utterance
+from tensorboard_sidecar.trainer.data.picture import draw
+from tensorboard_sidecar.trainer.data.report import DataError
+from tensorboard_sidecar.trainer.data.scenes import CAPTIONS_PER_SCENE, SCENES_MAX, captions_of, different_scenes
+from tensorboard_sidecar.trainer.data.speech import RATE_HZ, SpeechError, speak_all, utterance
 
 Row = TypeVar("Row")
 
@@ -176,7 +176,7 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     defaults = Settings()
     parser = argparse.ArgumentParser(
-        prog="python -m trainer.data.synthetic",
+        prog="tensorboard-sidecar demo-data",
         description=(
             "Write a small data set to train on at once: drawn scenes (some equal shapes beside another one), five "
             "English captions each, every caption spoken. The layout is that of Flickr8k as published, so the "
@@ -184,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
         epilog=(
             "The same settings give the same files. A folder that holds the data set already is left as it is; one "
-            "that holds anything else is refused. Then: python -m trainer --root_dir DIR"
+            "that holds anything else is refused. Then: tensorboard-sidecar train --root_dir DIR"
         ),
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="where to write; made if it does not exist")

@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from trainer.data.limits import (
+from tensorboard_sidecar.trainer.data.limits import (
     CAPTION_MAX_CHARS,
     CAPTIONS_PER_IMAGE_MAX,
     LINE_MAX_BYTES,
     NAME_MAX_BYTES,
     TEXT_FILE_MAX_BYTES,
 )
-from trainer.data.report import DataError, Tally
+from tensorboard_sidecar.trainer.data.report import DataError, Tally
 
 Row = TypeVar("Row")
 

@@ -11,7 +11,7 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
-from trainer.model.padding import MaskedMean, Valid, ZeroPadding
+from tensorboard_sidecar.trainer.model.padding import MaskedMean, Valid, ZeroPadding
 
 WINDOW_SECONDS: Final = 0.032
 HOP_SECONDS: Final = 0.016

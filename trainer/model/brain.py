@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.model.audio import AudioEncoder
-from trainer.model.image import ImageEncoder
-from trainer.model.text import TextEncoder
+from tensorboard_sidecar.trainer.model.audio import AudioEncoder
+from tensorboard_sidecar.trainer.model.image import ImageEncoder
+from tensorboard_sidecar.trainer.model.text import TextEncoder
 
 SPACES: Final = ("text", "image", "audio", "global")
 

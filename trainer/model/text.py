@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from trainer.model.padding import MaskedMean
+from tensorboard_sidecar.trainer.model.padding import MaskedMean
 
 
 class TextEncoder(nn.Module):

@@ -2,7 +2,7 @@ from itertools import permutations
 
 import pytest
 
-from logger_service.events.attempt_order import Attempt, in_order
+from tensorboard_sidecar.logger_service.events.attempt_order import Attempt, in_order
 
 
 @pytest.mark.parametrize(

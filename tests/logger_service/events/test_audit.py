@@ -5,10 +5,10 @@ from support.recordings import STREAM_ID
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
-from logger_service.events.audit import Audit, audit
-from logger_service.events.identity import EventId
-from logger_service.events.protos import GAP_RECORDS_TAG, version_event
-from protocol.frame import pack_frame
+from tensorboard_sidecar.logger_service.events.audit import Audit, audit
+from tensorboard_sidecar.logger_service.events.identity import EventId
+from tensorboard_sidecar.logger_service.events.to_events import GAP_RECORDS_TAG, version_event
+from tensorboard_sidecar.protocol.frame import pack_frame
 
 STREAM = STREAM_ID.hex()
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.plugins.projector.projector_plugin import _read_tensor_binary_file, _read_tensor_tsv_file
 
-from logger_service.events.embedding_files import (
+from tensorboard_sidecar.logger_service.events.embedding_files import (
     Entry,
     config_block,
     file_name,

@@ -8,13 +8,13 @@ from support.recordings import START_NS, STREAM_ID, make_stream
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
-from logger_service.events.audit import audit
-from logger_service.events.event_file import EventFile
-from logger_service.events.event_names import EventFileName
-from logger_service.events.identity import EventId
-from logger_service.events.protos import version_event
-from protocol.frame import pack_frame
-from protocol.stream import Stream
+from tensorboard_sidecar.logger_service.events.audit import audit
+from tensorboard_sidecar.logger_service.events.event_file import EventFile
+from tensorboard_sidecar.logger_service.events.event_names import EventFileName
+from tensorboard_sidecar.logger_service.events.identity import EventId
+from tensorboard_sidecar.logger_service.events.to_events import version_event
+from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.stream import Stream
 
 NAME = "events.out.tfevents.1700000000.0000.00010203.0000"
 
@@ -217,7 +217,7 @@ def fail_to_write(logdir: Path, monkeypatch: pytest.MonkeyPatch, taken_bytes: in
         return write(file, data[:size])
 
     with monkeypatch.context() as context:
-        context.setattr("logger_service.events.event_file.os.write", full)
+        context.setattr("tensorboard_sidecar.logger_service.events.event_file.os.write", full)
         with pytest.raises(OSError, match="quota"):
             append(logdir, 1)
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from logger_service.events.event_names import EventFileName, names_in, next_name, own_names_in
+from tensorboard_sidecar.logger_service.events.event_names import EventFileName, names_in, next_name, own_names_in
 
 PREFIX = "events.out.tfevents."
 NAME = f"{PREFIX}1700000000.0000.00010203.0000"

@@ -5,10 +5,10 @@ from support.recordings import STREAM_ID
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
-from logger_service.events.event_reader import last_id, read_events, read_payloads
-from logger_service.events.identity import EventId
-from logger_service.events.protos import version_event
-from protocol.frame import Damage, End, pack_frame
+from tensorboard_sidecar.logger_service.events.event_reader import last_id, read_events, read_payloads
+from tensorboard_sidecar.logger_service.events.identity import EventId
+from tensorboard_sidecar.logger_service.events.to_events import version_event
+from tensorboard_sidecar.protocol.frame import Damage, End, pack_frame
 
 
 def event_bytes(sequence: int) -> bytes:

@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logger_service.events.gap_place import GapPlace, missing, with_gaps
-from protocol.limits import STEP_MAX
-from protocol.record import Kind, Record
+from tensorboard_sidecar.logger_service.events.gap_place import GapPlace, missing, with_gaps
+from tensorboard_sidecar.protocol.limits import STEP_MAX
+from tensorboard_sidecar.protocol.record import Kind, Record
 
 START_NS = 1_700_000_000_000_000_000
 

@@ -1,7 +1,7 @@
 from tensorboardX.proto.graph_pb2 import GraphDef
 
-from logger_service.events.graph import graph_bytes
-from protocol.messages import Graph, GraphNode
+from tensorboard_sidecar.logger_service.events.graph import graph_bytes
+from tensorboard_sidecar.protocol.messages import Graph, GraphNode
 
 
 def test_nodes_keep_names_inputs_shapes_and_attributes() -> None:

@@ -1,7 +1,7 @@
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-from logger_service.events.hparams import hparams_values
-from protocol.messages import HParams
+from tensorboard_sidecar.logger_service.events.hparams import hparams_values
+from tensorboard_sidecar.protocol.messages import HParams
 
 MESSAGE = HParams({"lr": 0.1, "epochs": 3, "compile": True, "precision": "bf16"}, {"best": 0.5, "recall": 1.0})
 

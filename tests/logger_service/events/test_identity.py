@@ -5,7 +5,7 @@ from tensorboardX.proto.graph_pb2 import GraphDef
 from tensorboardX.proto.node_def_pb2 import NodeDef
 from tensorboardX.proto.summary_pb2 import Summary
 
-from logger_service.events.identity import EventId, find_id, name_event
+from tensorboard_sidecar.logger_service.events.identity import EventId, find_id, name_event
 
 IDENTITY = EventId(STREAM_ID, 2**64 - 1, 3)
 NAMABLE = {

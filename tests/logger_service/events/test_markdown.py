@@ -1,7 +1,7 @@
 import markdown as python_markdown
 import pytest
 
-from logger_service.events import markdown
+from tensorboard_sidecar.logger_service.events import markdown
 
 
 def render(text: str) -> str:

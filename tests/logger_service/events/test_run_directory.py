@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from support.recordings import make_stream
 
-from logger_service.events.run_directory import inside, run_directory
+from tensorboard_sidecar.logger_service.events.run_directory import inside, run_directory
 
 
 def test_rank_zero_writes_in_the_run_and_others_in_a_folder_each(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from support.recordings import STREAM_ID
 
-from logger_service.events.protos import project
-from logger_service.events.scalar_events import ScalarEvents
-from protocol.messages import Scalars
-from protocol.record import Kind, Record
+from tensorboard_sidecar.logger_service.events.scalar_events import ScalarEvents
+from tensorboard_sidecar.logger_service.events.to_events import project
+from tensorboard_sidecar.protocol.messages import Scalars
+from tensorboard_sidecar.protocol.record import Kind, Record
 
 
 def record(sequence: int, step: int) -> Record:

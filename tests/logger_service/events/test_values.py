@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from support.recordings import summarise
 
-from logger_service.events.values import audio_value, encode_wav, histogram_value, image_value, scalar_value, text_value
-from logger_service.rendering.png import Picture
-from protocol.array import pack_array
+from tensorboard_sidecar.logger_service.events.values import (
+    audio_value,
+    encode_wav,
+    histogram_value,
+    image_value,
+    scalar_value,
+    text_value,
+)
+from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.protocol.array import pack_array
 
 
 def test_a_text_keeps_its_tag() -> None:

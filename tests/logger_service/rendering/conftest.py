@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from support.known_summaries import summary_of
 
-from logger_service.rendering.png import Picture
-from protocol.messages import TensorSummary
+from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.protocol.messages import TensorSummary
 
 Pixels = npt.NDArray[np.uint8]
 

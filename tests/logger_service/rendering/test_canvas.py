@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from logger_service.rendering import theme
-from logger_service.rendering.canvas import Align, Canvas, figure_pixels, new_figure
+from tensorboard_sidecar.logger_service.rendering import theme
+from tensorboard_sidecar.logger_service.rendering.canvas import Align, Canvas, figure_pixels, new_figure
 
 
 def inked(canvas: Canvas) -> tuple[int, int, int, int]:

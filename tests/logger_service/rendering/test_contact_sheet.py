@@ -4,12 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from logger_service.rendering.canvas import HEADER_HEIGHT, MARGIN
-from logger_service.rendering.contact_sheet import contact_sheet
-from logger_service.rendering.png import Picture
-from logger_service.rendering.text import coverage
-from protocol.errors import Malformed
-from protocol.limits import IMAGE_SIDE_MAX, IMAGES_MAX
+from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT, MARGIN
+from tensorboard_sidecar.logger_service.rendering.contact_sheet import contact_sheet
+from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.text import coverage
+from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.limits import IMAGE_SIDE_MAX, IMAGES_MAX
 
 Pixels = npt.NDArray[np.uint8]
 Decode = Callable[[Picture], Pixels]

@@ -12,16 +12,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from logger_service.rendering import heatmap as module
-from logger_service.rendering import theme
-from logger_service.rendering.canvas import HEADER_HEIGHT
-from logger_service.rendering.cells import lay_cells
-from logger_service.rendering.heatmap import heatmap
-from logger_service.rendering.png import Picture
-from logger_service.rendering.scale import Range
-from logger_service.rendering.text import coverage
-from protocol.errors import Malformed, TooLarge
-from protocol.limits import MATRIX_SIDE_MAX
+from tensorboard_sidecar.logger_service.rendering import heatmap as module
+from tensorboard_sidecar.logger_service.rendering import theme
+from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT
+from tensorboard_sidecar.logger_service.rendering.cell_grid import lay_cells
+from tensorboard_sidecar.logger_service.rendering.colour_range import ColourRange
+from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
+from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.text import coverage
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.limits import MATRIX_SIDE_MAX
 
 Pixels = npt.NDArray[np.uint8]
 Decode = Callable[[Picture], Pixels]
@@ -76,7 +76,7 @@ def test_cells_are_the_pixels_that_imshow_draws(decode: Decode) -> None:
     figure = Figure(figsize=(cells.width / theme.DPI, cells.height / theme.DPI), dpi=theme.DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    palette = ListedColormap(module._palette(Range(-1.0, 1.0))[:256] / 255)
+    palette = ListedColormap(module._palette(ColourRange(-1.0, 1.0))[:256] / 255)
     axes.imshow(values, cmap=palette, vmin=-1, vmax=1, interpolation="nearest", aspect="auto")
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()

@@ -1,8 +1,8 @@
 import pytest
 
-from logger_service.rendering.overview_layout import HEIGHT_MAX, lay_out
-from logger_service.rendering.text import ELLIPSIS
-from protocol.limits import IMAGE_SIDE_MAX, TAGS_MAX
+from tensorboard_sidecar.logger_service.rendering.overview_layout import HEIGHT_MAX, lay_out
+from tensorboard_sidecar.logger_service.rendering.text import ELLIPSIS
+from tensorboard_sidecar.protocol.limits import IMAGE_SIDE_MAX, TAGS_MAX
 
 SPAN = (-24, 4)
 

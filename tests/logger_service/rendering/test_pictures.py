@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from logger_service.rendering.pictures import grid, plain, thumbnail
-from logger_service.rendering.png import Picture
-from protocol.errors import Malformed, TooLarge
-from protocol.limits import IMAGE_SIDE_MAX, IMAGES_MAX
+from tensorboard_sidecar.logger_service.rendering.pictures import grid, plain, thumbnail
+from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.limits import IMAGE_SIDE_MAX, IMAGES_MAX
 
 Pixels = npt.NDArray[np.uint8]
 Decode = Callable[[Picture], Pixels]

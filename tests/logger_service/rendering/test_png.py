@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from logger_service.rendering.png import Picture, encode_png
-from protocol.errors import Malformed, TooLarge
-from protocol.limits import IMAGE_SIDE_MAX
+from tensorboard_sidecar.logger_service.rendering.png import Picture, encode_png
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.limits import IMAGE_SIDE_MAX
 
 Pixels = npt.NDArray[np.uint8]
 Decode = Callable[[Picture], Pixels]

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logger_service.rendering import theme
-from logger_service.rendering.text import (
+from tensorboard_sidecar.logger_service.rendering import theme
+from tensorboard_sidecar.logger_service.rendering.text import (
     CHARACTERS_MAX,
     ELLIPSIS,
     STAND_IN,

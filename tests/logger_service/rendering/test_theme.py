@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from logger_service.rendering import theme
-from logger_service.rendering.contact_sheet import contact_sheet
-from logger_service.rendering.heatmap import heatmap
-from logger_service.rendering.histogram import layer_overview
-from protocol.array import pack_array
-from protocol.messages import TensorSummary
+from tensorboard_sidecar.logger_service.rendering import theme
+from tensorboard_sidecar.logger_service.rendering.contact_sheet import contact_sheet
+from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
+from tensorboard_sidecar.logger_service.rendering.layer_overview import layer_overview
+from tensorboard_sidecar.protocol.array import pack_array
+from tensorboard_sidecar.protocol.messages import TensorSummary
 
 HOSTILE_SETTINGS = """
 agg.path.chunksize: 7

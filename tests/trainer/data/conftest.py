@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from trainer.data.synthetic import Settings, write_synthetic
+from tensorboard_sidecar.trainer.data.synthetic import Settings, write_synthetic
 
 Captions = Mapping[str, Sequence[str]]
 Writer = Callable[[Path, Captions], Path]

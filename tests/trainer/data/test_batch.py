@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainer.data.batch import SAMPLES_MULTIPLE, TOKENS_MULTIPLE, Batch, Sample, Unreadable, collate
+from tensorboard_sidecar.trainer.data.batch import SAMPLES_MULTIPLE, TOKENS_MULTIPLE, Batch, Sample, Unreadable, collate
 
 
 def _sample(index: int, tokens: int, samples: int, *, cut: bool = False) -> Sample:

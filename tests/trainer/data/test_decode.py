@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from trainer.data import decode
-from trainer.data.decode import UnreadableError, read_picture, read_recording
+from tensorboard_sidecar.trainer.data import decode
+from tensorboard_sidecar.trainer.data.decode import UnreadableError, read_picture, read_recording
 
 
 def _jpeg(path: Path, width: int = 100, height: int = 60) -> Path:

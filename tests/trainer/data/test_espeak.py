@@ -7,7 +7,7 @@ from pathlib import Path
 
 import espeakng_loader
 
-from trainer.data import espeak
+from tensorboard_sidecar.trainer.data import espeak
 
 PROGRAM = Path(espeak.__file__)
 

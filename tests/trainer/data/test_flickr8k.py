@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
-from trainer.data.limits import CAPTIONS_PER_IMAGE_MAX
-from trainer.data.report import DataError
+from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
+from tensorboard_sidecar.trainer.data.limits import CAPTIONS_PER_IMAGE_MAX
+from tensorboard_sidecar.trainer.data.report import DataError
 
 Captions = dict[str, list[str]]
 Writer = Callable[[Path, Captions], Path]

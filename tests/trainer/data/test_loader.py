@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.data.batch import Batch
-from trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
-from trainer.data.loader import Loader, make_loader
-from trainer.data.seen import Seen
-from trainer.data.vocabulary import END, START, Vocabulary
+from tensorboard_sidecar.trainer.data.batch import Batch
+from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
+from tensorboard_sidecar.trainer.data.loader import Loader, make_loader
+from tensorboard_sidecar.trainer.data.seen import Seen
+from tensorboard_sidecar.trainer.data.vocabulary import END, START, Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_an_epoch_tells_how_many_pairs_it_has_and_how_many_recordings_it_cut(
 PROGRAM = """
 import multiprocessing, sys, time
 from pathlib import Path
-from trainer.data import Vocabulary, make_loader, read_flickr8k
+from tensorboard_sidecar.trainer.data import Vocabulary, make_loader, read_flickr8k
 
 if __name__ == "__main__":
     pairs = read_flickr8k(Path(sys.argv[1])).train

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data.locate import locate
-from trainer.data.report import DataError
+from tensorboard_sidecar.trainer.data.locate import locate
+from tensorboard_sidecar.trainer.data.report import DataError
 
 
 def _files(root: Path, *paths: str) -> Path:
@@ -63,7 +63,7 @@ def test_a_folder_that_is_no_flickr8k_is_refused_with_all_that_was_looked_for(tm
     for part in (str(tmp_path), "Flicker8k_Dataset", "Images", "Flickr8k.token.txt", "captions.txt", "wav2capt.txt"):
         assert part in message
     assert "folder of spoken captions" not in message
-    assert "trainer.data.synthetic" in message
+    assert "tensorboard_sidecar.trainer.data.synthetic" in message
 
 
 def test_a_folder_that_does_not_exist_is_refused_in_the_same_words(tmp_path: Path) -> None:

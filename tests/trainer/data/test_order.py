@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.flickr8k import Pair
-from trainer.data.order import Draw, Order
+from tensorboard_sidecar.trainer.data.flickr8k import Pair
+from tensorboard_sidecar.trainer.data.order import Draw, Order
 
 
 def _pairs(images: int, captions: int = 5) -> list[Pair]:

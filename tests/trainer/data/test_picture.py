@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.data.picture import BACKGROUNDS_RGB, COLOURS_RGB, draw
-from trainer.data.scenes import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, Scene, different_scenes
+from tensorboard_sidecar.trainer.data.picture import BACKGROUNDS_RGB, COLOURS_RGB, draw
+from tensorboard_sidecar.trainer.data.scenes import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, Scene, different_scenes
 
 SCENE = Scene("circle", "red", "large", 1, "left", "square", "blue", "black")
 

@@ -1,5 +1,5 @@
-from trainer.data.limits import EXAMPLES_NAMED
-from trainer.data.report import DataReport, Problem, Tally, printable
+from tensorboard_sidecar.trainer.data.limits import EXAMPLES_NAMED
+from tensorboard_sidecar.trainer.data.report import DataReport, Problem, Tally, printable
 
 
 def test_every_fault_is_counted_and_the_first_ten_are_named() -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.resample import resample
+from tensorboard_sidecar.trainer.data.resample import resample
 
 
 @pytest.mark.parametrize("from_hz", [8_000, 16_000, 22_050, 44_100, 44_101, 48_000])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.scenes import (
+from tensorboard_sidecar.trainer.data.scenes import (
     BACKGROUNDS,
     CAPTIONS_PER_SCENE,
     COLOURS,

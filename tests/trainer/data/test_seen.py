@@ -1,5 +1,5 @@
-from trainer.data.report import Problem
-from trainer.data.seen import Seen, SeenNotes, seen_together
+from tensorboard_sidecar.trainer.data.report import Problem
+from tensorboard_sidecar.trainer.data.seen import Seen, SeenNotes, seen_together
 
 BROKEN = Problem("files unreadable", 1, ("a.jpg",))
 

@@ -3,8 +3,17 @@ from random import Random
 import numpy as np
 import pytest
 
-from trainer.data import speech
-from trainer.data.speech import PITCH, RATE_HZ, VOICES, WORDS_PER_MINUTE, SpeechError, Utterance, speak_all, utterance
+from tensorboard_sidecar.trainer.data import speech
+from tensorboard_sidecar.trainer.data.speech import (
+    PITCH,
+    RATE_HZ,
+    VOICES,
+    WORDS_PER_MINUTE,
+    SpeechError,
+    Utterance,
+    speak_all,
+    utterance,
+)
 
 SENTENCES = [Utterance(f"A red ring over {n} stars.", VOICES[n % len(VOICES)], 200, 50) for n in range(14)]
 

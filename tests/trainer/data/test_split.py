@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.split import split_by_hash
+from tensorboard_sidecar.trainer.data.split import split_by_hash
 
 NAMES = [f"{number}.jpg" for number in range(2000)]
 

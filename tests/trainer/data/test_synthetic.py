@@ -8,11 +8,11 @@ import pytest
 import soundfile
 from PIL import Image
 
-from trainer.data.flickr8k import read_flickr8k
-from trainer.data.report import DataError
-from trainer.data.scenes import CAPTIONS_PER_SCENE
-from trainer.data.speech import SpeechError
-from trainer.data.synthetic import Settings, main, write_synthetic
+from tensorboard_sidecar.trainer.data.flickr8k import read_flickr8k
+from tensorboard_sidecar.trainer.data.report import DataError
+from tensorboard_sidecar.trainer.data.scenes import CAPTIONS_PER_SCENE
+from tensorboard_sidecar.trainer.data.speech import SpeechError
+from tensorboard_sidecar.trainer.data.synthetic import Settings, main, write_synthetic
 
 SMALL = Settings(images=12, seed=5, side_px=64)
 
@@ -84,7 +84,7 @@ def test_a_folder_that_holds_something_else_is_refused_and_kept(tmp_path: Path) 
 
 
 def test_a_failure_in_the_middle_leaves_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.data.speech.VOICES", ("en-us", "nobody"))
+    monkeypatch.setattr("tensorboard_sidecar.trainer.data.speech.VOICES", ("en-us", "nobody"))
     with pytest.raises(SpeechError):
         write_synthetic(tmp_path, SMALL)
     assert list(tmp_path.iterdir()) == []

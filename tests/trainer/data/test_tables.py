@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.limits import CAPTION_MAX_CHARS, LINE_MAX_BYTES, TEXT_FILE_MAX_BYTES
-from trainer.data.report import DataError, Tally
-from trainer.data.tables import (
+from tensorboard_sidecar.trainer.data.limits import CAPTION_MAX_CHARS, LINE_MAX_BYTES, TEXT_FILE_MAX_BYTES
+from tensorboard_sidecar.trainer.data.report import DataError, Tally
+from tensorboard_sidecar.trainer.data.tables import (
     CaptionRow,
     MalformedLineError,
     SpokenRow,

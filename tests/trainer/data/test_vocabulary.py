@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary, words
+from tensorboard_sidecar.trainer.data.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary, words
 
 
 @pytest.mark.parametrize(

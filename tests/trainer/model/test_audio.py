@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from trainer.model.audio import AudioEncoder, LogMel
+from tensorboard_sidecar.trainer.model.audio import AudioEncoder, LogMel
 
 RATE_HZ = 16_000
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from trainer.model.brain import Brain, Latents
+from tensorboard_sidecar.trainer.model.brain import Brain, Latents
 
 
 def make_brain() -> Brain:

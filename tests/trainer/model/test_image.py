@@ -1,6 +1,6 @@
 import torch
 
-from trainer.model.image import ImageEncoder
+from tensorboard_sidecar.trainer.model.image import ImageEncoder
 
 
 def test_features_have_the_width_that_is_told() -> None:

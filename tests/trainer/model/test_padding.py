@@ -1,6 +1,6 @@
 import torch
 
-from trainer.model.padding import MaskedMean, Valid, ZeroPadding
+from tensorboard_sidecar.trainer.model.padding import MaskedMean, Valid, ZeroPadding
 
 
 def test_valid_positions_are_the_first_ones() -> None:

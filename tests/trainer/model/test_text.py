@@ -1,6 +1,6 @@
 import torch
 
-from trainer.model.text import TextEncoder
+from tensorboard_sidecar.trainer.model.text import TextEncoder
 
 
 def make_encoder() -> TextEncoder:

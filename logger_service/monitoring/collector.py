@@ -1,0 +1,95 @@
+"""Looks at all parts of a logger once a second, from the thread that runs them, and says what it sees.
+
+It never touches the log directory: a file system that hangs there must not hold up the journal. What there is to know
+of it, the projection says.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
+from tensorboard_sidecar.logger_service.intake.journal import Journal
+from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
+from tensorboard_sidecar.logger_service.intake.receiver import Receiver
+from tensorboard_sidecar.logger_service.monitoring.run_lag import RunLags
+from tensorboard_sidecar.logger_service.monitoring.status import Status
+from tensorboard_sidecar.logger_service.projection.supervisor import Supervisor
+
+OBSERVE_SECONDS: Final = 1.0
+# Runs whose lag is told one by one, those that lag most: each is a series of its own in whatever collects them.
+RUNS_MAX: Final = 100
+
+
+class Collector:
+    """Sees ``recordings`` and the parts of a logger; ``now`` is a steady time in seconds."""
+
+    def __init__(
+        self,
+        recordings: Path,
+        journal: Journal,
+        receiver: Receiver,
+        projection: Supervisor,
+        adoption: OrphanIntake | None,
+    ) -> None:
+        self._recordings = recordings
+        self._journal, self._receiver, self._projection, self._adoption = journal, receiver, projection, adoption
+        self._lags = RunLags()
+        self._observe_at = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<Collector of {self._receiver!r}, {self._projection!r}, {self._adoption!r}>"
+
+    def observe(self, now: float) -> Status | None:
+        """Return the status, when it is time for a new one."""
+        progress = self._receiver.reception.progress
+        for stream, (run, sequence) in progress.items():
+            self._lags.committed(stream, run, sequence, now)
+        progress.clear()
+        if now < self._observe_at:
+            return None
+        self._observe_at = now + OBSERVE_SECONDS
+        return self._look(now)
+
+    def _look(self, now: float) -> Status:
+        reception, adoption = self._receiver.reception, self._adoption
+        lags = self._lags.lags(self._projection.positions, now)
+        worst = sorted(lags.items(), key=lambda item: (-item[1].seconds, item[0]))
+        return Status(
+            at=now,
+            troubles=tuple(self._troubles(now)),
+            received=replace(reception.counts),
+            connections=replace(self._receiver.connections.counts),
+            ack_durations=reception.ack_durations.counts(),
+            sync_durations=self._journal.sync_durations.counts(),
+            streams=reception.streams,
+            credit_held_back_bytes=reception.credit_held_back_bytes,
+            disks=self._disks(),
+            adopted_outboxes=adoption.adopted if adoption else 0,
+            adopted_records=adoption.records if adoption else 0,
+            left_outboxes=adoption.left if adoption else 0,
+            projection=dict(self._projection.counts),
+            projection_failing=self._projection.state.failing,
+            projection_restarts=self._projection.restarts,
+            lags=dict(worst[:RUNS_MAX]),
+            lag_seconds_max=worst[0][1].seconds if worst else 0.0,
+        )
+
+    def _troubles(self, now: float) -> list[str]:
+        low_water = self._journal.low_water
+        found = [self._receiver.reception.trouble(now)]
+        if not os.access(self._recordings, os.W_OK | os.X_OK):
+            found.append(f"--recordings {self._recordings} cannot be written")
+        if low_water.low:
+            found.append(f"the disk of the recordings is nearly full: {low_water}")
+        found.append(self._projection.trouble(now))
+        return [trouble for trouble in found if trouble]
+
+    def _disks(self) -> dict[str, DiskSpace]:
+        state = self._projection.state
+        spaces = {
+            "recordings": self._journal.low_water.space,
+            "logdir": DiskSpace(state.disk_free_bytes, state.disk_size_bytes),
+        }
+        return {folder: space for folder, space in spaces.items() if space is not None and space.total_bytes}

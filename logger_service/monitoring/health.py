@@ -1,0 +1,188 @@
+"""The health page: ``/healthz`` for what restarts a logger, ``/metrics`` for what watches it.
+
+It shows the last status that it was given and touches nothing else, so that no request can hold up the logger. A
+request has ``HEALTH_REQUEST_MAX_SECONDS`` to come, and the same to be answered. When ``HEALTH_CONNECTIONS_MAX`` are
+open, the oldest is cut for the newest, so that connections which say nothing keep nobody out.
+"""
+
+import errno
+import json
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
+from socketserver import BaseServer, ThreadingTCPServer
+from time import monotonic, sleep
+from typing import Any, Final
+
+from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF
+from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.logger_service.monitoring.metrics import METRICS_TYPE, render_metrics
+from tensorboard_sidecar.logger_service.monitoring.status import Status
+from tensorboard_sidecar.protocol.limits import (
+    HEALTH_CONNECTIONS_MAX,
+    HEALTH_REQUEST_MAX_BYTES,
+    HEALTH_REQUEST_MAX_SECONDS,
+)
+
+_POLL_SECONDS: Final = 0.1
+
+_JSON_TYPE: Final = "application/json"
+_log = logging.getLogger(__name__)
+
+
+class HealthPage:
+    """Serves at ``host`` and ``port`` (0: any free one) from a thread of its own, until it is closed.
+
+    ``status`` is what it shows; ``clock`` is that of its ``at``. Raises StartupError when it cannot listen there.
+    """
+
+    def __init__(self, host: str, port: int, status: Status, clock: Callable[[], float] = monotonic) -> None:
+        self.status = status
+        self._clock = clock
+        self._rendered: tuple[Status, bytes] | None = None
+        self._rendering = threading.Lock()
+        try:
+            self._server = _Server((host, port), self)
+        except OSError as error:
+            raise StartupError(_why_not(f"{host}:{port}", error)) from None
+        bound_host, bound_port = self._server.server_address[:2]
+        self.address = f"{bound_host!s}:{bound_port}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="health-page", daemon=True
+        )
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"<HealthPage at {self.address}>"
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+        """Return status, type and body of the answer to a request for ``path``. Any thread may ask."""
+        match path.partition("?")[0]:
+            case "/healthz":
+                reasons = self.status.reasons(self._clock())
+                body = json.dumps({"healthy": not reasons, "reasons": reasons}).encode() + b"\n"
+                return HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, _JSON_TYPE, body
+            case "/metrics":
+                return HTTPStatus.OK, METRICS_TYPE, self._metrics()
+            case _:
+                return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"expected /healthz or /metrics\n"
+
+    def _metrics(self) -> bytes:
+        """Return the metrics, rendered once for each status, however many ask."""
+        with self._rendering:
+            status = self.status
+            if self._rendered is None or self._rendered[0] is not status:
+                self._rendered = (status, render_metrics(status, self._clock()))
+            return self._rendered[1]
+
+
+class _Server(ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = HEALTH_CONNECTIONS_MAX
+
+    def __init__(self, address: tuple[str, int], page: HealthPage) -> None:
+        self.page = page
+        self._open: dict[socket.socket, None] = {}
+        self._opening = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            sleep(_POLL_SECONDS)  # no file is left for a connection: it waits, and would be announced again at once
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._opening:
+            if len(self._open) >= HEALTH_CONNECTIONS_MAX:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def close_request(self, request: Any) -> None:
+        with self._opening:
+            self._open.pop(request, None)
+            super().close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as the library calls it
+        if not isinstance(sys.exception(), OSError):  # who hangs up is no error
+            _log.exception("a request for the health page failed")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def __init__(self, request: Any, client_address: Any, server: BaseServer) -> None:
+        assert isinstance(server, _Server)  # noqa: S101 - it is used there alone
+        self._page = server.page
+        super().__init__(request, client_address, server)
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = BytesIO(_read_head(self.connection))
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def version_string(self) -> str:
+        """Tell no more than the name."""
+        return "tensorboard-sidecar"
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: somebody asks every few seconds."""
+
+    def _answer(self, *, with_body: bool) -> None:
+        status, content_type, body = self._page.answer(self.path)
+        self.send_response(status)
+        headers = {"Content-Type": content_type, "Content-Length": str(len(body))}
+        headers |= {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+
+def _read_head(connection: socket.socket) -> bytes:
+    """Return a request up to its empty line, or nothing when it does not come in time, or is too long."""
+    deadline, head = monotonic() + HEALTH_REQUEST_MAX_SECONDS, b""
+    with suppress(OSError):
+        while (left_seconds := deadline - monotonic()) > 0 and len(head) < HEALTH_REQUEST_MAX_BYTES:
+            connection.settimeout(left_seconds)
+            data = connection.recv(HEALTH_REQUEST_MAX_BYTES - len(head))
+            head += data
+            if b"\r\n\r\n" in head or b"\n\n" in head:
+                connection.settimeout(HEALTH_REQUEST_MAX_SECONDS)
+                return head
+            if not data:
+                break
+    return b""
+
+
+def _why_not(address: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"--health {address}: the address is in use, by another logger perhaps; choose another port"
+            f" (127.0.0.1:* takes a free one), or {OFF}"
+        )
+    return f"--health {address}: {error.strerror or error}; expected something like {HEALTH_ADDRESS}, or {OFF}"

@@ -1,0 +1,171 @@
+"""Outboxes whose trainer is gone: what lies in them is shipped, or recorded, by whoever adopts them."""
+
+import errno
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.messages import Gap
+from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, read_destination, write_destination
+from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, OwnerLock
+from tensorboard_sidecar.protocol.outbox.removal import remove_outbox, remove_spill
+from tensorboard_sidecar.protocol.outbox.spill_pointer import is_part_of_outbox, read_spill_pointer
+from tensorboard_sidecar.protocol.record import HEADER, Kind, Record, pack_record, parse_sequence
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.storage.segment import list_segments
+
+_LOST: Final = "lost with the trainer: still on a device, or refused by a full outbox"
+
+
+class OrphanedOutbox:
+    """The outbox in ``folder``, and what it spilled to disk, read like a live one; nobody else may adopt it meanwhile.
+
+    Slots that were never filled, and refusals that were never told, are told as gaps. Where memory and disk hold the
+    same segment, it is read once. What was spilled by an outbox that is no more (memory is lost when a machine
+    restarts) is an outbox too. ``destination`` says where it is to go. To open one reads its last segment; the others
+    are read when they are asked for.
+
+    Raises BlockingIOError when its trainer lives, FileNotFoundError when nothing is left of the outbox but what a kill
+    in deleting it has left, and deletes that, Malformed or OSError when the folder is no outbox, or what it spilled is
+    not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with ExitStack() as undo:
+            owner = OwnerLock(folder)
+            undo.callback(owner.close)
+            self._owners = [owner]
+            segments = list_segments(folder)
+            self._spill = read_spill_pointer(folder)
+            if self._spill is not None:
+                self._owners.append(OwnerLock(self._spill))
+                undo.callback(self._owners[-1].close)
+            elif not segments:
+                remove_outbox(owner)
+                raise FileNotFoundError(errno.ENOENT, "nothing is left of the outbox", str(folder))
+            self.destination = read_destination(folder)
+            last_sequence = max((segment.first_sequence for segment in segments), default=1)
+            self._reader = RecordingReader(folder, next_sequence=last_sequence)
+            undo.callback(self._reader.close)
+            self.stream = self._reader.stream
+            self.first_sequence = self._memory_sequence = self._reader.first_sequence
+            while self._reader.read_payloads():
+                pass
+            self.next_sequence = max(self._reader.next_sequence, owner.given_sequence)
+            if self._spill is not None:
+                self._begin_with_spill(self._spill)
+            undo.pop_all()
+
+    def read(self, sequence: int, size_max_bytes: int) -> FrameBatch | None:
+        """Return records from ``sequence`` on, as ``telemetry.outbox.outbox.Outbox.read`` does; raise OSError."""
+        if sequence < self.first_sequence:
+            raise LookupError(f"sequence {sequence} was released; {self.first_sequence} is the first that is held")
+        end_sequence = self._memory_sequence if sequence < self._memory_sequence else self.next_sequence
+        payloads = self._reader_at(sequence).read_payloads(size_max_bytes)
+        frames, at = frame_payloads(payloads, sequence, end_sequence, _LOST)
+        if not frames and at < end_sequence:
+            frames, at = [pack_lost(at, end_sequence, _LOST)], end_sequence
+        return FrameBatch(memoryview(b"".join(frames)), sequence, at) if frames else None
+
+    def settle(self, *, shipped: bool = False, recorded: bool = False) -> bool:
+        """Note that a logger has all of it, or that its recording is finished; tell whether nobody waits for it now.
+
+        Raises OSError.
+        """
+        rest = replace(
+            self.destination,
+            endpoint=NO_LOGGER if shipped else self.destination.endpoint,
+            record=None if recorded else self.destination.record,
+        )
+        if not rest.settled:
+            for folder in filter(None, (self.folder, self._spill)):
+                write_destination(folder, rest)
+            self.destination = rest
+        return rest.settled
+
+    def close(self, *, keep: bool) -> None:
+        """Let go of the outbox; delete it unless it is to ``keep``."""
+        self._reader.close()
+        if not keep:
+            if self._spill is not None:
+                remove_spill(self.folder, self._owners[-1])
+            remove_outbox(self._owners[0])
+        self.disown()
+
+    def disown(self) -> None:
+        """Let go of the locks in a forked child, as it would else keep them. Not to be used again."""
+        for owner in self._owners:
+            owner.close()
+
+    def _begin_with_spill(self, spill: Path) -> None:
+        """Read up to the last segment on disk there, what follows in memory. Raises Malformed for another stream's."""
+        spilled = [found.first_sequence for found in list_segments(spill)]
+        if not spilled:
+            return
+        beyond = [found.first_sequence for found in list_segments(self.folder) if found.first_sequence > spilled[-1]]
+        if not beyond:  # what lies there is no part of this: the last segment is never moved
+            return
+        reader = RecordingReader(spill, next_sequence=spilled[0])
+        reader.close()
+        if reader.stream.id != self.stream.id:
+            raise Malformed(f"{spill} holds stream {reader.stream.id.hex()}, {self.folder} {self.stream.id.hex()}")
+        self.first_sequence, self._memory_sequence = spilled[0], beyond[0]
+
+    def _reader_at(self, sequence: int) -> RecordingReader:
+        folder = self._spill if self._spill is not None and sequence < self._memory_sequence else self.folder
+        if self._reader.folder != folder or self._reader.next_sequence != sequence:
+            reader = RecordingReader(folder, next_sequence=sequence)
+            self._reader.close()
+            self._reader = reader
+        return self._reader
+
+
+def find_outboxes(*roots: Path) -> list[Path]:
+    """Return the folders under each of ``roots``, or itself, that are outboxes, by name.
+
+    A root may also be the folder that outboxes were told to be made in. What an outbox found here has spilled is part
+    of it, and not listed.
+    """
+    patterns = (OWNER_LOCK, f"*/{OWNER_LOCK}", f"tensorboard-sidecar-*/*/{OWNER_LOCK}")
+    found = {lock.parent for root in roots for pattern in patterns for lock in root.glob(pattern)}
+    return sorted(folder for folder in found if not is_part_of_outbox(folder))
+
+
+def frame_payloads(
+    payloads: Iterable[memoryview], sequence: int, end_sequence: int, reason: str
+) -> tuple[list[bytes], int]:
+    """Return frames for the records from ``sequence`` to before ``end_sequence``, with gaps where some are missing.
+
+    Also returns the number behind the last.
+    """
+    frames = []
+    before: memoryview | None = None
+    for payload in payloads:
+        _, first, following = parse_sequence(payload)
+        if first >= end_sequence:
+            break
+        if following <= sequence:
+            continue
+        if first > sequence:
+            frames.append(pack_lost(sequence, first, reason, before))
+        if first < sequence:  # inside a gap
+            frames.append(pack_lost(sequence, following, reason, before))
+        else:
+            frames.append(pack_frame(payload))
+        sequence, before = following, payload
+    return frames, sequence
+
+
+def pack_lost(first_sequence: int, next_sequence: int, reason: str, before: memoryview | None = None) -> bytes:
+    """Return the frame that stands for records which are lost, and why, at step and time of the record ``before``."""
+    body = encode_body(Gap(reason))
+    step, wall_time_ns = (0, 0) if before is None else HEADER.unpack_from(before)[-2:]
+    gap = Record(Kind.GAP, first_sequence, step, wall_time_ns, body, next_sequence - first_sequence)
+    return pack_frame(pack_record(gap))

@@ -1,0 +1,60 @@
+"""Making files and folders survive a power loss."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from tensorboard_sidecar.protocol.frame import Buffer
+
+
+def make_folder(folder: Path, root: Path | None = None) -> None:
+    """Make a folder, and those above it that are missing, with durable names. Raises OSError, as all here.
+
+    The names below ``root``, which lies above it, are made durable where they are there as well: who made them may have
+    been killed before it could.
+    """
+    to_sync = [path for path in (folder, *folder.parents) if root in path.parents or not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in to_sync:
+        sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a file durable."""
+    _sync(path, os.O_WRONLY | os.O_NOFOLLOW, os.fdatasync)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY, os.fsync)
+
+
+def write_file(path: Path, data: Buffer) -> None:
+    """Write a file that appears under its name whole and durable, or not at all; it may replace another."""
+    unfinished = path.with_name(f"{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(unfinished, flags, 0o600)
+        try:
+            with memoryview(data) as view:
+                written = 0
+                while written < len(view):
+                    written += os.write(descriptor, view[written:])
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        unfinished.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _sync(path: Path, flags: int, sync: Callable[[int], None]) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)

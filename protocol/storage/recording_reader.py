@@ -1,0 +1,146 @@
+"""Reading a recording, finished or still growing.
+
+The reader stands at a sequence number and yields what lies there, in order, once. It waits for nothing: when it has
+read all there is, ``read`` returns an empty list, and may be called again later.
+
+Rule 1: a segment stands for the numbers from its first up to the first of the next segment, which is begun anew from
+there after a crash or a failed write; what lies beyond in the older one, whole or damaged, is passed over.
+Rule 2: a torn frame ends its segment. It is damage only when the next segment begins behind the number that is due.
+Rule 3: damage is counted and passed over; sequence numbers that never came are in ``holes``.
+Rule 4: a segment is done when a later one was there before the read that found nothing more in it.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
+from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, End, Frame, read_frame
+from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES, SEQUENCE_MAX
+from tensorboard_sidecar.protocol.record import Kind, Record, parse_record, parse_sequence
+from tensorboard_sidecar.protocol.storage.segment import SegmentFile, list_segments, read_segment_head, read_stream
+
+_CHUNK_SIZE_BYTES: Final = 2**20
+_CHUNK_SIZE_MAX_BYTES: Final = RECORD_SIZE_MAX_BYTES + FRAME_OVERHEAD_BYTES
+
+
+class RecordingReader:
+    """Reads one recording from ``next_sequence`` on; ``first_sequence`` is the first that it may hold.
+
+    Raises Malformed when no segment has a valid head, OSError when the folder or a segment cannot be read.
+    """
+
+    def __init__(self, folder: Path, *, next_sequence: int = 1) -> None:
+        self.folder = folder
+        segments = list_segments(folder)
+        if not segments:
+            raise FileNotFoundError(f"{folder} holds no segments; a recording is a folder of *.segment files")
+        self.stream = read_stream(segments)
+        self.first_sequence = segments[0].first_sequence
+        self.next_sequence = next_sequence
+        self.damages: list[str] = []
+        self.holes: list[tuple[int, int]] = []
+        self._stop_sequence = SEQUENCE_MAX
+        self._file = -1
+        self._open(max((s for s in segments if s.first_sequence <= next_sequence), default=segments[0]))
+
+    def __repr__(self) -> str:
+        return f"<RecordingReader {self.folder.name} at {self.next_sequence} in {self._segment.path.name}>"
+
+    @property
+    def in_last_segment(self) -> bool:
+        """Whether no later segment was there at the last read."""
+        return self._stop_sequence == SEQUENCE_MAX
+
+    def close(self) -> None:
+        """Close the open segment."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def read(self, size_max_bytes: int = _CHUNK_SIZE_BYTES) -> list[Record]:
+        """Return the records that follow, about ``size_max_bytes`` of them; empty when there are none now."""
+        return [parse_record(payload) for payload in self.read_payloads(size_max_bytes)]
+
+    def read_payloads(self, size_max_bytes: int = _CHUNK_SIZE_BYTES) -> list[memoryview]:
+        """As :meth:`read`, the payloads of the frames as they lie."""
+        while True:
+            following = self._following_segment()
+            offset = self._offset
+            self._stop_sequence = following.first_sequence if following else SEQUENCE_MAX
+            fresh, torn = self._read_chunk(max(size_max_bytes, HEAD_SIZE_BYTES))
+            if fresh:
+                return fresh
+            if self._offset > offset:
+                continue
+            if following is None:
+                return []
+            if torn and self._offset > self._damage_end:
+                self._note_damage(0, 0, "torn frame")
+            self._open(following)
+
+    def _read_chunk(self, size_bytes: int) -> tuple[list[memoryview], bool]:
+        """Read whole frames from the offset and move behind them; tell whether a torn frame follows.
+
+        What reaches the chunk's end without being a frame is read again, with a larger chunk if need be, so that zeros
+        and damage are seen whole.
+        """
+        chunk = memoryview(os.pread(self._file, size_bytes, self._offset))
+        may_grow = len(chunk) == size_bytes < _CHUNK_SIZE_MAX_BYTES
+        fresh, start = [], 0
+        while not isinstance(item := read_frame(chunk, start), End):
+            if isinstance(item, Frame):
+                if self._is_next(item):
+                    fresh.append(item.payload)
+            elif may_grow and item.end > len(chunk) - HEAD_SIZE_BYTES:
+                break
+            else:
+                self._note_damage(item.start, item.end, item.reason)
+            start = item.end
+        needed = item.needed if isinstance(item, End) else 0
+        if start == 0 and may_grow:
+            return self._read_chunk(min(max(needed, 2 * size_bytes), _CHUNK_SIZE_MAX_BYTES))
+        self._offset += start
+        return fresh, needed > 0
+
+    def _is_next(self, frame: Frame) -> bool:
+        """Account for the record's sequence number; tell whether it is new."""
+        try:
+            kind, sequence, next_sequence = parse_sequence(frame.payload)
+        except ProtocolError as error:
+            self._note_damage(frame.start, frame.end, str(error))
+            return False
+        if kind == Kind.SEGMENT or next_sequence <= self.next_sequence or sequence >= self._stop_sequence:
+            return False
+        if sequence > self.next_sequence:
+            self.holes.append((self.next_sequence, sequence - 1))
+        self.next_sequence = next_sequence
+        return True
+
+    def _following_segment(self) -> SegmentFile | None:
+        """Return the segment behind this one: a later one, or the file that has taken this one's name."""
+        for segment in list_segments(self.folder):
+            if segment > self._segment:
+                return segment
+            if segment == self._segment and not os.path.samestat(segment.path.stat(), os.fstat(self._file)):
+                return segment
+        return None
+
+    def _open(self, segment: SegmentFile) -> None:
+        file = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self.close()
+        self._file, self._segment, self._offset, self._damage_end = file, segment, 0, -1
+        self._stop_sequence = SEQUENCE_MAX
+        with suppress(Malformed):  # a damaged head is noted when it is read
+            head = read_segment_head(segment.path)
+            if head.stream != self.stream.id:
+                size = os.fstat(file).st_size
+                self._note_damage(0, size, f"a segment of another stream, {head.stream.hex()}")
+                self._offset = size
+
+    def _note_damage(self, start: int, end: int, reason: str) -> None:
+        if self.next_sequence >= self._stop_sequence:
+            return
+        self.damages.append(f"{self._segment.path.name} at byte {self._offset + start:,}: {reason}")
+        self._damage_end = self._offset + end

@@ -1,0 +1,83 @@
+"""Segments: the files of a recording, each named for the first sequence number it holds."""
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tensorboard_sidecar.protocol.codec import decode_message, encode_body
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
+from tensorboard_sidecar.protocol.frame import Frame, pack_frame, read_frames
+from tensorboard_sidecar.protocol.messages import SegmentHead
+from tensorboard_sidecar.protocol.record import Kind, Record, pack_record, parse_record
+from tensorboard_sidecar.protocol.stream import Stream
+
+SEGMENT_SUFFIX: Final = ".segment"
+_NAME: Final = re.compile(r"[0-9]{20}\.segment")
+# A head is some 200 bytes; a run name of 512 bytes and growth to come fit many times.
+SEGMENT_HEAD_MAX_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SegmentFile:
+    """A segment by its name; sorts in reading order."""
+
+    first_sequence: int
+    path: Path
+
+
+def segment_path(folder: Path, first_sequence: int) -> Path:
+    """Return the path of the segment that begins at ``first_sequence``."""
+    return folder / f"{first_sequence:020d}{SEGMENT_SUFFIX}"
+
+
+def is_segment_name(name: str) -> bool:
+    """Tell whether a file of this name is a segment: of other names there may be any."""
+    return _NAME.fullmatch(name) is not None
+
+
+def list_segments(folder: Path) -> list[SegmentFile]:
+    """Return the segments of a recording in reading order; whatever else lies there is passed over."""
+    with os.scandir(folder) as entries:
+        names = [
+            entry.name for entry in entries if is_segment_name(entry.name) and entry.is_file(follow_symlinks=False)
+        ]
+    return sorted(SegmentFile(int(name[:20]), folder / name) for name in names)
+
+
+def pack_segment_head(stream: Stream, first_sequence: int, wall_time_ns: int) -> bytes:
+    """Return the frame that opens a segment."""
+    body = encode_body(stream.segment_head(first_sequence))
+    return pack_frame(pack_record(Record(Kind.SEGMENT, 0, 0, wall_time_ns, body, 0)))
+
+
+def read_segment_head(path: Path) -> SegmentHead:
+    """Return who speaks in a segment, by its head or the copy behind it.
+
+    Raises Malformed when the file does not begin with a valid one, OSError.
+    """
+    with path.open("rb") as file:
+        start = memoryview(file.read(2 * SEGMENT_HEAD_MAX_BYTES))
+    try:
+        for item in read_frames(start):
+            if isinstance(item, Frame):
+                head = decode_message(parse_record(item.payload))
+                if isinstance(head, SegmentHead):
+                    return head
+                break
+    except ProtocolError as error:
+        raise Malformed(f"{path} begins with no valid segment head: {error}") from error
+    raise Malformed(f"{path} begins with no segment head ({len(start)} bytes read); it is no recording of this program")
+
+
+def read_stream(segments: list[SegmentFile]) -> Stream:
+    """Return whose recording it is, by the first segment whose head is valid.
+
+    Raises Malformed when there is none, OSError.
+    """
+    for segment in segments[:-1]:
+        with suppress(Malformed):
+            return Stream.of(read_segment_head(segment.path))
+    return Stream.of(read_segment_head(segments[-1].path))

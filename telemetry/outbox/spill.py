@@ -1,0 +1,177 @@
+"""What an outbox moved to disk because nobody had taken it yet: its oldest segments, the same bytes and names.
+
+The folder is a recording, with the files beside it by which it is found again when the trainer is gone (see
+``protocol.outbox.spill_pointer``). It is made when the first segment is kept. The sender thread alone works here.
+"""
+
+import errno
+import os
+import shutil
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from crc32c import crc32c
+
+from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.frame import Frame, read_frames
+from tensorboard_sidecar.protocol.outbox.orphan import frame_payloads, pack_lost
+from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
+from tensorboard_sidecar.protocol.outbox.removal import remove_spill
+from tensorboard_sidecar.protocol.outbox.spill_pointer import write_spill_pointer
+from tensorboard_sidecar.protocol.record import Kind, parse_sequence
+from tensorboard_sidecar.protocol.storage.durable import sync_folder, write_file
+from tensorboard_sidecar.protocol.storage.segment import segment_path
+from tensorboard_sidecar.telemetry.outbox.frames import Frames, RunCutter
+from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
+
+_DAMAGED: Final = "damaged or deleted in the folder that a full outbox was moved to"
+# Segments that are held in memory while they are read: one for each reader, the link and the recorder.
+_LOADED_MAX: Final = 2
+
+
+class _Spilled(NamedTuple):
+    """A segment on disk: the numbers ``[first_sequence, next_sequence)``, and what its bytes were."""
+
+    path: Path
+    first_sequence: int
+    next_sequence: int
+    first_frame: int
+    size_bytes: int
+    crc: int
+
+
+class Spill:
+    """Segments of the folder ``outbox`` in ``folder``, whose parent is there; both paths are absolute.
+
+    They take ``capacity_bytes`` at most, and at most half of what was free on that disk.
+    """
+
+    def __init__(self, outbox: Path, folder: Path, capacity_bytes: int) -> None:
+        self.folder, self.capacity_bytes = folder, capacity_bytes
+        self.used_bytes = 0
+        self._outbox = outbox
+        self._owner: OwnerLock | None = None
+        self._named = False
+        self._segments: deque[_Spilled] = deque()
+        self._loaded: dict[int, tuple[Frames, RunCutter]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Spill {len(self._segments)} segments {self.used_bytes:,}/{self.capacity_bytes:,} bytes>"
+
+    @property
+    def first_sequence(self) -> int | None:
+        """The first sequence number that is held; None when there is none."""
+        return self._segments[0].first_sequence if self._segments else None
+
+    def keep(self, segment: MemorySegment) -> None:
+        """Copy the segment that follows those that are here; it is durable on return.
+
+        Raises OSError (ENOSPC also when the folder is full); nothing is then left of it.
+        """
+        self._make_folder()
+        self._check_room(segment.end)
+        path = segment_path(self.folder, segment.first_sequence)
+        with memoryview(segment.map) as whole, whole[: segment.end] as data:
+            try:
+                write_file(path, data)
+            except OSError:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+                raise
+            crc = crc32c(data)
+        found = _Spilled(path, segment.first_sequence, segment.next_sequence, segment.first_frame, segment.end, crc)
+        self._segments.append(found)
+        self.used_bytes += found.size_bytes
+
+    def read(self, sequence: int, size_max_bytes: int) -> FrameBatch:
+        """Return the records from ``sequence`` on, as ``telemetry.outbox.outbox.Outbox.read`` does.
+
+        What is damaged, or was deleted, is told as a gap. Raises LookupError when the number is not here, OSError.
+        """
+        for spilled in self._segments:
+            if spilled.first_sequence <= sequence < spilled.next_sequence:
+                frames, cutter = self._load(spilled)
+                return cutter.cut(frames, sequence, frames.end, frames.next_sequence, size_max_bytes)
+        raise LookupError(f"sequence {sequence} is not among what was spilled, {self!r}")
+
+    def release(self, next_sequence: int) -> None:
+        """Delete the segments whose records all lie before ``next_sequence``."""
+        while self._segments and self._segments[0].next_sequence <= next_sequence:
+            spilled = self._segments.popleft()
+            self.used_bytes -= spilled.size_bytes
+            self._loaded.pop(spilled.first_sequence, None)
+            with suppress(OSError):  # it stays until the end, and whoever adopts it is told that it was taken
+                spilled.path.unlink(missing_ok=True)
+
+    def close(self, *, keep: bool) -> None:
+        """Let go of the folder; delete it unless it is to ``keep``. Calling it again does nothing."""
+        if self._owner is not None:
+            if not keep:
+                remove_spill(self._outbox, self._owner)
+            self._owner.close()
+            self._owner = None
+
+    def disown(self) -> None:
+        """Let go of the lock in a forked child. Not to be used again."""
+        if self._owner is not None:
+            self._owner.close()
+
+    def _make_folder(self) -> None:
+        """Make the folder, hold its lock, and have it named; where that failed before, go on there."""
+        if self._owner is None:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._owner = OwnerLock(self.folder, make=True)
+        if not self._named:
+            sync_folder(self.folder.parent)
+            write_spill_pointer(self._outbox, self.folder)
+            self._named = True
+
+    def _check_room(self, size_bytes: int) -> None:
+        room_bytes = min(self.capacity_bytes, (self.used_bytes + shutil.disk_usage(self.folder).free) // 2)
+        if self.used_bytes + size_bytes > room_bytes:
+            raise OSError(errno.ENOSPC, f"{self.used_bytes:,} of {room_bytes:,} bytes are taken", str(self.folder))
+
+    def _load(self, spilled: _Spilled) -> tuple[Frames, RunCutter]:
+        loaded = self._loaded.get(spilled.first_sequence)
+        if loaded is None:
+            loaded = _read(spilled), RunCutter()
+            while len(self._loaded) >= _LOADED_MAX:
+                del self._loaded[next(iter(self._loaded))]
+            self._loaded[spilled.first_sequence] = loaded
+        return loaded
+
+
+def _read(spilled: _Spilled) -> Frames:
+    """Return the frames of a segment, as they were written or with gaps for what is damaged. Raises OSError."""
+    try:
+        file = os.open(spilled.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with os.fdopen(file, "rb") as segment:
+            data = segment.read(spilled.size_bytes)
+    except FileNotFoundError:
+        data = b""
+    first_frame = spilled.first_frame
+    if len(data) != spilled.size_bytes or crc32c(data) != spilled.crc:
+        data, first_frame = _mend(data, spilled.first_sequence, spilled.next_sequence), 0
+    return Frames(
+        data,
+        first_sequence=spilled.first_sequence,
+        next_sequence=spilled.next_sequence,
+        first_frame=first_frame,
+        end=len(data),
+    )
+
+
+def _mend(data: bytes, first_sequence: int, next_sequence: int) -> bytes:
+    """Return the frames of a damaged segment that are whole, with gaps for the others."""
+    records = []
+    for item in read_frames(memoryview(data)):
+        with suppress(ProtocolError):
+            if isinstance(item, Frame) and parse_sequence(item.payload)[0] != Kind.SEGMENT:
+                records.append(item.payload)
+    frames, at = frame_payloads(records, first_sequence, next_sequence, _DAMAGED)
+    if at < next_sequence:
+        frames.append(pack_lost(at, next_sequence, _DAMAGED))
+    return b"".join(frames)

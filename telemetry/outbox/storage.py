@@ -1,0 +1,93 @@
+"""Where a telemetry keeps what no logger has taken yet, and how much of it: in memory, then on disk."""
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tensorboard_sidecar.protocol.outbox.location import (
+    OUTBOX_BYTES,
+    SPILL_BYTES,
+    outbox_capacity_bytes,
+    outbox_root,
+    spill_root,
+)
+from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
+from tensorboard_sidecar.telemetry.outbox.outbox import SEGMENT_SIZE_BYTES, Outbox
+from tensorboard_sidecar.telemetry.outbox.spill import Spill
+from tensorboard_sidecar.telemetry.values.python_values import whole
+
+NO_SPILL: Final = "none"
+_SEGMENTS_MIN: Final = 8
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The settings of ``telemetry.Telemetry`` of the same names; see there.
+
+    Raises ValueError for sizes that cannot be.
+    """
+
+    outbox_bytes: int = OUTBOX_BYTES
+    outbox_dir: Path | str | None = None
+    spill_dir: Path | str | None = None
+    spill_bytes: int = SPILL_BYTES
+
+    def __post_init__(self) -> None:
+        if self.spill_bytes < 0:
+            raise ValueError(f"spill_bytes {self.spill_bytes}; expected 0 (nothing goes to disk) or more")
+
+    @classmethod
+    def of(
+        cls, outbox_bytes: Any, outbox_dir: Path | str | None, spill_dir: Path | str | None, spill_bytes: Any
+    ) -> "Storage":
+        """Take settings as people give them; folders stay where they are when the program goes elsewhere.
+
+        Raises TypeError for sizes that are no whole numbers, and as the class does.
+        """
+        return cls(
+            whole("outbox_bytes", outbox_bytes),
+            Path(outbox_dir).absolute() if outbox_dir else None,
+            Path(spill_dir).absolute() if spill_dir and str(spill_dir) != NO_SPILL else spill_dir,
+            whole("spill_bytes", spill_bytes),
+        )
+
+    def make(self, stream: Stream, *, wall_time_ns: int) -> Backlog:
+        """Make an empty outbox for a stream. Raises OSError, ValueError for one that is too small."""
+        root = outbox_root(_folder(self.outbox_dir))
+        capacity = outbox_capacity_bytes(root, self.outbox_bytes)
+        folder, on_disk = root / stream.id.hex(), None
+        try:
+            on_disk = self._spill_root()
+        except OSError as error:
+            if self.spill_dir:
+                raise
+            _logger.warning("a full outbox cannot go on to disk: %s; give a spill_dir, or none", error)
+        outbox = Outbox(
+            folder,
+            stream,
+            capacity_bytes=capacity,
+            wall_time_ns=wall_time_ns,
+            segment_size_bytes=min(SEGMENT_SIZE_BYTES, capacity // _SEGMENTS_MIN),
+        )
+        return Backlog(outbox, Spill(folder, on_disk / folder.name, self.spill_bytes) if on_disk else None)
+
+    def find_outboxes(self) -> list[Path]:
+        """Return the outboxes that lie where this one does, of trainers that run and that are gone; raise OSError."""
+        on_disk = None
+        with suppress(OSError):
+            on_disk = self._spill_root()
+        return find_outboxes(outbox_root(_folder(self.outbox_dir)), *([on_disk] if on_disk else []))
+
+    def _spill_root(self) -> Path | None:
+        """Return the folder for what is spilled, None when nothing is to be; raise OSError when it cannot be made."""
+        off = self.spill_bytes == 0 or str(self.spill_dir) == NO_SPILL
+        return None if off else spill_root(_folder(self.spill_dir or self.outbox_dir))
+
+
+def _folder(path: Path | str | None) -> Path | None:
+    return Path(path) if path else None

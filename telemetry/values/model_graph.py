@@ -1,0 +1,217 @@
+"""A model's architecture as a compact message, traced from one forward pass.
+
+A node is a leaf module's call, a function called by a module that has children, an input, or a parameter that such a
+function uses. Its scope is the path of the module. Edges follow tensor objects: whoever returned it last.
+
+TensorBoard asks for: names that are unique, none of which is also a scope of another, inputs that name nodes, and
+few boxes at the top; functions that the outermost module calls itself are put in a box of its class name.
+"""
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from tensorboard_sidecar.protocol.limits import ARRAY_DIMENSIONS_MAX, GRAPH_NODE_LINKS_MAX
+from tensorboard_sidecar.protocol.messages import Graph, GraphNode
+
+SETTINGS_MAX_CHARACTERS: Final = 400
+"""Of a module's settings (``kernel_size=(3, 3), ...``); a table in them would fill TensorBoard's side panel."""
+
+
+def trace_graph(module: nn.Module, *inputs: Any, **keywords: Any) -> Graph:
+    """Run ``module`` once on the inputs, in eval mode and without gradients, and return what it did.
+
+    Parameters, buffers, training mode and random states are as before. Trace before ``compile()``. Whatever the forward
+    pass raises comes through.
+    """
+    trace = _Trace(module)
+    trace.add_inputs(_argument_names(module, inputs, keywords))
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.random.fork_rng(devices=_cuda_devices(module)))
+        stack.enter_context(_evaluating(module))
+        stack.enter_context(_plain_attention())
+        stack.enter_context(trace.hooked(module))
+        stack.enter_context(trace)
+        module(*inputs, **keywords)
+    return Graph(trace.nodes)
+
+
+class _Trace(TorchFunctionMode):
+    """Sees every call of a torch function, and by hooks every call of a module, and writes them down as nodes."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.nodes: list[GraphNode] = []
+        self._root = type(module).__name__
+        self._scopes = {scope for name, child in module.named_modules() if _has_children(child) for scope in _up(name)}
+        self._scopes |= {"input", *([self._root] if _has_children(module) else [])}
+        self._taken: set[str] = set()
+        self._parameters = dict(_parameter_names(module, self._root))
+        # By id: the name of the node that returned the tensor, and the tensor, kept alive so that no id is used twice.
+        self._makers: dict[int, tuple[str, Tensor]] = {}
+        self._stack: list[str] = []
+        self._inside_leaf = 0
+
+    def add_inputs(self, arguments: Mapping[str, Any]) -> None:
+        """Write the tensors among the arguments down as ``input/<name>``."""
+        for name, value in arguments.items():
+            for tensor in _tensors(value):
+                self._add(f"input/{name}", "Input", (), tensor)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call the function; a call between modules that returns tensors is a node."""
+        result = func(*args, **(kwargs or {}))
+        if not self._inside_leaf and self._stack:
+            # An assignment to a part of a tensor returns nothing: what it made is its first argument.
+            returned = args[0] if func is Tensor.__setitem__ else result
+            name = _function_name(func)
+            scope = self._stack[-1] or self._root
+            self._add(f"{scope}/{name}", name, (args, kwargs), returned)
+        return result
+
+    @contextmanager
+    def hooked(self, module: nn.Module) -> Iterator[None]:
+        """Follow the calls of the module and all below it."""
+        with ExitStack() as stack:
+            for name, child in module.named_modules():
+                leaf = not _has_children(child)
+                enter = child.register_forward_pre_hook(self._entering(name, leaf=leaf))
+                leave = child.register_forward_hook(self._leaving(name, leaf=leaf), with_kwargs=True)
+                stack.callback(enter.remove)
+                stack.callback(leave.remove)
+            yield
+
+    def _entering(self, name: str, *, leaf: bool) -> Callable[[nn.Module, Any], None]:
+        def enter(_module: nn.Module, _inputs: Any) -> None:
+            self._stack.append(name.replace(".", "/"))
+            self._inside_leaf += leaf
+
+        return enter
+
+    def _leaving(self, name: str, *, leaf: bool) -> Callable[[nn.Module, Any, Any, Any], None]:
+        def leave(module: nn.Module, inputs: Any, keywords: Any, outputs: Any) -> None:
+            self._stack.pop()
+            self._inside_leaf -= leaf
+            if leaf and not self._inside_leaf:
+                path, operation = name.replace(".", "/") or self._root, type(module).__name__
+                self._add(path, operation, (inputs, keywords), outputs, module.extra_repr())
+
+        return leave
+
+    def _add(self, name: str, operation: str, inputs: Any, outputs: Any, settings: str = "") -> None:
+        """Append a node, if it returned any tensor at all, and remember what it returned.
+
+        More links than a node may have, and shapes of more sides than an array may have, are left out.
+        """
+        tensors = list(_tensors(outputs))
+        if not tensors:
+            return
+        sources = [source for tensor in _tensors(inputs) if (source := self._source(tensor))]
+        name = self._unique(name)
+        inputs_shown = list(dict.fromkeys(sources))[:GRAPH_NODE_LINKS_MAX]
+        shapes = [list(tensor.shape) for tensor in tensors[:GRAPH_NODE_LINKS_MAX]]
+        shapes = [shape for shape in shapes if len(shape) <= ARRAY_DIMENSIONS_MAX]
+        attributes = {"settings": settings[:SETTINGS_MAX_CHARACTERS]} if settings else {}
+        self.nodes.append(GraphNode(name, operation, inputs_shown, shapes, attributes))
+        self._makers.update((id(tensor), (name, tensor)) for tensor in tensors)
+
+    def _source(self, tensor: Tensor) -> str | None:
+        """Return the name of the node that made the tensor; a parameter becomes a node when it is first used."""
+        if id(tensor) not in self._makers and id(tensor) in self._parameters:
+            self._add(self._parameters[id(tensor)], "Parameter", (), tensor)
+        name, _ = self._makers.get(id(tensor), (None, None))
+        return name
+
+    def _unique(self, name: str) -> str:
+        """Return the name, numbered where it is taken or a scope."""
+        for candidate in itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1))):
+            if candidate not in self._taken and candidate not in self._scopes:
+                self._taken.add(candidate)
+                return candidate
+        raise AssertionError("unreachable")
+
+
+def _argument_names(module: nn.Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments by the names that ``forward`` gives them."""
+    try:
+        return dict(inspect.signature(module.forward).bind(*inputs, **keywords).arguments)
+    except (TypeError, ValueError):  # no signature, or arguments that do not fit: the call itself will say so
+        return {**{str(position): value for position, value in enumerate(inputs)}, **keywords}
+
+
+def _parameter_names(module: nn.Module, root: str) -> Iterator[tuple[int, str]]:
+    """Yield id and name of each parameter; one of a leaf is named beside it, as the leaf is a node and no scope."""
+    for path, child in reversed(list(module.named_modules())):
+        scope = path.replace(".", "/") or root
+        separator = "/" if _has_children(child) or not path else "_"
+        for name, tensor in child.named_parameters(recurse=False):
+            yield id(tensor), f"{scope}{separator}{name}"
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(tuple(value.values()))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _function_name(func: Callable[..., Any]) -> str:
+    """Return ``relu`` for a function, ``T`` for a property read, ``add`` for ``__add__``."""
+    name = func.__name__
+    if name == "__get__":
+        name = getattr(getattr(func, "__self__", None), "__name__", name)
+    return name.strip("_")
+
+
+def _has_children(module: nn.Module) -> bool:
+    return next(module.children(), None) is not None
+
+
+def _up(name: str) -> Iterator[str]:
+    """Yield ``a/b/c``, ``a/b`` and ``a`` for the module ``a.b.c``."""
+    parts = name.split(".")
+    return ("/".join(parts[:length]) for length in range(len(parts), 0, -1))
+
+
+def _cuda_devices(module: nn.Module) -> list[int]:
+    return sorted({p.device.index or 0 for p in module.parameters() if p.device.type == "cuda"})
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Switch to eval mode, and each module back to the mode it was in."""
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child, training in modes:
+            child.training = training
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Keep transformer layers from one fused call that hides what is in them."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)

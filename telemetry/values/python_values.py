@@ -1,0 +1,66 @@
+"""Plain Python values from what people hold: counts, seconds, ranges, parameters, cells.
+
+Nothing here reads a tensor that lies on a device: the training thread would wait for it.
+"""
+
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from tensorboard_sidecar.protocol.messages import ParameterValue
+
+T = TypeVar("T")
+
+
+def on_host(what: str, value: T) -> T:
+    """Return a value that is read without waiting. Raises TypeError for a tensor on a device."""
+    if isinstance(value, Tensor) and not value.is_cpu:
+        raise TypeError(f"{what} is a tensor on {value.device}, which the loop would wait for; give a Python value")
+    return value
+
+
+def whole(what: str, value: Any) -> int:
+    """Return whatever is a whole number as an int. Raises TypeError."""
+    on_host(what, value)
+    try:
+        return int(operator.index(value))
+    except TypeError:
+        raise TypeError(f"{what} {value!r:.80}; expected a whole number") from None
+
+
+def seconds(what: str, value: Any) -> float:
+    """Return a duration. Raises TypeError, and ValueError for one that is negative or does not end."""
+    if not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{what} {value!r:.80}; expected seconds")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{what} {value}; expected 0 or more")
+    return float(value)
+
+
+def plain_range(value_range: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return both ends as floats. Raises TypeError or ValueError for what has not two ends."""
+    if value_range is None:
+        return None
+    low, high = value_range
+    return float(on_host("value_range", low)), float(on_host("value_range", high))
+
+
+def plain_parameters(values: Mapping[str, Any]) -> dict[str, ParameterValue]:
+    """Return parameters as they are sent, numpy's scalars as Python's. Raises TypeError for other types, naming one."""
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
+    for key, value in plain.items():
+        if not isinstance(key, str) or not isinstance(value, bool | int | float | str):
+            on_host(f"parameter {key!r:.80}", value)
+            raise TypeError(f"parameter {key!r:.80} is {value!r:.80}; expected a bool, int, float or text")
+    return plain
+
+
+def cells(column: Iterable[Any]) -> list[str]:
+    """Return a column of metadata as texts; of tensors what they hold. Raises TypeError for tensors on a device."""
+    values = on_host("metadata", column)
+    values = values.tolist() if isinstance(values, Tensor) else values
+    return [str(value.tolist() if isinstance(on_host("metadata", value), Tensor) else value) for value in values]

@@ -1,0 +1,194 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.events import id_of
+from support.recordings import START_NS, STREAM_ID, every_kind, make_records, summarise
+from support.strategies import messages
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+from tensorboard_sidecar.logger_service.events.to_events import blank, project
+from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.protocol.array import pack_array
+from tensorboard_sidecar.protocol.checks import check_message
+from tensorboard_sidecar.protocol.codec import KINDS, decode_message
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.limits import STEP_MAX, TEXT_MAX_CHARACTERS
+from tensorboard_sidecar.protocol.messages import (
+    Gap,
+    Graph,
+    Images,
+    Matrix,
+    Message,
+    RunEnd,
+    RunStart,
+    Scalars,
+    TensorSummaries,
+)
+from tensorboard_sidecar.protocol.record import Kind, Record
+
+
+def say(
+    message: Message | None, *, step: int = 7, sequence: int = 5, span: int = 1, kind: int = Kind.SCALARS
+) -> list[Event]:
+    """Return the events of a message; none of its parts may fail."""
+    projected = project(message, Record(kind, sequence, step, START_NS, b"", span), STREAM_ID)
+    assert not projected.failures
+    return [Event.FromString(event) for event in projected.events]
+
+
+def values(message: Message) -> dict[str, Any]:
+    (event,) = say(message)
+    return {value.tag: value for value in event.summary.value}
+
+
+@pytest.mark.parametrize("record", make_records(every_kind((3,))), ids=lambda record: Kind(record.kind).name.lower())
+def test_every_event_of_every_kind_has_time_step_and_an_id_of_its_own(record: Record) -> None:
+    events = [Event.FromString(event) for event in project(decode_message(record), record, STREAM_ID).events]
+    assert [id_of(event) for event in events] == [
+        f"{STREAM_ID.hex()}/{record.sequence}/{n}" for n in range(len(events))
+    ]
+    assert {event.wall_time for event in events} == {record.wall_time_ns / 1e9}
+    assert {event.step for event in events} == {record.step}
+
+
+def test_values_of_one_step_share_an_event() -> None:
+    (event,) = say(Scalars({"loss/total": 1.0, "loss/text": 2.0}))
+    assert [(value.tag, value.simple_value) for value in event.summary.value] == [
+        ("loss/total", 1.0),
+        ("loss/text", 2.0),
+    ]
+
+
+@pytest.mark.parametrize("message", [None, Scalars({}), Graph([])])
+def test_a_record_that_shows_nothing_leaves_an_event_without_content(message: Message | None) -> None:
+    (event,) = say(message)
+    (value,) = event.summary.value
+    assert (value.tag, value.WhichOneof("value")) == ("", None)
+    assert id_of(event) == f"{STREAM_ID.hex()}/5/0"
+
+
+def test_a_blank_event_is_that_of_a_record_that_shows_nothing() -> None:
+    record = Record(99, 5, 7, START_NS, b"")
+    assert blank(record, STREAM_ID) == project(None, record, STREAM_ID).events
+
+
+def test_an_attempt_starts_after_the_step_it_goes_on_from() -> None:
+    """The slow loader drops earlier points from the step of a START on; those of the checkpoint's own step stay."""
+    start, config = say(RunStart(100, {"lr": 0.1, "a|b": "c"}))
+    assert (start.session_log.status, start.step) == (SessionLog.START, 101)
+    (value,) = config.summary.value
+    assert value.tag == "run/config"
+    assert value.tensor.string_val[0].decode().splitlines()[2:] == [r"| lr | 0\.1 |", r"| a\|b | c |"]
+
+
+def test_a_config_is_no_longer_than_a_text_may_be() -> None:
+    _, config = say(RunStart(0, {f"setting {number}": "*" * 4000 for number in range(1000)}))
+    (text,) = config.summary.value[0].tensor.string_val
+    assert 900_000 < len(text) <= TEXT_MAX_CHARACTERS
+    assert text.decode().splitlines()[-1] == "| *876 more* |  |"
+
+
+def test_of_very_many_groups_some_have_an_overview_and_all_have_their_histograms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An overview takes 60 ms, and the 10,000 that a record has room for would hold up all runs for ten minutes."""
+    monkeypatch.setattr(
+        "tensorboard_sidecar.logger_service.events.to_events.layer_overview", lambda *_, **__: Picture(b"", 1, 1)
+    )
+    summary = summarise([1.0])
+    for groups, layers, drawn in ((65, 2, 64), (10_000, 2, 64), (30, 600, 16), (64, 2, 64), (1, 20_000, 1)):
+        tags = [f"{group}/{layer}" for group in range(groups) for layer in range(layers)]
+        message = TensorSummaries(dict.fromkeys(tags, summary))
+        projected = project(message, Record(Kind.TENSOR_SUMMARIES, 1, 1, START_NS, b""), STREAM_ID)
+        shown = Event.FromString(projected.events[0]).summary.value
+        assert [value.tag for value in shown if value.HasField("histo")] == tags
+        assert [value.tag for value in shown if value.HasField("image")] == [f"histograms/{n}" for n in range(drawn)]
+        assert [type(failure) for failure in projected.failures] == [TooLarge] * (groups > drawn)
+
+
+def test_a_run_without_config_only_starts() -> None:
+    (start,) = say(RunStart())
+    assert (start.session_log.status, start.step) == (SessionLog.START, 0)
+
+
+def test_a_run_says_how_it_ended() -> None:
+    assert values(RunEnd("interrupted"))["run/status"].tensor.string_val == [b"**interrupted** at step 7"]
+
+
+def test_a_gap_is_a_number_and_a_text() -> None:
+    (event,) = say(Gap("outbox full", {"matrix": 2, "images": 1}), sequence=5, span=3)
+    number, text = event.summary.value
+    assert (number.tag, number.simple_value) == ("telemetry/gap_records", 3.0)
+    assert text.tag == "telemetry/gaps"
+    assert text.tensor.string_val[0].decode().splitlines() == [
+        "**3 records missing**, sequence 5 to 7",
+        "",
+        "outbox full",
+        "",
+        "| kind | records |",
+        "| --- | --- |",
+        "| matrix | 2 |",
+        "| images | 1 |",
+    ]
+
+
+def test_the_id_of_a_gap_is_the_last_number_it_stands_for() -> None:
+    """So that the next record to project is the one after the last id, whatever that was."""
+    (event,) = say(Gap("outbox full"), sequence=5, span=3)
+    assert id_of(event) == f"{STREAM_ID.hex()}/7/0"
+
+
+def test_groups_of_two_and_more_get_an_overview() -> None:
+    summary = summarise([0.5, 1.0])
+    tags = ["weights/a.b", "weights/c", "gradients/a", "bias", "bias", "other/x/y", "other/z"]
+    found = values(TensorSummaries(dict.fromkeys(tags, summary)))
+    assert [tag for tag in found if found[tag].HasField("image")] == ["histograms/weights", "histograms/other"]
+    assert [tag for tag in found if found[tag].HasField("histo")] == list(dict.fromkeys(tags))
+
+
+def test_an_overview_that_cannot_be_drawn_costs_no_histogram(monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.events.to_events.layer_overview", explode)
+    message = TensorSummaries(dict.fromkeys(["weights/a", "weights/b"], summarise([1.0])))
+    projected = project(message, Record(Kind.TENSOR_SUMMARIES, 1, 0, START_NS, b""), STREAM_ID)
+    assert [type(failure) for failure in projected.failures] == [ZeroDivisionError]
+    (event,) = (Event.FromString(event) for event in projected.events)
+    assert [value.tag for value in event.summary.value] == ["weights/a", "weights/b"]
+
+
+def test_pictures_are_one_image_of_their_tag() -> None:
+    pictures = pack_array(np.zeros((3, 10, 12, 3), np.uint8))
+    plain, captioned = (values(Images("samples/images", pictures, captions)) for captions in ([], ["a", "b", "c"]))
+    assert list(plain) == list(captioned) == ["samples/images"]
+    one = values(Images("a", pack_array(np.zeros((1, 10, 12, 1), np.uint8))))["a"].image
+    assert (one.width, one.height) == (12, 10)
+
+
+def test_a_heatmap_is_drawn_with_its_step() -> None:
+    matrix = Matrix("similarity/text_vs_image", pack_array(np.eye(4, dtype=np.float16)))
+    one, same, later = (say(matrix, step=step)[0].summary.value[0].image.encoded_image_string for step in (1, 1, 2))
+    assert one == same != later
+
+
+def test_what_cannot_be_shown_at_all_is_raised() -> None:
+    matrix = Matrix("a", pack_array(np.zeros((0, 4), np.float32)))
+    with pytest.raises(Malformed):
+        say(matrix)
+
+
+@settings(max_examples=60, deadline=None)
+@given(messages, st.integers(0, STEP_MAX), st.integers(-(2**63), 2**63 - 1))
+def test_every_message_that_passes_its_checks_is_shown_the_same_way_twice(
+    message: Message, step: int, wall_time_ns: int
+) -> None:
+    check_message(message)
+    record = Record(KINDS[type(message)], 1, step, wall_time_ns, b"")
+    one, other = (project(message, record, STREAM_ID) for _ in range(2))
+    assert one == other
+    assert one.events
+    assert not one.failures

@@ -1,0 +1,173 @@
+"""The rules of one stream, without disk or network."""
+
+import pytest
+from support.peer import make_record, make_run
+
+from tensorboard_sidecar.logger_service.intake.receive_session import (
+    HOLD_MAX_SECONDS,
+    HOLD_MIN_SECONDS,
+    SILENCE_SECONDS,
+    CreditExceeded,
+    ReceiveSession,
+)
+from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Ack, Nak, Welcome
+
+
+@pytest.fixture
+def session() -> ReceiveSession:
+    session = ReceiveSession(Stream("demo"), b"peer", 0.0)
+    session.welcome(b"peer", 1, 0.0)
+    return session
+
+
+def run(first_sequence: int, next_sequence: int) -> memoryview:
+    return memoryview(make_run(first_sequence, next_sequence))
+
+
+def test_what_is_due_is_taken_byte_for_byte(session: ReceiveSession) -> None:
+    taken = session.take(run(3, 6), 3, 0.0)
+    assert isinstance(taken, FrameBatch)
+    assert (taken.first_sequence, taken.next_sequence, bytes(taken.frames)) == (3, 6, make_run(3, 6))
+
+
+def test_of_a_run_that_came_in_part_before_the_rest_is_taken(session: ReceiveSession) -> None:
+    taken = session.take(run(1, 6), 4, 0.0)
+    assert isinstance(taken, FrameBatch)
+    assert bytes(taken.frames) == make_run(4, 6)
+
+
+def test_what_came_before_is_dropped_without_a_word(session: ReceiveSession) -> None:
+    assert session.take(run(1, 6), 6, 0.0) is None
+
+
+def test_a_hole_is_asked_for_once_until_something_was_taken(session: ReceiveSession) -> None:
+    assert session.take(run(5, 6), 3, 0.0) == Nak(3)
+    assert session.take(run(6, 7), 3, 0.0) is None
+    assert isinstance(session.take(run(3, 5), 3, 0.0), FrameBatch)
+    assert session.take(run(7, 8), 5, 0.0) == Nak(5)
+    session.welcome(b"peer", 5, 0.0)
+    assert session.take(run(7, 8), 5, 0.0) == Nak(5), "a new beginning forgets what was asked"
+
+
+@pytest.mark.parametrize("cut", [1, 12, -1])
+def test_a_run_with_a_torn_frame_is_refused_whole(session: ReceiveSession, cut: int) -> None:
+    with pytest.raises(Malformed):
+        session.take(memoryview(make_run(1, 3) + make_record(3)[:cut]), 1, 0.0)
+
+
+def test_a_held_session_takes_nothing_and_gives_no_credit(session: ReceiveSession) -> None:
+    assert session.acknowledge(3) == Ack(3, CREDIT_BYTES)
+    session.hold(10.0)
+    assert session.take(run(1, 2), 1, 10.0) is None
+    assert session.take(memoryview(b"rubbish"), 1, 10.0) is None
+    assert session.acknowledge(3) == Ack(3, 0)
+    assert session.welcome(b"peer", 3, 10.0) == Welcome(3, 0)
+
+
+def test_after_a_pause_there_is_credit_for_one_batch_and_after_a_commit_for_all(session: ReceiveSession) -> None:
+    session.hold(10.0)
+    session.resume()
+    assert session.acknowledge(1) == Ack(1, BATCH_SIZE_MAX_BYTES)
+    assert isinstance(session.take(run(1, 2), 1, 11.0), FrameBatch)
+    assert session.committed(), "the trouble is over"
+    assert session.acknowledge(2) == Ack(2, CREDIT_BYTES)
+    assert not session.committed()
+
+
+def test_the_pause_doubles_with_every_failure_up_to_a_bound(session: ReceiveSession) -> None:
+    pauses = []
+    for _ in range(8):
+        session.hold(100.0)
+        assert session.retry_at is not None
+        pauses.append(session.retry_at - 100.0)
+        session.resume()
+    assert pauses[:3] == [HOLD_MIN_SECONDS, 2 * HOLD_MIN_SECONDS, 4 * HOLD_MIN_SECONDS]
+    assert pauses[-1] == HOLD_MAX_SECONDS
+
+
+def test_a_peer_is_silent_when_nothing_came_for_long(session: ReceiveSession) -> None:
+    session.take(run(1, 2), 1, 50.0)
+    assert not session.silent(50.0 + SILENCE_SECONDS - 0.1)
+    assert session.silent(50.0 + SILENCE_SECONDS)
+    session.welcome(b"other", 2, 100.0)
+    assert session.peer == b"other"
+    assert not session.silent(100.0)
+
+
+def test_a_peer_may_send_as_far_as_its_credit_reaches(session: ReceiveSession) -> None:
+    three = len(make_run(1, 4))
+    session.welcome(b"peer", 1, 0.0, three)
+    assert isinstance(session.take(run(1, 3), 1, 0.0), FrameBatch)
+    assert isinstance(session.take(run(3, 4), 3, 0.0), FrameBatch)
+    with pytest.raises(CreditExceeded, match=f"bytes since the WELCOME, where {three} may"):
+        session.take(run(4, 5), 4, 0.0)
+
+
+def test_one_run_that_is_larger_than_the_credit_is_taken(session: ReceiveSession) -> None:
+    session.welcome(b"peer", 1, 0.0, 1)
+    assert isinstance(session.take(run(1, 1000), 1, 0.0), FrameBatch)
+    with pytest.raises(CreditExceeded):
+        session.take(run(1000, 1001), 1000, 0.0)
+    session.acknowledge(1000, 1)
+    assert isinstance(session.take(run(1000, 2000), 1000, 0.0), FrameBatch)
+
+
+def test_what_is_durable_makes_room_for_as_much_again(session: ReceiveSession) -> None:
+    credit_bytes = len(make_run(1, 4))
+    session.welcome(b"peer", 1, 0.0, credit_bytes)
+    for first in range(1, 100, 3):
+        assert isinstance(session.take(run(first, first + 3), first, 0.0), FrameBatch)
+        with pytest.raises(CreditExceeded):
+            session.take(run(first + 3, first + 4), first + 3, 0.0)
+        session.acknowledge(first + 3, credit_bytes)
+
+
+def test_credit_that_shrinks_while_data_are_on_their_way_breaks_nobodys_promise(session: ReceiveSession) -> None:
+    """A trainer may send what it was allowed before it heard of the low-water mark, and nothing beyond."""
+    session.welcome(b"peer", 1, 0.0, len(make_run(1, 7)))
+    session.take(run(1, 4), 1, 0.0)
+    assert session.acknowledge(4, 0) == Ack(4, 0)
+    assert isinstance(session.take(run(4, 7), 4, 0.0), FrameBatch), "it was on its way"
+    assert session.acknowledge(7, 0) == Ack(7, 0)
+    with pytest.raises(CreditExceeded):
+        session.take(run(7, 8), 7, 0.0)
+
+
+def test_what_comes_again_or_behind_a_hole_costs_no_credit(session: ReceiveSession) -> None:
+    session.welcome(b"peer", 1, 0.0, len(make_run(1, 9)))
+    session.take(run(1, 3), 1, 0.0)
+    for _ in range(5):
+        assert session.take(run(1, 3), 3, 0.0) is None
+        session.take(run(5, 9), 3, 0.0)
+    assert isinstance(session.take(run(1, 9), 3, 0.0), FrameBatch), "six of them are new"
+
+
+def test_what_the_journal_could_not_keep_is_given_back(session: ReceiveSession) -> None:
+    session.welcome(b"peer", 1, 0.0, len(make_run(1, 4)))
+    session.take(run(1, 4), 1, 0.0)
+    session.hold(0.0)
+    session.acknowledge(1)
+    session.resume()
+    assert isinstance(session.take(run(1, 4), 1, 1.0), FrameBatch)
+
+
+def test_without_credit_nothing_is_taken(session: ReceiveSession) -> None:
+    session.welcome(b"peer", 1, 0.0, 0)
+    with pytest.raises(CreditExceeded):
+        session.take(run(1, 2), 1, 0.0)
+
+
+def test_what_became_durable_with_its_segment_makes_room_too(session: ReceiveSession) -> None:
+    """A new segment syncs the one before it; an answer may tell so before the commit that makes the rest durable."""
+    credit_bytes = len(make_run(1, 4))
+    session.welcome(b"peer", 1, 0.0, credit_bytes)
+    session.take(run(1, 3), 1, 0.0)
+    session.take(run(3, 4), 3, 0.0)
+    session.acknowledge(3, credit_bytes)
+    assert isinstance(session.take(run(4, 6), 4, 0.0), FrameBatch)
+    with pytest.raises(CreditExceeded):
+        session.take(run(6, 7), 6, 0.0)

@@ -1,0 +1,234 @@
+"""The receiver on real sockets: its thread here, peers in the test's."""
+
+import resource
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pytest
+import zmq
+from support.peer import DEADLINE_SECONDS, Peer, make_run
+from support.receivers import make_receiver, served, turning
+from support.waiting import wait_until
+from support.zmtp import ends, speak_zmtp
+
+from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
+from tensorboard_sidecar.logger_service.folders.low_water import LowWater
+from tensorboard_sidecar.logger_service.intake.journal import Journal
+from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession
+from tensorboard_sidecar.logger_service.intake.receiver import Receiver
+from tensorboard_sidecar.protocol.limits import CREDIT_BYTES, WIRE_MESSAGE_SIZE_MAX_BYTES
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Ack, Data, Hello, Reject, Welcome, encode_wire
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    with turning(make_receiver(tmp_path)) as receiver:
+        yield receiver
+
+
+def first_session(receiver: Receiver) -> ReceiveSession:
+    """Turn the receiver until somebody said HELLO."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not len(receiver.reception._sessions):
+        assert time.monotonic() < deadline
+        receiver.turn(0.1)
+    return next(iter(receiver.reception._sessions))
+
+
+def test_many_peers_are_served_side_by_side(receiver: Receiver) -> None:
+    peers = [Peer(receiver.endpoint, Stream("demo", rank)) for rank in range(8)]
+    for peer in peers:
+        assert peer.hello() == Welcome(1, CREDIT_BYTES)
+    for sequence in range(1, 201, 10):
+        for peer in peers:
+            peer.send_records(sequence, sequence + 10)
+    for peer in peers:
+        peer.wait_acked(201)
+        peer.close()
+
+
+def test_the_port_that_was_given_is_told(receiver: Receiver) -> None:
+    assert int(receiver.endpoint.removeprefix("tcp://127.0.0.1:")) > 0
+
+
+def test_a_port_in_use_is_refused_with_what_to_do(receiver: Receiver, tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"in use.*choose another port"):
+        make_receiver(tmp_path, receiver.endpoint)
+
+
+def test_an_ipc_path_is_bound_and_not_taken_from_another_logger(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path / 'socket'}"
+    with turning(make_receiver(tmp_path, endpoint)) as receiver:
+        with pytest.raises(StartupError, match="another logger listens there"):
+            make_receiver(tmp_path, endpoint)
+        assert served(receiver)
+    with turning(make_receiver(tmp_path, endpoint)) as again:
+        assert served(again)
+
+
+def test_an_endpoint_that_cannot_be_bound_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"expected something like.*mkdir -m 700"):
+        make_receiver(tmp_path, f"ipc://{tmp_path / 'no such folder' / 'socket'}")
+
+
+def test_an_ipc_path_in_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    with pytest.raises(StartupError, match=r"open to others.*mkdir -m 700"):
+        make_receiver(tmp_path, f"ipc://{tmp_path / 'open' / 'socket'}")
+
+
+def test_a_routing_id_of_a_peers_own_choice_is_refused(receiver: Receiver) -> None:
+    """With one it could take the name of a peer that is gone, and go on with its stream."""
+    with Peer(receiver.endpoint, Stream("demo")) as peer:
+        peer._socket.close(linger=0)
+        peer._socket = peer._context.socket(zmq.DEALER)
+        peer._socket.setsockopt(zmq.ROUTING_ID, b"chosen")
+        peer._socket.connect(receiver.endpoint)
+        answer = peer.hello()
+        assert isinstance(answer, Reject)
+        assert "routing id" in answer.reason
+    assert served(receiver)
+
+
+def test_a_message_of_many_frames_is_refused(receiver: Receiver) -> None:
+    with Peer(receiver.endpoint, Stream("demo")) as peer:
+        peer.hello()
+        peer.send_raw(encode_wire(Data(memoryview(make_run(1, 2)))), b"more")
+        answer = peer.receive()
+        assert isinstance(answer, Reject)
+        assert "2 frames" in answer.reason
+        peer.send_raw(*[b"x"] * 1000)
+        assert served(receiver)
+        assert receiver.reception.counts.refused == 2
+
+
+def test_ten_thousand_bad_messages_are_counted_and_cost_no_memory(receiver: Receiver) -> None:
+    number, random = 10_000, Random(0)
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with Peer(receiver.endpoint, Stream("bad")) as peer:
+        for _ in range(number):
+            peer.send_raw(
+                random.choice([b"", b"\x01\x01", b"\x01\x05"]) + b"\xc1" + random.randbytes(random.randrange(200))
+            )
+        assert served(receiver)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while receiver.reception.counts.refused < number:
+            assert time.monotonic() < deadline, receiver
+            time.sleep(0.01)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 64 * 2**10
+
+
+def test_a_message_beyond_the_limit_ends_its_connection(receiver: Receiver) -> None:
+    with speak_zmtp(receiver.endpoint) as connection:
+        connection.sendall(b"\x02" + struct.pack(">Q", WIRE_MESSAGE_SIZE_MAX_BYTES + 1))
+        assert ends(connection)
+        counts = receiver.connections.counts
+        wait_until(lambda: (counts.accepted, counts.ended) == (1, 1), seconds=DEADLINE_SECONDS)
+    assert served(receiver)
+
+
+def test_who_ignores_its_credit_is_cut_and_comes_in_vain_until_there_is_room(tmp_path: Path) -> None:
+    """The disk of the recordings is nearly full: who sends all the same fills no more of it."""
+    receiver, room = make_receiver(tmp_path), [DiskSpace(1, 2**40)]
+    receiver.reception._journal.low_water = LowWater(lambda: room[0])
+    with turning(receiver):
+        with speak_zmtp(receiver.endpoint) as connection:
+            hello = encode_wire(Hello(bytes(16), "hostile", 0, 0, 1))
+            data = encode_wire(Data(memoryview(make_run(1, 2))))
+            connection.sendall(b"".join(bytes([0, len(message)]) + message for message in (hello, data)))
+            assert ends(connection)
+        assert receiver.connections.counts.over_credit == receiver.reception.counts.refused == 1
+        assert list(tmp_path.iterdir()) == []
+        room[0] = DiskSpace(2**40, 2**40)
+        assert served(receiver)
+
+
+@pytest.mark.parametrize("rubbish", [b"GET / HTTP/1.1\r\n\r\n", bytes(200), b"\xff" * 200])
+def test_what_is_no_zeromq_at_all_harms_nobody(receiver: Receiver, rubbish: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", int(receiver.endpoint.rpartition(":")[2]))) as connection:
+        connection.sendall(rubbish)
+        assert served(receiver)
+
+
+def test_connections_that_never_speak_keep_nobody_out(receiver: Receiver) -> None:
+    idle = [speak_zmtp(receiver.endpoint) for _ in range(100)]
+    assert served(receiver)
+    for connection in idle:
+        connection.close()
+
+
+def test_a_trainer_that_connects_anew_goes_on_at_once(receiver: Receiver) -> None:
+    """Its old connection is closed, so that the stream is free without any waiting."""
+    with Peer(receiver.endpoint, Stream("demo")) as peer:
+        peer.hello()
+        peer.send_records(1, 10)
+        peer.wait_acked(10)
+        for _ in range(3):
+            peer.reconnect()
+            while not isinstance(answer := peer.hello(10), Welcome):
+                assert answer.retry
+            assert answer == Welcome(10, CREDIT_BYTES)
+
+
+def test_a_second_peer_with_the_same_stream_is_told_to_ask_later(receiver: Receiver) -> None:
+    stream = Stream("demo")
+    with Peer(receiver.endpoint, stream) as first, Peer(receiver.endpoint, stream) as second:
+        first.hello()
+        answer = second.hello()
+        assert isinstance(answer, Reject)
+        assert answer.retry
+        first.send_records(1, 5)
+        first.wait_acked(5)
+
+
+def test_what_was_taken_is_acknowledged_before_the_end(tmp_path: Path) -> None:
+    """An interval that never passes: only close commits."""
+    journal = Journal(tmp_path, lambda: 10**18, commit_interval_seconds=1e6, commit_size_bytes=2**20)
+    receiver = Receiver(journal, "tcp://127.0.0.1:*", streams_max=4)
+    with Peer(receiver.endpoint, Stream("demo")) as peer:
+        stream = peer.stream
+        peer.send(Hello(stream.id, stream.run, 0, 0, 1))
+        peer.send_records(1, 5)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while receiver.reception.counts.records < 4 and time.monotonic() < deadline:
+            receiver.turn(0.1)
+        assert peer.receive() == Welcome(1, CREDIT_BYTES)
+        assert peer.silent()
+        receiver.close()
+        assert peer.receive() == Ack(5, CREDIT_BYTES)
+
+
+def test_answers_for_a_peer_that_does_not_read_are_dropped_without_waiting(tmp_path: Path) -> None:
+    receiver = make_receiver(tmp_path)
+    hello = encode_wire(Hello(bytes(16), "deaf", 0, 0, 1))
+    with speak_zmtp(receiver.endpoint) as deaf:
+        deaf.sendall(bytes([0, len(hello)]) + hello)
+        session = first_session(receiver)
+        answer = [session.peer, encode_wire(Ack(1, 1))]
+        with pytest.raises(zmq.Again):  # noqa: PT012 - how many fit is the kernel's business
+            while True:
+                receiver._socket.send_multipart(answer, zmq.NOBLOCK)
+        assert receiver._send(session.peer, Ack(1, 1)), "it is there all the same"
+        with turning(receiver):
+            assert served(receiver)
+
+
+def test_a_peer_that_is_gone_is_noticed_when_it_is_answered(tmp_path: Path) -> None:
+    receiver = make_receiver(tmp_path)
+    with closing(receiver), Peer(receiver.endpoint, Stream("demo")) as peer:
+        peer.send(Hello(bytes(16), "demo", 0, 0, 1))
+        session = first_session(receiver)
+        assert receiver._send(session.peer, Ack(1, 1))
+        peer.close()
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while receiver._send(session.peer, Ack(1, 1)) and time.monotonic() < deadline:
+            receiver.turn(0.01)
+        assert not receiver._send(session.peer, Ack(1, 1))

@@ -1,0 +1,299 @@
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.events import event_files, folder_bytes, id_of, load_events, load_folder, values_by_tag
+from support.recordings import (
+    START_NS,
+    STREAM_ID,
+    Said,
+    append_records,
+    every_kind,
+    make_records,
+    make_stream,
+    write_recording,
+)
+
+from tensorboard_sidecar.logger_service.projection.counts import Counts
+from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
+from tensorboard_sidecar.protocol.array import pack_array
+from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX
+from tensorboard_sidecar.protocol.messages import Gap, Matrix, RunStart, Scalars, Text
+from tensorboard_sidecar.protocol.record import Kind, Record
+
+SMALL = [
+    Said(0, RunStart(0, {"lr": 0.1})),
+    *(Said(step, Scalars({"a": float(step), "b": 0.0})) for step in range(4)),
+    Said(4, Text("t", "hello")),
+]
+
+
+def run(folder: Path, logdir: Path, size_max_bytes: int = 2**18) -> Counts:
+    """Project a recording to its end, as a process of its own would."""
+    projection = StreamProjection(folder, logdir, Counts())
+    while projection.advance(size_max_bytes):
+        pass
+    projection.close()
+    return projection.counts
+
+
+def ids(logdir: Path, run_name: str = "demo") -> list[str]:
+    return [id_of(event) for event in load_folder(logdir / run_name)]
+
+
+def test_every_record_leaves_its_events_in_order(tmp_path: Path) -> None:
+    counts = run(write_recording(tmp_path, SMALL), tmp_path / "log")
+    name = STREAM_ID.hex()
+    assert ids(tmp_path / "log") == [f"{name}/1/0", f"{name}/1/1", *(f"{name}/{n}/0" for n in range(2, 7))]
+    assert (counts.records, counts.events) == (6, 7)
+
+
+def test_the_amount_a_turn_reads_changes_no_byte(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path, every_kind((1, 2)))
+    run(folder, tmp_path / "one")
+    run(folder, tmp_path / "other", size_max_bytes=1)
+    assert folder_bytes(tmp_path / "one") == folder_bytes(tmp_path / "other")
+
+
+def test_a_second_projection_writes_nothing(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path, every_kind((1, 2)))
+    run(folder, tmp_path / "log")
+    before = folder_bytes(tmp_path / "log")
+    assert run(folder, tmp_path / "log") == Counts()
+    assert folder_bytes(tmp_path / "log") == before
+
+
+def test_after_a_kill_at_any_byte_every_event_is_there_once(tmp_path: Path) -> None:
+    """What was cut off is written again, in a file that sorts later, or in one that is still empty; nothing else is."""
+    folder = write_recording(tmp_path, SMALL)
+    run(folder, tmp_path / "whole")
+    (path,) = event_files(tmp_path / "whole" / "demo")
+    data, whole = path.read_bytes(), load_folder(path.parent)
+    for size in range(len(data)):
+        logdir = tmp_path / "cut"
+        (logdir / "demo").mkdir(parents=True)
+        torn = logdir / "demo" / path.name
+        torn.write_bytes(data[:size])
+        run(folder, logdir)
+        assert load_folder(logdir / "demo") == whole
+        assert torn.read_bytes() == (data[:size] or data)
+        assert run(folder, logdir) == Counts()
+        shutil.rmtree(logdir)
+
+
+def test_after_kills_again_and_again_every_event_is_there_once(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path, SMALL)
+    run(folder, tmp_path / "whole")
+    logdir = tmp_path / "log"
+    for cut in (400, 60, 130, 61, 200):
+        run(folder, logdir)
+        newest = event_files(logdir / "demo")[-1]
+        newest.write_bytes(newest.read_bytes()[:-cut])
+    run(folder, logdir)
+    assert load_folder(logdir / "demo") == load_folder(tmp_path / "whole" / "demo")
+
+
+def test_a_kill_before_an_embeddings_event_writes_its_files_again(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path, every_kind((1,))[:-2])
+    run(folder, tmp_path / "log")
+    whole = folder_bytes(tmp_path / "log" / "demo" / "projector")
+    (path,) = event_files(tmp_path / "log" / "demo")
+    path.write_bytes(path.read_bytes()[:-1])
+    shutil.rmtree(tmp_path / "log" / "demo" / "projector")
+    run(folder, tmp_path / "log")
+    last_embedding = {name: data for name, data in whole.items() if "joint" in name}
+    assert folder_bytes(tmp_path / "log" / "demo" / "projector") == last_embedding
+
+
+def test_an_older_attempt_projected_again_does_not_touch_the_projector(tmp_path: Path) -> None:
+    """Its last record is read again, and would announce an old step."""
+    first = write_recording(tmp_path, every_kind((1,))[:-2])
+    second = write_recording(tmp_path, every_kind((2,)), make_stream(attempt=1, stream_id=b"\1" * 16))
+    run(first, tmp_path / "log")
+    run(second, tmp_path / "log")
+    before = folder_bytes(tmp_path / "log")
+    run(first, tmp_path / "log")
+    assert folder_bytes(tmp_path / "log") == before
+
+
+def test_an_attempt_that_goes_on_from_an_earlier_step_rewinds_the_projector(tmp_path: Path) -> None:
+    run(write_recording(tmp_path, every_kind((1, 2, 3))), tmp_path / "log")
+    resumed = [Said(2, RunStart(2))]
+    run(write_recording(tmp_path, resumed, make_stream(attempt=1, stream_id=b"\1" * 16)), tmp_path / "log")
+    assert "step 3" not in (tmp_path / "log" / "demo" / "projector_config.pbtxt").read_text()
+
+
+def test_an_attempt_that_is_projected_after_the_next_leaves_its_projector_alone(tmp_path: Path) -> None:
+    later = make_records(every_kind((2, 3)), start_ns=START_NS + 60 * 10**9)
+    run(append_records(tmp_path / "later", make_stream(attempt=1, stream_id=b"\1" * 16), later), tmp_path / "log")
+    before = folder_bytes(tmp_path / "log")
+    run(write_recording(tmp_path, every_kind((1,))), tmp_path / "log")
+    after = folder_bytes(tmp_path / "log")
+    assert {name: data for name, data in after.items() if not name.startswith("demo/attempt-0/")} == before
+    assert "demo/attempt-0/projector_config.pbtxt" in after
+
+
+def test_a_recording_that_grows_is_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "recording"
+    records = make_records(SMALL)
+    append_records(folder, make_stream(), records[:3])
+    projection = StreamProjection(folder, tmp_path / "log", Counts())
+    assert projection.advance(2**18) == 3
+    assert projection.advance(2**18) == 0
+    append_records(folder, make_stream(), records[3:])
+    assert projection.advance(2**18) == 3
+    projection.close()
+    assert len(event_files(tmp_path / "log" / "demo")) == 1
+    assert len(ids(tmp_path / "log")) == 7
+
+
+def test_a_hole_in_the_recording_shows_as_a_gap(tmp_path: Path) -> None:
+    records = make_records(SMALL)
+    folder = append_records(tmp_path / "recording", make_stream(), records[:2] + records[4:])
+    counts = run(folder, tmp_path / "log")
+    shown = values_by_tag(tmp_path / "log" / "demo")
+    ((step, number),) = shown["telemetry/gap_records"]
+    assert (step, number.simple_value) == (records[4].step, 2.0)
+    assert b"missing from the recording" in shown["telemetry/gaps"][0][1].tensor.string_val[0]
+    assert (counts.gaps, counts.missing_records) == (1, 2)
+    assert run(folder, tmp_path / "log") == Counts()
+
+
+def test_a_gap_that_the_trainer_tells_shows_once_also_after_a_kill(tmp_path: Path) -> None:
+    records = make_records(SMALL[:2])
+    gap = Record(Kind.GAP, 3, 5, START_NS, encode_body(Gap("outbox full", {"matrix": 7})), 7)
+    later = make_records([Said(9, Scalars({"a": 1.0}))], first_sequence=10)
+    folder = append_records(tmp_path / "recording", make_stream(), [*records, gap, *later])
+    run(folder, tmp_path / "log")
+    (path,) = event_files(tmp_path / "log" / "demo")
+    path.write_bytes(path.read_bytes()[:-1])
+    counts = run(folder, tmp_path / "log")
+    assert (counts.gaps, counts.events) == (0, 1)
+    assert ids(tmp_path / "log")[-2:] == [f"{STREAM_ID.hex()}/9/0", f"{STREAM_ID.hex()}/10/0"]
+    assert [value.simple_value for _, value in values_by_tag(tmp_path / "log" / "demo")["telemetry/gap_records"]] == [
+        7.0
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "counted"),
+    [
+        (Record(99, 2, 1, START_NS, b"new"), "unknown_kinds"),
+        (Record(Kind.SCALARS, 2, 1, START_NS, b"\xc1"), "malformed"),
+        (Record(Kind.SCALARS, 2, 1, START_NS, b""), "malformed"),
+        (Record(Kind.SCALARS, 2, -1, START_NS, encode_body(Scalars({"a": 1.0}))), "malformed"),
+        (Record(Kind.SCALARS, 2, 2**60, START_NS, encode_body(Scalars({"a": 1.0}))), "malformed"),
+        (Record(Kind.SCALARS, 2, 1, START_NS, encode_body(Scalars({"": 1.0}))), "malformed"),
+        (Record(Kind.MATRIX, 2, 1, START_NS, encode_body(Matrix("a", pack_array(np.zeros(3))))), "malformed"),
+    ],
+)
+def test_a_record_that_means_nothing_is_counted_said_once_and_passed_over(
+    record: Record, counted: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start, end = make_records(SMALL[:1]), make_records(SMALL[1:2], first_sequence=4)
+    records = [*start, record, record._replace(sequence=3), *end]
+    with caplog.at_level(logging.WARNING):
+        counts = run(append_records(tmp_path / "recording", make_stream(), records), tmp_path / "log")
+    assert getattr(counts, counted) == 2
+    assert len(caplog.records) == 1
+    assert [identity.split("/")[1] for identity in ids(tmp_path / "log")] == ["1", "1", "2", "3", "4"]
+
+
+def explode(*_: object, **__: object) -> None:
+    """Stand for a drawing that fails."""
+    raise ZeroDivisionError("no picture")
+
+
+@pytest.mark.parametrize("drawing", ["heatmap", "contact_sheet", "grid", "layer_overview"])
+def test_a_drawing_that_fails_costs_its_picture_and_no_more(
+    drawing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(f"tensorboard_sidecar.logger_service.events.to_events.{drawing}", explode)
+    counts = run(write_recording(tmp_path, every_kind((1, 2))), tmp_path / "log")
+    assert counts.drawing_failures == 2
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "no picture" in caplog.text
+    assert counts.records == len(every_kind((1, 2)))
+    assert len(values_by_tag(tmp_path / "log" / "demo")["weights/layer0.weight"]) == 2
+
+
+def test_an_embedding_that_cannot_be_written_for_its_content_costs_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.events.embedding_projector.sprite", explode)
+    counts = run(write_recording(tmp_path, every_kind((1,))), tmp_path / "log")
+    assert counts.drawing_failures == 2
+    assert not (tmp_path / "log" / "demo" / "projector_config.pbtxt").exists()
+
+
+def test_damage_is_counted_said_once_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_recording(tmp_path, SMALL)
+    (segment,) = folder.iterdir()
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"hello")] ^= 1
+    data[-200] ^= 1
+    segment.write_bytes(data)
+    counts = run(folder, tmp_path / "log")
+    assert counts.damages == 2
+    assert sum("damaged" in record.message for record in caplog.records) == 1
+
+
+def full_disk(_: int, __: bytes) -> int:
+    """Stand for os.write on a full disk."""
+    raise OSError(28, "No space left on device")
+
+
+def short_write(write: Callable[[int, bytes], int]) -> Callable[[int, bytes], int]:
+    """Write at most 7 bytes a call."""
+    return lambda file, data: write(file, data[:7])
+
+
+def test_a_full_disk_is_raised_and_a_new_projection_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_recording(tmp_path, SMALL)
+    with monkeypatch.context() as context:
+        context.setattr("tensorboard_sidecar.logger_service.events.event_file.os.write", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            run(folder, tmp_path / "log")
+    run(folder, tmp_path / "log")
+    assert len(ids(tmp_path / "log")) == 7
+
+
+def test_a_write_that_takes_a_part_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.events.event_file.os.write", short_write(os.write))
+    run(write_recording(tmp_path, SMALL), tmp_path / "log")
+    assert len(ids(tmp_path / "log")) == 7
+
+
+@pytest.mark.parametrize("sequence", [2, SEQUENCE_MAX - 1])
+def test_any_sequence_number_and_time_is_taken(tmp_path: Path, sequence: int) -> None:
+    records = make_records(SMALL[1:2], first_sequence=sequence, start_ns=0)
+    records = [record._replace(wall_time_ns=-(2**63)) for record in records]
+    run(append_records(tmp_path / "recording", make_stream(), records), tmp_path / "log")
+    assert ids(tmp_path / "log")[-1] == f"{STREAM_ID.hex()}/{sequence}/0"
+
+
+def test_ranks_write_in_folders_of_their_own(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        stream = make_stream(rank=rank, stream_id=bytes([rank]) * 16)
+        run(write_recording(tmp_path, SMALL, stream), tmp_path / "log")
+    assert len(load_folder(tmp_path / "log" / "demo")) == len(load_folder(tmp_path / "log" / "demo" / "rank-1")) == 7
+
+
+def test_an_empty_folder_is_no_recording(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        StreamProjection(tmp_path, tmp_path / "log", Counts())
+
+
+def test_times_and_steps_are_those_of_the_records(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path, SMALL)
+    run(folder, tmp_path / "log")
+    (path,) = event_files(tmp_path / "log" / "demo")
+    assert path.name == f"events.out.tfevents.{START_NS // 10**9 + 1}.0000.00010203.0000"
+    events = load_events(path)
+    assert [event.wall_time - START_NS / 1e9 for event in events] == [1, 1, 1, 2, 3, 4, 5, 6]
+    assert [event.step for event in events] == [0, 0, 0, 0, 1, 2, 3, 4]

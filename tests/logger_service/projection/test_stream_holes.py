@@ -1,0 +1,117 @@
+"""Holes that a power loss tore in the last segment of a journal: waited for while their records may come again."""
+
+from pathlib import Path
+
+import pytest
+from support.events import event_files, folder_bytes, id_of, load_folder
+from support.recordings import START_NS, Said, append_records, make_records, make_stream
+
+from tensorboard_sidecar.logger_service.projection.counts import Counts
+from tensorboard_sidecar.logger_service.projection.follower import Follower
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.logger_service.projection.stream import HOLE_SECONDS, StreamProjection
+from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.messages import Scalars
+from tensorboard_sidecar.protocol.record import Record, pack_record
+from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
+
+STREAM = make_stream()
+RECORDS = make_records(Said(step, Scalars({"a": float(step)})) for step in range(1, 9))
+TURN_BYTES = 2**18
+
+
+def torn(root: Path) -> Path:
+    """Write a journal of eight records that lost the fourth and the fifth; return its folder."""
+    return append_records(root / STREAM.run / STREAM.folder_name, STREAM, [*RECORDS[:3], *RECORDS[5:]])
+
+
+def mend(folder: Path) -> None:
+    """Do what a logger does when the trainer is there again and has everything."""
+    writer = RecordingWriter(folder, STREAM, wall_time_ns=0, first_held_sequence=1)
+    assert writer.next_sequence == 4
+    for record in RECORDS[3:]:
+        writer.append(run_of(record))
+    writer.close()
+
+
+def run_of(record: Record) -> FrameBatch:
+    return FrameBatch(memoryview(pack_frame(pack_record(record))), record.sequence, record.next_sequence)
+
+
+def shown(logdir: Path) -> list[int]:
+    return [int(id_of(event).split("/")[1]) for event in load_folder(logdir / STREAM.run)]
+
+
+def test_a_hole_that_is_filled_was_none(tmp_path: Path) -> None:
+    folder, counts = torn(tmp_path / "recordings"), Counts()
+    projection = StreamProjection(folder, tmp_path / "log", counts)
+    assert projection.advance(TURN_BYTES, 100.0) == 3
+    assert projection.waits
+    assert projection.advance(TURN_BYTES, 101.0) == 0
+    mend(folder)
+    while projection.advance(TURN_BYTES, 105.0):
+        assert not projection.waits
+    projection.close()
+    assert shown(tmp_path / "log") == list(range(1, 9))
+    assert (counts.gaps, counts.damages) == (0, 0)
+    assert len(event_files(tmp_path / "log" / STREAM.run)) == 1
+
+
+def test_a_hole_that_stays_is_told(tmp_path: Path) -> None:
+    projection = StreamProjection(torn(tmp_path), tmp_path / "log", Counts())
+    assert projection.advance(TURN_BYTES, 100.0) == 3
+    assert projection.advance(TURN_BYTES, 100.0 + HOLE_SECONDS - 1) == 0
+    assert projection.advance(TURN_BYTES, 100.0 + HOLE_SECONDS + 2) == 3
+    projection.close()
+    assert shown(tmp_path / "log") == [1, 2, 3, 5, 6, 7, 8], "5 is that of the gap"
+    assert projection.counts.missing_records == 2
+
+
+@pytest.mark.parametrize("later", [True, False], ids=["a later segment", "a replay"])
+def test_what_cannot_come_any_more_is_not_waited_for(tmp_path: Path, *, later: bool) -> None:
+    folder = torn(tmp_path)
+    if later:
+        append_records(folder, STREAM, make_records([Said(9, Scalars({"a": 9.0}))], first_sequence=9))
+    projection = StreamProjection(folder, tmp_path / "log", Counts())
+    while projection.advance(TURN_BYTES, 100.0 if later else None):
+        assert not projection.waits
+    projection.close()
+    assert projection.counts.gaps == 1
+
+
+def test_a_projection_comes_back_to_a_hole_without_being_told(tmp_path: Path) -> None:
+    """Nothing in the recording changes meanwhile."""
+    torn(tmp_path / "recordings")
+    projection = Follower(tmp_path / "recordings", tmp_path / "log")
+    for now_seconds in range(100, 200, 5):
+        projection.turn(float(now_seconds))
+    projection.close()
+    assert shown(tmp_path / "log") == [1, 2, 3, 5, 6, 7, 8]
+
+
+def test_the_next_attempt_waits_as_well(tmp_path: Path) -> None:
+    """Else what lies behind the hole would come late, and go to a folder of its own; in a replay it does not."""
+    torn(tmp_path / "recordings")
+    later = make_stream(attempt=1, stream_id=b"\1" * 16)
+    records = make_records([Said(1, Scalars({"a": 1.0}))], start_ns=START_NS + 3600 * 10**9)
+    append_records(tmp_path / "recordings" / later.run / later.folder_name, later, records)
+    projection = Follower(tmp_path / "recordings", tmp_path / "live")
+    for now_seconds in (100.0, 100.0 + HOLE_SECONDS - 1):
+        while projection.turn(now_seconds):
+            pass
+        assert shown(tmp_path / "live") == [1, 2, 3]
+    while projection.turn(100.0 + HOLE_SECONDS + 2):
+        pass
+    projection.close()
+    replay([tmp_path / "recordings"], tmp_path / "replayed")
+    assert folder_bytes(tmp_path / "live") == folder_bytes(tmp_path / "replayed")
+
+
+def test_a_stop_leaves_a_young_hole_alone(tmp_path: Path) -> None:
+    torn(tmp_path / "recordings")
+    projection = Follower(tmp_path / "recordings", tmp_path / "log")
+    while projection.turn(100.0, thorough=True):
+        pass
+    projection.close()
+    assert shown(tmp_path / "log") == [1, 2, 3]

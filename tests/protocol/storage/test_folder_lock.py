@@ -1,0 +1,91 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tensorboard_sidecar.protocol.storage.folder_lock import FolderHeld, hold_folder
+
+NAME = ".lock"
+
+
+def test_a_second_holder_is_told_who_is_the_first(tmp_path: Path) -> None:
+    with hold_folder(tmp_path / "new", NAME), pytest.raises(FolderHeld) as refusal, hold_folder(tmp_path / "new", NAME):
+        pass
+    assert refusal.value.holder == f"process {os.getpid()}"
+
+
+@pytest.mark.parametrize(
+    ("written", "holder"),
+    [
+        (b"12 gpu-box.example\n", "process 12 on gpu-box.example"),
+        (b"", "process unknown"),
+        (b"12", "process unknown"),
+        (b"12 \x1b[2J\n", "process unknown"),
+        (b"\xff" * 1000, "process unknown"),
+    ],
+)
+def test_a_holder_elsewhere_is_told_with_its_machine_and_nonsense_as_unknown(
+    tmp_path: Path, written: bytes, holder: str
+) -> None:
+    """Two containers on one volume may have the same process id; what a file says is not trusted to be text."""
+    with hold_folder(tmp_path, NAME):
+        (tmp_path / NAME).write_bytes(written)
+        with pytest.raises(FolderHeld) as refusal, hold_folder(tmp_path, NAME):
+            pass
+    assert refusal.value.holder == holder
+
+
+def test_locks_of_other_names_do_not_exclude_each_other(tmp_path: Path) -> None:
+    with hold_folder(tmp_path, NAME), hold_folder(tmp_path, ".other"):
+        pass
+
+
+def test_a_folder_is_free_when_its_holder_is_done_or_failed(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), hold_folder(tmp_path, NAME):
+        raise ZeroDivisionError
+    with hold_folder(tmp_path, NAME):
+        pass
+
+
+def test_a_folder_is_free_when_its_holder_was_killed(tmp_path: Path) -> None:
+    program = (
+        "import pathlib, signal, sys; from tensorboard_sidecar.protocol.storage.folder_lock import hold_folder\n"
+        f"with hold_folder(pathlib.Path(sys.argv[1]), {NAME!r}): print('held', flush=True); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(FolderHeld) as refusal, hold_folder(tmp_path, NAME):
+            pass
+        assert refusal.value.holder == f"process {holder.pid}"
+        holder.kill()
+        holder.wait()
+        with hold_folder(tmp_path, NAME):
+            pass
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / NAME).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), hold_folder(tmp_path, NAME):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_keeps_nobody_from_the_lock(tmp_path: Path) -> None:
+    """A logger that starts while there is no room serves those who have nothing to write, and goes on when there is."""
+    program = (
+        "import pathlib, resource, sys; from tensorboard_sidecar.protocol.storage.folder_lock import hold_folder\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        f"with hold_folder(pathlib.Path(sys.argv[1]), {NAME!r}): pass"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_folder_under_another_name_is_the_same_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    with hold_folder(tmp_path / "folder", NAME), pytest.raises(FolderHeld), hold_folder(tmp_path / "link", NAME):
+        pass

@@ -1,0 +1,104 @@
+"""The outbox and threads that come in each other's way, with no lock to wait for."""
+
+import sys
+import threading
+from pathlib import Path
+
+from support.fake_logger import unpack_records
+from support.recordings import START_NS, make_stream
+
+from tensorboard_sidecar.protocol.record import Kind, Record
+from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
+
+
+def make_outbox(folder: Path, *, capacity: int, segment: int = 2**16) -> Outbox:
+    return Outbox(folder, make_stream(), capacity_bytes=capacity, wall_time_ns=START_NS, segment_size_bytes=segment)
+
+
+def say(outbox: Outbox) -> int:
+    return outbox.append(Kind.SCALARS, 0, START_NS, bytes(100))
+
+
+def read(outbox: Outbox, at: int) -> list[Record]:
+    records: list[Record] = []
+    while (run := outbox.read(at, 2**16)) is not None:
+        records += unpack_records(run.frames)
+        at = run.next_sequence
+    return records
+
+
+def test_threads_that_append_at_once_get_a_number_each(memory: Path) -> None:
+    outbox = make_outbox(memory / "outbox", capacity=2**24)
+    given: list[list[int]] = [[] for _ in range(4)]
+
+    def work(mine: list[int]) -> None:
+        mine.extend(say(outbox) for _ in range(500))
+
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in given]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(number for mine in given for number in mine) == list(range(1, 2001))
+    assert all(mine == sorted(mine) for mine in given)
+    assert [record.sequence for record in read(outbox, 1)] == list(range(1, 2001))
+    outbox.close(keep=False)
+
+
+def test_records_of_all_sizes_from_many_threads_are_kept_while_others_are_read_and_released(memory: Path) -> None:
+    """Threads come in each other's way at any moment: the interpreter is told to change them every 10 us."""
+    outbox = make_outbox(memory / "outbox", capacity=2**26, segment=2**14)
+    said: list[dict[int, bytes]] = [{} for _ in range(4)]
+
+    def work(number: int) -> None:
+        for size in (*range(0, 400, 2), *range(0, 40_000, 997)):
+            body = bytes([number]) * size
+            said[number][outbox.append(Kind.SCALARS, 0, START_NS, body)] = body
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    kept: dict[int, bytes] = {}
+    at, interval = 1, sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) or at < outbox.next_sequence:
+            outbox.prepare(START_NS)
+            found = read(outbox, at)
+            kept.update((record.sequence, record.body) for record in found)
+            at = found[-1].next_sequence if found else at
+            outbox.release(at)
+    finally:
+        sys.setswitchinterval(interval)
+    assert kept == {sequence: body for mine in said for sequence, body in mine.items()}
+    assert list(kept) == list(range(1, outbox.next_sequence))
+    outbox.close(keep=False)
+
+
+def test_a_large_record_finds_its_way_between_a_thread_that_never_pauses(memory: Path) -> None:
+    """It takes longer to prepare than any pause there is, and to prepare it anew each time would never end."""
+    outbox = make_outbox(memory / "outbox", capacity=2**29, segment=2**22)
+    stop, spoken = threading.Event(), threading.Event()
+
+    def chatter() -> None:
+        while not stop.is_set():
+            say(outbox)
+            spoken.set()
+
+    thread = threading.Thread(target=chatter)
+    thread.start()
+    try:
+        for _ in range(3):
+            spoken.clear()
+            assert spoken.wait(20), "nobody is kept waiting for good"
+            body = bytes(40 * 2**20)
+            sequence = outbox.append(Kind.EMBEDDING, 0, START_NS, body)
+            run = outbox.read(sequence, 1)
+            assert run is not None
+            assert [len(record.body) for record in unpack_records(run.frames)] == [len(body)]
+            assert outbox.used_bytes < 2**28, "segment after segment was begun in vain"
+            outbox.release(sequence)
+    finally:
+        stop.set()
+        thread.join()
+    outbox.close(keep=False)

@@ -1,0 +1,127 @@
+"""Why no connection comes about, said by a real link to a real receiver; and that it goes on as soon as it may."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from time import sleep
+
+import pytest
+from support.driven_link import DrivenLink
+from support.key_ring import KeyRing
+from support.receivers import make_receiver, turning
+from support.recordings import START_NS, make_stream
+
+from tensorboard_sidecar.logger_service.access.authenticator import Authenticator
+from tensorboard_sidecar.logger_service.intake.receiver import Receiver
+from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
+from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
+
+Connect = Callable[[str, ClientKeys | None], DrivenLink]
+RECORDS = 20
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> KeyRing:
+    return KeyRing(tmp_path)
+
+
+@pytest.fixture
+def connect(memory: Path) -> Iterator[Connect]:
+    with ExitStack() as stack:
+
+        def connect_to(endpoint: str, keys: ClientKeys | None) -> DrivenLink:
+            outbox = Outbox(
+                memory / "outbox", make_stream(), capacity_bytes=2**24, wall_time_ns=START_NS, segment_size_bytes=2**16
+            )
+            stack.callback(outbox.close, keep=False)
+            for number in range(RECORDS):
+                outbox.append(Kind.SCALARS, number, START_NS, b"body")
+            driven = DrivenLink(outbox, endpoint, keys)
+            stack.callback(driven.link.close)
+            return driven
+
+        yield connect_to
+
+
+@pytest.fixture
+def receiver(tmp_path: Path, ring: KeyRing) -> Iterator[Receiver]:
+    with turning(make_receiver(tmp_path / "recordings", keys=ring.logger)) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def open_receiver(tmp_path: Path) -> Iterator[Receiver]:
+    with turning(make_receiver(tmp_path / "recordings")) as receiver:
+        yield receiver
+
+
+def says(driven: DrivenLink, words: str) -> None:
+    """Drive the link until it knows why it gets nowhere; nothing was acknowledged by then."""
+    driven.drive(lambda: words in driven.session.reason)
+    assert driven.session.acked_sequence == 1
+
+
+def test_a_key_that_is_not_on_the_list_yet(receiver: Receiver, ring: KeyRing, connect: Connect) -> None:
+    driven = connect(receiver.endpoint, ring.make_trainer(let_in=False))
+    says(driven, "keys allow NAME PUBLIC_KEY")
+    ring.let_in()
+    driven.drive_to(RECORDS + 1, hurry=True)
+
+
+def test_a_key_that_is_revoked_while_it_is_used(receiver: Receiver, ring: KeyRing, connect: Connect) -> None:
+    driven = connect(receiver.endpoint, ring.make_trainer())
+    driven.drive_to(RECORDS + 1)
+    ring.shut_out()
+    driven.link._outbox.append(Kind.SCALARS, 99, START_NS, b"more")  # type: ignore[attr-defined] # an outbox, made above
+    driven.drive(lambda: "keys allow" in driven.session.reason, hurry=True)
+    assert driven.session.acked_sequence == RECORDS + 1
+    ring.let_in()
+    driven.drive_to(RECORDS + 2, hurry=True)
+
+
+def test_another_loggers_public_key(receiver: Receiver, ring: KeyRing, connect: Connect, tmp_path: Path) -> None:
+    keys = ClientKeys(KeyRing(tmp_path / "other").server_public, ring.make_trainer().client_secret)
+    says(connect(receiver.endpoint, keys), "--server_key is not its public key")
+
+
+def test_no_key_for_a_logger_that_wants_one(receiver: Receiver, connect: Connect) -> None:
+    says(connect(receiver.endpoint, None), "give --server_key and --client_key")
+
+
+def test_a_key_for_a_logger_that_has_none(open_receiver: Receiver, ring: KeyRing, connect: Connect) -> None:
+    says(connect(open_receiver.endpoint, ring.make_trainer()), "speaks without keys")
+
+
+def test_an_authenticator_that_answers_nothing(
+    receiver: Receiver, ring: KeyRing, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is let in, and when it answers again, everybody who may is."""
+    with monkeypatch.context() as dead:
+        dead.setattr(Authenticator, "answer", lambda _self, _now: sleep(0.001))
+        driven = connect(receiver.endpoint, ring.make_trainer())
+        says(driven, "its authenticator is dead")
+        assert receiver.reception.counts.hellos == 0
+    driven.drive_to(RECORDS + 1, hurry=True)
+
+
+def test_the_same_complaint_is_logged_once_a_minute(
+    receiver: Receiver, ring: KeyRing, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "trainer")
+    driven = connect(receiver.endpoint, ring.make_trainer(let_in=False))
+    driven.drive(lambda: receiver.connections.counts.refused >= 4)
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("trainer")]
+    assert len(said) == 1
+    assert "what is recorded waits, and it is tried again" in said[0]
+
+
+def test_a_link_that_gives_up_in_mid_handshake_can_still_connect(open_receiver: Receiver, connect: Connect) -> None:
+    """ZeroMQ's thread once waited for ever to tell of a handshake that nobody watched any more."""
+    driven = connect(open_receiver.endpoint, None)
+    for round_ in range(400):
+        driven.turn(later_seconds=10.0)
+        sleep(round_ % 40 * 25e-6)
+        driven.link._give_up(0.0)
+    driven.drive_to(RECORDS + 1, hurry=True)

@@ -1,0 +1,251 @@
+"""The session's decisions, one by one; test_session_model.py plays whole conversations."""
+
+from contextlib import suppress
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.recordings import STREAM_ID, make_stream
+
+from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.limits import CREDIT_BYTES, SEQUENCE_MAX
+from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
+from tensorboard_sidecar.telemetry.shipping.send_session import (
+    ANSWER_TIMEOUT_SECONDS,
+    PAUSE_MAX_SECONDS,
+    PAUSE_MIN_SECONDS,
+    SendSession,
+    State,
+)
+
+END = 100
+
+
+def run(first: int, following: int, size: int = 10) -> FrameBatch:
+    return FrameBatch(memoryview(bytes(size)), first, following)
+
+
+def streaming(credit: int = 1000, *, sent: int = 0) -> SendSession:
+    """Return a session that was welcomed at 1 and has sent ``sent`` records of 10 bytes, all at time 0."""
+    session = SendSession(make_stream())
+    session.opened()
+    session.greeted(0.0)
+    session.receive(Welcome(1, credit), 0.0)
+    for sequence in range(1, sent + 1):
+        session.sent(run(sequence, sequence + 1), 0.0)
+    return session
+
+
+def test_a_hello_says_who_speaks_and_what_is_held() -> None:
+    session = SendSession(make_stream("team/run", rank=3, attempt=2))
+    assert session.hello(17) == Hello(STREAM_ID, "team/run", 3, 2, 17)
+
+
+def test_nothing_is_sent_before_a_welcome() -> None:
+    session = SendSession(make_stream(), sent_sequence=5)
+    assert session.size_max_bytes == 0
+    session.opened()
+    session.greeted(0.0)
+    assert session.size_max_bytes == 0
+    session.receive(Welcome(5, 100), 0.0)
+    assert (session.next_sequence, session.acked_sequence, session.size_max_bytes) == (5, 5, 100)
+
+
+def test_credit_is_what_may_be_on_its_way() -> None:
+    session = streaming(credit=25, sent=2)
+    assert session.size_max_bytes == 5
+    assert session.may_send(5)
+    assert not session.may_send(6)
+    session.receive(Ack(2, 25), 1.0)
+    assert session.size_max_bytes == 15
+
+
+def test_a_record_larger_than_the_credit_goes_alone() -> None:
+    """Else it would never go; with no credit at all it does not."""
+    session = streaming(credit=25)
+    assert session.may_send(1_000_000)
+    session.sent(run(1, 2, 1_000_000), 0.0)
+    assert not session.may_send(1)
+    session.receive(Ack(2, 0), 0.0)
+    assert not session.may_send(1)
+
+
+def test_a_nak_goes_back_and_acknowledges_nothing() -> None:
+    """What the logger has received may still be lost with it: only an ACK lets it be forgotten."""
+    session = streaming(credit=100, sent=6)
+    session.receive(Nak(4), 1.0)
+    assert (session.acked_sequence, session.next_sequence) == (1, 4)
+    assert session.size_max_bytes == 70, "three runs are still on their way to the disk"
+    session.receive(Ack(4, 100), 1.0)
+    assert (session.acked_sequence, session.size_max_bytes) == (4, 100)
+
+
+def test_a_nak_of_nothing_asks_for_a_hello_once() -> None:
+    session = streaming(sent=3)
+    session.receive(Nak(0), 1.0)
+    assert session.state.value == "opening"
+    session.greeted(1.0)
+    session.receive(Nak(0), 1.0)  # to the second record, sent before the HELLO
+    assert session.state.value == "greeting"
+    session.receive(Welcome(2, 1000), 1.0)
+    assert (session.state.value, session.next_sequence) == ("streaming", 2)
+
+
+def test_a_logger_may_have_what_was_sent_before_it_asked_to_begin_again() -> None:
+    """What went out on a link that was lost may have arrived all the same."""
+    session = streaming(sent=5)
+    session.receive(Nak(3), 1.0)
+    session.lost(1.0)
+    session.opened()
+    session.greeted(2.0)
+    session.receive(Welcome(6, 1000), 2.0)
+    assert (session.acked_sequence, session.next_sequence) == (6, 6)
+
+
+def test_an_orphan_may_have_been_sent_to_its_end_by_others() -> None:
+    session = SendSession(make_stream(), sent_sequence=END)
+    with pytest.raises(Malformed):
+        session.receive(Welcome(END + 1, 1000), 0.0)
+    session.receive(Welcome(END, 1000), 0.0)
+    assert session.acked_sequence == END
+
+
+def test_a_logger_with_another_journal_starts_it_from_what_it_has() -> None:
+    session = streaming(sent=5)
+    session.receive(Ack(6, 1000), 0.0)
+    session.lost(0.0)
+    session.receive(Welcome(1, 1000), 0.0)
+    assert (session.acked_sequence, session.next_sequence) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Welcome(0, 10),
+        Welcome(7, 10),
+        Welcome(END, 10),
+        Ack(7, 10),
+        Ack(END, 10),
+        Nak(7),
+        Nak(2),
+        Hello(STREAM_ID, "run", 0, 0, 1),
+        Data(memoryview(b"")),
+        Bye(),
+    ],
+)
+def test_what_no_logger_says_is_malformed_and_changes_nothing(message: WireMessage) -> None:
+    """An acknowledgement of what was never sent would be obeyed for good: what it names is deleted."""
+    session = streaming(credit=100, sent=5)
+    session.receive(Ack(3, 100), 0.0)
+    before = dict(vars(session))
+    with pytest.raises(Malformed):
+        session.receive(message, 1.0)
+    assert vars(session) == before
+
+
+def test_what_a_nak_asked_for_may_arrive_all_the_same() -> None:
+    """It was on its way when the journal failed, and came when that was written again."""
+    session = streaming(sent=5)
+    session.receive(Nak(1), 0.0)
+    session.receive(Ack(4, 1000), 0.0)
+    assert (session.acked_sequence, session.next_sequence) == (4, 4)
+    session.receive(Nak(6), 0.0)
+    assert (session.acked_sequence, session.next_sequence) == (4, 6)
+    with pytest.raises(Malformed):
+        session.receive(Ack(7, 1000), 0.0)
+
+
+def test_silence_is_a_loss_only_while_an_answer_is_due() -> None:
+    late = ANSWER_TIMEOUT_SECONDS + 0.1
+    idle = streaming()
+    assert not idle.overdue(1e9)
+    waiting = streaming(sent=2)
+    assert not waiting.overdue(ANSWER_TIMEOUT_SECONDS - 0.1)
+    assert waiting.overdue(late)
+    waiting.receive(Ack(2, 1000), 4.0)
+    assert not waiting.overdue(late)
+    waiting.receive(Ack(3, 1000), 4.0)
+    assert not waiting.overdue(1e9)
+    greeting = SendSession(make_stream())
+    greeting.opened()
+    assert not greeting.overdue(1e9), "a link that is not up owes nothing"
+    greeting.greeted(10.0)
+    assert greeting.overdue(10.0 + late)
+
+
+def test_no_credit_is_asked_about_again() -> None:
+    """A logger whose disk was full may have been restarted since; it knows nothing of us before we speak."""
+    session = streaming(credit=100)
+    assert not session.starved(1e9)
+    session.receive(Ack(1, 0), 10.0)
+    assert not session.starved(10.0 + ANSWER_TIMEOUT_SECONDS - 0.1)
+    assert session.starved(10.0 + ANSWER_TIMEOUT_SECONDS)
+    session.opened()
+    session.greeted(20.0)
+    session.receive(Welcome(1, 0), 20.0)
+    assert not session.starved(20.0 + ANSWER_TIMEOUT_SECONDS - 0.1)
+
+
+def test_a_new_run_on_an_idle_link_starts_the_clock() -> None:
+    session = streaming()
+    session.sent(run(1, 2), 1000.0)
+    assert not session.overdue(1000.0 + ANSWER_TIMEOUT_SECONDS - 0.1)
+
+
+def test_pauses_double_until_something_is_acknowledged() -> None:
+    session = SendSession(make_stream())
+    now, pauses = 0.0, []
+    for _ in range(8):
+        session.opened()
+        session.lost(now)
+        start = now
+        while not session.may_open(now):
+            now += 0.05
+        pauses.append(now - start)
+    assert pauses[0] == pytest.approx(PAUSE_MIN_SECONDS, abs=0.06)
+    assert all(later <= 2 * earlier + 0.11 for earlier, later in pairwise(pauses))
+    assert pauses[-1] == pytest.approx(PAUSE_MAX_SECONDS, abs=0.06)
+    session.opened()
+    session.receive(Welcome(1, 100), now)
+    session.sent(run(1, 2), now)
+    session.receive(Ack(2, 100), now)
+    session.lost(now)
+    assert session.may_open(now + PAUSE_MIN_SECONDS)
+
+
+def test_a_refusal_for_now_is_tried_again_and_one_for_good_is_not() -> None:
+    session = streaming(sent=2)
+    session.receive(Reject("busy", retry=True), 0.0)
+    assert (session.state, session.reason) == (State.PAUSED, "busy")
+    assert session.may_open(PAUSE_MAX_SECONDS)
+    session.opened()
+    session.receive(Reject("no\x07", retry=False), 0.0)
+    assert (session.state, session.reason) == (State.REFUSED, "no\\x07")
+    assert not session.may_open(1e9)
+    assert not session.overdue(1e9)
+    assert session.size_max_bytes == 0
+
+
+sequences = st.one_of(st.integers(0, END + 3), st.integers(0, SEQUENCE_MAX))
+answers = st.one_of(
+    st.builds(Welcome, sequences, st.integers(0, 2 * CREDIT_BYTES)),
+    st.builds(Ack, sequences, st.integers(0, 2 * CREDIT_BYTES)),
+    st.builds(Nak, sequences),
+    st.builds(Reject, st.text(max_size=9), st.booleans()),
+    st.builds(Bye),
+)
+
+
+@given(said=st.lists(st.tuples(answers, st.booleans()), max_size=30))
+def test_whatever_a_peer_says_acknowledges_nothing_that_was_not_there(said: list[tuple[WireMessage, bool]]) -> None:
+    session = streaming(sent=5)
+    highest = session.next_sequence
+    for number, (answer, sends) in enumerate(said):
+        with suppress(Malformed):
+            session.receive(answer, float(number))
+        assert 1 <= session.acked_sequence <= session.next_sequence <= highest
+        if sends and session.may_send(10) and session.next_sequence < END:
+            highest = max(highest, session.next_sequence + 1)
+            session.sent(run(session.next_sequence, session.next_sequence + 1), float(number))

@@ -1,0 +1,297 @@
+"""What each call of the facade says, read back from a recording as a logger would."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.recordings import Said
+from support.spoken import read_recording, read_said
+
+from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.protocol.array import pack_array
+from tensorboard_sidecar.protocol.messages import (
+    Audio,
+    Chart,
+    Embedding,
+    Graph,
+    GraphNode,
+    HParams,
+    Images,
+    Layout,
+    Matrix,
+    Message,
+    RunEnd,
+    RunStart,
+    Scalars,
+    TensorSummaries,
+    Text,
+)
+from tensorboard_sidecar.telemetry.values.summaries import Summarizer
+
+Say = Callable[[Telemetry], object]
+
+
+def said_by(folder: Path, say: Say, **settings: Any) -> list[Said]:
+    """Return what was said between the start and the end of a run."""
+    with Telemetry("run", endpoint=None, record=folder, strict=True, **settings) as telemetry:
+        say(telemetry)
+    start, *said, end = read_said(folder)
+    assert isinstance(start.message, RunStart)
+    assert end.message == RunEnd("completed")
+    return said
+
+
+def one(folder: Path, say: Say) -> Message:
+    """Return the one message that was said, at step 7."""
+    [said] = said_by(folder, say)
+    assert said.step == 7
+    return said.message
+
+
+def test_a_run_is_started_with_its_config_and_ended_at_its_last_step(tmp_path: Path) -> None:
+    config = {"lr": np.float64(0.1), "epochs": 3, "compile": False, "name": "x"}
+    with Telemetry(
+        "team/run",
+        endpoint=None,
+        record=tmp_path,
+        strict=True,
+        attempt=np.int64(2),  # type: ignore[arg-type]
+        rank=np.int32(1),  # type: ignore[arg-type]
+        first_step=torch.tensor(100),  # type: ignore[arg-type]
+        config=config,
+    ) as telemetry:
+        telemetry.text(130, "note", "hello")
+        assert telemetry.run == "team/run"
+        assert "team/run" in repr(telemetry)
+    assert read_said(tmp_path) == [
+        Said(100, RunStart(100, {"lr": 0.1, "epochs": 3, "compile": False, "name": "x"})),
+        Said(130, Text("note", "hello")),
+        Said(130, RunEnd("completed")),
+    ]
+    [folder] = {segment.parent for segment in tmp_path.rglob("*.segment")}
+    assert folder.parent == tmp_path / "team/run"
+    assert folder.name.startswith("stream-0002-0001-")
+
+
+def test_a_program_that_changes_its_working_folder_records_where_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra changes it for each run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with Telemetry(
+        "run", endpoint=None, record="here", strict=True, outbox_dir="memory", spill_dir="disk"
+    ) as telemetry:
+        assert telemetry.writer.get_logdir() == str(tmp_path / "here/run")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        telemetry.scalars(1, {"a": 1.0})
+    assert len(read_said(tmp_path / "here")) == 3
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"here", "elsewhere", "memory", "disk"}
+
+
+def test_a_resumed_run_without_a_step_ends_where_it_began(tmp_path: Path) -> None:
+    Telemetry("run", endpoint=None, record=tmp_path, strict=True, first_step=100).close()
+    assert [said.step for said in read_said(tmp_path)] == [100, 100]
+
+
+def test_records_carry_growing_numbers_and_wall_times(tmp_path: Path) -> None:
+    said_by(tmp_path, lambda telemetry: [telemetry.scalars(step, {"a": step}) for step in range(50)])
+    records = read_recording(tmp_path)
+    times = [record.wall_time_ns for record in records]
+    assert times == sorted(times)
+    assert 1.6e18 < times[0] < 1e19
+    assert [record.sequence for record in records] == list(range(1, 53))
+
+
+@pytest.mark.parametrize("one_half", [0.5, torch.tensor(0.5), np.float32(0.5), torch.tensor([0.5], requires_grad=True)])
+def test_scalars_of_a_step_are_one_record(tmp_path: Path, one_half: Any) -> None:
+    message = one(tmp_path, lambda telemetry: telemetry.scalars(7, {"loss/a": one_half, "b": 3, "c": torch.tensor(2)}))
+    assert message == Scalars({"loss/a": 0.5, "b": 3.0, "c": 2.0})
+
+
+@pytest.mark.parametrize("values", [{"a": None, "b": 1.0}, {5: 0.5, "b": 1.0}, {"": 0.5, "b": 1.0}, {"a": [], "b": 1}])
+def test_one_bad_scalar_costs_itself_alone(
+    tmp_path: Path, values: dict[Any, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        telemetry.scalars(7, values)
+        assert telemetry.faults.total == 1
+    assert read_said(tmp_path)[1:-1] == [Said(7, Scalars({"b": 1.0}))]
+    assert f"{next(iter(values))!r} is not kept" in caplog.text
+
+
+def test_a_gradient_that_is_none_or_sparse_costs_itself_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    gradients: dict[str, Any] = {"frozen": None, "embedding": torch.eye(3).to_sparse(), "linear": torch.ones(3)}
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        telemetry.summaries(7, gradients)
+        telemetry.summaries(8, {"frozen": None})  # type: ignore[dict-item]
+        assert telemetry.faults.total == 3
+    [said] = read_said(tmp_path)[1:-1]
+    assert isinstance(said.message, TensorSummaries)
+    assert list(said.message.summaries) == ["linear"]
+    assert "'frozen' is not kept: None; expected a tensor" in caplog.text
+
+
+def test_one_bad_metric_costs_itself_alone(tmp_path: Path) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        telemetry.hparams(7, {"lr": 0.1}, {"best": None, "last": 0.5})  # type: ignore[dict-item]
+        assert telemetry.faults.total == 1
+    assert read_said(tmp_path)[1:-1] == [Said(7, HParams({"lr": 0.1}, {"last": 0.5}))]
+
+
+def test_scalars_of_no_tag_are_a_record_all_the_same(tmp_path: Path) -> None:
+    assert one(tmp_path, lambda telemetry: telemetry.scalars(7, {})) == Scalars({})
+
+
+def test_host_values_are_kept_as_they_were_when_the_call_returned(tmp_path: Path) -> None:
+    values: dict[str, Any] = {"tensor": torch.ones(3, 3), "array": np.ones((3, 3), np.float32)}
+
+    def say(telemetry: Telemetry) -> None:
+        for tag, value in values.items():
+            telemetry.matrix(7, tag, value)
+            telemetry.summaries(7, {tag: value})
+            value[:] = 5
+
+    for said in said_by(tmp_path, say):
+        if isinstance(said.message, Matrix):
+            assert (said.message.values.numpy() == 1).all()
+        else:
+            assert isinstance(said.message, TensorSummaries)
+            assert {summary.maximum for summary in said.message.summaries.values()} == {1.0}
+
+
+def test_summaries_of_a_step_are_one_record(tmp_path: Path) -> None:
+    tensors = {f"weights/{n}": torch.randn(n, n) for n in range(4)}
+    message = one(tmp_path, lambda telemetry: telemetry.summaries(7, {**tensors, "array": np.arange(5)}))
+    expected = Summarizer().summarize_all({**tensors, "array": torch.arange(5)})
+    assert message == TensorSummaries(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "value_range", "dtype"),
+    [
+        (torch.rand(3, 4), (-1.0, 1.0), "float16"),
+        (torch.rand(3, 4).half(), (0.0, 1024.0), "float16"),
+        (torch.rand(3, 4), (0.0, 2000.0), "float32"),
+        (torch.rand(3, 4), None, "float32"),
+        (torch.rand(3, 4).bfloat16(), None, "float32"),
+        (torch.rand(3, 4).double(), (-1.0, 1.0), "float32"),
+        (torch.arange(12).reshape(3, 4), None, "float32"),
+        (np.eye(3, 4), None, "float32"),
+        (torch.rand(4, 3).T, None, "float32"),
+    ],
+)
+def test_a_matrix_travels_as_small_floats(
+    tmp_path: Path, values: Any, value_range: tuple[float, float] | None, dtype: str
+) -> None:
+    labels = {"title": "t", "row_label": "r", "column_label": "c"}
+    message = one(tmp_path, lambda telemetry: telemetry.matrix(7, "m", values, value_range=value_range, **labels))
+    expected = torch.as_tensor(values).float().numpy().astype(dtype)
+    assert message == Matrix("m", pack_array(expected), "t", "r", "c", value_range)
+
+
+def test_a_range_of_numpys_numbers_is_one_of_floats(tmp_path: Path) -> None:
+    ends: Any = (np.float32(0.0), np.float32(1.0))
+    message = one(tmp_path, lambda telemetry: telemetry.matrix(7, "m", torch.rand(2, 2), value_range=ends))
+    assert isinstance(message, Matrix)
+    assert message.value_range == (0.0, 1.0)
+
+
+def test_pictures_travel_as_bytes(tmp_path: Path) -> None:
+    pictures = torch.rand(2, 3, 4, 5)
+    message = one(tmp_path, lambda telemetry: telemetry.images(7, "i", pictures, ["first", "second"]))
+    expected = (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    assert message == Images("i", pack_array(expected), ["first", "second"])
+
+
+def test_text_travels_as_it_is(tmp_path: Path) -> None:
+    text = "# größe \U0001f600\n| a | b |\n"
+    assert one(tmp_path, lambda telemetry: telemetry.text(7, "t", text)) == Text("t", text)
+
+
+def test_audio_travels_as_16_bits(tmp_path: Path) -> None:
+    clips: list[Any] = [torch.tensor([0.0, 1.0, -1.0]), np.array([[1, 2], [3, 4]], np.int16)]
+    message = one(
+        tmp_path, lambda telemetry: telemetry.audio(7, "a", clips, sample_rate_hz=16_000, captions=["x", "y"])
+    )
+    first, second = np.array([[0], [32767], [-32767]], np.int16), np.array([[1, 3], [2, 4]], np.int16)
+    assert message == Audio("a", [pack_array(first), pack_array(second)], 16_000, ["x", "y"])
+
+
+def test_an_embedding_travels_with_its_metadata_and_thumbnails(tmp_path: Path) -> None:
+    vectors, images = torch.rand(3, 4).double(), torch.rand(3, 1, 100, 50)
+    metadata = {"caption": ["a", "b", "c"], "number": [1, 2.5, None]}
+    message = one(
+        tmp_path,
+        lambda telemetry: telemetry.embedding(7, "e", vectors, metadata=metadata, images=images),  # type: ignore[arg-type]
+    )
+    assert isinstance(message, Embedding)
+    np.testing.assert_array_equal(message.vectors.numpy(), vectors.float().numpy())
+    assert (message.columns, message.rows) == (["caption", "number"], [["a", "1"], ["b", "2.5"], ["c", "None"]])
+    assert message.thumbnails is not None
+    assert message.thumbnails.shape == (3, 64, 32, 3)
+
+
+def test_an_embedding_needs_nothing_but_vectors(tmp_path: Path) -> None:
+    message = one(tmp_path, lambda telemetry: telemetry.embedding(7, "e", np.ones((2, 3), np.float32)))
+    assert message == Embedding("e", pack_array(np.ones((2, 3), np.float32)))
+
+
+def test_hyperparameters_graph_and_layout_travel_as_they_are(tmp_path: Path) -> None:
+    graph = Graph([GraphNode("input", "Input"), GraphNode("model/linear", "Linear", ["input"], [[2, 3]], {"a": "b"})])
+    layout = {"Losses": {"all": Chart("multiline", ["^loss/.*$"])}, "Norms": {"n": Chart("margin", ["a", "b", "c"])}}
+
+    def say(telemetry: Telemetry) -> None:
+        telemetry.hparams(7, {"lr": np.float32(0.5), "name": "x"}, {"best": torch.tensor(0.25), "last": 1})
+        telemetry.graph(8, graph)
+        telemetry.layout(9, layout)
+
+    assert said_by(tmp_path, say) == [
+        Said(7, HParams({"lr": 0.5, "name": "x"}, {"best": 0.25, "last": 1.0})),
+        Said(8, graph),
+        Said(9, Layout(layout)),
+    ]
+
+
+def test_steps_are_whatever_is_an_integer(tmp_path: Path) -> None:
+    steps = [3, np.int64(4), torch.tensor(5), True, 2**53]
+    said = said_by(tmp_path, lambda telemetry: [telemetry.text(step, "t", "x") for step in steps])  # type: ignore[arg-type]
+    assert [step for step, _ in said] == [3, 4, 5, 1, 2**53]
+
+
+def test_health_tells_cost_lag_and_memory(tmp_path: Path) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
+        for step in range(20):
+            telemetry.scalars(step, {"a": 1.0})
+        health = telemetry.health()
+        telemetry.scalars(20, health)
+        assert telemetry.lag_seconds >= 0.0
+    assert sorted(health) == [
+        "telemetry/faults",
+        "telemetry/lag_seconds",
+        "telemetry/outbox_bytes",
+        "telemetry/refused",
+        "telemetry/spilled_bytes",
+        "telemetry/step_cost_us_p50",
+        "telemetry/step_cost_us_p99",
+    ]
+    assert 0 < health["telemetry/step_cost_us_p50"] <= health["telemetry/step_cost_us_p99"] < 1e6
+    assert health["telemetry/outbox_bytes"] > 1000
+    assert health["telemetry/refused"] == health["telemetry/faults"] == 0.0
+
+
+def test_health_counts_what_was_not_kept(tmp_path: Path) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        telemetry.text(-1, "t", "x")
+        telemetry.writer.add_video("v", None)  # type: ignore[attr-defined]
+        assert telemetry.health()["telemetry/faults"] == 2.0
+
+
+def test_health_after_the_end_is_still_told(tmp_path: Path) -> None:
+    telemetry = Telemetry("run", endpoint=None, record=tmp_path, strict=True)
+    telemetry.close()
+    assert telemetry.health()["telemetry/refused"] == 0.0

@@ -1,0 +1,127 @@
+"""Where a run begins: its settings, the checkpoint that it goes on from, and that no other trainer does the same."""
+
+import errno
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from tensorboard_sidecar.protocol.storage.folder_lock import FolderHeld, hold_folder
+from tensorboard_sidecar.trainer.checkpoints.checkpoint import (
+    LAST,
+    Checkpoint,
+    CheckpointError,
+    keep_last,
+    load_checkpoint,
+)
+from tensorboard_sidecar.trainer.invocation import how_to_run
+from tensorboard_sidecar.trainer.progress import Progress
+from tensorboard_sidecar.trainer.settings.config import AUTO_RESUME, Config, from_parameters
+from tensorboard_sidecar.trainer.settings.setting import ConfigError
+
+LOCK_NAME: Final = ".tensorboard-sidecar-trainer.lock"
+
+_SHAPING: Final = ("embed_dim", "backbone")
+_NO_LOCKS_HERE: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def settle_config(given: Mapping[str, Any], checkpoint: Checkpoint | None, *, default_run: str) -> Config:
+    """Return the settings of a new run, or those of a resumed one with what was given instead. Raises ConfigError."""
+    if checkpoint is None:
+        config = Config(**given)
+        return replace(config, run=config.run or default_run)
+    settings = {**from_parameters(checkpoint.config), "run": checkpoint.run}
+    for name in (*_SHAPING, "run"):
+        if given.get(name, settings[name]) != settings[name]:
+            raise ConfigError(f"{name} is {given[name]}, but the checkpoint's is {settings[name]}: leave it out")
+    config = Config(**{**settings, **given})
+    if config.epochs <= checkpoint.epoch:
+        raise ConfigError(f"the checkpoint has finished {checkpoint.epoch} epochs: give --epochs above that to go on")
+    return config
+
+
+def is_done(given: Mapping[str, Any], checkpoint: Checkpoint) -> bool:
+    """Tell whether nothing is left to do: who asks for ``--resume auto`` types the same again, finished or not."""
+    epochs = {**from_parameters(checkpoint.config), **given}.get("epochs", Config.epochs)
+    return given.get("resume") == AUTO_RESUME and bool(checkpoint.epoch >= epochs)
+
+
+@contextmanager
+def hold_checkpoints(config: Config, progress: Progress) -> Iterator[None]:
+    """Keep other trainers from the run's checkpoints, whose folder is made if need be. Raises ConfigError."""
+    folder = config.checkpoint_dir
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(hold_folder(folder, LOCK_NAME))
+        except FolderHeld as held:
+            raise ConfigError(
+                f"another trainer ({held.holder}) trains run {config.run} and keeps its checkpoints in {folder}:"
+                " wait until it ends, stop it, or give another --run or --savedir"
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS_HERE:
+                raise ConfigError(f"checkpoints cannot be kept in {folder}: {error.strerror}") from error
+            progress.lines(f"{folder} cannot be locked ({error.strerror}): see that no other trainer uses it")
+        yield
+
+
+def settle_checkpoint(
+    config: Config, resume: Path | None, named: Checkpoint | None, progress: Progress, *, leading: bool
+) -> Checkpoint | None:
+    """Return the checkpoint to go on from, if any, once nobody else writes in the run's folder.
+
+    ``named`` is the one that ``resume`` names, as read before; one of another place goes on as an attempt after all
+    that the run has had, and the ``leading`` process keeps the run's own where that is further. Raises
+    CheckpointError, and ConfigError where a new run would overwrite another.
+    """
+    last = config.checkpoint_dir / LAST
+    if resume is None and last.exists():
+        raise ConfigError(f"{last} exists already: go on with --resume {last}, or give another --run or --savedir")
+    if not last.exists():
+        return named
+    if named is None or _is_same(resume, last):
+        return load_checkpoint(last)  # again where it was read: whoever held the folder may have gone on meanwhile
+    return _beside(named, last, progress, leading=leading)
+
+
+def comparable(checkpoint: Checkpoint, config: Config, progress: Progress) -> Checkpoint:
+    """Return the checkpoint without its best validation loss if that was of batches with other numbers of pairs."""
+    before = checkpoint.config.get("batch_size", config.batch_size)
+    if before == config.batch_size:
+        return checkpoint
+    progress.lines(f"batch_size was {before}: losses are of other batches now, and the best of them is begun anew")
+    return replace(checkpoint, best_validation_loss=math.inf)
+
+
+def how_to_resume(config: Config, processes: int = 1) -> str:
+    """Return what to type to go on with an interrupted run; how several processes were started, who did it knows."""
+    last = config.checkpoint_dir / LAST
+    if not last.exists():
+        return "No epoch was finished, so there is no checkpoint."
+    if config.resume == AUTO_RESUME:
+        return "Go on with the same command."
+    resume = f"--resume {shlex.quote(str(last))}"
+    if processes > 1:
+        return f"Go on with torchrun as before, and: {resume}"
+    return f"Go on with: {how_to_run('train')} {resume}"
+
+
+def _is_same(resume: Path | None, last: Path) -> bool:
+    return resume is not None and (resume / LAST if resume.is_dir() else resume).samefile(last)
+
+
+def _beside(named: Checkpoint, last: Path, progress: Progress, *, leading: bool) -> Checkpoint:
+    """Return a checkpoint that is to take the place of the run's own last one, which is kept if it is further."""
+    try:
+        newest = load_checkpoint(last)
+    except CheckpointError as error:
+        progress.lines(f"{error}; the one to go on from takes its place")
+        return named
+    if leading and newest.global_step > named.global_step:
+        kept = keep_last(last.parent, newest.attempt)
+        steps = f"step {newest.global_step}, this run goes on from step {named.global_step}"
+        progress.lines(f"{last} is further ({steps}) and is kept as {kept.name}")
+    return replace(named, attempt=max(named.attempt, newest.attempt))
