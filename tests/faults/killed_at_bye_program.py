@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parents[2])
+sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
 
 from tensorboard_sidecar.logger_service import __main__  # noqa: E402 - the path comes first
 from tensorboard_sidecar.logger_service.intake import journal  # noqa: E402 - the path comes first

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.events import load_folder
-from support.programs import LoggerProcess, free_port, run_module
+from support.programs import LoggerProcess, free_port, run_command
 from support.sick_disks import FILLER, on_a_small_disk, seen_by
 from support.waiting import wait_until
 
@@ -76,7 +76,7 @@ def test_credit_stops_before_the_journals_disk_is_full_and_nothing_is_lost(
     said = logger.log.read_text()
     assert said.count("asked to keep what they have") == said.count("there is room again, trainers go on") == 1
     assert "cannot be written" not in said
-    assert run_module("logger_service", "verify", tmp_path / "kept").returncode == 0
+    assert run_command("verify", tmp_path / "kept").returncode == 0
     assert texts(logger.logdir) == TEXTS
 
 
@@ -95,7 +95,7 @@ def test_event_files_wait_for_room_and_are_whole(logger: LoggerProcess, memory: 
     shutil.copytree(disk, tmp_path / "kept")
     assert logger.stop() == 0
     assert "is not projected" not in logger.log.read_text(), "no write failed"
-    assert run_module("logger_service", "verify", tmp_path / "kept", logger.recordings).returncode == 0
+    assert run_command("verify", tmp_path / "kept", logger.recordings).returncode == 0
 
 
 def texts(logdir: Path) -> int:

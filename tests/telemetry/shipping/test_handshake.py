@@ -109,10 +109,10 @@ def test_an_authenticator_that_answers_nothing(
 def test_the_same_complaint_is_logged_once_a_minute(
     receiver: Receiver, ring: KeyRing, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "trainer")
+    caplog.set_level(logging.WARNING, "tensorboard_sidecar.telemetry")
     driven = connect(receiver.endpoint, ring.make_trainer(let_in=False))
     driven.drive(lambda: receiver.connections.counts.refused >= 4)
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("trainer")]
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("tensorboard_sidecar.telemetry")]
     assert len(said) == 1
     assert "what is recorded waits, and it is tried again" in said[0]
 
