@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.runs import STREAM, make_record, make_run, numbered_run
+from support.sick_disk import SickDisk
 
 from tensorboard_sidecar.protocol.errors import Malformed, UnsupportedVersion
 from tensorboard_sidecar.protocol.frame import pack_frame
@@ -48,6 +49,16 @@ def read_sequences(folder: Path) -> list[int]:
     assert reader.holes == []
     assert reader.damages == []
     return sequences
+
+
+def read_back(folder: Path) -> tuple[list[int], int]:
+    """Return the numbers in a recording, and how many segments it has."""
+    reader, sequences = RecordingReader(folder), list[int]()
+    while records := reader.read():
+        sequences += [record.sequence for record in records]
+    reader.close()
+    assert reader.holes == reader.damages == []
+    return sequences, len(list_segments(folder))
 
 
 def sizes(folder: Path) -> dict[int, int]:
@@ -102,10 +113,10 @@ def test_only_sync_makes_durable(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_a_run_from_elsewhere_is_malformed(tmp_path: Path) -> None:
+def test_a_batch_from_elsewhere_is_malformed(tmp_path: Path) -> None:
     writer = open_writer(tmp_path)
     for first in (2, 7):
-        with pytest.raises(Malformed, match=f"a run from {first} where 1 is due"):
+        with pytest.raises(Malformed, match=f"a batch from {first} where 1 is due"):
             writer.append(numbered_run(first))
     assert list(tmp_path.iterdir()) == []
 
@@ -284,3 +295,88 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     writer.close()
     assert target.read_bytes() == b"precious"
     assert read_sequences(tmp_path / "recording") == [1]
+
+
+def test_a_suspended_writer_goes_on_in_the_same_segment(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    writer.suspend()
+    for sequence in range(1, 20):
+        writer.append(numbered_run(sequence))
+        writer.suspend()
+        assert not writer._segment.is_open
+        assert writer.durable_sequence == sequence + 1
+        writer.suspend()
+        writer.sync()
+    writer.close()
+    assert read_back(tmp_path) == (list(range(1, 20)), 1)
+
+
+def test_a_segment_that_was_touched_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    """Somebody made it longer, or put another file in its place: what is written goes to a new one."""
+    writer = open_writer(tmp_path)
+    for sequence in range(1, 4):
+        writer.append(numbered_run(sequence))
+        writer.suspend()
+        path = list_segments(tmp_path)[-1].path
+        if sequence == 1:
+            with path.open("ab") as file:
+                file.write(b"x")
+        else:
+            copy = path.with_suffix(".copy")
+            copy.write_bytes(path.read_bytes())
+            copy.replace(path)
+    writer.close()
+    assert [segment.first_sequence for segment in list_segments(tmp_path)] == [1, 2, 3]
+    assert read_back(tmp_path) == ([1, 2, 3], 3)
+
+
+def test_a_segment_that_was_deleted_is_not_made_again(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    writer.append(numbered_run(1))
+    writer.suspend()
+    list_segments(tmp_path)[0].path.unlink()
+    writer.append(numbered_run(2))
+    writer.close()
+    assert [segment.first_sequence for segment in list_segments(tmp_path)] == [2]
+
+
+def test_after_the_end_a_new_segment_begins(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    writer.append(numbered_run(1))
+    writer.suspend()
+    writer.close()
+    writer.append(numbered_run(2))
+    writer.close()
+    assert read_back(tmp_path) == ([1, 2], 2)
+
+
+def test_where_no_file_can_be_opened_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = open_writer(tmp_path)
+    writer.append(numbered_run(1))
+    writer.suspend()
+    with monkeypatch.context() as patch:
+        SickDisk(patch, "open").error = errno.EMFILE
+        with pytest.raises(OSError, match="Too many"):
+            writer.append(numbered_run(2))
+    assert writer.next_sequence == writer.durable_sequence == 2
+    writer.append(numbered_run(2))
+    writer.close()
+    assert read_back(tmp_path) == ([1, 2], 2)
+
+
+def test_a_close_that_fails_costs_what_was_not_durable_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File systems of networks tell of a write that failed when the file is closed."""
+    writer = open_writer(tmp_path)
+    writer.append(numbered_run(1))
+    writer.sync()
+    writer.append(numbered_run(2))
+    with monkeypatch.context() as patch:
+        SickDisk(patch, "fdatasync", "close").error = errno.EIO
+        with pytest.raises(OSError, match="Input/output"):
+            writer.sync()
+    assert writer.next_sequence == writer.durable_sequence == 2
+    writer.append(numbered_run(2))
+    writer.close()
+    assert read_back(tmp_path) == ([1, 2], 2)

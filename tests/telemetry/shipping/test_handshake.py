@@ -102,7 +102,7 @@ def test_an_authenticator_that_answers_nothing(
         dead.setattr(Authenticator, "answer", lambda _self, _now: sleep(0.001))
         driven = connect(receiver.endpoint, ring.make_trainer())
         says(driven, "its authenticator is dead")
-        assert receiver.reception.counts.hellos == 0
+        assert receiver.dispatcher.counts.hellos == 0
     driven.drive_to(RECORDS + 1, hurry=True)
 
 
