@@ -22,14 +22,14 @@ def logger(tmp_path: Path) -> NotedLogger:
     return NotedLogger(tmp_path)
 
 
-def test_data_without_a_hello_are_asked_for_one_once_a_second(logger: NotedLogger) -> None:
+def test_data_without_a_hello_are_answered_with_nak_0_once_a_second(logger: NotedLogger) -> None:
     assert logger.data(b"a", 1, 2) == [Nak(0)]
     assert logger.data(b"a", 2, 3) == []
     logger.wait(1.0)
     assert logger.data(b"a", 3, 4) == [Nak(0)]
 
 
-def test_after_a_bye_the_stream_is_kept_and_the_peer_is_a_stranger(logger: NotedLogger) -> None:
+def test_after_a_bye_the_records_are_durable_and_the_peer_has_no_stream(logger: NotedLogger) -> None:
     stream = Stream("demo")
     logger.hello(b"a", stream)
     logger.data(b"a", 1, 4)
@@ -70,7 +70,7 @@ def test_a_peer_of_this_process_is_answered_there(logger: NotedLogger) -> None:
         (Nak(1), "does not send Nak"),
     ],
 )
-def test_what_breaks_the_protocol_is_refused_with_the_reason(
+def test_a_message_that_breaks_the_protocol_is_refused_with_the_reason(
     logger: NotedLogger, tmp_path: Path, message: WireMessage | bytes, reason: str
 ) -> None:
     assert refused(logger.say(b"a", message), reason)
@@ -90,7 +90,7 @@ def test_what_breaks_the_protocol_is_refused_with_the_reason(
         make_record(1)[:20] + b"\xff" + make_record(1)[21:],
     ],
 )
-def test_bad_data_cost_their_peer_the_session_and_nobody_else_anything(logger: NotedLogger, frames: bytes) -> None:
+def test_bad_data_cost_their_peer_the_session_and_no_other_peer_anything(logger: NotedLogger, frames: bytes) -> None:
     honest, bad = Stream("honest"), Stream("bad")
     logger.hello(b"honest", honest)
     logger.hello(b"bad", bad)
@@ -105,7 +105,7 @@ def test_bad_data_cost_their_peer_the_session_and_nobody_else_anything(logger: N
     assert not (logger.folder / "bad").exists()
 
 
-def test_a_flood_of_rubbish_is_counted_and_neither_answered_nor_logged_each_time(
+def test_a_flood_of_bad_messages_is_counted_and_neither_answered_nor_logged_each_time(
     logger: NotedLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers = [logger.say(b"bad", b"\xff\xff") for _ in range(1000)]
@@ -125,10 +125,10 @@ def test_a_flood_of_rubbish_is_counted_and_neither_answered_nor_logged_each_time
     ],
     ids=lambda fault: type(fault).__name__,
 )
-def test_whatever_the_disk_answers_costs_its_peer_a_hello_and_nobody_else_anything(
+def test_a_fault_of_the_disk_costs_its_peer_a_hello_and_no_other_peer_anything(
     logger: NotedLogger, monkeypatch: pytest.MonkeyPatch, call: str, fault: Exception
 ) -> None:
-    """A folder where a file should be, a name that the locale cannot say, a fault of ours: the logger lives on."""
+    """A folder in place of a file, a name that the locale cannot encode, a bug of the logger: the logger goes on."""
     honest, bad = Stream("honest"), Stream("bad")
     logger.hello(b"honest", honest)
     logger.data(b"honest", 1, 3)
@@ -155,7 +155,7 @@ def test_whatever_the_disk_answers_costs_its_peer_a_hello_and_nobody_else_anythi
 
 
 def test_a_peer_that_ignores_its_credit_is_refused_and_cut(logger: NotedLogger) -> None:
-    """The disk is nearly full, so there is no credit; who sends all the same fills no more of it."""
+    """The disk is nearly full, and there is no credit: data without credit fill no more of the disk."""
     logger.space = DiskSpace(1, 2**41)
     hostile, size_bytes = Stream("hostile"), 0
     assert logger.hello(b"hostile", hostile) == [Welcome(1, 0)]
@@ -189,7 +189,7 @@ MESSAGES = [
 
 @st.composite
 def wrong_bytes(draw: st.DrawFn) -> bytes:
-    """Rubbish, and messages with a few bytes changed, cut off or put in."""
+    """Return random bytes, and messages with a few bytes changed, removed or inserted."""
     data = bytearray(draw(st.sampled_from([*MESSAGES, b"\x01\x04", b"\x01\x01"])))
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, len(data)))
@@ -199,7 +199,7 @@ def wrong_bytes(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([b"x", b"y"]), wrong_bytes()), max_size=30))
-def test_no_bytes_from_others_keep_an_honest_peer_from_being_served(
+def test_no_bytes_of_other_peers_stop_an_honest_peer(
     tmp_path_factory: pytest.TempPathFactory, hostile: list[tuple[bytes, bytes]]
 ) -> None:
     root, stream = tmp_path_factory.mktemp("fuzz"), Stream("honest")

@@ -127,7 +127,7 @@ def test_a_trainer_that_connects_anew_takes_over_from_a_peer_that_is_gone(logger
     assert logger.network.take(b"b") == [Ack(5, CREDIT_BYTES)]
 
 
-def test_a_peer_takes_over_from_one_that_was_silent_for_long(logger: NotedLogger) -> None:
+def test_a_peer_takes_over_from_a_peer_that_was_silent_for_long(logger: NotedLogger) -> None:
     stream = Stream("demo")
     logger.hello(b"a", stream)
     logger.wait(SILENCE_SECONDS - 0.1)
@@ -143,7 +143,7 @@ def test_a_stream_known_under_another_name_is_refused(logger: NotedLogger) -> No
     assert logger.data(b"a", 1, 2) == []
 
 
-def test_a_peer_speaks_for_the_stream_it_named_last(logger: NotedLogger) -> None:
+def test_a_peer_sends_the_stream_of_its_last_hello(logger: NotedLogger) -> None:
     first, second = Stream("first"), Stream("second")
     logger.hello(b"a", first)
     logger.data(b"a", 1, 4)
@@ -153,7 +153,7 @@ def test_a_peer_speaks_for_the_stream_it_named_last(logger: NotedLogger) -> None
     assert (logger.records(first), logger.records(second)) == ([1, 2, 3], [1, 2])
 
 
-def test_peers_beyond_the_bound_cost_the_quietest_a_hello_more(tmp_path: Path) -> None:
+def test_beyond_the_bound_the_stream_of_the_quietest_peer_is_closed(tmp_path: Path) -> None:
     logger = NotedLogger(tmp_path, streams_max=2)
     streams = [Stream("demo", rank) for rank in range(3)]
     for rank, stream in enumerate(streams):
@@ -168,10 +168,10 @@ def test_peers_beyond_the_bound_cost_the_quietest_a_hello_more(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("call", ["write", "fdatasync"])
-def test_while_the_journal_fails_nothing_is_acknowledged_and_then_all_goes_on(
+def test_while_the_journal_fails_nothing_is_acknowledged_and_then_everything_continues(
     logger: NotedLogger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
 ) -> None:
-    """The trainer gets no credit, then one batch to try with, then all of it; each record is there once."""
+    """The trainer gets no credit, then credit for one batch, then its share; each record is in the journal once."""
     caplog.set_level(logging.INFO)
     stream = Stream("demo")
     logger.hello(b"a", stream)
@@ -241,7 +241,7 @@ def test_a_damaged_recording_is_refused_and_not_overwritten(logger: NotedLogger,
     assert segment.read_bytes() == b"this is no segment head"
 
 
-def test_a_disk_that_is_nearly_full_gives_no_credit_but_takes_what_is_on_its_way(
+def test_a_disk_that_is_nearly_full_gives_no_credit_but_accepts_data_on_their_way(
     logger: NotedLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -266,7 +266,7 @@ def test_a_disk_that_is_nearly_full_gives_no_credit_but_takes_what_is_on_its_way
     assert caplog.text.count("trainers keep their records") == caplog.text.count("there is room again") == 1
 
 
-def test_a_trouble_is_told_until_a_commit_succeeds_or_nobody_is_there(
+def test_a_failure_is_reported_until_a_commit_succeeds_or_the_trainer_is_silent(
     logger: NotedLogger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logger.hello(b"a", Stream("demo"))
@@ -289,9 +289,7 @@ def test_a_trouble_is_told_until_a_commit_succeeds_or_nobody_is_there(
     assert logger.streams.failure(logger.now) == ""
 
 
-def test_how_long_data_wait_for_their_acknowledgement_is_counted(
-    logger: NotedLogger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_time_until_the_ack_is_counted(logger: NotedLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     logger.hello(b"a", Stream("demo"))
     logger.data(b"a", 1, 4)
     logger.data(b"a", 4, 6)
@@ -308,7 +306,7 @@ def test_how_long_data_wait_for_their_acknowledgement_is_counted(
     assert sum(logger.journal.sync_durations.counts().buckets) == 2
 
 
-def test_what_was_committed_is_told_by_run(logger: NotedLogger) -> None:
+def test_progress_names_the_run_and_the_durable_sequence(logger: NotedLogger) -> None:
     stream = Stream("team/demo")
     logger.hello(b"a", stream)
     logger.data(b"a", 1, 4)
@@ -318,14 +316,14 @@ def test_what_was_committed_is_told_by_run(logger: NotedLogger) -> None:
 
 
 def hello(logger: NotedLogger, number: int, owner: str = "") -> WireMessage:
-    """Have a new peer say HELLO for a new stream with the key ``owner``; return the answer."""
+    """Send the HELLO of a new peer, for a new stream with the key ``owner``; return the answer."""
     stream, peer = Stream("demo", number), number.to_bytes(4, "big")
     message = encode_wire(Hello(stream.id, stream.run, stream.rank, 0, 1))
     logger.dispatcher.handle(peer, message, logger.now, owner)
     return logger.network.sent[peer][-1]
 
 
-def test_all_streams_together_have_one_credit(tmp_path: Path) -> None:
+def test_all_streams_share_the_total_credit(tmp_path: Path) -> None:
     logger = NotedLogger(tmp_path, streams_max=10_000)
     alone = CREDIT_TOTAL_BYTES // CREDIT_BYTES
     for number in range(1, 2 * alone + 1):
@@ -335,20 +333,20 @@ def test_all_streams_together_have_one_credit(tmp_path: Path) -> None:
     assert answer == Welcome(1, BATCH_SIZE_MAX_BYTES)
 
 
-def test_one_key_has_so_many_streams_and_takes_none_of_anothers(tmp_path: Path) -> None:
+def test_the_streams_of_a_key_are_bounded_and_cost_other_keys_nothing(tmp_path: Path) -> None:
     logger = NotedLogger(tmp_path, streams_max=2 * STREAMS_A_KEY_MAX)
     hello(logger, 0, "other")
     for number in range(1, STREAMS_A_KEY_MAX + 2):
         hello(logger, number, "greedy")
     assert len(logger.streams) == STREAMS_A_KEY_MAX + 1
 
-    def asked_for_hello(number: int, owner: str) -> bool:
+    def must_say_hello(number: int, owner: str) -> bool:
         peer = number.to_bytes(4, "big")
         logger.now += 2.0
         before = len(logger.network.sent[peer])
         logger.dispatcher.handle(peer, b"\x01\x04", logger.now, owner)  # DATA without a record
         return logger.network.sent[peer][before:] == [Nak(0)]
 
-    assert asked_for_hello(1, "greedy"), "its own first stream had to go"
-    assert not asked_for_hello(2, "greedy")
-    assert not asked_for_hello(0, "other")
+    assert must_say_hello(1, "greedy"), "its own first stream had to go"
+    assert not must_say_hello(2, "greedy")
+    assert not must_say_hello(0, "other")

@@ -101,7 +101,7 @@ def test_nobody_takes_over_a_stream_by_an_outbox(host: Host, ring: KeyRing, capl
     folder = abandon(host, ring, stream, "other", records=20)
     host.grace()
     assert folder.exists()
-    assert "the stream is that of key gpu-box, not of other" in caplog.text
+    assert "the stream belongs to key gpu-box, not to other" in caplog.text
     assert host.logger.records(stream) == list(range(1, 11))
 
 

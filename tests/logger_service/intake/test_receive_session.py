@@ -37,38 +37,38 @@ def run(first_sequence: int, next_sequence: int) -> memoryview:
     return memoryview(make_run(first_sequence, next_sequence))
 
 
-def test_what_is_due_is_taken_byte_for_byte(session: ReceiveSession) -> None:
+def test_a_batch_that_is_due_is_accepted_byte_for_byte(session: ReceiveSession) -> None:
     taken = session.receive(run(3, 6), 3, 0.0)
     assert isinstance(taken, FrameBatch)
     assert (taken.first_sequence, taken.next_sequence, bytes(taken.frames)) == (3, 6, make_run(3, 6))
 
 
-def test_of_a_run_that_came_in_part_before_the_rest_is_taken(session: ReceiveSession) -> None:
+def test_the_new_part_of_a_batch_is_accepted(session: ReceiveSession) -> None:
     taken = session.receive(run(1, 6), 4, 0.0)
     assert isinstance(taken, FrameBatch)
     assert bytes(taken.frames) == make_run(4, 6)
 
 
-def test_what_came_before_is_dropped_without_a_word(session: ReceiveSession) -> None:
+def test_records_that_came_before_are_dropped_without_an_answer(session: ReceiveSession) -> None:
     assert session.receive(run(1, 6), 6, 0.0) is None
 
 
-def test_a_hole_is_asked_for_once_until_something_was_taken(session: ReceiveSession) -> None:
+def test_a_hole_gets_one_nak_until_a_batch_is_accepted(session: ReceiveSession) -> None:
     assert session.receive(run(5, 6), 3, 0.0) == Nak(3)
     assert session.receive(run(6, 7), 3, 0.0) is None
     assert isinstance(session.receive(run(3, 5), 3, 0.0), FrameBatch)
     assert session.receive(run(7, 8), 5, 0.0) == Nak(5)
     session.welcome(b"peer", 5, 0.0)
-    assert session.receive(run(7, 8), 5, 0.0) == Nak(5), "a new beginning forgets what was asked"
+    assert session.receive(run(7, 8), 5, 0.0) == Nak(5), "a WELCOME forgets the last NAK"
 
 
 @pytest.mark.parametrize("cut", [1, 12, -1])
-def test_a_run_with_a_torn_frame_is_refused_whole(session: ReceiveSession, cut: int) -> None:
+def test_a_batch_with_a_torn_frame_is_refused_whole(session: ReceiveSession, cut: int) -> None:
     with pytest.raises(Malformed):
         session.receive(memoryview(make_run(1, 3) + make_record(3)[:cut]), 1, 0.0)
 
 
-def test_a_held_session_takes_nothing_and_gives_no_credit(session: ReceiveSession) -> None:
+def test_a_paused_session_accepts_nothing_and_gives_no_credit(session: ReceiveSession) -> None:
     assert session.acknowledge(3) == Ack(3, CREDIT_BYTES)
     session.pause(10.0)
     assert session.receive(run(1, 2), 1, 10.0) is None
@@ -77,7 +77,7 @@ def test_a_held_session_takes_nothing_and_gives_no_credit(session: ReceiveSessio
     assert session.welcome(b"peer", 3, 10.0) == Welcome(3, 0)
 
 
-def test_after_a_pause_there_is_credit_for_one_batch_and_after_a_commit_for_all(session: ReceiveSession) -> None:
+def test_after_a_pause_the_credit_is_one_batch_and_after_a_commit_the_share(session: ReceiveSession) -> None:
     session.pause(10.0)
     session.resume()
     assert session.acknowledge(1) == Ack(1, BATCH_SIZE_MAX_BYTES)
@@ -116,7 +116,7 @@ def test_a_peer_may_send_as_far_as_its_credit_reaches(session: ReceiveSession) -
         session.receive(run(4, 5), 4, 0.0)
 
 
-def test_one_run_that_is_larger_than_the_credit_is_taken(session: ReceiveSession) -> None:
+def test_a_single_batch_larger_than_the_credit_is_accepted(session: ReceiveSession) -> None:
     session.welcome(b"peer", 1, 0.0, 1)
     assert isinstance(session.receive(run(1, 1000), 1, 0.0), FrameBatch)
     with pytest.raises(CreditExceeded):
@@ -125,7 +125,7 @@ def test_one_run_that_is_larger_than_the_credit_is_taken(session: ReceiveSession
     assert isinstance(session.receive(run(1000, 2000), 1000, 0.0), FrameBatch)
 
 
-def test_what_is_durable_makes_room_for_as_much_again(session: ReceiveSession) -> None:
+def test_durable_bytes_can_be_sent_again(session: ReceiveSession) -> None:
     credit_bytes = len(make_run(1, 4))
     session.welcome(b"peer", 1, 0.0, credit_bytes)
     for first in range(1, 100, 3):
@@ -135,8 +135,8 @@ def test_what_is_durable_makes_room_for_as_much_again(session: ReceiveSession) -
         session.acknowledge(first + 3, credit_bytes)
 
 
-def test_credit_that_shrinks_while_data_are_on_their_way_breaks_nobodys_promise(session: ReceiveSession) -> None:
-    """A trainer may send what it was allowed before it heard of the low-water mark, and nothing beyond."""
+def test_a_credit_that_shrinks_takes_nothing_back(session: ReceiveSession) -> None:
+    """A trainer may use its last credit until an ACK tells of the low-water mark, and no more."""
     session.welcome(b"peer", 1, 0.0, len(make_run(1, 7)))
     session.receive(run(1, 4), 1, 0.0)
     assert session.acknowledge(4, 0) == Ack(4, 0)
@@ -146,7 +146,7 @@ def test_credit_that_shrinks_while_data_are_on_their_way_breaks_nobodys_promise(
         session.receive(run(7, 8), 7, 0.0)
 
 
-def test_what_comes_again_or_behind_a_hole_costs_no_credit(session: ReceiveSession) -> None:
+def test_data_that_come_again_or_behind_a_hole_cost_no_credit(session: ReceiveSession) -> None:
     session.welcome(b"peer", 1, 0.0, len(make_run(1, 9)))
     session.receive(run(1, 3), 1, 0.0)
     for _ in range(5):
@@ -155,7 +155,7 @@ def test_what_comes_again_or_behind_a_hole_costs_no_credit(session: ReceiveSessi
     assert isinstance(session.receive(run(1, 9), 3, 0.0), FrameBatch), "six of them are new"
 
 
-def test_what_the_journal_could_not_keep_is_given_back(session: ReceiveSession) -> None:
+def test_records_that_the_journal_lost_give_their_credit_back(session: ReceiveSession) -> None:
     session.welcome(b"peer", 1, 0.0, len(make_run(1, 4)))
     session.receive(run(1, 4), 1, 0.0)
     session.pause(0.0)
@@ -164,14 +164,14 @@ def test_what_the_journal_could_not_keep_is_given_back(session: ReceiveSession) 
     assert isinstance(session.receive(run(1, 4), 1, 1.0), FrameBatch)
 
 
-def test_without_credit_nothing_is_taken(session: ReceiveSession) -> None:
+def test_without_credit_nothing_is_accepted(session: ReceiveSession) -> None:
     session.welcome(b"peer", 1, 0.0, 0)
     with pytest.raises(CreditExceeded):
         session.receive(run(1, 2), 1, 0.0)
 
 
-def test_what_became_durable_with_its_segment_makes_room_too(session: ReceiveSession) -> None:
-    """A new segment syncs the one before it; an answer may tell so before the commit that makes the rest durable."""
+def test_records_that_became_durable_with_their_segment_free_credit_too(session: ReceiveSession) -> None:
+    """A new segment syncs the segment before; an ACK may report that before the commit of the remaining records."""
     credit_bytes = len(make_run(1, 4))
     session.welcome(b"peer", 1, 0.0, credit_bytes)
     session.receive(run(1, 3), 1, 0.0)
@@ -186,7 +186,7 @@ PEER = b"peer"
 
 
 def record(sequence: int) -> bytes:
-    """Return a record whose size differs from its neighbours', sometimes by far."""
+    """Return a record; the sizes of neighbours differ, sometimes by far."""
     size_bytes = 500 if sequence % 11 == 0 else 7 * (sequence % 5)
     return make_record(sequence, kind=Kind.TEXT, body=encode_body(Text("t", "x" * size_bytes)))
 
@@ -209,7 +209,7 @@ class CreditMachine(RuleBasedStateMachine):
         self.connect()
 
     def connect(self) -> None:
-        """Open the stream; what came before is durable by then."""
+        """Open the stream; all records that came before are durable by then."""
         self.durable_sequence = self.next_sequence
         self.trainer.opened()
         self.trainer.hello(1)
@@ -221,7 +221,7 @@ class CreditMachine(RuleBasedStateMachine):
 
     @rule(records=st.integers(1, 6))
     def send(self, records: int) -> None:
-        """Send as the link does: what fits, or one record that is larger."""
+        """Send as the link does: as many records as fit, or one larger record."""
         first, frames = self.trainer.next_sequence, b""
         for sequence in range(first, first + records):
             more = record(sequence)
@@ -237,7 +237,7 @@ class CreditMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.up)
     @rule(lost=st.sampled_from([False, False, False, True]))
     def arrive(self, lost: bool) -> None:
-        """Have the oldest message arrive; never CreditExceeded. ZeroMQ may lose data, without a word."""
+        """Deliver the oldest message; never CreditExceeded. ZeroMQ may lose data silently."""
         frames = self.up.popleft()
         taken = None if lost else self.logger.receive(memoryview(frames), self.next_sequence, self.now)
         if isinstance(taken, FrameBatch):
@@ -248,12 +248,12 @@ class CreditMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.down)
     @rule()
     def answer(self) -> None:
-        """Hear the logger; its answers are never Malformed."""
+        """Deliver an answer of the logger; answers are never Malformed."""
         self.trainer.receive(self.down.popleft(), self.now)
 
     @rule(turns=st.integers(1, 20))
     def go_on(self, turns: int) -> None:
-        """Send and hear, and what came is not synced yet."""
+        """Send and deliver for some turns, without a commit."""
         for _ in range(turns):
             while self.down:
                 self.answer()
@@ -270,7 +270,7 @@ class CreditMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(1, 3))
     def begin_a_segment(self, back: int) -> None:
-        """All but the last runs become durable, and somebody says so."""
+        """All but the last batches become durable, and an ACK reports that."""
         self.durable_sequence = max(self.durable_sequence, self.next_sequence - back)
         self.acknowledge()
 
@@ -296,7 +296,7 @@ class CreditMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.now % 16 == 0)
     @rule()
     def connect_anew(self) -> None:
-        """All that is on its way is lost."""
+        """Everything on its way is lost."""
         self.up.clear()
         self.down.clear()
         self.trainer.lost(self.now)

@@ -48,7 +48,7 @@ def keyed_receiver(tmp_path: Path, ring: KeyRing) -> Iterator[Receiver]:
 
 
 def first_session(receiver: Receiver) -> ReceiveSession:
-    """Turn the receiver until somebody said HELLO."""
+    """Turn the receiver until a peer has said HELLO."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not len(receiver.dispatcher.streams._sessions):
         assert time.monotonic() < deadline
@@ -68,11 +68,11 @@ def test_many_peers_are_served_side_by_side(receiver: Receiver) -> None:
         peer.close()
 
 
-def test_the_port_that_was_given_is_told(receiver: Receiver) -> None:
+def test_the_endpoint_has_the_real_port(receiver: Receiver) -> None:
     assert int(receiver.endpoint.removeprefix("tcp://127.0.0.1:")) > 0
 
 
-def test_a_port_in_use_is_refused_with_what_to_do(receiver: Receiver, tmp_path: Path) -> None:
+def test_a_port_in_use_is_refused_with_a_way_out(receiver: Receiver, tmp_path: Path) -> None:
     with pytest.raises(StartupError, match=r"in use.*choose another port"):
         make_receiver(tmp_path, receiver.endpoint)
 
@@ -100,7 +100,7 @@ def test_an_ipc_path_in_a_folder_that_others_may_enter_is_refused(tmp_path: Path
 
 
 def test_a_routing_id_of_a_peers_own_choice_is_refused(receiver: Receiver) -> None:
-    """With one it could take the name of a peer that is gone, and go on with its stream."""
+    """With a chosen id, a peer could take the id of a peer that is gone, and continue that peer's stream."""
     with Peer(receiver.endpoint, Stream("demo")) as peer:
         peer._socket.close(linger=0)
         peer._socket = peer._context.socket(zmq.DEALER)
@@ -149,8 +149,8 @@ def test_a_message_beyond_the_limit_ends_its_connection(receiver: Receiver) -> N
     assert served(receiver)
 
 
-def test_who_ignores_its_credit_is_cut_and_comes_in_vain_until_there_is_room(tmp_path: Path) -> None:
-    """The disk of the recordings is nearly full: who sends all the same fills no more of it."""
+def test_a_peer_that_ignores_its_credit_is_cut_until_there_is_room(tmp_path: Path) -> None:
+    """The disk of the recordings is nearly full: data without credit fill no more of the disk."""
     receiver, room = make_receiver(tmp_path), [DiskSpace(1, 2**40)]
     receiver.dispatcher.streams._journal.low_water = LowWater(lambda: room[0])
     with turning(receiver):
@@ -166,13 +166,13 @@ def test_who_ignores_its_credit_is_cut_and_comes_in_vain_until_there_is_room(tmp
 
 
 @pytest.mark.parametrize("rubbish", [b"GET / HTTP/1.1\r\n\r\n", bytes(200), b"\xff" * 200])
-def test_what_is_no_zeromq_at_all_harms_nobody(receiver: Receiver, rubbish: bytes) -> None:
+def test_bytes_that_are_no_zeromq_harm_no_peer(receiver: Receiver, rubbish: bytes) -> None:
     with socket.create_connection(("127.0.0.1", int(receiver.endpoint.rpartition(":")[2]))) as connection:
         connection.sendall(rubbish)
         assert served(receiver)
 
 
-def test_connections_that_never_speak_keep_nobody_out(receiver: Receiver) -> None:
+def test_idle_connections_keep_no_peer_out(receiver: Receiver) -> None:
     idle = [speak_zmtp(receiver.endpoint) for _ in range(100)]
     assert served(receiver)
     for connection in idle:
@@ -180,7 +180,7 @@ def test_connections_that_never_speak_keep_nobody_out(receiver: Receiver) -> Non
 
 
 def test_a_trainer_that_connects_anew_goes_on_at_once(receiver: Receiver) -> None:
-    """Its old connection is closed, so that the stream is free without any waiting."""
+    """The old connection is closed, and the stream is free at once."""
     with Peer(receiver.endpoint, Stream("demo")) as peer:
         peer.hello()
         peer.send_records(1, 10)
@@ -203,7 +203,7 @@ def test_a_second_peer_with_the_same_stream_is_told_to_ask_later(receiver: Recei
         first.wait_acked(5)
 
 
-def test_what_was_taken_is_acknowledged_before_the_end(tmp_path: Path) -> None:
+def test_received_records_are_acknowledged_before_the_end(tmp_path: Path) -> None:
     """An interval that never passes: only close commits."""
     journal = Journal(tmp_path, lambda: 10**18, commit_interval_seconds=1e6, commit_size_bytes=2**20)
     receiver = Receiver(journal, "tcp://127.0.0.1:*", streams_max=4)
@@ -249,7 +249,7 @@ def test_a_peer_that_is_gone_is_noticed_when_it_is_answered(tmp_path: Path) -> N
 
 
 def is_refused(receiver: Receiver, keys: ClientKeys | None) -> bool:
-    """Tell whether a peer is counted as refused, gets no answer, and no message of it arrives."""
+    """Tell whether a peer is counted as refused, gets no answer, and none of its messages arrives."""
     messages, refused = receiver.dispatcher.counts.refused, receiver.connections.counts.refused
     with Peer(receiver.endpoint, Stream("stranger"), keys) as peer:
         peer.send_raw(b"\x01\x01")
@@ -257,7 +257,7 @@ def is_refused(receiver: Receiver, keys: ClientKeys | None) -> bool:
         return peer.silent() and receiver.dispatcher.counts.refused == messages
 
 
-def test_who_is_on_the_list_is_served(keyed_receiver: Receiver, ring: KeyRing, tmp_path: Path) -> None:
+def test_a_trainer_with_an_allowed_key_is_served(keyed_receiver: Receiver, ring: KeyRing, tmp_path: Path) -> None:
     keys = ring.make_trainer()
     with Peer(keyed_receiver.endpoint, Stream("demo"), keys) as peer:
         peer.deliver(101)
@@ -266,17 +266,17 @@ def test_who_is_on_the_list_is_served(keyed_receiver: Receiver, ring: KeyRing, t
     assert keyed_receiver.connections.counts.refused == 0
 
 
-def test_without_a_key_nobody_is_let_in(keyed_receiver: Receiver, ring: KeyRing) -> None:
+def test_without_a_key_no_peer_is_let_in(keyed_receiver: Receiver, ring: KeyRing) -> None:
     assert is_refused(keyed_receiver, None)
     assert served(keyed_receiver, ring.make_trainer())
 
 
-def test_with_a_key_that_is_not_on_the_list_nobody_is_let_in(keyed_receiver: Receiver, ring: KeyRing) -> None:
+def test_with_a_key_that_is_not_allowed_no_peer_is_let_in(keyed_receiver: Receiver, ring: KeyRing) -> None:
     assert is_refused(keyed_receiver, ring.make_trainer("stranger", let_in=False))
     assert served(keyed_receiver, ring.make_trainer())
 
 
-def test_with_another_servers_key_nobody_is_let_in(keyed_receiver: Receiver, ring: KeyRing, tmp_path: Path) -> None:
+def test_with_another_servers_key_no_peer_is_let_in(keyed_receiver: Receiver, ring: KeyRing, tmp_path: Path) -> None:
     keys = ring.make_trainer()
     other = KeyRing(tmp_path / "other")
     assert is_refused(keyed_receiver, ClientKeys(other.server_public, keys.client_secret))
@@ -295,7 +295,7 @@ def test_a_refusal_is_logged_once_a_second(
     assert not any(stranger.client_secret in record.getMessage() for record in said)
 
 
-def test_who_is_revoked_while_connected_is_refused(keyed_receiver: Receiver, ring: KeyRing) -> None:
+def test_a_trainer_whose_key_is_revoked_while_connected_is_refused(keyed_receiver: Receiver, ring: KeyRing) -> None:
     honest, keys = ring.make_trainer("honest"), ring.make_trainer()
     with Peer(keyed_receiver.endpoint, Stream("demo"), keys) as peer:
         peer.hello()
@@ -319,7 +319,7 @@ def test_a_trainer_that_is_let_in_later_is_served(keyed_receiver: Receiver, ring
     assert served(keyed_receiver, keys)
 
 
-def test_a_list_that_others_can_write_lets_nobody_in(keyed_receiver: Receiver, ring: KeyRing) -> None:
+def test_a_list_that_other_users_can_write_lets_no_peer_in(keyed_receiver: Receiver, ring: KeyRing) -> None:
     keys = ring.make_trainer()
     assert served(keyed_receiver, keys)
     (ring.logger / "allowed").chmod(0o777)
@@ -328,7 +328,7 @@ def test_a_list_that_others_can_write_lets_nobody_in(keyed_receiver: Receiver, r
     assert served(keyed_receiver, keys)
 
 
-def test_a_list_that_is_gone_lets_nobody_in(keyed_receiver: Receiver, ring: KeyRing) -> None:
+def test_a_list_that_is_gone_lets_no_peer_in(keyed_receiver: Receiver, ring: KeyRing) -> None:
     keys = ring.make_trainer()
     assert served(keyed_receiver, keys)
     (ring.logger / "allowed").rename(ring.logger / "gone")
@@ -342,7 +342,7 @@ def test_a_stream_belongs_to_the_key_that_opened_it(keyed_receiver: Receiver, ri
         for _ in range(2):  # before there is anything on disk, and after
             answer = thief.hello()
             assert isinstance(answer, Reject)
-            assert "is that of key gpu-box, not of other" in answer.reason
+            assert "belongs to key gpu-box, not to other" in answer.reason
             assert not answer.retry
             thief.reconnect()
             peer.send_records(peer.acked_sequence, peer.acked_sequence + 5)
@@ -361,7 +361,7 @@ def test_a_stream_belongs_to_its_key_after_a_restart_too(tmp_path: Path, ring: K
         with Peer(receiver.endpoint, stream, other) as thief:
             answer = thief.hello()
             assert isinstance(answer, Reject)
-            assert "is that of key gpu-box" in answer.reason
+            assert "belongs to key gpu-box" in answer.reason
         with Peer(receiver.endpoint, stream, keys) as peer:
             assert peer.hello(11).next_sequence == 11
 
@@ -379,7 +379,7 @@ def test_a_name_with_a_new_key_goes_on_with_its_streams(keyed_receiver: Receiver
 
 
 @pytest.mark.parametrize("rubbish", [b"../../etc", b"\xff\xff", b"x" * 100])
-def test_an_owner_that_cannot_be_read_is_nobody(tmp_path: Path, ring: KeyRing, rubbish: bytes) -> None:
+def test_a_stream_whose_owner_cannot_be_read_is_refused(tmp_path: Path, ring: KeyRing, rubbish: bytes) -> None:
     stream, keys = Stream("demo"), ring.make_trainer()
     folder = tmp_path / "recordings" / "demo" / stream.folder_name
     folder.mkdir(parents=True)

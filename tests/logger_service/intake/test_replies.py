@@ -4,7 +4,7 @@ from tensorboard_sidecar.logger_service.intake.replies import REPLY_INTERVAL_SEC
 from tensorboard_sidecar.protocol.wire import Bye, Nak, WireMessage
 
 
-def test_each_is_answered_once_a_second() -> None:
+def test_each_peer_is_answered_once_a_second() -> None:
     limiter = ReplyLimiter()
     assert limiter.may_answer(b"a", 5.0)
     assert not limiter.may_answer(b"a", 5.0 + REPLY_INTERVAL_SECONDS / 2)
@@ -12,7 +12,7 @@ def test_each_is_answered_once_a_second() -> None:
     assert limiter.may_answer(b"a", 5.0 + REPLY_INTERVAL_SECONDS)
 
 
-def test_who_had_a_stream_since_is_answered_at_once() -> None:
+def test_a_peer_that_is_forgotten_is_answered_at_once() -> None:
     limiter = ReplyLimiter()
     assert limiter.may_answer(b"a", 5.0)
     limiter.forget(b"a")
@@ -20,7 +20,7 @@ def test_who_had_a_stream_since_is_answered_at_once() -> None:
     assert limiter.may_answer(b"a", 5.0)
 
 
-def test_a_crowd_of_them_takes_bounded_memory() -> None:
+def test_many_peers_take_bounded_memory() -> None:
     limiter = ReplyLimiter(3)
     for number in range(1000):
         assert limiter.may_answer(b"%d" % number, 5.0)
