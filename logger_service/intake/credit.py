@@ -36,7 +36,7 @@ class CreditExceeded(ProtocolError):
     """A peer sent more bytes than all credit granted to the peer allows."""
 
 
-def share_bytes(streams: int, room_bytes: int | None, *, disk_is_low: bool) -> int:
+def equal_share_bytes(streams: int, room_bytes: int | None, *, disk_is_low: bool) -> int:
     """Return the credit of each of ``streams`` streams whose journal works.
 
     ``room_bytes`` is the room on the disk above the reserve, None where the room does not matter. ``disk_is_low`` says

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import assert_never
 
 from tensorboard_sidecar.logger_service.intake.counts import IntakeCounts
-from tensorboard_sidecar.logger_service.intake.credit import held_back_bytes, share_bytes
+from tensorboard_sidecar.logger_service.intake.credit import equal_share_bytes, held_back_bytes
 from tensorboard_sidecar.logger_service.intake.durations import Durations
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession
@@ -97,7 +97,7 @@ class OpenStreams:
         return min([self._journal.commit_at, *(session.retry_at or 0.0 for session in self._paused.values())])
 
     def failure(self, now_seconds: float) -> str:
-        """Return why the journal cannot be written, if a trainer that is not silent waits for the journal; else ""."""
+        """Return why the journal cannot be written, while a trainer that is not silent waits for it; else an empty text."""
         waiting = any(session.failing and not session.silent(now_seconds) for session in self._sessions)
         return self._failure if waiting else ""
 
@@ -135,8 +135,7 @@ class OpenStreams:
         if session is not None and session.stream != stream:
             raise Malformed(f"stream {stream.id.hex()} is known as {session.stream}, not {stream}")
         self._journal.check_owner(stream, owner, session.owner if session else "")
-        other_peer = session is not None and session.peer != peer and not session.silent(now_seconds)
-        if session is not None and other_peer and self._acknowledge(session):
+        if session is not None and self._has_another_peer(session, peer, now_seconds):
             self._replies.send(peer, Reject("another peer sends this stream, and is connected", retry=True))
             return
         if session is not None:
@@ -212,6 +211,10 @@ class OpenStreams:
         self._counts.record_bytes += len(batch.frames)
         self.ack_times.received(session.stream.id, now_seconds)
 
+    def _has_another_peer(self, session: ReceiveSession, peer: bytes, now_seconds: float) -> bool:
+        """Tell whether another peer sends the stream: a peer that is not silent, and that an ACK reaches."""
+        return session.peer != peer and not session.silent(now_seconds) and self._acknowledge(session)
+
     def _bind(self, session: ReceiveSession, peer: bytes, now_seconds: float) -> ReceiveSession:
         """Make ``peer`` the peer of a session, and close the stream that the peer sent before."""
         previous = self._sessions.of_peer(peer)
@@ -259,7 +262,7 @@ class OpenStreams:
     @property
     def _share_bytes(self) -> int:
         low_water = self._journal.low_water
-        return share_bytes(len(self._sessions), low_water.room_bytes, disk_is_low=low_water.low)
+        return equal_share_bytes(len(self._sessions), low_water.room_bytes, disk_is_low=low_water.low)
 
 
 def _name(stream: Stream) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.logger_service.folders.low_water import LOOK_SECONDS, RESERVE_BYTES, LowWater
-from tensorboard_sidecar.logger_service.intake.credit import share_bytes
+from tensorboard_sidecar.logger_service.intake.credit import equal_share_bytes
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 
 MIB = 2**20
@@ -23,7 +23,7 @@ class Disk:
 
 
 def credit_bytes(low_water: LowWater, streams: int) -> int:
-    return share_bytes(streams, low_water.room_bytes, disk_is_low=low_water.low)
+    return equal_share_bytes(streams, low_water.room_bytes, disk_is_low=low_water.low)
 
 
 def test_below_the_reserve_there_is_no_credit_and_a_quarter_above_it_there_is_again() -> None:

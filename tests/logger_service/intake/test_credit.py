@@ -11,8 +11,8 @@ from tensorboard_sidecar.logger_service.intake.credit import (
     CreditAccount,
     CreditExceeded,
     JournalState,
+    equal_share_bytes,
     held_back_bytes,
-    share_bytes,
     stream_credit_bytes,
 )
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES, CREDIT_TOTAL_BYTES
@@ -32,49 +32,49 @@ credits_ = st.integers(0, CREDIT_BYTES)
 def test_a_share_is_never_negative_and_never_above_the_credit_of_a_stream(
     streams: int, room_bytes: int | None, disk_is_low: bool
 ) -> None:
-    assert 0 <= share_bytes(streams, room_bytes, disk_is_low=disk_is_low) <= CREDIT_BYTES
+    assert 0 <= equal_share_bytes(streams, room_bytes, disk_is_low=disk_is_low) <= CREDIT_BYTES
 
 
 @given(stream_counts, rooms)
 def test_only_a_low_disk_leaves_a_stream_less_than_one_batch(streams: int, room_bytes: int | None) -> None:
-    assert share_bytes(streams, room_bytes, disk_is_low=False) >= BATCH_SIZE_MAX_BYTES
-    assert share_bytes(streams, room_bytes, disk_is_low=True) == 0
+    assert equal_share_bytes(streams, room_bytes, disk_is_low=False) >= BATCH_SIZE_MAX_BYTES
+    assert equal_share_bytes(streams, room_bytes, disk_is_low=True) == 0
 
 
 @given(st.integers(1, 5000), rooms)
 def test_all_shares_together_fit_into_the_total_and_into_the_room_or_are_one_batch_each(
     streams: int, room_bytes: int | None
 ) -> None:
-    total_bytes = streams * share_bytes(streams, room_bytes, disk_is_low=False)
+    total_bytes = streams * equal_share_bytes(streams, room_bytes, disk_is_low=False)
     bound_bytes = CREDIT_TOTAL_BYTES if room_bytes is None else min(CREDIT_TOTAL_BYTES, room_bytes)
     assert total_bytes <= max(bound_bytes, streams * BATCH_SIZE_MAX_BYTES)
 
 
 @given(st.none() | st.integers(CREDIT_BYTES, 2**40))
 def test_a_lone_stream_gets_all_of_a_streams_credit(room_bytes: int | None) -> None:
-    assert share_bytes(1, room_bytes, disk_is_low=False) == CREDIT_BYTES
-    assert share_bytes(0, room_bytes, disk_is_low=False) == CREDIT_BYTES
+    assert equal_share_bytes(1, room_bytes, disk_is_low=False) == CREDIT_BYTES
+    assert equal_share_bytes(0, room_bytes, disk_is_low=False) == CREDIT_BYTES
 
 
 @given(stream_counts, st.integers(0, 100), rooms, st.booleans())
 def test_more_streams_never_enlarge_a_share(streams: int, more: int, room_bytes: int | None, disk_is_low: bool) -> None:
-    before = share_bytes(streams, room_bytes, disk_is_low=disk_is_low)
-    assert share_bytes(streams + more, room_bytes, disk_is_low=disk_is_low) <= before
+    before = equal_share_bytes(streams, room_bytes, disk_is_low=disk_is_low)
+    assert equal_share_bytes(streams + more, room_bytes, disk_is_low=disk_is_low) <= before
 
 
 @given(stream_counts, st.integers(0, 2**40), st.integers(0, 2**40))
 def test_more_room_never_shrinks_a_share(streams: int, room_bytes: int, more_bytes: int) -> None:
-    before = share_bytes(streams, room_bytes, disk_is_low=False)
-    assert before <= share_bytes(streams, room_bytes + more_bytes, disk_is_low=False)
-    assert before <= share_bytes(streams, None, disk_is_low=False)
+    before = equal_share_bytes(streams, room_bytes, disk_is_low=False)
+    assert before <= equal_share_bytes(streams, room_bytes + more_bytes, disk_is_low=False)
+    assert before <= equal_share_bytes(streams, None, disk_is_low=False)
 
 
 def test_the_room_on_the_disk_is_shared_in_equal_parts() -> None:
-    assert share_bytes(1, 40 * MIB, disk_is_low=False) == 40 * MIB
-    assert share_bytes(4, 40 * MIB, disk_is_low=False) == 10 * MIB
-    assert share_bytes(0, 40 * MIB, disk_is_low=False) == 40 * MIB
-    assert share_bytes(10_000, 40 * MIB, disk_is_low=False) == BATCH_SIZE_MAX_BYTES, "less would stop the stream"
-    assert share_bytes(4, 2**40, disk_is_low=False) == CREDIT_BYTES
+    assert equal_share_bytes(1, 40 * MIB, disk_is_low=False) == 40 * MIB
+    assert equal_share_bytes(4, 40 * MIB, disk_is_low=False) == 10 * MIB
+    assert equal_share_bytes(0, 40 * MIB, disk_is_low=False) == 40 * MIB
+    assert equal_share_bytes(10_000, 40 * MIB, disk_is_low=False) == BATCH_SIZE_MAX_BYTES, "less would stop the stream"
+    assert equal_share_bytes(4, 2**40, disk_is_low=False) == CREDIT_BYTES
 
 
 # The credit of a stream
