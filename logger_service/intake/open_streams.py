@@ -97,7 +97,7 @@ class OpenStreams:
         return min([self._journal.commit_at, *(session.retry_at or 0.0 for session in self._paused.values())])
 
     def failure(self, now_seconds: float) -> str:
-        """Return why the journal cannot be written, while a trainer that is not silent waits for it; else an empty text."""
+        """Return why the journal cannot be written, empty unless a trainer that is not silent waits for it."""
         waiting = any(session.failing and not session.silent(now_seconds) for session in self._sessions)
         return self._failure if waiting else ""
 
