@@ -38,7 +38,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "trainer.settings",
         "trainer.data",
         "trainer.model",
-        "trainer",
+        *("trainer.distributed", "trainer.invocation", "trainer.progress", "trainer.schedule"),
     ),
     "trainer": (
         *("protocol", "telemetry.values", ""),

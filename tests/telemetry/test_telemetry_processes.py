@@ -171,7 +171,7 @@ def test_workers_that_log_are_told_and_load_on(tmp_path: Path) -> None:
 def test_a_telemetry_does_not_travel_to_spawned_processes(tmp_path: Path) -> None:
     with (
         Telemetry("run", endpoint=None, record=tmp_path) as telemetry,
-        pytest.raises(TypeError, match="make one of its own there"),
+        pytest.raises(TypeError, match="make a new Telemetry there"),
     ):
         ForkingPickler.dumps(telemetry)
 

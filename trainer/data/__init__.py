@@ -1,4 +1,7 @@
-"""Flickr8k with spoken captions: read, split, decoded and batched."""
+"""Flickr8k with spoken captions: finds and reads the data set, decodes files, makes batches, makes a synthetic set.
+
+May import nothing else of this project.
+"""
 
 from tensorboard_sidecar.trainer.data.batch import Batch
 from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
