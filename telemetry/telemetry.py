@@ -170,7 +170,7 @@ class Telemetry:
         if numbers is not None:
             self._pipeline.append(Kind.SCALARS, check_step(step), encode_scalars(numbers))
             return
-        split = split_scalars(self.faults.sift("telemetry.scalars", values, check_scalar))
+        split = split_scalars(self.faults.convert_each("telemetry.scalars", values, check_scalar))
         if split.host or not values:
             self._pipeline.keep_tensors(
                 check_step(step), Kind.SCALARS, split.on_device, lambda arrays: messages.Scalars(split.merge(arrays))
@@ -187,7 +187,7 @@ class Telemetry:
         >>> layer = torch.nn.Linear(128, 64)
         >>> telemetry.summaries(100, {f"weights/{name}": values for name, values in layer.named_parameters()})
         """
-        values = self.faults.sift("telemetry.summaries", tensors, as_tensor)
+        values = self.faults.convert_each("telemetry.summaries", tensors, as_tensor)
         if tensors and not values:
             return
         split = self._summarizer.split(values)
@@ -309,7 +309,7 @@ class Telemetry:
         >>> telemetry.hparams(100, {"lr": 1e-3, "backbone": "resnet18"}, {"accuracy": 0.75})
         """
         plain = plain_parameters(parameters)
-        split = split_scalars(self.faults.sift("telemetry.hparams", metrics, check_scalar))
+        split = split_scalars(self.faults.convert_each("telemetry.hparams", metrics, check_scalar))
         self._pipeline.keep_tensors(
             check_step(step), Kind.HPARAMS, split.on_device, lambda arrays: messages.HParams(plain, split.merge(arrays))
         )
@@ -374,7 +374,7 @@ class Telemetry:
         try:
             self._pipeline.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
         finally:
-            self.faults.say_total(self.run)
+            self.faults.log_total(self.run)
             self._summarizer.close()
             self._pipeline.close(deadline_seconds)
 

@@ -25,10 +25,10 @@ PROGRAM: Final = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from protocol import outbox_location
+from tensorboard_sidecar.protocol.outbox import location
 from tensorboard_sidecar import Telemetry
 how, memory, record, endpoint = sys.argv[1:]
-outbox_location._SHARED_MEMORY = Path(memory)
+location._SHARED_MEMORY = Path(memory)
 telemetry = Telemetry("run", endpoint=endpoint or None, record=record or None, drain_seconds=0.3, strict=True)
 for step in range(200):
     telemetry.scalars(step, {"loss": float(step)})
@@ -61,7 +61,7 @@ class Ending:
         )
 
     def wait(self) -> tuple[int, str]:
-        """Return the exit code and what was written to the terminal."""
+        """Return the exit code and the error output."""
         _, errors = self.process.communicate(timeout=60)
         return self.process.returncode, errors
 
@@ -204,7 +204,7 @@ def test_a_close_without_time_leaves_what_is_not_shipped(
 def test_an_interrupt_while_closing_still_says_where_the_rest_is(
     outboxes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ctrl-C a second time, by somebody who does not want to wait for a logger that is not there."""
+    """A second Ctrl-C of a user who does not want to wait for an absent logger."""
     telemetry = Telemetry("run", endpoint=f"tcp://127.0.0.1:{free_port()}", strict=True)
     sender = telemetry._pipeline.sender
 
