@@ -1,4 +1,4 @@
-"""What an epoch met in the files: how many pairs, and what a user should know about them."""
+"""Counts of an epoch: decoded pairs, cut recordings, unreadable files; and their lines for the terminal."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,42 +7,42 @@ from tensorboard_sidecar.trainer.data.report import Problem, merged
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """The pairs of an epoch, how many recordings of them go on beyond what is heard, and the problems so far."""
+class EpochCounts:
+    """The pairs of an epoch, the number of their recordings that were cut, and all problems of the run so far."""
 
     pairs: int
     cut: int
     problems: tuple[Problem, ...]
 
 
-def seen_together(parts: Iterable[Seen]) -> Seen:
-    """Return what several loaders saw of different files, as if one had."""
-    seen = tuple(parts)
-    problems = merged(part.problems for part in seen)
-    return Seen(sum(part.pairs for part in seen), sum(part.cut for part in seen), problems)
+def sum_counts(parts: Iterable[EpochCounts]) -> EpochCounts:
+    """Return the sum of the counts of several loaders, which read different files."""
+    counts = tuple(parts)
+    problems = merged(part.problems for part in counts)
+    return EpochCounts(sum(part.pairs for part in counts), sum(part.cut for part in counts), problems)
 
 
-class SeenNotes:
-    """Turns what each epoch met into lines, each of them once."""
+class EpochNotes:
+    """Turns the counts of each epoch into lines for the terminal, without repeating a line."""
 
     def __init__(self, max_seconds: float) -> None:
         self._max_seconds = max_seconds
-        self._said_cut = False
-        self._said: tuple[Problem, ...] = ()
+        self._reported_cut = False
+        self._reported: tuple[Problem, ...] = ()
 
-    def lines(self, seen: Seen) -> tuple[str, ...]:
-        """Return what is new: problems as soon as there are more, recordings that are cut in the first epoch with one.
+    def lines(self, counts: EpochCounts) -> tuple[str, ...]:
+        """Return the new lines: problems when there are new ones, and cut recordings in the first epoch with any.
 
-        Every epoch draws other captions, so that their number changes from one to the next; once is enough.
+        The number of cut recordings changes with the captions that an epoch draws; a single line is enough.
         """
         lines: list[str] = []
-        if seen.cut and not self._said_cut:
-            self._said_cut = True
+        if counts.cut and not self._reported_cut:
+            self._reported_cut = True
             lines.append(
-                f"{seen.cut} of {seen.pairs} recordings are longer than {self._max_seconds:g} s,"
-                " and no more is heard of them (--max_seconds)"
+                f"{counts.cut} of {counts.pairs} recordings are longer than {self._max_seconds:g} s,"
+                " and are cut there (--max_seconds)"
             )
-        if seen.problems != self._said:
-            self._said = seen.problems
-            lines += map(str, seen.problems)
+        if counts.problems != self._reported:
+            self._reported = counts.problems
+            lines += map(str, counts.problems)
         return tuple(lines)
