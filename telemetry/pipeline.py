@@ -72,12 +72,12 @@ class Pipeline:
         keys: ClientKeys | None = None,
     ) -> None:
         encode_message(0, stream.segment_head(1))
-        now = time_ns()
+        wall_time_ns = time_ns()
         self._unusable = ""
         record = record and Path(os.path.realpath(record))
         self._unfinished = (_UNSHIPPED, endpoint) if endpoint else (_UNRECORDED, record)
         with ExitStack() as undo:
-            self.backlog = storage.make(stream, wall_time_ns=now)
+            self.backlog = storage.make(stream, wall_time_ns=wall_time_ns)
             self.outbox = self.backlog.outbox
             undo.callback(self.backlog.close, keep=False)
 
@@ -89,9 +89,9 @@ class Pipeline:
                 undo.callback(link.close)
             destination = Destination(endpoint or NO_LOGGER, record, link.public_key if link else "")
             write_destination(self.outbox.folder, destination)
-            recorder = Recorder(self.backlog, record, wall_time_ns=now) if record else None
+            recorder = Recorder(self.backlog, record, wall_time_ns=wall_time_ns) if record else None
             find = storage.find_outboxes
-            recovery = Recovery(find, record, wall_time_ns=now) if record else None
+            recovery = Recovery(find, record, wall_time_ns=wall_time_ns) if record else None
             self._pending = PendingRecords(self.outbox)
             self._adoption = Reshipping(find, connect if endpoint else None, endpoint=endpoint or "", recovery=recovery)
             self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._adoption)

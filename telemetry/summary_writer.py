@@ -127,7 +127,8 @@ class SummaryWriter:
     """Torch's ``SummaryWriter``, method by method, keeping records through a ``Telemetry``.
 
     Make no writer directly; take ``telemetry.writer``. ``log_dir`` is for programs that read that attribute. As with
-    every call of telemetry, an error is a fault (logged once, counted) and raises only when the telemetry is strict.
+    every call of telemetry, an error is a fault (logged once, counted) and raises only when the telemetry is strict. In
+    the examples of the methods, ``writer`` belongs to an open Telemetry.
 
     >>> from tensorboard_sidecar import Telemetry
     >>> with Telemetry("team/first-try", endpoint=None, record="recordings").writer as writer:

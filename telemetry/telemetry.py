@@ -65,7 +65,8 @@ class Telemetry:
     private folder in ``outbox_dir`` if that is given, else in /var/tmp; "none" or 0 bytes: records stay in memory).
 
     The end of a ``with`` block, or ``close``, waits at most ``drain_seconds`` for the logger. Steps are whole numbers
-    from 0 to 2**53; the steps of one tag must grow. In the examples below, ``telemetry`` is open.
+    from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
+    examples of the methods, ``telemetry`` is an open Telemetry.
 
     Raises ProtocolError for a run that is no safe path, ValueError or TypeError for other wrong settings, OSError when
     memory or a folder is not available.

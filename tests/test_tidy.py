@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from support.rules import MAY_IMPORT, RULES
+from support.rules import FOLDER_FILES_MAX, MAY_IMPORT, RULES
 from support.source import PACKAGE, ROOMS, ROOT, Source, sources
 
 from tensorboard_sidecar.__main__ import COMMANDS, main
@@ -133,6 +133,12 @@ def test_no_rooms_may_import_each_other_in_a_circle() -> None:
     edges = {room: set(allowed) for room, allowed in MAY_IMPORT.items()}
     edges["telemetry.shipping"].discard("telemetry.recovery")  # the last one: each of the two imports the other
     assert circle_in(edges) == []
+
+
+def test_no_folder_of_a_room_has_too_many_files() -> None:
+    folders = {path.parent for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    files = {folder.relative_to(ROOT).as_posix(): sum(map(Path.is_file, folder.iterdir())) for folder in folders}
+    assert {folder: number for folder, number in files.items() if number > FOLDER_FILES_MAX} == {}
 
 
 def charter_problem(source: Source) -> str | None:
