@@ -1,3 +1,6 @@
-"""From messages to TensorBoard event files; the only place that imports tensorboardX."""
+"""Messages to TensorBoard event files, and back for checks; the only room that imports tensorboardX.
+
+May import ``protocol``, ``protocol.storage`` and ``rendering``.
+"""
 
 import tensorboard_sidecar.logger_service.events.without_torch  # noqa: F401 - before any other import of tensorboardX

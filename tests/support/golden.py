@@ -32,7 +32,7 @@ WALL_TIME_NS: Final = 1_700_000_000_123_456_789
 
 
 class GoldenRecord(NamedTuple):
-    """A message, where it stands, and the payload of its frame."""
+    """A message, its record header, and the payload of its frame."""
 
     message: Message
     sequence: int
@@ -42,7 +42,7 @@ class GoldenRecord(NamedTuple):
 
     @property
     def record(self) -> Record:
-        """The record, its body encoded now."""
+        """The record, encoded by the current code."""
         kind = KINDS[type(self.message)]
         return Record(kind, self.sequence, self.step, WALL_TIME_NS, encode_body(self.message), self.span)
 

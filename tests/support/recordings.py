@@ -1,4 +1,4 @@
-"""Recordings for tests: real files, written as the logger writes its journal."""
+"""Recordings for tests: real files, written in the same way as the logger's journal."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -38,14 +38,14 @@ STREAM_ID = bytes(range(16))
 
 
 class Said(NamedTuple):
-    """A message and the step it was said at."""
+    """A message and its step."""
 
     step: int
     message: Message
 
 
 def make_stream(run: str = "demo", *, rank: int = 0, attempt: int = 0, stream_id: bytes = STREAM_ID) -> Stream:
-    """Return a stream whose id does not change from test to test."""
+    """Return a stream with a fixed id."""
     return Stream(run, rank, attempt, stream_id)
 
 
@@ -58,7 +58,7 @@ def make_records(said: Iterable[Said], *, first_sequence: int = 1, start_ns: int
 
 
 def append_records(folder: Path, stream: Stream, records: Sequence[Record], **options: int) -> Path:
-    """Append records to the recording in ``folder``, which is made when it is missing; return the folder."""
+    """Append records to the recording in ``folder``, created if missing; return the folder."""
     writer = RecordingWriter(folder, stream, **{"wall_time_ns": START_NS} | options)
     for record in records:
         frames = memoryview(pack_frame(pack_record(record)))
@@ -69,7 +69,7 @@ def append_records(folder: Path, stream: Stream, records: Sequence[Record], **op
 
 
 def write_recording(root: Path, said: Iterable[Said], stream: Stream | None = None, **options: int) -> Path:
-    """Write a recording where the logger would; return its folder."""
+    """Write a recording with the logger's folder layout; return its folder."""
     stream = stream or make_stream()
     return append_records(root / stream.run / stream.folder_name, stream, make_records(said), **options)
 
@@ -109,7 +109,7 @@ def make_embedding(tag: str, rows: int = 12, columns: int = 5, seed: int = 0) ->
 
 # Long: a list, one message after the other.
 def every_kind(steps: Sequence[int] = (1, 2, 3)) -> list[Said]:
-    """Return a small run with a message of every kind a trainer sends but gaps."""
+    """Return the messages of a small run: each kind that a trainer sends, except gaps."""
     random = np.random.default_rng(0)
     said = [
         Said(0, RunStart(0, {"lr": 0.001, "epochs": 2, "name": "a|b", "compile": False})),

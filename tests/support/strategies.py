@@ -136,7 +136,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Gap, labels, st.dictionaries(labels, COUNTS, max_size=3)),
     st.builds(RunEnd, st.sampled_from(("completed", "failed", "interrupted"))),
 )
-# What msgpack can say, whatever it means.
+# Any value that msgpack can encode.
 plain: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | labels | st.binary(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(labels | st.integers(0, 3), inner, max_size=4),
