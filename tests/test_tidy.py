@@ -183,7 +183,7 @@ def test_a_room_without_a_charter_is_found(charter: str, problem: str) -> None:
         ("import tensorboard_sidecar.telemetry.recovery.commands", ["torch", "matplotlib"]),
         ("import tensorboard_sidecar", ["torch", "zmq", "torchvision", "matplotlib"]),
         (
-            "import " + ", ".join(sorted(map(module_name, (ROOT / "protocol").rglob("*.py")))),
+            "import " + ", ".join(sorted(module_name(source) for source in sources() if source.top == "protocol")),
             ["torch", "zmq", "PIL"],
         ),
     ],
