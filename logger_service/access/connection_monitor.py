@@ -18,6 +18,7 @@ import zmq
 
 from tensorboard_sidecar.logger_service.access.connection_lru import ConnectionLru, connections_limit
 from tensorboard_sidecar.logger_service.access.unread_bytes import UnreadBytes, received_bytes
+from tensorboard_sidecar.logger_service.counters import Counters, counter
 
 _MONITOR_ENDPOINT: Final = "inproc://connections"
 _EVENTS: Final = (
@@ -43,21 +44,15 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class ConnectionCounts:
-    """Numbers since the start; they only grow.
+class ConnectionCounts(Counters):
+    """Counters since the start of the logger."""
 
-    ``accepted`` were begun, and ``ended`` whoever ended them, and why: those that ZeroMQ itself cuts, as for a frame
-    that is too large, it does not tell apart. ``refused`` were turned away before their first message, or, where there
-    are keys, hung up without having shown one; ``crowded_out`` were cut to make room for others; ``hoarding`` were cut
-    since too much had come over them that was not taken; ``over_credit`` since more came than their credit allows.
-    """
-
-    accepted: int = 0
-    ended: int = 0
-    refused: int = 0
-    crowded_out: int = 0
-    hoarding: int = 0
-    over_credit: int = 0
+    accepted: int = counter("connections begun")
+    ended: int = counter("connections ended, by either side; also those that ZeroMQ cut for a frame above its limit")
+    refused: int = counter("connections refused before their first message")
+    crowded_out: int = counter("connections cut to make room for others")
+    hoarding: int = counter("connections cut for too many unread bytes, or for a message without an end")
+    over_credit: int = counter("connections cut for more bytes than their credit allows")
 
 
 class ConnectionMonitor:

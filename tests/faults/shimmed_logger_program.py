@@ -56,9 +56,9 @@ def main() -> int:
         Dispatcher.commit = acknowledge_early(Dispatcher.commit)  # type: ignore[method-assign]
     if not plan.project:
         for method in ("supervise", "finish", "kill"):
-            setattr(service.ProjectionProcess, method, lambda *_: True)
+            setattr(service.Supervisor, method, lambda *_: True)
     elif plan.sick_while or plan.clock_seconds:
-        shim_projection(service.ProjectionProcess, plan)
+        shim_projection(service.Supervisor, plan)
     return __main__.main(sys.argv[2:])
 
 
