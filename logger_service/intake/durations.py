@@ -15,7 +15,7 @@ class DurationCounts(NamedTuple):
 
 
 class Durations:
-    """Counts durations. Only one thread may use it."""
+    """Counts durations. Not thread-safe."""
 
     def __init__(self) -> None:
         self._buckets = [0] * (len(BOUNDS_SECONDS) + 1)

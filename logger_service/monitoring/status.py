@@ -1,4 +1,4 @@
-"""The state of a logger at one moment. A status never changes, so that any thread may read it."""
+"""The state of a logger at one moment. A status never changes: any thread may read a status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,5 +44,9 @@ class Status:
     def reasons(self, now_seconds: float) -> list[str]:
         """Return why the logger is unhealthy; empty when it is healthy."""
         late_seconds = now_seconds - self.at_seconds
-        stale = [f"the logger has not come round for {late_seconds:.0f} s"] if late_seconds >= STALE_SECONDS else []
+        stale = (
+            [f"the main loop of the logger has not run for {late_seconds:.0f} s"]
+            if late_seconds >= STALE_SECONDS
+            else []
+        )
         return [*stale, *self.troubles]

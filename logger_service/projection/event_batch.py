@@ -1,6 +1,6 @@
 """The events of one stream that wait for the next write. Pure: no file, no clock.
 
-The batch knows which events the files hold already, and leaves them out. It also knows where a gap is shown, since that
+The batch leaves out the events that the files hold already. The batch also decides where a gap is shown, since that
 place depends on all records before the gap (see ``logger_service.events.gap_place``).
 """
 

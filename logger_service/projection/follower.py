@@ -1,7 +1,7 @@
 """The main loop of the projection's process: from recordings that grow to event files that grow.
 
-The follower only reads the recordings, so a crash costs a restart and no record. A record that causes the crash each
-time costs itself alone (see ``quarantine``).
+The follower only reads the recordings: a crash costs a restart and no record. A record that crashes each process stays
+blank (see ``quarantine``).
 
 Rule 1: each recording gets a turn, bounded in bytes and in time, then the next recording.
 Rule 2: an error stops one recording, never the others. The error is logged once, and the recording is tried again after
@@ -34,7 +34,7 @@ TURN_SIZE_BYTES: Final = 2**18
 TURN_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.15
 _FIND_SECONDS: Final = 0.5
-# A recording that has not grown for this long is closed until it grows.
+# The files of a recording that has not grown for this long are closed.
 _PARK_SECONDS: Final = 60.0
 # Open files of a stream: its segment, its event file, and one more while either is opened.
 _FILES_A_STREAM: Final = 3
@@ -212,13 +212,13 @@ class Follower:
             if not followed.parked:
                 try:
                     ready.append((followed.beginning(), followed))
-                except Exception as error:  # noqa: BLE001 - an error of one recording stops no other, whatever it is
+                except Exception as error:  # noqa: BLE001 - no error of one recording may stop another
                     self._fail(followed, error, now_seconds)
                 self._after_each()
         return in_stream_order(ready)
 
     def _opened(self, followed: _Followed, now_seconds: float) -> StreamProjection | None:
-        """Return the projection of a recording; None if it cannot be opened."""
+        """Return the projection of a recording, or None after an error."""
         try:
             if followed.stream is None:
                 followed.stream = StreamProjection(followed.folder, self._logdir, self.counts, self._suspects)
@@ -245,7 +245,7 @@ class Follower:
         return busy
 
     def _fail(self, followed: _Followed, error: Exception, now_seconds: float) -> None:
-        """Count an error, log it if it is new, and park its recording until the next try."""
+        """Count an error, log a new error, and park the recording until the next try."""
         self.counts.stream_failures += 1
         if followed.failure.note(error, now_seconds):
             _log.error(
@@ -258,12 +258,12 @@ class Follower:
         followed.stream = None
 
     def _has_room(self, now_seconds: float) -> bool:
-        """Return whether the disk has room for event files; log a change."""
+        """Return whether the disk has room for event files; log each change."""
         if self._low_water.look(now_seconds, self.counts.event_bytes):
             if self._low_water.low:
                 _log.error("%s: %s: event files wait until there is room", self._logdir, self._low_water)
             else:
-                _log.info("%s: %s: there is room again, event files go on", self._logdir, self._low_water)
+                _log.info("%s: %s: there is room again, event files are written", self._logdir, self._low_water)
         return not self._low_water.low
 
 
@@ -279,14 +279,14 @@ def follow(
     stop: Callable[[], bool],
     *,
     disk_reserve_bytes: int | None = None,
-    tell: Callable[[Follower, float], object] = lambda *_: None,
+    report: Callable[[Follower, float], object] = lambda *_: None,
     wait: Callable[[float], object] = time.sleep,
     poll_seconds: float = POLL_SECONDS,
     suspects: Quarantine | None = None,
 ) -> Follower:
     """Project recordings as they grow until ``stop()`` is true, and then all records that exist; return the follower.
 
-    ``tell`` receives the follower and the monotonic time after each step that may take long. ``wait`` sleeps for at
+    ``report`` receives the follower and the monotonic time after each step that may take long. ``wait`` sleeps for at
     most the given seconds. ``suspects`` is opened and closed here. Raises FolderInUse; OSError when the log directory
     cannot be made.
     """
@@ -294,18 +294,18 @@ def follow(
         suspects = suspects or Quarantine()
         suspects.open(logdir)
 
-        def said() -> None:
-            tell(follower, time.monotonic())
+        def report_now() -> None:
+            report(follower, time.monotonic())
 
         follower = Follower(
-            recordings, logdir, disk_reserve_bytes=disk_reserve_bytes, suspects=suspects, after_each=said
+            recordings, logdir, disk_reserve_bytes=disk_reserve_bytes, suspects=suspects, after_each=report_now
         )
         try:
             while True:
                 stopping = stop()
                 busy = follower.turn(time.monotonic(), thorough=stopping)
-                said()
-                if stopping and not busy and not suspects.let_go():
+                report_now()
+                if stopping and not busy and not suspects.end_waits():
                     return follower
                 if not busy:
                     wait(poll_seconds)

@@ -1,19 +1,19 @@
 """How long the projection waits for missing records. Pure: every call receives the time.
 
 A power loss can tear a hole into the last segment of a journal. The logger never acknowledged the records of the hole,
-so a trainer that still runs sends them again. The projection therefore waits before it shows the hole as a gap.
+and a trainer that still runs sends them again. The projection therefore waits before it shows the hole as a gap.
 """
 
 from typing import Final
 
 # A trainer connects to a restarted logger and sends again within some seconds.
 HOLE_SECONDS: Final = 30.0
-# How often the projection reads the recording again while it waits.
+# The interval at which a waiting projection reads the recording again.
 _LOOK_SECONDS: Final = 2.0
 
 
 class HoleWait:
-    """Waits for one hole at a time: the hole that begins at a sequence number."""
+    """Waits for the hole that begins at a sequence number; for one hole at a time."""
 
     def __init__(self) -> None:
         self._sequence = 0
@@ -37,5 +37,5 @@ class HoleWait:
         return True
 
     def is_due(self, now_seconds: float) -> bool:
-        """Return whether it is time to read the recording again."""
+        """Return whether the recording must be read again."""
         return now_seconds >= self._look_at_seconds

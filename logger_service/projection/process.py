@@ -3,8 +3,8 @@
 Parent and child share two pipes:
 
 - The lifeline is the child's standard input. A byte asks the child to bring the event files up to date and to end. The
-  end of the pipe means that the parent is gone, for whatever reason: the child ends at once. It may end at any moment
-  without loss, since everything it knows is in the recordings and in the event files.
+  end of the pipe means that the parent is gone: the child ends at once. The child may end at any moment without loss,
+  since all its state is in the recordings and in the event files.
 - The reports are the child's standard output (see ``logger_service.projection.report``).
 
 The parent starts a child that ended again, after a pause that doubles with each end in a series.
@@ -46,9 +46,9 @@ RESTART_MAX_SECONDS: Final = 30.0
 WELL_SECONDS: Final = 60.0
 # A series is a trouble from its third end on: then the pause has doubled three times.
 _TROUBLE_PAUSE_SECONDS: Final = RESTART_MIN_SECONDS * 2**3
-# A child reports once a second, except while it starts or draws one picture.
+# A child reports once a second, except during its start and during a single drawing.
 SILENCE_SECONDS: Final = 60.0
-# A child ends within milliseconds after its lifeline is cut, unless it is stopped or hangs.
+# A child ends within milliseconds after the end of its lifeline, unless the child is stopped or hangs.
 _FAREWELL_SECONDS: Final = 1.0
 # This many failed drawings in a row are a trouble.
 UNDRAWN_MAX: Final = 3
@@ -72,7 +72,7 @@ def run_projection(
     def watch() -> None:
         while os.read(lifeline, 1):
             finish.set()
-        suspects.pardon()
+        suspects.stop_noting()
         os._exit(1)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
@@ -81,16 +81,16 @@ def run_projection(
     limit_memory(MEMORY_MAX_BYTES)
     writer = ReportWriter(reports)
 
-    def tell(follower: "Follower", now_seconds: float) -> None:
-        if writer.due(now_seconds):
-            writer.tell(now_seconds, follower.counts, follower.positions(), follower.state())
+    def report(follower: "Follower", now_seconds: float) -> None:
+        if writer.is_due(now_seconds):
+            writer.write(now_seconds, follower.counts, follower.positions(), follower.state())
 
     follower = follow(
         recordings,
         logdir,
         finish.is_set,
         disk_reserve_bytes=disk_reserve_bytes,
-        tell=tell,
+        report=report,
         wait=finish.wait,
         suspects=suspects,
     )
@@ -98,7 +98,7 @@ def run_projection(
 
 
 def limit_memory(size_bytes: int) -> None:
-    """Raise MemoryError in this process when it takes ``size_bytes`` more than it has now.
+    """Let this process take ``size_bytes`` more memory than now; beyond, allocations raise MemoryError.
 
     RLIMIT_DATA counts private writable memory, not mapped files or libraries. A system without this limit has none.
 
@@ -205,14 +205,14 @@ class ReportedHealth:
             self._stuck_since_seconds = now_seconds
 
     def trouble(self, now_seconds: float) -> str:
-        """Return why event files are not written; empty if they are."""
+        """Return the reason why event files are not written, or an empty text."""
         if not self.state.writable:
             return "the log directory cannot be written"
         if self.state.waits:
             return "event files wait: the disk of the log directory is nearly full"
         silent_seconds = 0.0 if self._heard_at_seconds is None else now_seconds - self._heard_at_seconds
         if silent_seconds >= SILENCE_SECONDS:
-            return f"the projection has said nothing for {silent_seconds:.0f} s"
+            return f"the projection has not reported for {silent_seconds:.0f} s"
         undrawn = self.counts.drawing_failures - self._undrawn_before
         if undrawn >= UNDRAWN_MAX:
             return f"nothing is drawn: the last {undrawn} pictures failed"
@@ -243,7 +243,7 @@ class Supervisor:
         return self._pause.restarts
 
     def trouble(self, now_seconds: float) -> str:
-        """Return why event files are not written; empty if they are."""
+        """Return the reason why event files are not written, or an empty text."""
         return "the projection ends again and again" if self._pause.is_long else self.health.trouble(now_seconds)
 
     def supervise(self, now_seconds: float) -> None:
@@ -260,7 +260,7 @@ class Supervisor:
             self._ended(f"ended ({f'signal {-code}' if code < 0 else f'exit code {code}'})", now_seconds)
 
     def finish(self, now_seconds: float, timeout_seconds: float) -> bool:
-        """Have the child bring all event files up to date and end; return whether it did so in time."""
+        """Have the child bring all event files up to date and end; return whether both happened in time."""
         if self._process is not None and self._process.poll() is not None:
             self._reap(self._process)
         if self._process is None:
@@ -311,7 +311,9 @@ class Supervisor:
     def _ended(self, how: str, now_seconds: float) -> None:
         """Log the end of a child and begin the pause."""
         pause_seconds = self._pause.ended(now_seconds)
-        _log.error("the projection %s; recordings go on, event files again in %g s", how, pause_seconds)
+        _log.error(
+            "the projection %s; the logger still receives, and starts the projection again in %g s", how, pause_seconds
+        )
 
     def _reap(self, process: "subprocess.Popen[bytes]") -> None:
         """Close the pipes of a child that ended."""

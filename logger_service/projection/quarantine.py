@@ -56,11 +56,11 @@ class Quarantine:
     def close(self) -> None:
         """Close the file; delete it if no record died."""
         file = self._file
-        self.pardon()
+        self.stop_noting()
         if file >= 0:
             os.close(file)
 
-    def pardon(self) -> None:
+    def stop_noting(self) -> None:
         """Remove the note of the record being shown: this process ends for another reason. Write no more notes.
 
         Any thread may call this. The file stays open, because another thread may be writing to it.
@@ -75,13 +75,13 @@ class Quarantine:
         """Return whether the record must be skipped."""
         return self._deaths.get(record, 0) >= DEATHS_MAX
 
-    def has_to_wait(self, record: Suspect, now_seconds: float) -> bool:
+    def must_wait(self, record: Suspect, now_seconds: float) -> bool:
         """Return whether other records go first. The first call for a suspect starts its PATIENCE_SECONDS."""
         if record not in self._deaths or self.is_fatal(record):
             return False
         return now_seconds < self._wait_until_seconds.setdefault(record, now_seconds + PATIENCE_SECONDS)
 
-    def let_go(self) -> bool:
+    def end_waits(self) -> bool:
         """End all waits; return whether a record waited."""
         waiting = [record for record, seconds in self._wait_until_seconds.items() if seconds > float("-inf")]
         self._wait_until_seconds.update(dict.fromkeys(waiting, float("-inf")))

@@ -1,8 +1,7 @@
 """Reports of the projection's process to its parent: one line of JSON each, through a pipe.
 
-The child never blocks on the pipe: it drops a line that does not fit, and a later report carries the same positions. A
-line is shorter than PIPE_BUF, so the system writes all of a line or nothing. The parent checks every line: it drops and
-counts a line that is no valid report.
+The child never blocks on the pipe: a line that does not fit is dropped, and a later report carries the same positions.
+A line is shorter than PIPE_BUF: the system writes all of a line or nothing. The parent drops and counts invalid lines.
 """
 
 import os
@@ -84,21 +83,21 @@ class ReportWriter:
 
     def __init__(self, file: int) -> None:
         self._file = file
-        self._told: dict[bytes, int] = {}
-        self._tell_at_seconds = float("-inf")
+        self._written: dict[bytes, int] = {}
+        self._write_at_seconds = float("-inf")
         if stat.S_ISFIFO(os.fstat(file).st_mode):
             os.set_blocking(file, False)
         else:
-            self._tell_at_seconds = float("inf")
+            self._write_at_seconds = float("inf")
 
     def __repr__(self) -> str:
-        return f"<ReportWriter to {self._file}, {len(self._told)} streams told>"
+        return f"<ReportWriter to {self._file}, {len(self._written)} streams written>"
 
-    def due(self, now_seconds: float) -> bool:
+    def is_due(self, now_seconds: float) -> bool:
         """Return whether it is time for a report."""
-        return now_seconds >= self._tell_at_seconds
+        return now_seconds >= self._write_at_seconds
 
-    def tell(
+    def write(
         self,
         now_seconds: float,
         counts: ProjectionCounts,
@@ -106,10 +105,10 @@ class ReportWriter:
         state: ProjectionState,
     ) -> None:
         """Write a report if one is due, in as many lines as the changed positions need."""
-        if not self.due(now_seconds):
+        if not self.is_due(now_seconds):
             return
-        self._tell_at_seconds = now_seconds + REPORT_SECONDS
-        moved = [(stream, sequence) for stream, sequence in positions if self._told.get(stream) != sequence]
+        self._write_at_seconds = now_seconds + REPORT_SECONDS
+        moved = [(stream, sequence) for stream, sequence in positions if self._written.get(stream) != sequence]
         for start in range(0, max(1, len(moved)), _POSITIONS_MAX):
             some = dict(moved[start : start + _POSITIONS_MAX])
             report = ProjectionReport(counts, {stream.hex(): some[stream] for stream in some}, state)
@@ -117,7 +116,7 @@ class ReportWriter:
                 os.write(self._file, msgspec.json.encode(report) + b"\n")
             except OSError:  # the pipe is full, or the parent is gone
                 return
-            self._told.update(some)
+            self._written.update(some)
 
 
 class ReportReader:

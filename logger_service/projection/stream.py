@@ -107,7 +107,7 @@ class StreamProjection:
         ``now_seconds`` is a monotonic time. With a time, holes and suspects wait; without, nothing waits. ``enough`` is
         called after each record that may take long; if the result is true, ``advance`` returns, and the next call
         continues from there. Raises OSError, and MemoryError or any other error outside of a drawing. After an error,
-        make a new object, which reads back from the event files what was written.
+        make a new object, which reads its position back from the event files.
         """
         if self.waits and now_seconds is not None and not self._hole.is_due(now_seconds):
             return 0
@@ -119,7 +119,7 @@ class StreamProjection:
             light, comes_next = _is_light(record), record.sequence <= self.next_sequence
             if light and comes_next:  # nine of ten records
                 self._show(record)
-            elif now_seconds is not None and self._has_to_wait(record, now_seconds):
+            elif now_seconds is not None and self._must_wait(record, now_seconds):
                 self._write()
                 self.waits = True
                 return taken
@@ -148,14 +148,14 @@ class StreamProjection:
             self.beginning = beginning_of(self._tail.folder)
         return unread
 
-    def _has_to_wait(self, record: Record, now_seconds: float) -> bool:
+    def _must_wait(self, record: Record, now_seconds: float) -> bool:
         """Return whether a hole before the record may still be filled, or whether other runs go before a suspect."""
         hole = record.sequence > self.next_sequence and self._tail.in_last_segment
         if hole and self._hole.may_be_filled(self.next_sequence, now_seconds):
             self._write()
             self.close()  # the missing records will lie before those already read: read them all again
             return True
-        return self._suspects.has_to_wait(self._suspect(record), now_seconds)
+        return self._suspects.must_wait(self._suspect(record), now_seconds)
 
     def _show_heavy(self, record: Record) -> None:
         """Show a record under the protection of the quarantine; leave a fatal record blank."""
@@ -163,7 +163,7 @@ class StreamProjection:
         if self._suspects.is_fatal(suspect):
             self.counts.drawing_failures += 1
             self._tally.warn_once(
-                f"record {record.sequence} is left blank", "the projection ended whenever it was drawn"
+                f"record {record.sequence} is left blank", "the projection ended each time while drawing this record"
             )
             self._add(blank(self._placed(record), self.stream.id), record)
             self._write()
@@ -194,7 +194,7 @@ class StreamProjection:
         self._add(events, record)
 
     def _draw(self, message: Message | None, record: Record) -> Projected:
-        """Return the events of a record; a blank event if drawing the record raises, whatever the error is."""
+        """Return the events of a record; a blank event if the drawing raises an error of any kind."""
         try:
             if isinstance(message, Scalars) and message.values:
                 return Projected([self._scalars.pack(message, record)], [])

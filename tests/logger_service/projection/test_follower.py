@@ -210,7 +210,7 @@ def test_where_each_stream_stands_is_told_after_each_turn(tmp_path: Path) -> Non
         tmp_path / "recordings",
         tmp_path / "log",
         lambda: True,
-        tell=lambda projection, _: told.append(dict(projection.positions())),
+        report=lambda projection, _: told.append(dict(projection.positions())),
     )
     assert told[-1] == {make_stream().id: len(SAID) + 1}
 
@@ -305,7 +305,9 @@ def test_while_the_disk_has_no_room_nothing_is_written_and_then_all_goes_on(
     assert not projection.waits
     projection.close()
     assert events(tmp_path / "log", "demo") == len(SAID)
-    assert caplog.text.count("event files wait until there is room") == caplog.text.count("event files go on") == 1
+    assert (
+        caplog.text.count("event files wait until there is room") == caplog.text.count("event files are written") == 1
+    )
 
 
 def test_a_disk_that_fills_in_the_middle_of_a_turn_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

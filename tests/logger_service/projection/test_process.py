@@ -332,7 +332,7 @@ def test_a_child_that_says_nothing_is_trouble(process: Supervisor) -> None:
     os.kill(pid_of(process), signal.SIGSTOP)
     process.supervise(1.0)
     assert process.trouble(SILENCE_SECONDS - 1.0) == STARTING
-    assert "has said nothing for" in process.trouble(1.0 + SILENCE_SECONDS)
+    assert "has not reported for" in process.trouble(1.0 + SILENCE_SECONDS)
 
 
 def test_a_child_that_waits_for_room_is_trouble_and_a_stop_says_that_it_is_late(tmp_path: Path) -> None:

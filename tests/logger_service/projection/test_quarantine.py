@@ -106,7 +106,7 @@ def test_what_is_raised_is_a_death_unless_the_disk_is_to_blame_or_a_person(opene
 def test_a_process_that_ends_for_another_reason_leaves_no_suspect(logdir: Path, opened: Opened) -> None:
     suspects = opened()
     with suspects.showing(SUSPECT):
-        suspects.pardon()
+        suspects.stop_noting()
         assert list(logdir.iterdir()) == []
     assert list(logdir.iterdir()) == []
 
@@ -123,27 +123,27 @@ def test_nothing_stays_in_the_log_directory_when_nobody_died(logdir: Path, opene
 def test_others_have_their_time_before_a_suspect_is_shown_again(logdir: Path, opened: Opened) -> None:
     die_at(logdir, SUSPECT)
     suspects = opened()
-    assert not suspects.has_to_wait(OTHER, 0.0)
-    assert suspects.has_to_wait(SUSPECT, 5.0)
-    assert suspects.has_to_wait(SUSPECT, 5.0 + PATIENCE_SECONDS - 0.1)
-    assert not suspects.has_to_wait(SUSPECT, 5.0 + PATIENCE_SECONDS)
+    assert not suspects.must_wait(OTHER, 0.0)
+    assert suspects.must_wait(SUSPECT, 5.0)
+    assert suspects.must_wait(SUSPECT, 5.0 + PATIENCE_SECONDS - 0.1)
+    assert not suspects.must_wait(SUSPECT, 5.0 + PATIENCE_SECONDS)
 
 
 def test_who_is_let_go_does_not_wait(logdir: Path, opened: Opened) -> None:
     die_at(logdir, SUSPECT)
     suspects = opened()
-    assert not suspects.let_go()
-    assert suspects.has_to_wait(SUSPECT, 5.0)
-    assert suspects.let_go()
-    assert not suspects.has_to_wait(SUSPECT, 5.0)
-    assert not suspects.let_go()
+    assert not suspects.end_waits()
+    assert suspects.must_wait(SUSPECT, 5.0)
+    assert suspects.end_waits()
+    assert not suspects.must_wait(SUSPECT, 5.0)
+    assert not suspects.end_waits()
 
 
 def test_a_fatal_record_keeps_nobody_waiting(logdir: Path, opened: Opened) -> None:
     for _ in range(DEATHS_MAX):
         die_at(logdir, SUSPECT)
     suspects = opened()
-    assert not suspects.has_to_wait(SUSPECT, 0.0)
+    assert not suspects.must_wait(SUSPECT, 0.0)
     suspects.clear(SUSPECT)
     assert not opened().is_fatal(SUSPECT)
 
@@ -228,7 +228,7 @@ def test_it_is_a_drawing_failure_that_is_said(
         in_process(lambda: follow(sick_runs, tmp_path / "log", lambda: True))
     counts = follow(sick_runs, tmp_path / "log", lambda: True).counts
     assert (counts.drawing_failures, counts.malformed) == (1, 0)
-    assert "a-sick: record 3 is left blank: the projection ended whenever it was drawn" in caplog.text
+    assert "a-sick: record 3 is left blank: the projection ended each time while drawing this record" in caplog.text
 
 
 def test_a_replay_of_such_a_record_leaves_the_same_bytes(sick_runs: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_what_is_told_is_read(pipe: tuple[int, int]) -> None:
     writer, reader = ReportWriter(pipe[1]), ReportReader(pipe[0])
     assert reader.read() == []
     state = ProjectionState(waits=True, failing=3, disk_size_bytes=2**40)
-    writer.tell(5.0, ProjectionCounts(records=3, drawing_failures=1), streams(2), state)
+    writer.write(5.0, ProjectionCounts(records=3, drawing_failures=1), streams(2), state)
     (report,) = reader.read()
     assert (positions(report), report.state) == (streams(2), state)
     assert report.counts == ProjectionCounts(records=3, drawing_failures=1)
@@ -47,12 +47,12 @@ def test_what_is_told_is_read(pipe: tuple[int, int]) -> None:
 
 def test_it_is_told_once_a_second_and_only_what_moved(pipe: tuple[int, int]) -> None:
     writer, reader = ReportWriter(pipe[1]), ReportReader(pipe[0])
-    writer.tell(0.0, ProjectionCounts(), streams(3), ProjectionState())
+    writer.write(0.0, ProjectionCounts(), streams(3), ProjectionState())
     reader.read()
-    writer.tell(REPORT_SECONDS / 2, ProjectionCounts(), streams(3, 9), ProjectionState())
+    writer.write(REPORT_SECONDS / 2, ProjectionCounts(), streams(3, 9), ProjectionState())
     assert reader.read() == []
     moved = [*streams(2), (b"\0" * 15 + b"\2", 8)]
-    writer.tell(REPORT_SECONDS, ProjectionCounts(), moved, ProjectionState())
+    writer.write(REPORT_SECONDS, ProjectionCounts(), moved, ProjectionState())
     (report,) = reader.read()
     assert positions(report) == [(b"\0" * 15 + b"\2", 8)]
 
@@ -60,7 +60,7 @@ def test_it_is_told_once_a_second_and_only_what_moved(pipe: tuple[int, int]) -> 
 def test_a_line_fits_into_the_pipe_at_once_however_large_its_numbers(pipe: tuple[int, int]) -> None:
     writer = ReportWriter(pipe[1])
     counts = ProjectionCounts(**{field.name: SEQUENCE_MAX for field in fields(ProjectionCounts)})
-    writer.tell(0.0, counts, streams(500, SEQUENCE_MAX), ProjectionState(True, False, *[SEQUENCE_MAX] * 4))
+    writer.write(0.0, counts, streams(500, SEQUENCE_MAX), ProjectionState(True, False, *[SEQUENCE_MAX] * 4))
     lines = os.read(pipe[0], 2**20).split(b"\n")
     assert len(lines) > 10
     assert max(map(len, lines)) < select.PIPE_BUF
@@ -69,7 +69,7 @@ def test_a_line_fits_into_the_pipe_at_once_however_large_its_numbers(pipe: tuple
 def test_nobody_waits_for_a_pipe_that_is_not_read_and_nothing_is_forgotten(pipe: tuple[int, int]) -> None:
     writer, reader = ReportWriter(pipe[1]), ReportReader(pipe[0])
     everything = streams(5000)
-    writer.tell(0.0, ProjectionCounts(), everything, ProjectionState())
+    writer.write(0.0, ProjectionCounts(), everything, ProjectionState())
     told: dict[bytes, int] = {}
     now_seconds = 0.0
     while len(told) < len(everything):
@@ -77,18 +77,18 @@ def test_nobody_waits_for_a_pipe_that_is_not_read_and_nothing_is_forgotten(pipe:
         for report in reader.read():
             told.update(positions(report))
         now_seconds += REPORT_SECONDS
-        writer.tell(now_seconds, ProjectionCounts(), everything, ProjectionState())
+        writer.write(now_seconds, ProjectionCounts(), everything, ProjectionState())
         assert len(told) > before
     assert sorted(told.items()) == everything
 
 
 def test_nobody_to_read_it_and_no_pipe_at_all_are_no_errors() -> None:
     with Path(os.devnull).open("wb") as nothing:
-        ReportWriter(nothing.fileno()).tell(0.0, ProjectionCounts(), streams(1), ProjectionState())
+        ReportWriter(nothing.fileno()).write(0.0, ProjectionCounts(), streams(1), ProjectionState())
     ends = os.pipe()
     writer = ReportWriter(ends[1])
     os.close(ends[0])
-    writer.tell(0.0, ProjectionCounts(), streams(1), ProjectionState())
+    writer.write(0.0, ProjectionCounts(), streams(1), ProjectionState())
     os.close(ends[1])
 
 
@@ -107,7 +107,7 @@ def test_what_is_no_report_is_counted_and_dropped(pipe: tuple[int, int], rubbish
     reader = ReportReader(pipe[0])
     os.write(pipe[1], rubbish)
     assert (reader.read(), reader.malformed) == ([], 1)
-    ReportWriter(pipe[1]).tell(0.0, ProjectionCounts(records=2), [], ProjectionState())
+    ReportWriter(pipe[1]).write(0.0, ProjectionCounts(records=2), [], ProjectionState())
     (report,) = reader.read()
     assert (report.counts.records, report.positions) == (2, {})
 
