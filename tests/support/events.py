@@ -36,6 +36,12 @@ def id_of(event: Any) -> str:
             return str(event.summary.value[0].node_name)
 
 
+def summary_tags(folder: Path) -> list[str]:
+    """Return the first tag of each summary event, in the order of writing; a blank event has the tag ""."""
+    events = [event for event in load_folder(folder) if event.WhichOneof("what") == "summary"]
+    return [event.summary.value[0].tag for event in events]
+
+
 def values_by_tag(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     """Return (step, value) by tag, in the order of writing."""
     found: dict[str, list[tuple[int, Any]]] = {}
