@@ -1,4 +1,4 @@
 """The state of a running logger: status, health page, metrics.
 
-Reads the counters of all other rooms; only ``service`` imports this room.
+May import ``protocol``, ``counters``, ``folders``, ``access``, ``intake`` and ``projection``. Imported by ``service``.
 """
