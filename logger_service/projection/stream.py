@@ -5,27 +5,27 @@ from collections import deque
 from collections.abc import Callable
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
 from tensorboard_sidecar.logger_service.events.event_file import EventFile
 from tensorboard_sidecar.logger_service.events.gap_place import GapPlace, missing, with_gaps
 from tensorboard_sidecar.logger_service.events.identity import EventId
-from tensorboard_sidecar.logger_service.events.scalar_events import ScalarEvents
-from tensorboard_sidecar.logger_service.events.to_events import blank, first_new_step, project
+from tensorboard_sidecar.logger_service.events.to_events import ScalarEvents, blank, first_new_step, project
 from tensorboard_sidecar.logger_service.projection.counts import Counts
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.kinds import PICTURES
 from tensorboard_sidecar.protocol.messages import (
     Embedding,
     Gap,
-    Images,
-    Matrix,
     Message,
+    RunEnd,
     RunStart,
     Scalars,
-    TensorSummaries,
+    SegmentHead,
+    UserMessage,
 )
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.find import beginning_of
@@ -39,9 +39,6 @@ HOLE_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 2.0
 # Scalars of such a size are shown in no time, and nobody dies of them.
 _LIGHT_MAX_BYTES: Final = 2**16
-
-# What is drawn.
-_PICTURES: Final = (Matrix, Images, TensorSummaries, Embedding)
 
 _log = logging.getLogger(__name__)
 
@@ -212,7 +209,7 @@ class StreamProjection:
             failures += self._show_beside(message, record)
         for failure in failures:
             self._not_drawn(record, failure)
-        self.counts.drawings += isinstance(message, _PICTURES) and not failures
+        self.counts.drawings += isinstance(message, PICTURES) and not failures
         self._add(events, record)
 
     def _not_drawn(self, record: Record, why: Exception) -> None:
@@ -234,8 +231,10 @@ class StreamProjection:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _draw
                     return [error]
-            case _:
+            case SegmentHead() | RunEnd() | UserMessage() | None:  # events alone; an unknown kind
                 pass
+            case _:
+                assert_never(message)
         return []
 
     def _name(self, record: Record) -> tuple[bytes, int]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TypeVar
 
-from tensorboard_sidecar.logger_service.events.attempt_order import Attempt, in_order
+from tensorboard_sidecar.logger_service.events.event_paths import Attempt, in_order
 from tensorboard_sidecar.protocol.storage.find import Beginning
 
 T = TypeVar("T")

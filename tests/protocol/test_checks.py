@@ -1,4 +1,4 @@
-"""Every rule a message must keep beyond its types."""
+"""Every rule that a message keeps beyond its types."""
 
 import math
 from typing import Any
@@ -12,8 +12,8 @@ from support.strategies import messages
 
 from tensorboard_sidecar.protocol import limits
 from tensorboard_sidecar.protocol.array import Array, pack_array
-from tensorboard_sidecar.protocol.checks import check_message
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge
+from tensorboard_sidecar.protocol.kinds import check_message
 from tensorboard_sidecar.protocol.messages import Chart, GraphNode, Layout, Message, Scalars, TensorSummaries, Text
 
 LONG = "x" * (limits.LABEL_MAX_CHARACTERS + 1)

@@ -10,7 +10,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 from tensorboard_sidecar.logger_service.events.audit import audit
 from tensorboard_sidecar.logger_service.events.event_file import EventFile
-from tensorboard_sidecar.logger_service.events.event_names import EventFileName
+from tensorboard_sidecar.logger_service.events.event_paths import EventFileName
 from tensorboard_sidecar.logger_service.events.identity import EventId
 from tensorboard_sidecar.logger_service.events.to_events import version_event
 from tensorboard_sidecar.protocol.frame import pack_frame
