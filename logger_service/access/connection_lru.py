@@ -7,7 +7,7 @@ it has; one that speaks is never the last in the row.
 
 import resource
 
-from tensorboard_sidecar.protocol.limits import CONNECTIONS_FILES_SHARE, CONNECTIONS_MAX
+from tensorboard_sidecar.logger_service.limits import CONNECTIONS_FILES_DIVISOR, CONNECTIONS_MAX
 
 
 class ConnectionLru:
@@ -49,4 +49,4 @@ def connections_limit() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return CONNECTIONS_MAX
-    return min(CONNECTIONS_MAX, max(1, soft // CONNECTIONS_FILES_SHARE))
+    return min(CONNECTIONS_MAX, max(1, soft // CONNECTIONS_FILES_DIVISOR))

@@ -17,7 +17,11 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from tensorboard_sidecar.protocol.limits import HOARD_MAX_BYTES, HOARDS_TOTAL_MAX_BYTES, STRANGER_HOARD_MAX_BYTES
+from tensorboard_sidecar.logger_service.limits import (
+    UNREAD_BEFORE_STREAM_MAX_BYTES,
+    UNREAD_MAX_BYTES,
+    UNREAD_TOTAL_MAX_BYTES,
+)
 
 # Between two looks: a loopback brings some 20 MB in the shorter time, and where nobody hoards there is no hurry.
 _LOOK_SECONDS: Final = 0.1
@@ -35,7 +39,7 @@ _BYTES_RECEIVED: Final = struct.Struct("=128xQ")
 class UnreadBytes:
     """Connections by their file descriptors; ``received`` says how many bytes came over one, ever."""
 
-    def __init__(self, received: Callable[[int], int], total_max_bytes: int = HOARDS_TOTAL_MAX_BYTES) -> None:
+    def __init__(self, received: Callable[[int], int], total_max_bytes: int = UNREAD_TOTAL_MAX_BYTES) -> None:
         self._received, self._total_max_bytes = received, total_max_bytes
         self._strangers: set[int] = set()
         self._taken_bytes: dict[int, int] = {}
@@ -107,7 +111,7 @@ class UnreadBytes:
         return found
 
     def _allowed(self, descriptor: int) -> int:
-        return STRANGER_HOARD_MAX_BYTES if descriptor in self._strangers else HOARD_MAX_BYTES
+        return UNREAD_BEFORE_STREAM_MAX_BYTES if descriptor in self._strangers else UNREAD_MAX_BYTES
 
     def _cut(self, descriptor: int, hoard_bytes: int) -> None:
         self._total_bytes -= hoard_bytes

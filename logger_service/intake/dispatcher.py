@@ -16,10 +16,11 @@ from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.receive_session import CreditExceeded, ReceiveSession
 from tensorboard_sidecar.logger_service.intake.reply_limiter import SAY_INTERVAL_SECONDS, ReplyLimiter
 from tensorboard_sidecar.logger_service.intake.session_table import SessionTable
+from tensorboard_sidecar.logger_service.limits import CREDIT_TOTAL_BYTES
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.frame import Buffer
-from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES, CREDIT_TOTAL_BYTES
+from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Bye, Data, Hello, Nak, Reject, WireMessage, decode_wire

@@ -6,7 +6,7 @@ What "full" means: the one that was answered longest ago is forgotten, and may b
 from collections import OrderedDict
 from typing import Final
 
-from tensorboard_sidecar.protocol.limits import STRANGERS_MAX
+from tensorboard_sidecar.logger_service.limits import PEERS_WITHOUT_STREAM_MAX
 
 SAY_INTERVAL_SECONDS: Final = 1.0
 
@@ -14,7 +14,7 @@ SAY_INTERVAL_SECONDS: Final = 1.0
 class ReplyLimiter:
     """When each of them was answered last; ``now`` is a steady time in seconds."""
 
-    def __init__(self, strangers_max: int = STRANGERS_MAX) -> None:
+    def __init__(self, strangers_max: int = PEERS_WITHOUT_STREAM_MAX) -> None:
         self._strangers_max = strangers_max
         self._answered_at: OrderedDict[bytes, float] = OrderedDict()
 

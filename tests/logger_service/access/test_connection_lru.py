@@ -3,7 +3,7 @@
 import resource
 
 from tensorboard_sidecar.logger_service.access.connection_lru import ConnectionLru, connections_limit
-from tensorboard_sidecar.protocol.limits import CONNECTIONS_MAX
+from tensorboard_sidecar.logger_service.limits import CONNECTIONS_MAX
 
 
 def crowd_of(*descriptors: int, connections_max: int = 3) -> ConnectionLru:

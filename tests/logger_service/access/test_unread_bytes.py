@@ -14,13 +14,13 @@ from support.waiting import wait_until
 from support.zmtp import connect, speak_zmtp
 
 from tensorboard_sidecar.logger_service.access.unread_bytes import UnreadBytes, received_bytes
-from tensorboard_sidecar.protocol.limits import (
+from tensorboard_sidecar.logger_service.limits import (
     CREDIT_TOTAL_BYTES,
-    HOARD_MAX_BYTES,
-    HOARDS_TOTAL_MAX_BYTES,
-    RECORD_SIZE_MAX_BYTES,
-    STRANGER_HOARD_MAX_BYTES,
+    UNREAD_BEFORE_STREAM_MAX_BYTES,
+    UNREAD_MAX_BYTES,
+    UNREAD_TOTAL_MAX_BYTES,
 )
+from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Data, Hello, encode_wire
@@ -31,7 +31,7 @@ MIB = 2**20
 class Counted:
     """Connections whose bytes the test counts."""
 
-    def __init__(self, total_max_bytes: int = HOARDS_TOTAL_MAX_BYTES) -> None:
+    def __init__(self, total_max_bytes: int = UNREAD_TOTAL_MAX_BYTES) -> None:
         self.bytes: dict[int, int] = {}
         self.hoards = UnreadBytes(lambda descriptor: self.bytes[descriptor], total_max_bytes)
 
@@ -51,7 +51,7 @@ class Counted:
 
 
 BOTH = pytest.mark.parametrize(
-    ("streams", "allowed_bytes"), [(False, STRANGER_HOARD_MAX_BYTES), (True, HOARD_MAX_BYTES)]
+    ("streams", "allowed_bytes"), [(False, UNREAD_BEFORE_STREAM_MAX_BYTES), (True, UNREAD_MAX_BYTES)]
 )
 
 
@@ -80,12 +80,12 @@ def test_only_what_was_taken_is_no_hoard_any_more(streams: bool, allowed_bytes: 
 def test_a_descriptor_that_comes_again_is_another_connection() -> None:
     counted = Counted()
     counted.come(7)
-    assert counted.look_after(_7=HOARD_MAX_BYTES) == []
+    assert counted.look_after(_7=UNREAD_MAX_BYTES) == []
     counted.hoards.gone(7)
     counted.come(7)
-    assert counted.look_after(_7=HOARD_MAX_BYTES) == []
+    assert counted.look_after(_7=UNREAD_MAX_BYTES) == []
     counted.come(7, streams=False)
-    assert counted.look_after(_7=STRANGER_HOARD_MAX_BYTES + 1) == [7]
+    assert counted.look_after(_7=UNREAD_BEFORE_STREAM_MAX_BYTES + 1) == [7]
 
 
 def test_what_a_former_owner_of_a_descriptor_had_sent_pays_for_nothing() -> None:
@@ -94,7 +94,7 @@ def test_what_a_former_owner_of_a_descriptor_had_sent_pays_for_nothing() -> None
     counted.come(7)
     counted.hoards.took(7, 64 * MIB, streams=True)
     assert counted.look_after(_7=1) == []
-    assert counted.look_after(_7=HOARD_MAX_BYTES) == []
+    assert counted.look_after(_7=UNREAD_MAX_BYTES) == []
     assert counted.look_after(_7=1) == [7]
 
 
@@ -105,7 +105,7 @@ def test_a_trainer_that_is_heard_before_its_connection_is_known_is_no_stranger()
     counted.bytes[7] = 200
     counted.hoards.come(7)
     assert counted.look_after() == []
-    assert counted.look_after(_7=HOARD_MAX_BYTES) == []
+    assert counted.look_after(_7=UNREAD_MAX_BYTES) == []
     assert counted.look_after(_7=1) == [7]
 
 
@@ -114,7 +114,7 @@ def test_a_message_of_a_connection_that_is_gone_makes_no_stranger_known() -> Non
     counted.hoards.took(7, 100, streams=True)
     assert counted.hoards.look() == []
     counted.come(7, streams=False)
-    assert counted.look_after(_7=STRANGER_HOARD_MAX_BYTES + 1) == [7]
+    assert counted.look_after(_7=UNREAD_BEFORE_STREAM_MAX_BYTES + 1) == [7]
 
 
 def test_of_many_that_hoard_the_largest_go_until_the_rest_fit() -> None:
@@ -157,8 +157,8 @@ def test_a_hello_that_waits_is_no_hoard() -> None:
 def test_the_bounds_leave_an_honest_trainer_all_that_it_may_send() -> None:
     """Its whole credit or the largest record, and that again after a NAK; all of them together, their credit."""
     frame_bytes = 16 + 2 + 9 + 33
-    assert 2 * (RECORD_SIZE_MAX_BYTES + frame_bytes) <= HOARD_MAX_BYTES
-    assert HOARDS_TOTAL_MAX_BYTES >= CREDIT_TOTAL_BYTES
+    assert 2 * (RECORD_SIZE_MAX_BYTES + frame_bytes) <= UNREAD_MAX_BYTES
+    assert UNREAD_TOTAL_MAX_BYTES >= CREDIT_TOTAL_BYTES
 
 
 def test_strangers_and_hoards_are_looked_at_more_often() -> None:
@@ -220,7 +220,7 @@ PART = b"\x03" + (2**20).to_bytes(8, "big") + bytes(2**20)  # a long frame, and 
 def test_a_message_that_never_ends_is_cut_and_costs_bounded_memory(tmp_path: Path) -> None:
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with turning(make_receiver(tmp_path)) as receiver, speak_zmtp(receiver.endpoint) as hoarder:
-        hoard(hoarder, 64 * STRANGER_HOARD_MAX_BYTES)
+        hoard(hoarder, 64 * UNREAD_BEFORE_STREAM_MAX_BYTES)
         assert receiver.connections.counts.hoarding == 1
         assert served(receiver)
     assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) < 64 * 2**20
@@ -233,14 +233,14 @@ def test_a_trainer_may_send_a_long_message_and_no_endless_one(tmp_path: Path) ->
         trainer.sendall(32 * PART)
         sleep(2 * UnreadBytes(received_bytes).look_seconds)
         assert receiver.connections.counts.hoarding == 0
-        hoard(trainer, 4 * HOARD_MAX_BYTES)
+        hoard(trainer, 4 * UNREAD_MAX_BYTES)
         assert receiver.connections.counts.hoarding == 1
 
 
 def test_it_is_cut_while_the_receiver_waits_for_its_disk(tmp_path: Path) -> None:
     receiver = make_receiver(tmp_path)
     with closing(receiver), speak_zmtp(receiver.endpoint) as hoarder:
-        hoard(hoarder, 64 * STRANGER_HOARD_MAX_BYTES)
+        hoard(hoarder, 64 * UNREAD_BEFORE_STREAM_MAX_BYTES)
         assert receiver.connections.counts.hoarding == 1
 
 
@@ -248,7 +248,7 @@ def test_peers_that_ignore_their_credit_are_cut_while_the_disk_stalls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ZeroMQ would keep eight messages of each, as large as a message may be."""
-    monkeypatch.setattr("tensorboard_sidecar.logger_service.access.unread_bytes.HOARD_MAX_BYTES", 8 * MIB)
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.access.unread_bytes.UNREAD_MAX_BYTES", 8 * MIB)
     receiver = make_receiver(tmp_path)
     data = encode_wire(Data(memoryview(make_record(1, kind=Kind.IMAGES, body=bytes(2 * MIB)))))
     message = b"\x02" + len(data).to_bytes(8, "big") + data

@@ -4,12 +4,8 @@ from pathlib import Path
 
 from support.noted_logger import NotedLogger
 
-from tensorboard_sidecar.protocol.limits import (
-    BATCH_SIZE_MAX_BYTES,
-    CREDIT_BYTES,
-    CREDIT_TOTAL_BYTES,
-    STREAMS_A_KEY_MAX,
-)
+from tensorboard_sidecar.logger_service.limits import CREDIT_TOTAL_BYTES, STREAMS_A_KEY_MAX
+from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Hello, Nak, Welcome, WireMessage, encode_wire
 
