@@ -139,7 +139,7 @@ def test_a_passed_limit_is_named_with_both_sizes(message: Message, what: str) ->
 
 
 def test_what_is_too_large_for_the_types_is_refused_by_the_checks_too() -> None:
-    """A message is checked where it is made, before any decoder has seen it."""
+    """The sender checks a message before encoding, without the length checks of a decoder."""
     with pytest.raises(ProtocolError):
         check_message(changed("graph", nodes=[GraphNode("n", "o", ["i"] * (limits.GRAPH_NODE_LINKS_MAX + 1))]))
     with pytest.raises(ProtocolError):

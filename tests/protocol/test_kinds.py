@@ -135,7 +135,7 @@ def ends_in_assert_never(match: ast.Match) -> bool:
 def test_every_match_over_messages_ends_in_assert_never() -> None:
     found = [(source.path, match) for source in sources() for match in matches_over_messages(source)]
     product = [(path, match) for path, match in found if not path.startswith("tests/")]
-    assert len(product) >= 3  # events, what lies beside them, contents
+    assert len(product) >= 3  # events, files beside the events, contents
     assert not [f"{path}:{match.lineno}" for path, match in product if not ends_in_assert_never(match)]
 
 

@@ -46,7 +46,7 @@ STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
 
 
 def section(heading: str) -> str:
-    """Return what stands below a heading, up to the next one."""
+    """Return the text below a heading, up to the next heading."""
     found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert found is not None, f"SPEC.md has no heading {heading!r}"
     return found[1]
@@ -59,7 +59,7 @@ def table(heading: str) -> list[list[str]]:
 
 
 def type_name(annotation: Any) -> str:
-    """Return a Python type as the tables write it."""
+    """Return a Python type in the notation of the tables."""
     arguments = get_args(annotation)
     match get_origin(annotation):
         case origin if origin is Annotated:
@@ -96,6 +96,7 @@ def test_every_kind_and_wire_message_has_a_section_and_no_other_has() -> None:
     kinds = [(str(kind.value), kind.name) for kind in Kind]
     messages = [(str(number), message.__name__.upper()) for number, message in enumerate(wire._TYPES, 1)]
     assert headings == kinds + messages
+    assert f"one of [{len(kinds)} kinds](#kinds)" in PAGE
 
 
 def test_every_literal_is_named() -> None:
@@ -116,7 +117,7 @@ def test_every_limit_is_on_the_page_with_its_value(heading: str, module: ModuleT
     expected = [[name, f"{n:,}"] for name, n in vars(module).items() if name.isupper() and name not in imported]
     assert [row[:2] for row in table(heading)] == expected
     for name, _ in expected:
-        assert PAGE.count(f"`{name}`") > 1, f"{name} is in the table, and nothing says what it bounds"
+        assert PAGE.count(f"`{name}`") > 1, f"{name} is in the table, and no text says what the limit bounds"
 
 
 def test_every_name_of_a_limit_on_the_page_exists() -> None:
@@ -163,7 +164,7 @@ def test_the_segment_on_the_page_is_what_is_written_and_read(tmp_path: Path) -> 
 
 
 def dump() -> bytes:
-    """Return the bytes of the dump; check that its offsets go on."""
+    """Return the bytes of the dump on the page; check that its offsets are consecutive."""
     data = b""
     for line in section("## A whole segment").partition("```text\n")[2].partition("```")[0].splitlines():
         if line:

@@ -91,7 +91,7 @@ def test_a_counter_that_has_a_digit_more_sorts_behind_all_the_same(tmp_path: Pat
 
 @pytest.mark.parametrize("name", [f"{PREFIX}9999999999.x", f"{PREFIX}9999999999.host.1.0"])
 def test_where_no_name_sorts_behind_none_is_given(tmp_path: Path, name: str) -> None:
-    """It would have eleven digits, and sort before all others."""
+    """The next name would have eleven digits, and sort before all others."""
     with pytest.raises(FileExistsError, match=f"{name}.* move that file away"):
         following(tmp_path, name)
 
@@ -135,14 +135,14 @@ def test_a_folder_that_is_not_there_has_none(tmp_path: Path) -> None:
     ],
 )
 def test_attempts_follow_each_other(attempts: list[tuple[float, int]]) -> None:
-    """In whatever order they are found; the logger saw them one after the other."""
+    """In any order of the input; the logger saw the attempts one after the other."""
     ordered = [Attempt(start, number, f"{place:08x}", place) for place, (start, number) in enumerate(attempts)]
     for found in permutations(ordered):
         assert in_order(found) == ordered
 
 
 def test_what_is_shipped_late_has_its_place_all_the_same() -> None:
-    """Whatever the logger saw first."""
+    """The order in which the logger saw the attempts does not matter here."""
     first, second = Attempt(0, 0, "a", 2), Attempt(10, 1, "b", 1)
     assert in_order([second, first]) == [first, second]
 

@@ -141,7 +141,7 @@ def test_a_gap_is_a_number_and_a_text() -> None:
 
 
 def test_the_id_of_a_gap_is_the_last_number_it_stands_for() -> None:
-    """So that the next record to project is the one after the last id, whatever that was."""
+    """The next record to project is then always the record after the last id."""
     (event,) = say(Gap("outbox full"), sequence=5, span=3)
     assert id_of(event) == f"{STREAM_ID.hex()}/7/0"
 
@@ -218,7 +218,7 @@ def test_the_fast_path_gives_the_same_bytes_as_the_slow_path() -> None:
 
 
 def test_a_record_that_stands_for_several_numbers_has_the_id_of_the_last() -> None:
-    """As all have, though scalars stand for one: else a projection would not find where it stands."""
+    """Scalars stand for one number, and follow the rule all the same: a projection reads its place from the ids."""
     message, said = Scalars({"loss": 0.5}), scalars_record(5, 0)._replace(span=10)
     assert [ScalarEvents(STREAM_ID).pack(message, said)] == project(message, said, STREAM_ID).events
 
@@ -244,7 +244,7 @@ def test_sets_of_a_usual_size_are_kept(tags: int) -> None:
 
 
 def test_what_was_written_takes_no_memory() -> None:
-    """Of a protobuf message: it keeps what a text field held before."""
+    """A protobuf message keeps the memory of the earlier strings of a text field."""
     fast, message = ScalarEvents(STREAM_ID), Scalars({"loss": 0.5})
 
     def pack(records: int) -> int:

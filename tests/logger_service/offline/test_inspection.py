@@ -75,16 +75,18 @@ def test_kinds_have_titles(kind: int, title: str) -> None:
 
 
 def test_a_recording_is_described(tmp_path: Path) -> None:
-    folder = write_recording(tmp_path, every_kind((1, 2)), make_stream("team/first", rank=1, attempt=2))
+    said = every_kind((1, 2))
+    folder = write_recording(tmp_path, said, make_stream("team/first", rank=1, attempt=2))
     text = inspect([tmp_path])
+    end_seconds = 20 + len(said)  # the run starts at 22:13:20; a record a second
     assert text.splitlines()[:7] == [
         str(folder),
         "  run        team/first",
         "  stream     000102030405060708090a0b0c0d0e0f, attempt 2, rank 1",
         "  status     completed",
-        "  time       2023-11-14 22:13:21 UTC to 2023-11-14 22:13:43 UTC",
+        f"  time       2023-11-14 22:13:21 UTC to 2023-11-14 22:13:{end_seconds} UTC",
         "  steps      0 to 2",
-        "  sequence   1 to 23",
+        f"  sequence   1 to {len(said)}",
     ]
     assert "  embedding                     4 records" in text
 
