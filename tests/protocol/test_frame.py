@@ -39,7 +39,7 @@ def read_all(data: bytes) -> tuple[list[bytes], list[Damage], End]:
 
 
 def test_checksums_are_those_of_rfc_3720_and_tfrecord() -> None:
-    """RFC 3720, B.4: the CRC-32C of 32 zero bytes is aa 36 91 8a. The mask of TFRecord: rotate by 15, add a constant."""
+    """RFC 3720, B.4: the CRC-32C of 32 zero bytes is aa 36 91 8a. TFRecord rotates by 15 bits and adds a constant."""
     assert crc32c(bytes(32)) == 0x8A9136AA
     assert mask_crc(0) == 0xA282EAD8
     assert mask_crc(1) == (1 << 17) + 0xA282EAD8

@@ -163,7 +163,7 @@ def every_kind(steps: Sequence[int] = (1, 2, 3)) -> list[Said]:
             Said(step, make_embedding("joint", seed=100 + step)),
         ]
     said.append(Said(steps[-1], HParams({"lr": 0.001, "precision": "bf16", "compile": True}, {"hparam/best": 0.25})))
-    there = {type(message) for _, message in said} | {SegmentHead, Gap, RunEnd}
-    said += [Said(steps[-1], RECORDS[row.name].message) for row in KINDS if row.message_type not in there]
     said.append(Said(steps[-1], RunEnd("completed")))
-    return said
+    there = {type(message) for _, message in said} | {SegmentHead, Gap}
+    others = [Said(0, RECORDS[row.name].message) for row in KINDS if row.message_type not in there]
+    return said[:1] + others + said[1:]
