@@ -184,9 +184,9 @@ def chart_parts(charts: Charts) -> int:
     return len(charts) + sum(len(chart.tags) for chart in charts.values())
 
 
-def check_parts(what: str, parts: int, limit: int) -> None:
+def check_parts(subject: str, parts: int, limit: int) -> None:
     """Raise TooLarge when all items of a message together have more parts than the limit."""
-    _check_size(f"{what}: parts", parts, limit)
+    _check_size(f"{subject}: parts", parts, limit)
 
 
 def _check_summary(tag: str, summary: TensorSummary) -> None:
@@ -211,9 +211,9 @@ def _check_summary(tag: str, summary: TensorSummary) -> None:
         raise Malformed(f"{tag}: minimum {summary.minimum}, maximum {summary.maximum}; expected finite values")
 
 
-def _check_parameters(what: str, parameters: dict[str, ParameterValue]) -> None:
-    _check_size(f"{what}: parameters", len(parameters), limits.TAGS_MAX)
-    _check_labels(what, [*parameters, *(value for value in parameters.values() if isinstance(value, str))])
+def _check_parameters(subject: str, parameters: dict[str, ParameterValue]) -> None:
+    _check_size(f"{subject}: parameters", len(parameters), limits.TAGS_MAX)
+    _check_labels(subject, [*parameters, *(value for value in parameters.values() if isinstance(value, str))])
 
 
 def _check_tags(tags: Iterable[str]) -> None:
@@ -223,19 +223,19 @@ def _check_tags(tags: Iterable[str]) -> None:
     _check_size("tags in one record", number, limits.TAGS_MAX)
 
 
-def _check_labels(what: str, labels: list[str], allowed_lengths: tuple[int, ...] = ()) -> None:
+def _check_labels(subject: str, labels: list[str], allowed_lengths: tuple[int, ...] = ()) -> None:
     if allowed_lengths and len(labels) not in allowed_lengths:
-        raise Malformed(f"{what}: {len(labels)} labels came; expected {allowed_lengths[-1]}")
+        raise Malformed(f"{subject}: {len(labels)} labels came; expected {allowed_lengths[-1]}")
     for label in labels:
-        _check_size(f"{what}: label in characters", len(label), limits.LABEL_MAX_CHARACTERS)
+        _check_size(f"{subject}: label in characters", len(label), limits.LABEL_MAX_CHARACTERS)
 
 
-def _check_sides(what: str, sides: tuple[int, ...], limit: int) -> None:
+def _check_sides(subject: str, sides: tuple[int, ...], limit: int) -> None:
     if min(sides) < 1:
-        raise Malformed(f"{what}: shape {sides} is empty")
-    _check_size(f"{what}: largest side", max(sides), limit)
+        raise Malformed(f"{subject}: shape {sides} is empty")
+    _check_size(f"{subject}: largest side", max(sides), limit)
 
 
-def _check_size(what: str, size: int, limit: int) -> None:
+def _check_size(subject: str, size: int, limit: int) -> None:
     if size > limit:
-        raise TooLarge(what, size, limit)
+        raise TooLarge(subject, size, limit)

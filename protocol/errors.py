@@ -12,15 +12,15 @@ class Malformed(ProtocolError):
 class UnsupportedVersion(ProtocolError):
     """A valid head with a version that this program does not read."""
 
-    def __init__(self, what: str, version: int, supported: int) -> None:
-        super().__init__(f"{what}: version {version} came, this program reads version {supported}; upgrade it")
+    def __init__(self, subject: str, version: int, supported: int) -> None:
+        super().__init__(f"{subject}: version {version} came, this program reads version {supported}; upgrade it")
         self.version = version
 
 
 class TooLarge(ProtocolError):
     """A size or count beyond its limit (see ``protocol.limits``)."""
 
-    def __init__(self, what: str, size: int, limit: int) -> None:
-        super().__init__(f"{what}: {size:,} is above the limit of {limit:,}")
+    def __init__(self, subject: str, size: int, limit: int) -> None:
+        super().__init__(f"{subject}: {size:,} is above the limit of {limit:,}")
         self.size = size
         self.limit = limit

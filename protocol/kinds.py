@@ -30,8 +30,9 @@ class MessageKind(Generic[M]):
     - ``outbox_share``: the share of the outbox up to which records of this kind are taken, above 0 and at most 1. Large
       records that a run can miss have the smallest share, so that they are refused first.
     - ``picture``: whether the logger draws a picture of the message. Pictures are slow, and counted as drawings.
-    - ``decoded_in_pieces``: whether the limit on the whole message is smaller than the product of the limits on its
-      items. The decoder then decodes the items one after the other, and stops at the limit.
+    - ``decoded_in_pieces``: whether a limit bounds all items of the message together, beside the limits on each item.
+    The
+      decoder then decodes item by item, and stops at this limit; ``protocol.codec`` has a function for each such kind.
     """
 
     kind: Kind
