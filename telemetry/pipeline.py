@@ -12,8 +12,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from tensorboard_sidecar.protocol.checks import check_message
-from tensorboard_sidecar.protocol.codec import KINDS, decode_message, encode_body
+from tensorboard_sidecar.protocol.codec import decode_message, encode_body
+from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.messages import Message, TensorSummaries
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, write_destination
 from tensorboard_sidecar.protocol.record import Record
@@ -50,7 +50,7 @@ def encode_message(step: int, message: Message) -> bytes:
         check_message(message)
         return encode_body(message)
     body = encode_body(message)
-    decode_message(Record(KINDS[type(message)], 1, step, 0, body))
+    decode_message(Record(kind_of(message), 1, step, 0, body))
     return body
 
 
@@ -114,8 +114,8 @@ class Pipeline:
         self.outbox.append(kind, step, time_ns(), body)
 
     def keep(self, step: int, message: Message) -> None:
-        """Keep a message. Raises as :func:`encode_message` and :meth:`append`."""
-        self.append(KINDS[type(message)], step, encode_message(step, message))
+        """Keep a message. Raises ProtocolError or TypeError for one that no reader takes, and as :meth:`append`."""
+        self.append(kind_of(message), step, encode_message(step, message))
 
     def keep_tensors(
         self, step: int, kind: int, tensors: Sequence[Tensor], build: Build, *, size_max_bytes: int = 0

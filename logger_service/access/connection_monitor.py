@@ -23,7 +23,7 @@ import zmq
 
 from tensorboard_sidecar.logger_service.access.unread_bytes import UnreadBytes, received_bytes
 from tensorboard_sidecar.logger_service.counters import Counters, counter
-from tensorboard_sidecar.protocol.limits import CONNECTIONS_FILES_SHARE, CONNECTIONS_MAX
+from tensorboard_sidecar.logger_service.limits import CONNECTIONS_FILES_DIVISOR, CONNECTIONS_MAX
 
 _MONITOR_ENDPOINT: Final = "inproc://connections"
 _EVENTS: Final = (
@@ -205,7 +205,7 @@ def connections_limit() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return CONNECTIONS_MAX
-    return min(CONNECTIONS_MAX, max(1, soft // CONNECTIONS_FILES_SHARE))
+    return min(CONNECTIONS_MAX, max(1, soft // CONNECTIONS_FILES_DIVISOR))
 
 
 def why_refused(event: int, value: int, *, keys: bool) -> str:

@@ -22,13 +22,13 @@ from typing import Any, Final
 
 from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.monitoring.metrics import METRICS_TYPE, render_metrics
-from tensorboard_sidecar.logger_service.monitoring.status import Status
-from tensorboard_sidecar.protocol.limits import (
+from tensorboard_sidecar.logger_service.limits import (
     HEALTH_CONNECTIONS_MAX,
     HEALTH_REQUEST_MAX_BYTES,
     HEALTH_REQUEST_MAX_SECONDS,
 )
+from tensorboard_sidecar.logger_service.monitoring.metrics import METRICS_TYPE, render_metrics
+from tensorboard_sidecar.logger_service.monitoring.status import Status
 
 _POLL_SECONDS: Final = 0.1
 _JSON_TYPE: Final = "application/json"

@@ -16,34 +16,27 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import Final, TypeVar, assert_never
 
-from tensorboard_sidecar.logger_service.events.attempt_order import Attempt, in_order
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
 from tensorboard_sidecar.logger_service.events.event_file import EventFile
+from tensorboard_sidecar.logger_service.events.event_paths import Attempt, in_order
 from tensorboard_sidecar.logger_service.events.gap_place import missing, with_gaps
-from tensorboard_sidecar.logger_service.events.scalar_events import ScalarEvents
-from tensorboard_sidecar.logger_service.events.to_events import Projected, blank, first_new_step, project
+from tensorboard_sidecar.logger_service.events.to_events import Projected, ScalarEvents, blank, first_new_step, project
 from tensorboard_sidecar.logger_service.projection.event_batch import EventBatch
 from tensorboard_sidecar.logger_service.projection.hole_wait import HoleWait
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine, Suspect
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.kinds import PICTURES
 from tensorboard_sidecar.protocol.messages import (
-    Audio,
     Embedding,
     Gap,
-    Graph,
-    HParams,
-    Images,
-    Layout,
-    Matrix,
     Message,
     RunEnd,
     RunStart,
     Scalars,
     SegmentHead,
-    TensorSummaries,
-    Text,
+    UserMessage,
 )
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.find import Beginning, beginning_of
@@ -52,9 +45,6 @@ from tensorboard_sidecar.protocol.stream import Stream
 
 # Scalars up to this size take microseconds and cannot kill the process: the quarantine does not note them.
 _LIGHT_MAX_BYTES: Final = 2**16
-
-# The messages that are drawn.
-_PICTURES: Final = (Matrix, Images, TensorSummaries, Embedding)
 
 T = TypeVar("T")
 
@@ -190,7 +180,7 @@ class StreamProjection:
         events, failures = self._draw(message, record)
         for failure in failures:
             self._tally.note_undrawn(record, failure)
-        self.counts.drawings += isinstance(message, _PICTURES) and not failures
+        self.counts.drawings += isinstance(message, PICTURES) and not failures
         self._add(events, record)
 
     def _draw(self, message: Message | None, record: Record) -> Projected:
@@ -220,9 +210,7 @@ class StreamProjection:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _draw
                     return [error]
-            case Scalars() | TensorSummaries() | Matrix() | Images() | Audio() | Text():
-                pass
-            case Graph() | Layout() | HParams() | RunEnd() | SegmentHead() | None:
+            case SegmentHead() | RunEnd() | UserMessage() | None:  # events alone; an unknown kind
                 pass
             case _:
                 assert_never(message)

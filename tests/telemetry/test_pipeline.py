@@ -16,8 +16,9 @@ from support.spoken import read_said
 from support.summaries import summarize
 
 from tensorboard_sidecar.protocol.array import pack_array
-from tensorboard_sidecar.protocol.codec import KINDS, decode_message
+from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.kinds import kind_of
 from tensorboard_sidecar.protocol.messages import (
     Audio,
     Matrix,
@@ -98,7 +99,7 @@ def test_what_is_not_all_recorded_is_said_with_what_to_do(
 @pytest.mark.parametrize("message", [said.message for said in every_kind((1,))], ids=lambda m: type(m).__name__)
 def test_what_is_encoded_is_what_a_reader_decodes(message: Message) -> None:
     body = encode_message(7, message)
-    assert decode_message(Record(KINDS[type(message)], 1, 7, 0, body)) == message
+    assert decode_message(Record(kind_of(message), 1, 7, 0, body)) == message
 
 
 @pytest.mark.parametrize(

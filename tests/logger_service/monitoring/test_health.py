@@ -10,13 +10,13 @@ from time import monotonic
 import pytest
 
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
-from tensorboard_sidecar.logger_service.monitoring.status import STALE_SECONDS, Status
-from tensorboard_sidecar.protocol.limits import (
+from tensorboard_sidecar.logger_service.limits import (
     HEALTH_CONNECTIONS_MAX,
     HEALTH_REQUEST_MAX_BYTES,
     HEALTH_REQUEST_MAX_SECONDS,
 )
+from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
+from tensorboard_sidecar.logger_service.monitoring.status import STALE_SECONDS, Status
 
 NOW = 1000.0
 

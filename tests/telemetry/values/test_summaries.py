@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.buckets import ordered_histogram
-from tensorboard_sidecar.protocol.checks import check_message
 from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.kinds import check_message
 from tensorboard_sidecar.protocol.limits import BUCKETS_MAX
 from tensorboard_sidecar.protocol.messages import TensorSummaries, TensorSummary
 from tensorboard_sidecar.telemetry.values import summaries
