@@ -64,12 +64,6 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "logger_service.monitoring": (
         *("protocol", "logger_service.config", "logger_service.counters"),
         *("logger_service.errors", "logger_service.limits"),
-            "protocol",
-            "logger_service.config",
-            "logger_service.counters",
-            "logger_service.errors",
-            "logger_service.limits",
-        ),
         *("logger_service.folders", "logger_service.access", "logger_service.intake", "logger_service.projection"),
     ),
     "logger_service": (
