@@ -14,7 +14,7 @@ import pytest
 from support.rules import RULES
 from support.source import PACKAGE, ROOT, Source, sources
 
-from tensorboard_sidecar.__main__ import COMMANDS, main
+from tensorboard_sidecar.command_line import COMMANDS, main
 
 PAGES: Final = ("README.md", "CHANGELOG.md", "SECURITY.md", "protocol/SPEC.md", "benchmarks/README.md", "docs")
 WIDE: Final = "class A:\n    def __init__(self):\n" + "".join(f"        self.a{i} = 1\n" for i in range(14))
@@ -93,7 +93,7 @@ def test_the_rule_bites(rule: Callable[[Source], Iterator[str]]) -> None:
             "import tensorboard_sidecar.telemetry",
             ["torchvision", "torchaudio", "matplotlib", "tensorboardX", "logger_service", "PIL"],
         ),
-        ("import tensorboard_sidecar.logger_service.__main__", ["torch", "trainer"]),
+        ("import tensorboard_sidecar.logger_service.commands", ["torch", "trainer"]),
         (
             "import " + ", ".join(f"protocol.{path.stem}" for path in sorted((ROOT / "protocol").glob("*.py"))),
             ["torch", "zmq", "PIL"],

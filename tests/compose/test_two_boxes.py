@@ -23,7 +23,7 @@ def test_a_trainer_elsewhere_is_let_in_by_its_key_and_only_then(compose: Compose
     made = run_module("logger_service", "keys", "create", tmp_path / "keys", "--name", "gpu-box")
     assert made.returncode == 0, made.stderr
     client_key = re.findall(r"^public key  (\S+)", made.stdout)[0]
-    assert run_module("tensorboard_sidecar.trainer.data.synthetic", tmp_path / "data", "--images", "60").returncode == 0
+    assert run_module("tensorboard_sidecar", "demo-data", tmp_path / "data", "--images", "60").returncode == 0
 
     trainer = ("--root_dir", tmp_path / "data", "--savedir", tmp_path / "checkpoints", "--run", RUN, *FLAGS)
     there = ("--endpoint", f"tcp://127.0.0.1:{port}", "--server_key", server_key)

@@ -49,16 +49,17 @@ def main() -> int:
     """Run the logger so."""
     plan = Plan(**json.loads(sys.argv[1]))
     install(plan)
-    from tensorboard_sidecar.logger_service import __main__, service  # noqa: PLC0415 - after the shim is in place
+    from tensorboard_sidecar import __main__  # noqa: PLC0415 - after the shim is in place
+    from tensorboard_sidecar.logger_service import service  # noqa: PLC0415 - after the shim is in place
     from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher  # noqa: PLC0415 - after the shim is in place
 
     if plan.early_acks:
         Dispatcher.commit = acknowledge_early(Dispatcher.commit)  # type: ignore[method-assign]
     if not plan.project:
         for method in ("supervise", "finish", "kill"):
-            setattr(service.ProjectionProcess, method, lambda *_: True)
+            setattr(service.Supervisor, method, lambda *_: True)
     elif plan.sick_while or plan.clock_seconds:
-        shim_projection(service.ProjectionProcess, plan)
+        shim_projection(service.Supervisor, plan)
     return __main__.main(sys.argv[2:])
 
 

@@ -83,11 +83,13 @@ COMMAND_LINES: Final = {
     "trainer/demo.py",
     "trainer/data/synthetic.py",
     "telemetry/recovery/commands.py",
+    "logger_service/commands.py",
+    "trainer/commands.py",
 }  # and every __main__.py
 # The edges where wall time enters; everybody else is given it.
 CLOCKS: Final = {
     "logger_service/service.py",
-    "trainer/__main__.py",
+    "trainer/commands.py",
     "telemetry/recovery/commands.py",
     "telemetry/pipeline.py",
     "telemetry/shipping/sender.py",

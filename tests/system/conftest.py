@@ -12,7 +12,7 @@ from support.tensorboard import Loader, TensorBoard, running_tensorboard
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "flickr8k"
-    made = run_module("tensorboard_sidecar.trainer.data.synthetic", folder, "--images", 60, "--seed", 3)
+    made = run_module("tensorboard_sidecar", "demo-data", folder, "--images", 60, "--seed", 3)
     assert made.returncode == 0, made.stderr
     return folder
 

@@ -141,7 +141,7 @@ def test_what_is_recorded_alone_comes_to_no_logger(logger: LoggerProcess, memory
     last_sent = killed_trainer(logger.endpoint, memory, 100)
     wait_until(lambda: " adopted: " in logger.log.read_text(), seconds=SECONDS, what="what is for the logger")
     [left] = {path.parent for path in memory.rglob("*.segment")}
-    assert run_module("tensorboard_sidecar.telemetry", "drain", memory).returncode == 0
+    assert run_module("tensorboard_sidecar", "drain", memory).returncode == 0
     assert not list(memory.rglob("*.segment"))
     assert str(left) not in logger.log.read_text()
     assert_everything_is_there_once(logger, last_sent)

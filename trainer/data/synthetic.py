@@ -33,6 +33,23 @@ from tensorboard_sidecar.trainer.data.speech import RATE_HZ, SpeechError, speak_
 
 Row = TypeVar("Row")
 
+_DESCRIPTION: Final = """\
+Write a small data set to train on at once: drawn scenes (some show the same shapes side by side), five English captions
+of each, and every caption spoken. Folders and files are those of the published Flickr8k, so that the trainer reads both
+in the same way. The same settings give the same files.
+"""
+_EPILOG: Final = """\
+examples:
+  tensorboard-sidecar demo-data data/small
+  tensorboard-sidecar demo-data data/tiny --images 60 --seed 3
+  tensorboard-sidecar demo-data data/large --images 4000 --side 256
+
+A folder that holds this data set already is left unchanged; a folder with other files is refused. To train on the data
+set: tensorboard-sidecar train --root_dir DIR
+
+exit codes: 0 written, or there already, 2 wrong usage, or a folder that cannot be used, 130 stopped by Ctrl-C
+"""
+
 IMAGES_MIN: Final = 10
 """So that each of the three splits has an image."""
 
@@ -173,20 +190,10 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _parser() -> argparse.ArgumentParser:
+def add_demo_data(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of ``demo-data``."""
     defaults = Settings()
-    parser = argparse.ArgumentParser(
-        prog="tensorboard-sidecar demo-data",
-        description=(
-            "Write a small data set to train on at once: drawn scenes (some equal shapes beside another one), five "
-            "English captions each, every caption spoken. The layout is that of Flickr8k as published, so the "
-            "trainer reads it like the real one."
-        ),
-        epilog=(
-            "The same settings give the same files. A folder that holds the data set already is left as it is; one "
-            "that holds anything else is refused. Then: tensorboard-sidecar train --root_dir DIR"
-        ),
-    )
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     parser.add_argument("folder", metavar="DIR", type=Path, help="where to write; made if it does not exist")
     parser.add_argument(
         "--images", type=int, metavar="N", default=defaults.images, help="number of scenes (default: %(default)s)"
@@ -198,12 +205,10 @@ def _parser() -> argparse.ArgumentParser:
         "--side", type=int, metavar="PX", default=defaults.side_px, help="pixels a side (default: %(default)s)"
     )
     parser.add_argument("--processes", type=int, metavar="P", help="speaking at once (default: one a core)")
-    return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a data set as the command line says; return the exit status."""
-    options = _parser().parse_args(arguments)
+def demo_data(options: argparse.Namespace) -> int:
+    """Write a data set with the settings of the command line; return the exit code."""
     started = time.perf_counter()
     try:
         settings = Settings(options.images, options.seed, options.side)
@@ -226,7 +231,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)  # noqa: T201 - this is a command line
-
-
-if __name__ == "__main__":
-    sys.exit(main())
