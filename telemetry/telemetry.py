@@ -19,6 +19,7 @@ from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endp
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.names import check_step
+from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
 from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
@@ -47,9 +48,9 @@ from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, h
 class Telemetry:
     """One process's telemetry for one attempt of ``run``.
 
-    ``endpoint`` is a logger's ZeroMQ address, or None; ``record`` a folder to record into, or None; one of them is
-    needed. ``server_key`` (the logger's public key, or its file) and ``client_key`` (the file of one's own secret key)
-    are needed beyond this machine. ``attempt`` and ``first_step`` are those of a resumed run; ``config`` is shown with
+    ``endpoint`` is a logger's ZeroMQ address; "none" or None: no logger. ``record`` is a folder to record into, or
+    None. One of them is needed. ``server_key`` (the logger's public key, or its file) and ``client_key`` (the file of
+    one's own secret key) are needed beyond this machine. ``attempt`` and ``first_step`` are those of a resumed run; ``config`` is shown with
     it. ``close``, or the end of a ``with`` block, waits up to ``drain_seconds`` for the logger. Steps are not negative,
     and a tag's steps grow.
 
@@ -81,6 +82,8 @@ class Telemetry:
         server_key: Path | str | None = None,
         client_key: Path | str | None = None,
     ) -> None:
+        if endpoint == NO_LOGGER:
+            endpoint = None
         if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
         if not isinstance(run, str):

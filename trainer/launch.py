@@ -20,7 +20,7 @@ from tensorboard_sidecar.trainer.distributed import Placement, choose_device, re
 from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
 from tensorboard_sidecar.trainer.loop import train
 from tensorboard_sidecar.trainer.progress import Progress
-from tensorboard_sidecar.trainer.settings.config import AUTO_RESUME, NO_ENDPOINT, Config
+from tensorboard_sidecar.trainer.settings.config import AUTO_RESUME, Config
 from tensorboard_sidecar.trainer.settings.setting import ConfigError
 from tensorboard_sidecar.trainer.summary import TrainingSummary
 
@@ -88,7 +88,7 @@ def _start_telemetry(config: Config, checkpoint: Checkpoint | None, placement: P
     try:
         return Telemetry(
             config.run,
-            endpoint=None if config.endpoint == NO_ENDPOINT else config.endpoint,
+            endpoint=config.endpoint,
             server_key=config.server_key,
             client_key=config.client_key,
             record=config.record,

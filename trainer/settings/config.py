@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.messages import ParameterValue
 from tensorboard_sidecar.protocol.names import check_run
+from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
 from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.trainer.settings.setting import ConfigError, Setting
 
 BACKBONES: Final = ("resnet18", "resnet34", "resnet50")
 PRECISIONS: Final = ("fp32", "bf16", "fp16")
-NO_ENDPOINT: Final = "none"
 AUTO_RESUME: Final = Path("auto")
 _ENDPOINT: Final = re.compile(r"tcp://(?:[^\s:/]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})|ipc://\S+")
 _DEVICE: Final = re.compile(r"auto|cpu|cuda(:[0-9]{1,2})?")
@@ -88,9 +88,9 @@ class Config:
             raise ConfigError(f"embed_dim is {self.embed_dim}; expected a multiple of 4, one part an attention head")
         if not _DEVICE.fullmatch(self.device):
             raise ConfigError(f"device is {self.device!r:.80}; expected auto, cpu, cuda or cuda:N")
-        if self.endpoint == NO_ENDPOINT and self.record is None:
+        if self.endpoint == NO_LOGGER and self.record is None:
             raise ConfigError("endpoint is none and record is not given: no telemetry would be kept; add --record DIR")
-        if self.endpoint != NO_ENDPOINT and not _is_endpoint(self.endpoint):
+        if self.endpoint != NO_LOGGER and not _is_endpoint(self.endpoint):
             raise ConfigError(f"endpoint is {self.endpoint!r:.80}; expected tcp://HOST:PORT, ipc://PATH or none")
         try:
             check_run(self.run or "default")
