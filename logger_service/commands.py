@@ -113,6 +113,7 @@ def project(options: argparse.Namespace) -> int:
         lifeline=sys.stdin.fileno(),
         reports=sys.stdout.fileno(),
         disk_reserve_bytes=options.disk_reserve_bytes,
+        lock=options.lock,
     )
     return EXIT_DONE if upto_date else EXIT_LATE
 

@@ -25,7 +25,7 @@ from tensorboard_sidecar.logger_service.config import (
     parse_health_address,
 )
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.folders.logger_lock import LOGGER_LOCK_NAME, folder_lock
+from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
@@ -39,6 +39,8 @@ from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_folde
 
 # How often the main loop looks for signals and at the child, when nothing comes.
 _TURN_SECONDS: Final = 0.2
+# The projection of a killed logger ends within moments, unless it is frozen or waits for its disk.
+_ORPHAN_SECONDS: Final = 20.0
 # A trainer on the same cores goes first: where they are few it gets three times as much of them.
 _NICENESS: Final = 5
 
@@ -76,7 +78,7 @@ class Service:
             _check_writable(folder, flag)
         _sync_above(config.recordings)
         stack.enter_context(folder_lock(config.recordings, "--recordings"))
-        stack.enter_context(folder_lock(config.logdir, "--logdir", LOGGER_LOCK_NAME))
+        lock = stack.enter_context(folder_lock(config.logdir, "--logdir", orphan_seconds=_ORPHAN_SECONDS))
         page = _open_page(config.health)
         if page is not None:
             stack.callback(page.close)
@@ -92,7 +94,9 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         os.nice(_NICENESS)
-        projection = Supervisor(config.recordings, config.logdir, disk_reserve_bytes=config.disk_reserve_bytes)
+        projection = Supervisor(
+            config.recordings, config.logdir, disk_reserve_bytes=config.disk_reserve_bytes, lock=lock
+        )
         stack.callback(projection.kill)
         projection.supervise(monotonic())
         roots = _adoption_roots(config.adopt)

@@ -50,9 +50,9 @@ class Telemetry:
 
     ``endpoint`` is a logger's ZeroMQ address; "none" or None: no logger. ``record`` is a folder to record into, or
     None. One of them is needed. ``server_key`` (the logger's public key, or its file) and ``client_key`` (the file of
-    one's own secret key) are needed beyond this machine. ``attempt`` and ``first_step`` are those of a resumed run; ``config`` is shown with
-    it. ``close``, or the end of a ``with`` block, waits up to ``drain_seconds`` for the logger. Steps are not negative,
-    and a tag's steps grow.
+    one's own secret key) are needed beyond this machine. ``attempt`` and ``first_step`` are those of a resumed run;
+    ``config`` is shown with it. ``close``, or the end of a ``with`` block, waits up to ``drain_seconds`` for the
+    logger. Steps are not negative, and a tag's steps grow.
 
     What nobody has taken yet lies in memory, ``outbox_bytes`` of it, or less where memory is small, in a private folder
     in ``outbox_dir`` (default: shared memory); from half of that on in ``spill_dir``, up to ``spill_bytes`` (default: a

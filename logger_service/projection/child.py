@@ -23,7 +23,7 @@ MEMORY_MAX_BYTES: Final = 5 * 2**28
 
 
 def run_projection(
-    recordings: Path, logdir: Path, *, lifeline: int, reports: int, disk_reserve_bytes: int | None
+    recordings: Path, logdir: Path, *, lifeline: int, reports: int, disk_reserve_bytes: int | None, lock: int | None
 ) -> bool:
     """Project until told to finish; tell whether the event files are up to date.
 
@@ -55,6 +55,7 @@ def run_projection(
         tell=tell,
         wait=finish.wait,
         suspects=suspects,
+        lock=lock,
     )
     return not projection.waits
 

@@ -254,14 +254,15 @@ def follow(
     wait: Callable[[float], object] = time.sleep,
     poll_seconds: float = POLL_SECONDS,
     suspects: Quarantine | None = None,
+    lock: int | None = None,
 ) -> Follower:
     """Project recordings as they grow until ``stop`` is true, and then to the end of what is there; return how it went.
 
     ``tell`` is called again and again, ``wait`` idles for so many seconds, or less. ``suspects`` are opened and closed
-    here. Raises FolderInUse, OSError when
-    the log directory cannot be made.
+    here. ``lock`` is the file descriptor of the parent's lock on the log directory, if there is a parent. Raises
+    FolderInUse, OSError when the log directory cannot be made.
     """
-    with folder_lock(logdir, "--logdir"):
+    with folder_lock(logdir, "--logdir", inherited=lock):
         suspects = suspects or Quarantine()
         suspects.open(logdir)
         projection = Follower(recordings, logdir, disk_reserve_bytes=disk_reserve_bytes, suspects=suspects)

@@ -36,11 +36,15 @@ _log = logging.getLogger(__name__)
 class Supervisor:
     """Keeps a projection of ``recordings`` into ``logdir`` running; ``now`` is a steady time in seconds everywhere."""
 
-    def __init__(self, recordings: Path, logdir: Path, *, disk_reserve_bytes: int | None = None) -> None:
+    def __init__(
+        self, recordings: Path, logdir: Path, *, disk_reserve_bytes: int | None = None, lock: int | None = None
+    ) -> None:
         self._command = [sys.executable, "-m", "tensorboard_sidecar", "project"]
         self._command += ["--recordings", str(recordings), "--logdir", str(logdir)]
         if disk_reserve_bytes is not None:
             self._command += ["--disk_reserve_bytes", str(disk_reserve_bytes)]
+        if lock is not None:
+            self._command += ["--lock", str(lock)]
         self.restarts = 0
         self.positions: dict[bytes, int] = {}
         self._counts_before: Counter[str] = Counter()
@@ -138,7 +142,11 @@ class Supervisor:
         try:
             # In a process group of its own, so that Ctrl-C in a terminal reaches the parent alone.
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                process_group=0,
+                pass_fds=_files_named_in(self._command),
             )
         except OSError as error:
             self._ended(f"cannot be started: {error}", now)
@@ -180,3 +188,8 @@ class Supervisor:
             if pipe is not None:
                 pipe.close()
         self._process = None
+
+
+def _files_named_in(command: list[str]) -> list[int]:
+    """Return the file descriptors that a child's command names: the child shares its parent's lock."""
+    return [int(command[command.index("--lock") + 1])] if "--lock" in command else []
