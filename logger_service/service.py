@@ -1,8 +1,8 @@
 """``serve``: start-up, main loop, shutdown.
 
-The parent receives and journals; a child projects. They share nothing but files, so that neither can take the other
-down: a child that fails is started again, a parent that is killed takes the child with it and has lost nothing that
-was acknowledged.
+The parent process receives and journals; a child process projects. They share files alone, so that a failure of one
+does not harm the other. The parent starts a failed child again. When the parent is killed, the child ends too; no
+acknowledged record is lost.
 """
 
 import logging
@@ -37,11 +37,11 @@ from tensorboard_sidecar.protocol.limits import JOURNAL_FILES_SHARE
 from tensorboard_sidecar.protocol.outbox.location import outbox_root, spill_root
 from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_folder
 
-# How often the main loop looks for signals and at the child, when nothing comes.
+# The longest wait for messages in a turn of the main loop, which also handles signals and supervises the child.
 _TURN_SECONDS: Final = 0.2
-# The projection of a killed logger ends within moments, unless it is frozen or waits for its disk.
+# The projection of a killed logger ends within moments, unless its disk hangs. The next logger waits this long for it.
 _ORPHAN_SECONDS: Final = 20.0
-# A trainer on the same cores goes first: where they are few it gets three times as much of them.
+# A trainer on the same cores has precedence: with niceness 5 against 0, the scheduler gives it three times the time.
 _NICENESS: Final = 5
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What a logger is made of while it runs."""
+    """The objects of a running logger."""
 
     receiver: Receiver
     projection: Supervisor
@@ -59,14 +59,14 @@ class _Parts:
 
 
 class Service:
-    """A logger. ``ready`` is called with the endpoint, once, when trainers can connect."""
+    """A logger. ``ready`` is called once, with the endpoint, when trainers can connect."""
 
     def __init__(self, config: ServeConfig, ready: Callable[[str], None]) -> None:
         self._config, self._ready = config, ready
         self._stopping = False
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises StartupError when it cannot begin."""
+        """Serve until SIGTERM or SIGINT. Raises StartupError for settings, folders or addresses that cannot be used."""
         with ExitStack() as stack:
             parts = self._startup(stack)
             self._main_loop(parts)
@@ -130,14 +130,14 @@ class Service:
             _log.warning("event files are not up to date; the next serve or a replay goes on from where they end")
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        """Stop in order at the first signal, at once at a Ctrl-C after it: nothing acknowledged can be lost by that."""
+        """Stop in order at the first signal; at a later Ctrl-C end at once, which loses no acknowledged record."""
         if self._stopping and number == signal.SIGINT:
             os._exit(128 + number)
         self._stopping = True
 
 
 def _open_page(health: str | None) -> HealthPage | None:
-    """Return the health page at the address that was asked for, or else at the usual one, if that is free."""
+    """Return the health page at the given address; without one, at HEALTH_ADDRESS, or None if that is taken."""
     if health == OFF:
         return None
     try:
@@ -155,7 +155,7 @@ def _open_page(health: str | None) -> HealthPage | None:
 
 
 def _adoption_roots(adopt: str | None) -> list[Path]:
-    """Return where orphaned outboxes are looked for: where it was asked for, or else where this user's are."""
+    """Return the folders in which orphaned outboxes are looked for: the given one, or those of this user's trainers."""
     if adopt == OFF:
         return []
     if adopt is not None:
@@ -165,7 +165,7 @@ def _adoption_roots(adopt: str | None) -> list[Path]:
         try:
             roots.append(find_root())
         except OSError as error:
-            _log.warning("of what killed trainers leave, some is not adopted: %s", error)
+            _log.warning("outboxes of ended trainers in one folder are not adopted: %s", error)
     return roots
 
 
@@ -179,9 +179,9 @@ def _check_writable(folder: Path, flag: str) -> None:
 
 
 def _sync_above(folder: Path) -> None:
-    """Make a folder's name durable, and those of the folders above it: who made them may not have come so far.
+    """Make the names of a folder and of the folders above it durable; the process that made them may not have.
 
-    Those that may not be read, or whose file system knows no such thing, were made by somebody else.
+    A folder that this user may not open, or whose file system cannot sync folders, was made by somebody else: skip it.
     """
     for path in Path(os.path.realpath(folder)).parents:
         with suppress(OSError):
@@ -189,9 +189,9 @@ def _sync_above(folder: Path) -> None:
 
 
 def _open_files_limit() -> int:
-    """Take what the system allows: a connection is an open file, and so is a stream that is written."""
+    """Raise the limit on open files to its maximum, and return it: each connection and each written stream is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # some systems say that there is no limit, and then refuse to have none
+    with suppress(ValueError, OSError):  # some systems report an unlimited maximum, and refuse to set it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         return hard
     return soft

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a trainer's container runs: on the data set that is mounted, or one made here; the run goes on by itself.
+# A trainer's container: train on the mounted data set, or on one made here; resume the run if there is one.
 set -eu
 data=/data/host/flickr8k
 if [ ! -d "$data" ]; then
@@ -8,6 +8,6 @@ if [ ! -d "$data" ]; then
   tensorboard-sidecar demo-data "$data" --images "${DEMO_IMAGES:-640}"
 fi
 echo "TensorBoard: http://${TENSORBOARD:-127.0.0.1:6006}"
-# TRAINER_FLAGS are words, split here on purpose.
+# TRAINER_FLAGS holds several words, split here on purpose.
 # shellcheck disable=SC2086
 exec tensorboard-sidecar train --root_dir "$data" --savedir /checkpoints --resume auto "$@" ${TRAINER_FLAGS:-}

@@ -22,7 +22,7 @@ def test_outboxes_are_looked_for_where_this_users_trainers_make_them(
 def test_a_folder_that_is_somebody_elses_is_not_looked_into(outboxes: Path, caplog: pytest.LogCaptureFixture) -> None:
     outboxes.chmod(0o777)
     assert _adoption_roots(None) == [spill_root()]
-    assert f"some is not adopted: {outboxes} is not a private folder" in caplog.text
+    assert f"in one folder are not adopted: {outboxes} is not a private folder" in caplog.text
 
 
 def test_there_is_no_page_when_none_is_wanted() -> None:
