@@ -53,9 +53,9 @@ class _Parts:
 
     receiver: Receiver
     projection: Supervisor
-    adoption: OrphanIntake | None
+    orphans: OrphanIntake | None
     page: HealthPage | None
-    observer: Collector
+    collector: Collector
 
 
 class Service:
@@ -99,20 +99,20 @@ class Service:
         )
         stack.callback(projection.kill)
         projection.supervise(monotonic())
-        roots = _adoption_roots(config.adopt)
+        roots = _outbox_roots(config.adopt)
         endpoints = (receiver.endpoint, *config.adopt_for)
-        adoption = OrphanIntake(roots, receiver.reception, endpoints, receiver.allowed) if roots else None
-        observer = Collector(config.recordings, journal, receiver, projection, adoption)
+        orphans = OrphanIntake(roots, receiver.reception, endpoints, receiver.allowed) if roots else None
+        collector = Collector(config.recordings, journal, receiver, projection, orphans)
         self._ready(receiver.endpoint)
-        return _Parts(receiver, projection, adoption, page, observer)
+        return _Parts(receiver, projection, orphans, page, collector)
 
     def _main_loop(self, parts: _Parts) -> None:
         busy = False
         while not self._stopping:
             parts.receiver.turn(0.0 if busy else _TURN_SECONDS)
             parts.projection.supervise(monotonic())
-            busy = parts.adoption is not None and parts.adoption.turn(monotonic())
-            status = parts.observer.observe(monotonic())
+            busy = parts.orphans is not None and parts.orphans.turn(monotonic())
+            status = parts.collector.observe(monotonic())
             if parts.page is not None and status is not None:
                 parts.page.status = status
 
@@ -123,8 +123,8 @@ class Service:
         )
         if parts.page is not None:
             parts.page.close()
-        if parts.adoption is not None:
-            parts.adoption.close()
+        if parts.orphans is not None:
+            parts.orphans.close()
         parts.receiver.close()
         if not parts.projection.finish(monotonic(), self._config.drain_seconds):
             _log.warning("event files are not up to date; the next serve or a replay goes on from where they end")
@@ -154,7 +154,7 @@ def _open_page(health: str | None) -> HealthPage | None:
     return page
 
 
-def _adoption_roots(adopt: str | None) -> list[Path]:
+def _outbox_roots(adopt: str | None) -> list[Path]:
     """Return the folders in which orphaned outboxes are looked for: the given one, or those of this user's trainers."""
     if adopt == OFF:
         return []

@@ -6,6 +6,7 @@ the projection of a killed logger still runs.
 """
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,8 @@ from tensorboard_sidecar.protocol.storage.folder_lock import FolderHeld, hold_fo
 
 LOCK_NAME: Final = ".tensorboard-sidecar.lock"
 _RETRY_SECONDS: Final = 0.05
+
+_log = logging.getLogger(__name__)
 
 
 class FolderInUse(StartupError):
@@ -43,6 +46,7 @@ def folder_lock(folder: Path, flag: str, *, inherited: int | None = None, orphan
 
 
 def _take(lock: ExitStack, folder: Path, flag: str, until_seconds: float) -> int:
+    said = False
     while True:
         try:
             return lock.enter_context(hold_folder(folder, LOCK_NAME))
@@ -57,6 +61,9 @@ def _take(lock: ExitStack, folder: Path, flag: str, until_seconds: float) -> int
                     f"{flag} {folder} is written by the projection of a logger that has ended ({held.holder}); end"
                     " that projection or choose another folder"
                 ) from None
+            if not said:
+                _log.info("%s %s: waiting for the end of another logger's projection (%s)", flag, folder, held.holder)
+                said = True
         sleep(_RETRY_SECONDS)
 
 

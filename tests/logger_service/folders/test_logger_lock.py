@@ -93,13 +93,17 @@ def test_the_child_of_a_killed_logger_keeps_others_out(tmp_path: Path) -> None:
     )
 
 
-def test_the_child_of_a_killed_logger_is_waited_for(tmp_path: Path) -> None:
+def test_the_child_of_a_killed_logger_is_waited_for_and_a_line_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     with parent_and_child(tmp_path) as (parent, child):
         parent.kill()
         parent.wait()
         Timer(0.2, os.kill, (child, signal.SIGTERM)).start()
         with folder_lock(tmp_path, "--logdir", orphan_seconds=60.0):
             pass
+    assert caplog.text.count(f"waiting for the end of another logger's projection (process {parent.pid})") == 1
 
 
 def test_a_parent_holds_the_lock_while_its_child_is_down(tmp_path: Path) -> None:
