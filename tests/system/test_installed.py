@@ -167,20 +167,28 @@ def test_a_wheel_built_by_way_of_an_sdist_is_the_same(wheels: tuple[Path, Path])
     assert contents[0] == contents[1]
 
 
-@pytest.mark.parametrize("own_trainer", [True, False], ids=["own module", "distribution"])
-def test_it_is_used_beside_modules_of_the_same_names(installed: Python, tmp_path: Path, own_trainer: bool) -> None:
-    """Python finds a script's neighbours before all packages, and a distribution's ``trainer`` in site-packages."""
-    for name in OWN_MODULES if own_trainer else OWN_MODULES[1:]:
-        (tmp_path / f"{name}.py").write_text(THEIRS.format(owner="script"))
-    (tmp_path / "train.py").write_text(TRAINING)
-    owners, place = run(installed.path, "train.py", folder=tmp_path).splitlines()
-    assert owners.split() == ["script" if own_trainer else "distribution", *["script"] * 3]
+def train(installed: Python, folder: Path, *own: str) -> list[str]:
+    """Run a training script in a folder with modules of these names; return whose four modules it imported."""
+    for name in own:
+        (folder / f"{name}.py").write_text(THEIRS.format(owner="script"))
+    (folder / "train.py").write_text(TRAINING)
+    owners, place = run(installed.path, "train.py", folder=folder).splitlines()
     assert place == str(installed.packages / PACKAGE / "__init__.py")
+    return owners.split()
+
+
+def test_it_is_used_beside_a_scripts_own_modules_of_the_same_names(installed: Python, tmp_path: Path) -> None:
+    """Python finds the neighbours of a script before all packages."""
+    assert train(installed, tmp_path, *OWN_MODULES) == ["script"] * 4
     sidecar = installed.program("tensorboard-sidecar")
     assert "12 records" in run(sidecar, "replay", "recordings", "--logdir", "runs", folder=tmp_path)
     module = (installed.path, "-m", PACKAGE)
     assert run(*module, "verify", "recordings", "runs", folder=tmp_path).count(": complete") == 2
-    assert "nothing" in run(sidecar, "status", tmp_path, folder=tmp_path)
+    assert "nothing is left behind" in run(sidecar, "status", tmp_path, folder=tmp_path)
+
+
+def test_it_is_used_beside_a_distribution_whose_package_is_called_trainer(installed: Python, tmp_path: Path) -> None:
+    assert train(installed, tmp_path, *OWN_MODULES[1:]) == ["distribution", *["script"] * 3]
 
 
 @pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
