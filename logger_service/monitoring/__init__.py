@@ -1,4 +1,5 @@
 """The state of a running logger: status, health page, metrics.
 
-May import ``protocol``, ``counters``, ``folders``, ``access``, ``intake`` and ``projection``. Imported by ``service``.
+May import ``protocol``, the logger's config, counters and errors, and the rooms whose counters it reads: ``access``,
+``folders``, ``intake``, ``projection``. Only ``service`` imports this room.
 """
