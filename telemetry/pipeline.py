@@ -21,8 +21,7 @@ from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
-from tensorboard_sidecar.telemetry.recovery.finish_recording import Recovery
-from tensorboard_sidecar.telemetry.recovery.reshipping import Reshipping
+from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink, Source
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 from tensorboard_sidecar.telemetry.shipping.sender import Sender
@@ -89,11 +88,15 @@ class Pipeline:
             destination = Destination(endpoint or NO_LOGGER, record, link.public_key if link else "")
             write_destination(self.outbox.folder, destination)
             recorder = Recorder(self.backlog, record, wall_time_ns=now) if record else None
-            find = storage.find_outboxes
-            recovery = Recovery(find, record, wall_time_ns=now) if record else None
             self._pending = PendingRecords(self.outbox)
-            self._adoption = Reshipping(find, connect if endpoint else None, endpoint=endpoint or "", recovery=recovery)
-            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._adoption)
+            self._background = BackgroundRecovery(
+                storage.find_outboxes,
+                record=record,
+                endpoint=endpoint or "",
+                connect=connect if endpoint else None,
+                wall_time_ns=now,
+            )
+            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._background)
             self.sender.start()
             undo.pop_all()
         _mark_in_forked_children(self)
@@ -167,7 +170,7 @@ class Pipeline:
         if not self._unusable:
             self._unusable = "telemetry does not cross a fork; make a Telemetry of its own in the child process"
             self.backlog.disown()
-            self._adoption.disown()
+            self._background.disown()
 
 
 def _mark_in_forked_children(pipeline: Pipeline) -> None:

@@ -1,13 +1,11 @@
-"""``tensorboard-sidecar``: what trainers keep, or left behind, in memory and on disk, and how to ship it."""
+"""The commands ``status`` and ``drain``: list the outboxes of trainers, and deliver the outboxes of dead trainers."""
 
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep, time_ns
+from time import monotonic, time_ns
 from typing import Final
 
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT
@@ -15,16 +13,15 @@ from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
 from tensorboard_sidecar.protocol.outbox.location import check_private, outbox_root, spill_root
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import OrphanDelivery, Sink, Unclaimed, claim
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys, read_client_keys
+from tensorboard_sidecar.telemetry.recovery.finish_recording import RecordingDelivery
 from tensorboard_sidecar.telemetry.recovery.outbox_status import describe, read_status
+from tensorboard_sidecar.telemetry.recovery.reshipping import TimedLinkDelivery
 from tensorboard_sidecar.telemetry.shipping.endpoint import check_endpoint
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
-from tensorboard_sidecar.telemetry.shipping.recorder import RestOfRecording
-from tensorboard_sidecar.telemetry.shipping.send_session import State
 
-_WAKE_INTERVAL_SECONDS: Final = 0.1
 _EPILOG: Final = """\
 What a trainer says lies in an outbox, in memory and, from half of that on, on disk, until a logger has it on its own
 disk. Of a trainer that was killed, or had no logger, the outbox stays. The next trainer that has this logger ships it
@@ -37,19 +34,6 @@ examples:
   tensorboard-sidecar drain /volume     (outboxes of trainers with --outbox_dir /volume)
   tensorboard-sidecar drain --record /archive     (the recordings were moved there)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """Where a drain brings things: to the logger at ``endpoint``, within ``seconds``; to recordings below ``record``.
-
-    Where these are None, each goes where its trainer wanted it.
-    """
-
-    endpoint: str | None
-    keys: ClientKeys | None
-    seconds: float
-    record: Path | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,8 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keys = read_client_keys(options.server_key, options.client_key)
         if options.endpoint is not None:
             check_endpoint(options.endpoint, keys=keys is not None)
-        way = _Way(options.endpoint, keys, options.seconds, options.record and options.record.absolute())
-        return max([_drain(folder, way) for folder in folders], default=0)
+        sinks = (
+            _recording_sink(options.record and options.record.absolute()),
+            _logger_sink(options.endpoint, keys, options.seconds),
+        )
+        return max([_drain(folder, sinks) for folder in folders], default=0)
     except (OSError, ValueError, BadKey) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -84,66 +71,54 @@ def _describe(folder: Path) -> str:
         return f"unreadable: {error}"
 
 
-def _drain(folder: Path, way: _Way) -> int:
-    """Bring an outbox where it is to go, say what came of it in a line, and return an exit code."""
+def _drain(folder: Path, sinks: tuple[Sink, ...]) -> int:
+    """Deliver an outbox, print one line of report, and return an exit code."""
     try:
-        orphan = OrphanedOutbox(folder)
-    except BlockingIOError:
-        print(f"{folder}: its trainer runs and ships it itself")
+        delivery = OrphanDelivery(claim(folder), sinks)
+    except Unclaimed as reason:
+        print(f"{folder}: {reason}")
         return 0
     except (ProtocolError, OSError) as error:
-        if not (folder / OWNER_LOCK).exists():
-            print(f"{folder}: shipped meanwhile, by a logger or a trainer")
-            return 0
         print(f"{folder}: left, unreadable: {error}")
         return 1
-    records, done, said = orphan.next_sequence - orphan.first_sequence, False, []
+    orphan = delivery.orphan
     try:
-        for bring in (_record, _ship):
-            try:
-                if outcome := bring(orphan, way):
-                    said.append(outcome)
-                    done = orphan.settle(recorded=bring is _record, shipped=bring is _ship)
-            except (ProtocolError, LookupError, ValueError, OSError) as error:
-                said.append(f"left: {error}")
+        while not delivery.ended:
+            delivery.step(monotonic())
     finally:
-        orphan.close(keep=not done)
-    print(f"{folder}: run {orphan.stream.run}, {records:,} records {printable(', '.join(said))}")
-    return 0 if done else 1
+        delivery.close()
+    report = ", ".join(outcome.text if outcome.delivered else f"left: {outcome.text}" for outcome in delivery.outcomes)
+    records = orphan.next_sequence - orphan.first_sequence
+    print(f"{folder}: run {orphan.stream.run}, {records:,} records {printable(report)}")
+    return 0 if delivery.settled else 1
 
 
-def _record(orphan: OrphanedOutbox, way: _Way) -> str:
-    """Finish an outbox's recording, if it has one; return what was done."""
-    record = way.record or orphan.destination.record
-    if orphan.destination.record is None and orphan.destination.endpoint != NO_LOGGER:
-        return ""
-    if record is None:
-        raise FileNotFoundError("it is to be recorded, and where is not known; give --record FOLDER")
-    if way.record is None:
-        check_private(orphan.folder)  # others would else say where we write
-    with closing(RestOfRecording(orphan, record, wall_time_ns=time_ns())) as rest:
-        while not rest.step():
-            continue
-    return f"recorded in {rest.folder}"
+def _recording_sink(moved_to: Path | None) -> Sink:
+    """Return the sink that finishes recordings below ``moved_to``, or below the folder that the outbox names."""
+
+    def finish(orphan: OrphanedOutbox, _now_seconds: float) -> RecordingDelivery | None:
+        record = moved_to or orphan.destination.record
+        if orphan.destination.record is None and orphan.destination.endpoint != NO_LOGGER:
+            return None
+        if record is None:
+            raise FileNotFoundError("it is to be recorded, and where is not known; give --record FOLDER")
+        if moved_to is None:
+            check_private(orphan.folder)  # otherwise another user could choose the folder to write to
+        return RecordingDelivery(orphan, record, wall_time_ns=time_ns())
+
+    return Sink(finish, recording=True)
 
 
-def _ship(orphan: OrphanedOutbox, way: _Way) -> str:
-    """Ship an outbox, if it is for a logger; return what was done. Raises TimeoutError when not all is acknowledged."""
-    if orphan.destination.endpoint == NO_LOGGER:
-        return ""
-    endpoint = way.endpoint or orphan.destination.endpoint or DEFAULT_ENDPOINT
-    deadline = monotonic() + way.seconds
-    shipped = refused = False
-    with closing(LoggerLink(orphan, endpoint, way.keys)) as link:
-        while not (shipped or refused) and monotonic() < deadline:
-            if not link.step(monotonic()) and not link.wait(_WAKE_INTERVAL_SECONDS):
-                sleep(_WAKE_INTERVAL_SECONDS)
-            shipped = link.session.acked_sequence >= orphan.next_sequence
-            refused = link.session.state is State.REFUSED
-    if not shipped:
-        reason = link.session.reason or f"no logger answered at {link.endpoint} within {way.seconds:g} seconds"
-        raise TimeoutError(reason)
-    return "shipped"
+def _logger_sink(endpoint: str | None, keys: ClientKeys | None, timeout_seconds: float) -> Sink:
+    """Return the sink that ships to the logger at ``endpoint``, or at the address that the outbox names."""
+
+    def ship(orphan: OrphanedOutbox, now_seconds: float) -> TimedLinkDelivery | None:
+        if orphan.destination.endpoint == NO_LOGGER:
+            return None
+        link = LoggerLink(orphan, endpoint or orphan.destination.endpoint or DEFAULT_ENDPOINT, keys)
+        return TimedLinkDelivery(orphan, link, now_seconds, timeout_seconds)
+
+    return Sink(ship)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,11 +9,12 @@ from support.spoken import read_recording
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.logger_service.intake.local_peer import PATIENCE_SECONDS, TURN_SIZE_BYTES
-from tensorboard_sidecar.logger_service.intake.orphan_intake import GRACE_SECONDS, LOOK_SECONDS, RETRY_SECONDS
+from tensorboard_sidecar.logger_service.intake.orphan_intake import GRACE_SECONDS, LOOK_SECONDS
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
+from tensorboard_sidecar.protocol.outbox.orphan_worker import RETRY_SECONDS
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Bye, Reject, Welcome
 

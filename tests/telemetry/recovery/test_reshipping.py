@@ -1,283 +1,78 @@
-"""What other trainers left behind, shipped by the way."""
+"""When the delivery of an orphan over a link gives up; the link is a stub, the clock is the test's."""
 
-import logging
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from support.children import fork
-from support.fake_logger import FakeLogger
-from support.programs import free_port
-from support.recordings import START_NS, STREAM_ID, make_stream
-from support.waiting import wait_until
+from support.recordings import START_NS, make_stream
 
-from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.protocol.codec import encode_body
-from tensorboard_sidecar.protocol.messages import RunStart
-from tensorboard_sidecar.protocol.outbox.destination import Destination, write_destination
-from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
+from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import NotDelivered
 from tensorboard_sidecar.protocol.record import Kind
-from tensorboard_sidecar.protocol.wire import Hello, Reject, Welcome, WireMessage
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
-from tensorboard_sidecar.telemetry.recovery import reshipping as adoption_module
-from tensorboard_sidecar.telemetry.recovery.reshipping import LOOK_INTERVAL_SECONDS, Reshipping
-from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
-from tensorboard_sidecar.telemetry.shipping.send_session import SendSession
+from tensorboard_sidecar.telemetry.recovery.reshipping import LinkDelivery, TimedLinkDelivery
+from tensorboard_sidecar.telemetry.shipping.send_session import SessionState
 
-Make = Callable[[str], Reshipping]
+ENDPOINT = "tcp://127.0.0.1:5555"
 
 
-def abandon(folder: Path, *, stream_id: bytes = STREAM_ID, count: int = 500, spilled: bool = False) -> int:
-    """Leave an outbox behind, part of it on disk if ``spilled``; return the number behind its last record."""
-    backlog = Storage(2**20 if spilled else 2**24, folder.parent).make(
-        make_stream(stream_id=stream_id), wall_time_ns=START_NS
-    )
-    backlog.outbox.append(Kind.RUN_START, 0, START_NS, encode_body(RunStart()))
-    for step in range(count - 1):
-        backlog.outbox.append(Kind.SCALARS, step, START_NS, b"%d" % step * (700 if spilled else 1))
-        while backlog.step(0.0):
-            pass
-    assert (backlog.spilled_bytes > 0) == spilled
-    backlog.close(keep=True)
-    return backlog.next_sequence
+class StubLink:
+    """A link whose session the test moves; nothing is ever sent."""
+
+    def __init__(self) -> None:
+        self.endpoint = ENDPOINT
+        self.session = SimpleNamespace(acked_sequence=1, state=SessionState.STREAMING, reason="")
+        self.waits = 0
+
+    def step(self, _now_seconds: float) -> bool:
+        return False
+
+    def wait(self, _seconds: float) -> bool:
+        self.waits += 1
+        return True
 
 
 @pytest.fixture
-def make(outboxes: Path) -> Iterator[Make]:
-    """Adopt what is among the outboxes for the logger at an endpoint."""
-    made: list[Reshipping] = []
-
-    def make_adoption(endpoint: str) -> Reshipping:
-        made.append(Reshipping(Storage(outbox_dir=outboxes.parent).find_outboxes, lambda o: LoggerLink(o, endpoint)))
-        return made[-1]
-
-    yield make_adoption
-    for adoption in made:
-        adoption.close()
+def orphan(memory: Path) -> OrphanedOutbox:
+    outbox = Outbox(memory / "a", make_stream(), capacity_bytes=2**20, wall_time_ns=START_NS)
+    for step in range(10):
+        outbox.append(Kind.SCALARS, step, START_NS, b"x")
+    outbox.close(keep=True)
+    return OrphanedOutbox(outbox.folder)
 
 
-def turn_until(adoption: Reshipping, condition: Callable[[], object]) -> None:
-    def turned() -> object:
-        adoption.step(monotonic())
-        return condition()
-
-    wait_until(turned)
-
-
-@pytest.mark.parametrize("spilled", [False, True])
-def test_what_was_left_behind_is_shipped_and_deleted(make: Make, outboxes: Path, spilled: bool) -> None:
-    end = abandon(outboxes, spilled=spilled, count=5000)
-    [folder] = Storage(outbox_dir=outboxes.parent).find_outboxes()
-    with FakeLogger() as logger:
-        turn_until(make(logger.endpoint), lambda: not folder.exists())
-        records = logger.records[STREAM_ID]
-    assert [record.sequence for record in records] == list(range(1, end))
-    assert list(outboxes.parent.rglob("*.segment")) == []
-    assert Storage(outbox_dir=outboxes.parent).find_outboxes() == []
+def test_progress_extends_the_deadline(orphan: OrphanedOutbox) -> None:
+    link: Any = StubLink()
+    delivery = LinkDelivery(orphan, link, 0.0, 30.0)
+    for acked_sequence in range(2, 11):
+        link.session.acked_sequence = acked_sequence
+        delivery.step(20.0 * acked_sequence)
+    delivery.step(230.0)
+    with pytest.raises(NotDelivered, match=f"^no logger answered at {ENDPOINT} within 30 seconds$") as raised:
+        delivery.step(230.1)
+    assert raised.value.retry
+    link.session.acked_sequence = 11
+    delivery.step(1000.0)
+    assert delivery.result == "shipped"
+    assert link.waits == 0
 
 
-def test_all_are_shipped_one_after_another_and_damaged_ones_are_left_and_said_once(
-    make: Make, outboxes: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    for number in range(3):
-        abandon(outboxes, stream_id=bytes([number]) * 16)
-    damaged = outboxes / ("01" * 16)
-    (damaged / f"{1:020d}.segment").write_bytes(b"rubbish")
-    with FakeLogger() as logger:
-        adoption = make(logger.endpoint)
-        turn_until(adoption, lambda: find_outboxes(outboxes) == [damaged])
-        for later in range(1, 10):
-            adoption.step(monotonic() + later * LOOK_INTERVAL_SECONDS)
-        assert sorted(logger.records) == [bytes(16), b"\2" * 16]
-        assert logger.count(Hello) == 2
-    [said] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert str(damaged) in said.getMessage()
-    assert (damaged / OWNER_LOCK).exists()
+def test_progress_does_not_extend_a_total_deadline(orphan: OrphanedOutbox) -> None:
+    link: Any = StubLink()
+    delivery = TimedLinkDelivery(orphan, link, 0.0, 30.0)
+    for acked_sequence in range(2, 11):
+        link.session.acked_sequence = acked_sequence
+        delivery.step(3.0 * acked_sequence)
+    assert link.waits == 9
+    link.session.reason = "busy"
+    with pytest.raises(NotDelivered, match=r"^busy$"):
+        delivery.step(30.1)
 
 
-def test_what_is_spilled_elsewhere_and_gone_is_left(
-    make: Make, outboxes: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The rest is not all of it: shipping it would make the missing records look lost."""
-    abandon(outboxes, spilled=True)
-    [folder] = find_outboxes(outboxes)
-    [spill] = [path for path in outboxes.parent.glob("*spill*/*") if path.is_dir()]
-    shutil.move(spill, outboxes.parent / "moved")
-    with FakeLogger() as logger:
-        adoption = make(logger.endpoint)
-        adoption.step(monotonic())
-        assert "bring it back" in caplog.text
-        assert folder.exists()
-        assert not logger.heard
-    shutil.move(outboxes.parent / "moved", spill)
-    with FakeLogger() as logger:
-        turn_until(make(logger.endpoint), lambda: not folder.exists())
-
-
-def test_an_outbox_in_use_is_not_touched(make: Make, outboxes: Path) -> None:
-    live = Outbox(outboxes / "live", make_stream(), capacity_bytes=2**20, wall_time_ns=START_NS)
-    live.append(Kind.SCALARS, 0, START_NS, b"x")
-    with FakeLogger() as logger:
-        adoption = make(logger.endpoint)
-        for later in range(5):
-            adoption.step(later * LOOK_INTERVAL_SECONDS)
-        assert not logger.heard
-    live.close(keep=False)
-
-
-def test_a_refusal_for_good_is_said_once_and_the_outbox_stays(
-    make: Make, outboxes: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    end = abandon(outboxes)
-    [folder] = find_outboxes(outboxes)
-    with FakeLogger(lambda _: [Reject("not yours", retry=False)]) as logger:
-        adoption = make(logger.endpoint)
-        turn_until(adoption, lambda: "is left there: not yours" in caplog.text)
-        for later in range(1, 5):
-            adoption.step(monotonic() + later * LOOK_INTERVAL_SECONDS)
-        assert logger.count(Hello) == 1
-    orphan = OrphanedOutbox(folder)
-    assert orphan.next_sequence == end
-    orphan.close(keep=True)
-
-
-def test_what_is_let_go_is_finished_by_the_next_without_saying_anything_twice(make: Make, outboxes: Path) -> None:
-    end = abandon(outboxes, count=20_000)
-    [folder] = find_outboxes(outboxes)
-    with FakeLogger(credit_bytes=2000) as logger:
-        first = make(logger.endpoint)
-        turn_until(first, lambda: logger.next_sequence(STREAM_ID) > 100)
-        with pytest.raises(BlockingIOError):
-            OrphanedOutbox(folder)
-        first.close()
-        have = logger.next_sequence(STREAM_ID)
-        assert have < end
-        OrphanedOutbox(folder).close(keep=True)
-    with FakeLogger() as another:
-        another.records = logger.records
-        turn_until(make(another.endpoint), lambda: not folder.exists())
-        assert [record.sequence for record in another.records[STREAM_ID]] == list(range(1, end))
-
-
-def test_without_progress_it_is_let_go_and_tried_later(make: Make, outboxes: Path) -> None:
-    """A logger on the same host may take it meanwhile."""
-    abandon(outboxes)
-    [folder] = find_outboxes(outboxes)
-    adoption = make(f"tcp://127.0.0.1:{free_port()}")
-    adoption.step(0.0)
-    adoption.step(1.0)
-    with pytest.raises(BlockingIOError):
-        OrphanedOutbox(folder)
-    adoption.step(LOOK_INTERVAL_SECONDS + 1.0)
-    OrphanedOutbox(folder).close(keep=True)
-    adoption.step(2 * LOOK_INTERVAL_SECONDS + 2.0)
-    with pytest.raises(BlockingIOError):
-        OrphanedOutbox(folder)
-
-
-def test_a_disk_that_cannot_be_read_leaves_it(
-    make: Make, outboxes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(5, "Input/output error")
-
-    abandon(outboxes)
-    monkeypatch.setattr(OrphanedOutbox, "read", fail)
-    with FakeLogger() as logger:
-        turn_until(make(logger.endpoint), lambda: "Input/output error" in caplog.text)
-    assert len(find_outboxes(outboxes)) == 1
-
-
-def test_a_run_is_small_whatever_the_logger_takes(make: Make, outboxes: Path) -> None:
-    """A turn holds the interpreter, and training waits for that."""
-    abandon(outboxes, count=10_000)
-    sizes: list[int] = []
-    with FakeLogger() as logger, pytest.MonkeyPatch.context() as patch:
-        sent = SendSession.sent
-        patch.setattr(SendSession, "sent", lambda self, run, now: (sizes.append(len(run.frames)), sent(self, run, now)))
-        turn_until(make(logger.endpoint), lambda: not find_outboxes(outboxes))
-    assert len(sizes) > 5
-    assert max(sizes) <= 2**16 + 100
-
-
-def test_a_forked_child_does_not_keep_what_its_parent_has_adopted(make: Make, outboxes: Path) -> None:
-    abandon(outboxes)
-    [folder] = find_outboxes(outboxes)
-    adoption = make(f"tcp://127.0.0.1:{free_port()}")
-    adoption.step(0.0)
-    assert fork(adoption.disown) == 0
-    with pytest.raises(BlockingIOError):
-        OrphanedOutbox(folder)
-
-
-def test_the_next_trainer_of_the_same_run_ships_both(outboxes: Path) -> None:
-    end = abandon(outboxes)
-    with FakeLogger() as logger:
-        with Telemetry("demo", endpoint=logger.endpoint, strict=True) as telemetry:
-            telemetry.scalars(0, {"a": 1.0})
-            logger.wait_for(STREAM_ID, end)
-            wait_until(lambda: len(find_outboxes(outboxes)) == 1)
-        assert sorted(len(records) for records in logger.records.values()) == [3, end - 1]
-    assert find_outboxes(outboxes) == []
-
-
-def test_a_trainer_that_ends_lets_go_at_once(outboxes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adoption_module, "_RUN_SIZE_MAX_BYTES", 1)
-    abandon(outboxes, count=5000)
-
-    def starve(message: WireMessage) -> list[WireMessage] | None:
-        """Take nothing of what was left behind."""
-        return [Welcome(1, 0)] if isinstance(message, Hello) and message.stream == STREAM_ID else None
-
-    with FakeLogger(starve) as logger:
-        telemetry = Telemetry("next", endpoint=logger.endpoint, strict=True)
-        wait_until(lambda: logger.count(Hello) == 2)
-        before = monotonic()
-        telemetry.close(60.0)
-        assert monotonic() - before < 20.0
-    [folder] = find_outboxes(outboxes)
-    OrphanedOutbox(folder).close(keep=True)
-
-
-def test_a_fault_of_adoption_harms_neither_the_trainer_nor_the_outbox(
-    outboxes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def explode(_orphan: OrphanedOutbox) -> None:
-        raise ArithmeticError("a bug")
-
-    abandon(outboxes)
-    [folder] = find_outboxes(outboxes)
-    monkeypatch.setattr(adoption_module, "_InPieces", explode)
-    with FakeLogger() as logger:
-        with Telemetry("next", endpoint=logger.endpoint, strict=True) as telemetry:
-            wait_until(lambda: "left to the next one" in caplog.text)
-            telemetry.scalars(0, {"a": 1.0})
-            OrphanedOutbox(folder).close(keep=True)
-        assert [len(records) for records in logger.records.values()] == [3]
-
-
-def test_who_only_records_adopts_nothing(outboxes: Path, tmp_path: Path) -> None:
-    abandon(outboxes)
-    with Telemetry("next", endpoint=None, record=tmp_path, strict=True) as telemetry:
-        telemetry.scalars(0, {"a": 1.0})
-        wait_until(lambda: telemetry.lag_seconds == 0.0)
-    assert len(find_outboxes(outboxes)) == 1
-
-
-def test_the_next_trainer_takes_what_is_for_its_own_logger(outboxes: Path) -> None:
-    """What names no logger is from before there were names."""
-    ids = [bytes([number]) * 16 for number in range(3)]
-    folders = [outboxes / stream_id.hex() for stream_id in ids]
-    for stream_id in ids:
-        abandon(outboxes, stream_id=stream_id)
-    with FakeLogger() as logger:
-        write_destination(folders[0], Destination(logger.endpoint))
-        write_destination(folders[1], Destination("tcp://127.0.0.1:1"))
-        with Telemetry("next", endpoint=logger.endpoint, strict=True):
-            wait_until(lambda: not folders[0].exists() and not folders[2].exists())
-        assert folders[1].exists()
-        assert ids[1] not in logger.records
+def test_a_refusal_is_final(orphan: OrphanedOutbox) -> None:
+    link: Any = StubLink()
+    link.session.state, link.session.reason = SessionState.REFUSED, "not yours"
+    with pytest.raises(NotDelivered, match=r"^not yours$") as raised:
+        LinkDelivery(orphan, link, 0.0, 30.0).step(0.0)
+    assert not raised.value.retry

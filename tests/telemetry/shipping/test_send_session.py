@@ -17,7 +17,7 @@ from tensorboard_sidecar.telemetry.shipping.send_session import (
     PAUSE_MAX_SECONDS,
     PAUSE_MIN_SECONDS,
     SendSession,
-    State,
+    SessionState,
 )
 
 END = 100
@@ -218,11 +218,11 @@ def test_pauses_double_until_something_is_acknowledged() -> None:
 def test_a_refusal_for_now_is_tried_again_and_one_for_good_is_not() -> None:
     session = streaming(sent=2)
     session.receive(Reject("busy", retry=True), 0.0)
-    assert (session.state, session.reason) == (State.PAUSED, "busy")
+    assert (session.state, session.reason) == (SessionState.PAUSED, "busy")
     assert session.may_open(PAUSE_MAX_SECONDS)
     session.opened()
     session.receive(Reject("no\x07", retry=False), 0.0)
-    assert (session.state, session.reason) == (State.REFUSED, "no\\x07")
+    assert (session.state, session.reason) == (SessionState.REFUSED, "no\\x07")
     assert not session.may_open(1e9)
     assert not session.overdue(1e9)
     assert session.size_max_bytes == 0
