@@ -107,7 +107,7 @@ class Service:
         while not self._stopping:
             parts.receiver.turn(0.0 if busy else _TURN_SECONDS)
             parts.projection.supervise(monotonic())
-            busy = parts.adoption is not None and parts.adoption.turn(monotonic())
+            busy = parts.adoption is not None and parts.adoption.step(monotonic())
             status = parts.observer.observe(monotonic())
             if parts.page is not None and status is not None:
                 parts.page.status = status

@@ -22,7 +22,7 @@ from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
 from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
-from tensorboard_sidecar.telemetry.shipping.link import LoggerLink, Source
+from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 from tensorboard_sidecar.telemetry.shipping.sender import Sender
 from tensorboard_sidecar.telemetry.values.device_copy import start_copy
@@ -79,10 +79,7 @@ class Pipeline:
             self.outbox = self.backlog.outbox
             undo.callback(self.backlog.close, keep=False)
 
-            def connect(source: Source) -> LoggerLink:
-                return LoggerLink(source, endpoint or "", keys)
-
-            link = connect(self.backlog) if endpoint else None
+            link = LoggerLink(self.backlog, endpoint, keys) if endpoint else None
             if link:
                 undo.callback(link.close)
             destination = Destination(endpoint or NO_LOGGER, record, link.public_key if link else "")
@@ -90,11 +87,7 @@ class Pipeline:
             recorder = Recorder(self.backlog, record, wall_time_ns=now) if record else None
             self._pending = PendingRecords(self.outbox)
             self._background = BackgroundRecovery(
-                storage.find_outboxes,
-                record=record,
-                endpoint=endpoint or "",
-                connect=connect if endpoint else None,
-                wall_time_ns=now,
+                storage.find_outboxes, record=record, endpoint=endpoint, keys=keys, wall_time_ns=now
             )
             self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._background)
             self.sender.start()

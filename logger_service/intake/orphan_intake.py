@@ -22,8 +22,14 @@ from tensorboard_sidecar.logger_service.intake.local_peer import LocalPeer
 from tensorboard_sidecar.logger_service.intake.own_host import is_own_host
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, is_elsewhere, is_for
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.orphan_delivery import NotDelivered, Sink
-from tensorboard_sidecar.protocol.outbox.orphan_worker import NEVER, OrphanWorker
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
+    NEVER,
+    OrphanWorker,
+    Refused,
+    SessionDelivery,
+    Sink,
+    TryLater,
+)
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.key_files import KEY_CHARACTERS
 
@@ -32,8 +38,8 @@ GRACE_SECONDS: Final = 3.0
 OTHERS_GRACE_SECONDS: Final = 60.0
 
 
-class OrphanIntake:
-    """Adopts the orphans below ``roots`` (absolute paths). No method raises.
+class OrphanIntake(OrphanWorker):
+    """Adopts the orphans below ``roots`` (absolute paths).
 
     ``endpoints`` are the addresses of this logger, and other names that trainers use for this logger. ``allowed`` lists
     the keys that may send, None where trainers have no keys.
@@ -43,35 +49,7 @@ class OrphanIntake:
         self, roots: Sequence[Path], dispatcher: Dispatcher, endpoints: Iterable[str], allowed: AllowList | None = None
     ) -> None:
         self._dispatcher, self._endpoints, self._allowed = dispatcher, tuple(endpoints), allowed
-        self._worker = OrphanWorker(
-            lambda: find_outboxes(*roots), Sink(self._open), self._grace_seconds, look_interval_seconds=LOOK_SECONDS
-        )
-
-    def __repr__(self) -> str:
-        return f"<OrphanIntake {self._worker!r}>"
-
-    @property
-    def adopted(self) -> int:
-        """The number of adopted outboxes."""
-        return self._worker.delivered
-
-    @property
-    def records(self) -> int:
-        """The number of records that the journal lacked before the adoptions."""
-        return self._worker.records
-
-    @property
-    def left(self) -> int:
-        """The number of outboxes without an owner that could not be adopted so far."""
-        return self._worker.failed
-
-    def turn(self, now_seconds: float) -> bool:
-        """Do a bounded amount of work; return whether more can be done at once."""
-        return self._worker.step(now_seconds)
-
-    def close(self) -> None:
-        """Release the outbox that is being adopted; the next logger or trainer continues."""
-        self._worker.close()
+        super().__init__(lambda: find_outboxes(*roots), Sink(self._open, self._grace_seconds), LOOK_SECONDS)
 
     def _grace_seconds(self, destination: Destination) -> float:
         endpoint = destination.endpoint
@@ -80,21 +58,21 @@ class OrphanIntake:
         if not endpoint or any(is_for(endpoint, own, is_own_host) for own in self._endpoints):
             return GRACE_SECONDS
         if is_elsewhere(endpoint):
-            raise NotDelivered(f"it is for the logger at {printable(endpoint):.200}", retry=False)
+            raise Refused(f"it is for the logger at {printable(endpoint):.200}")
         return OTHERS_GRACE_SECONDS
 
-    def _open(self, orphan: OrphanedOutbox, now_seconds: float) -> LocalPeer:
+    def _open(self, orphan: OrphanedOutbox, now_seconds: float) -> SessionDelivery:
         key = orphan.destination.public_key
-        return LocalPeer(orphan, self._dispatcher, now_seconds, lambda now: self._owner_name(key, now))
+        peer = LocalPeer(orphan, self._dispatcher, now_seconds, lambda now: self._owner_name(key, now))
+        return SessionDelivery(orphan, peer, now_seconds)
 
     def _owner_name(self, public_key: str, now_seconds: float) -> str:
-        """Return the name of a trainer's key, empty where trainers have no keys; raise NotDelivered."""
+        """Return the name of a trainer's key, empty where trainers have no keys; raise TryLater."""
         if self._allowed is None:
             return ""
         self._allowed.refresh(now_seconds)
         name = self._allowed.name_of(public_key)
         if name is None:
             key = printable(public_key)[:KEY_CHARACTERS]
-            reason = f"its trainer's key {key} is not allowed" if key else "its trainer had no key"
-            raise NotDelivered(reason, retry=True)
+            raise TryLater(f"its trainer's key {key} is not allowed" if key else "its trainer had no key")
         return name

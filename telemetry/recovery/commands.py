@@ -4,8 +4,9 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from time import monotonic, time_ns
+from time import monotonic, sleep, time_ns
 from typing import Final
 
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT
@@ -13,15 +14,22 @@ from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
 from tensorboard_sidecar.protocol.outbox.location import check_private, outbox_root, spill_root
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.orphan_delivery import OrphanDelivery, Sink, Unclaimed, claim
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
+    OrphanDelivery,
+    SessionDelivery,
+    Sink,
+    Unclaimed,
+    claim,
+    reason,
+)
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys, read_client_keys
-from tensorboard_sidecar.telemetry.recovery.finish_recording import RecordingDelivery
 from tensorboard_sidecar.telemetry.recovery.outbox_status import describe, read_status
-from tensorboard_sidecar.telemetry.recovery.reshipping import TimedLinkDelivery
 from tensorboard_sidecar.telemetry.shipping.endpoint import check_endpoint
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
+from tensorboard_sidecar.telemetry.shipping.recorder import RecordingDelivery
 
+_POLL_INTERVAL_SECONDS: Final = 0.01
 _EPILOG: Final = """\
 What a trainer says lies in an outbox, in memory and, from half of that on, on disk, until a logger has it on its own
 disk. Of a trainer that was killed, or had no logger, the outbox stays. The next trainer that has this logger ships it
@@ -55,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.endpoint is not None:
             check_endpoint(options.endpoint, keys=keys is not None)
         sinks = (
-            _recording_sink(options.record and options.record.absolute()),
-            _logger_sink(options.endpoint, keys, options.seconds),
+            Sink(partial(_finish, options.record and options.record.absolute()), recording=True),
+            Sink(partial(_ship, options.endpoint, keys, options.seconds)),
         )
         return max([_drain(folder, sinks) for folder in folders], default=0)
     except (OSError, ValueError, BadKey) as error:
@@ -75,8 +83,8 @@ def _drain(folder: Path, sinks: tuple[Sink, ...]) -> int:
     """Deliver an outbox, print one line of report, and return an exit code."""
     try:
         delivery = OrphanDelivery(claim(folder), sinks)
-    except Unclaimed as reason:
-        print(f"{folder}: {reason}")
+    except Unclaimed as unclaimed:
+        print(f"{folder}: {unclaimed}")
         return 0
     except (ProtocolError, OSError) as error:
         print(f"{folder}: left, unreadable: {error}")
@@ -84,41 +92,36 @@ def _drain(folder: Path, sinks: tuple[Sink, ...]) -> int:
     orphan = delivery.orphan
     try:
         while not delivery.ended:
-            delivery.step(monotonic())
+            if not delivery.step(monotonic()):
+                sleep(_POLL_INTERVAL_SECONDS)
     finally:
         delivery.close()
-    report = ", ".join(outcome.text if outcome.delivered else f"left: {outcome.text}" for outcome in delivery.outcomes)
+    said = [outcome if isinstance(outcome, str) else f"left: {reason(outcome)}" for outcome in delivery.outcomes]
     records = orphan.next_sequence - orphan.first_sequence
-    print(f"{folder}: run {orphan.stream.run}, {records:,} records {printable(report)}")
+    print(f"{folder}: run {orphan.stream.run}, {records:,} records {printable(', '.join(said))}")
     return 0 if delivery.settled else 1
 
 
-def _recording_sink(moved_to: Path | None) -> Sink:
-    """Return the sink that finishes recordings below ``moved_to``, or below the folder that the outbox names."""
-
-    def finish(orphan: OrphanedOutbox, _now_seconds: float) -> RecordingDelivery | None:
-        record = moved_to or orphan.destination.record
-        if orphan.destination.record is None and orphan.destination.endpoint != NO_LOGGER:
-            return None
-        if record is None:
-            raise FileNotFoundError("it is to be recorded, and where is not known; give --record FOLDER")
-        if moved_to is None:
-            check_private(orphan.folder)  # otherwise another user could choose the folder to write to
-        return RecordingDelivery(orphan, record, wall_time_ns=time_ns())
-
-    return Sink(finish, recording=True)
+def _finish(moved_to: Path | None, orphan: OrphanedOutbox, _now_seconds: float) -> RecordingDelivery | None:
+    """Finish the recording below ``moved_to``, or below the folder that the outbox names."""
+    record = moved_to or orphan.destination.record
+    if orphan.destination.record is None and orphan.destination.endpoint != NO_LOGGER:
+        return None
+    if record is None:
+        raise FileNotFoundError("it is to be recorded, and where is not known; give --record FOLDER")
+    if moved_to is None:
+        check_private(orphan.folder)  # otherwise another user could choose the folder to write to
+    return RecordingDelivery(orphan, record, wall_time_ns=time_ns())
 
 
-def _logger_sink(endpoint: str | None, keys: ClientKeys | None, timeout_seconds: float) -> Sink:
-    """Return the sink that ships to the logger at ``endpoint``, or at the address that the outbox names."""
-
-    def ship(orphan: OrphanedOutbox, now_seconds: float) -> TimedLinkDelivery | None:
-        if orphan.destination.endpoint == NO_LOGGER:
-            return None
-        link = LoggerLink(orphan, endpoint or orphan.destination.endpoint or DEFAULT_ENDPOINT, keys)
-        return TimedLinkDelivery(orphan, link, now_seconds, timeout_seconds)
-
-    return Sink(ship)
+def _ship(
+    endpoint: str | None, keys: ClientKeys | None, seconds: float, orphan: OrphanedOutbox, now_seconds: float
+) -> SessionDelivery | None:
+    """Ship to the logger at ``endpoint``, or at the address that the outbox names, within ``seconds``."""
+    if orphan.destination.endpoint == NO_LOGGER:
+        return None
+    link = LoggerLink(orphan, endpoint or orphan.destination.endpoint or DEFAULT_ENDPOINT, keys)
+    return SessionDelivery(orphan, link, now_seconds, seconds)
 
 
 def _parser() -> argparse.ArgumentParser:

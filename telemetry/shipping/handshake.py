@@ -68,10 +68,7 @@ class Handshakes:
 
     def _why(self, event: int, value: int) -> str:
         match event, value:
-            case (
-                zmq.EVENT_HANDSHAKE_FAILED_AUTH,
-                400,
-            ):  # the authenticator refuses the key; 300 and 500: the authenticator failed
+            case zmq.EVENT_HANDSHAKE_FAILED_AUTH, 400:  # the key is refused; 300 and 500: the authenticator failed
                 return _REFUSED
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH, _:
                 return _STALLS

@@ -9,12 +9,12 @@ from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CONTROL_MESSAGE_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.outbox.orphan import pack_lost
+from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Bye, Data, WireMessage, decode_wire, encode_wire
 from tensorboard_sidecar.telemetry.shipping.endpoint import check_endpoint
 from tensorboard_sidecar.telemetry.shipping.handshake import Handshakes
-from tensorboard_sidecar.telemetry.shipping.send_session import SendSession, SessionState
 
 _BYE_LINGER_MS: Final = 200
 _COMPLAINT_INTERVAL_SECONDS: Final = 60.0
@@ -42,13 +42,16 @@ class Source(Protocol):
 class LoggerLink:
     """Ships ``outbox`` to the logger at ``endpoint``, encrypted with ``keys``; used by one thread.
 
-    Raises ValueError for an endpoint that is invalid, or that needs keys.
+    A step sends at most ``batch_max_bytes``, or a single larger record. Raises ValueError for an endpoint that is
+    invalid, or that needs keys.
     """
 
-    def __init__(self, outbox: Source, endpoint: str, keys: ClientKeys | None = None) -> None:
+    def __init__(
+        self, outbox: Source, endpoint: str, keys: ClientKeys | None = None, batch_max_bytes: int = BATCH_SIZE_MAX_BYTES
+    ) -> None:
         self.session = SendSession(outbox.stream, outbox.next_sequence)
         self.endpoint = check_endpoint(endpoint, keys=keys is not None)
-        self._outbox, self._keys = outbox, keys
+        self._outbox, self._keys, self._batch_max_bytes = outbox, keys, batch_max_bytes
         self._handshakes: Handshakes | None = None
         self._complaint = ""
         self._complain_at_seconds = float("-inf")
@@ -83,7 +86,7 @@ class LoggerLink:
                 self._open_socket()
             if session.starved(now_seconds):
                 session.opened()
-            if session.state is SessionState.OPENING and self._try_send(session.hello(self._outbox.first_sequence)):
+            if session.state is SendState.OPENING and self._try_send(session.hello(self._outbox.first_sequence)):
                 session.greeted(now_seconds)
             return self._send_batch(now_seconds)
         except (ProtocolError, zmq.ZMQError) as error:
@@ -100,7 +103,7 @@ class LoggerLink:
 
     def close(self) -> None:
         """Send BYE if the logger is connected, and close the socket."""
-        if self.session.state is SessionState.STREAMING:
+        if self.session.state is SendState.STREAMING:
             self._try_send(Bye())
         self._close_socket(linger_ms=_BYE_LINGER_MS)
         self._context.term()
@@ -123,15 +126,15 @@ class LoggerLink:
             if len(frames) != 1:
                 raise Malformed(f"{len(frames)} frames in a message; expected one")
             session.receive(decode_wire(frames[0]), now_seconds)
-            if session.state is SessionState.PAUSED:
+            if session.state is SendState.PAUSED:
                 self._complain(f"refuses run {session.stream.run} for now: {session.reason}", now_seconds)
                 self._close_socket()
-            elif session.state is SessionState.REFUSED:
+            elif session.state is SendState.REFUSED:
                 _log.error("%s refuses run %s for good: %s", self.endpoint, session.stream.run, session.reason)
                 self._close_socket()
 
     def _send_batch(self, now_seconds: float) -> bool:
-        size_max = min(self.session.size_max_bytes, BATCH_SIZE_MAX_BYTES)
+        size_max = min(self.session.size_max_bytes, self._batch_max_bytes)
         batch = self._read(size_max) if size_max > 0 else None
         if batch is None or not self.session.may_send(len(batch.frames)) or not self._try_send(Data(batch.frames)):
             return False
@@ -173,9 +176,7 @@ class LoggerLink:
         socket.setsockopt(zmq.MAXMSGSIZE, CONTROL_MESSAGE_SIZE_MAX_BYTES)
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
-        socket.setsockopt(
-            zmq.HANDSHAKE_IVL, 4000
-        )  # shorter than the logger's 5 s, after which the logger closes silently
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 4000)  # less than the logger's 5 s: the logger closes silently
         if self._keys is not None:
             secret = self._keys.client_secret.encode()
             socket.setsockopt(zmq.CURVE_SERVERKEY, self._keys.server_public.encode())

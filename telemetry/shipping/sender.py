@@ -12,11 +12,11 @@ from time import monotonic, sleep, time_ns
 from typing import Final, Protocol
 
 from tensorboard_sidecar.protocol.outbox.destination import forget_recording
+from tensorboard_sidecar.protocol.outbox.send_session import SendState
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
 from tensorboard_sidecar.telemetry.shipping.lag import LagMeter
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
-from tensorboard_sidecar.telemetry.shipping.send_session import SessionState
 
 WAKE_INTERVAL_SECONDS: Final = 0.05
 # How long finish() waits beyond its deadline for a turn to end: a disk can stall forever.
@@ -61,7 +61,7 @@ class Sender(threading.Thread):
         sequences = []
         if self._recorder is not None:
             sequences.append(self._recorder.durable_sequence)
-        if self._link is not None and not (sequences and self._link.session.state is SessionState.REFUSED):
+        if self._link is not None and not (sequences and self._link.session.state is SendState.REFUSED):
             sequences.append(self._link.session.acked_sequence)
         return min(sequences)
 
@@ -114,7 +114,7 @@ class Sender(threading.Thread):
         """Run a turn of background work. An unexpected error ends the background work, not the sender."""
         if self._background is None:
             return
-        listening = self._link is not None and self._link.session.state is SessionState.STREAMING
+        listening = self._link is not None and self._link.session.state is SendState.STREAMING
         try:
             self._background.step(now_seconds, listening=listening)
         except Exception:  # noqa: BLE001 - logged; a fault of the background work is not this trainer's
@@ -125,9 +125,7 @@ class Sender(threading.Thread):
     def _finished(self, now_seconds: float) -> bool:
         if self._finish_at is None:
             return False
-        hopeless = (
-            self._recorder is None and self._link is not None and self._link.session.state is SessionState.REFUSED
-        )
+        hopeless = self._recorder is None and self._link is not None and self._link.session.state is SendState.REFUSED
         return self.drained or hopeless or not now_seconds < self._finish_at
 
     def _wait(self) -> None:

@@ -46,7 +46,7 @@ class Host:
         end = self.logger.now + seconds
         while self.logger.now < end:
             self.logger.wait()
-            while self.adoption.turn(self.logger.now):
+            while self.adoption.step(self.logger.now):
                 pass
 
     def grace(self) -> None:

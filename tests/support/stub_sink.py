@@ -1,5 +1,6 @@
 """A sink for orphans that keeps nothing and fails on demand, and orphans for that sink."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from support.recordings import START_NS, make_stream
@@ -29,8 +30,8 @@ class StubSink:
         self.opened: list[str] = []
         self.closed: list[str] = []
 
-    def sink(self, *, recording: bool = False) -> Sink:
-        return Sink(lambda orphan, _now_seconds: _StubDelivery(self, orphan), recording)
+    def sink(self, *, recording: bool = False, grace_seconds: Callable[[Destination], float] = lambda _: 0.0) -> Sink:
+        return Sink(lambda orphan, _now_seconds: _StubDelivery(self, orphan), grace_seconds, recording)
 
 
 class _StubDelivery:

@@ -8,13 +8,13 @@ from support.recordings import make_stream
 from support.spoken import read_recording
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
-from tensorboard_sidecar.logger_service.intake.local_peer import PATIENCE_SECONDS, TURN_SIZE_BYTES
+from tensorboard_sidecar.logger_service.intake.local_peer import TURN_SIZE_BYTES
 from tensorboard_sidecar.logger_service.intake.orphan_intake import GRACE_SECONDS, LOOK_SECONDS
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
-from tensorboard_sidecar.protocol.outbox.orphan_worker import RETRY_SECONDS
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import PATIENCE_SECONDS, RETRY_SECONDS
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Bye, Reject, Welcome
 
@@ -95,12 +95,12 @@ def test_a_turn_is_bounded(host: Host) -> None:
     stream = make_stream()
     host.abandon(stream, 8000, size_bytes=500, segment_size_bytes=2**20)
     now = host.logger.now
-    host.adoption.turn(now)
+    host.adoption.step(now)
     now += LOOK_SECONDS + GRACE_SECONDS
-    assert host.adoption.turn(now)
+    assert host.adoption.step(now)
     before = host.logger.reception.counts.record_bytes
     for _ in range(5):
-        host.adoption.turn(now)
+        host.adoption.step(now)
     assert 0 < host.logger.reception.counts.record_bytes - before <= TURN_SIZE_BYTES
     host.grace()
     assert host.logger.records(stream) == list(range(1, 8001))
@@ -109,9 +109,9 @@ def test_a_turn_is_bounded(host: Host) -> None:
 def test_a_logger_that_stops_in_the_middle_lets_go_of_it(host: Host) -> None:
     stream = make_stream()
     folder = host.abandon(stream, 8000, size_bytes=500, segment_size_bytes=2**20)
-    host.adoption.turn(host.logger.now)
+    host.adoption.step(host.logger.now)
     for _ in range(2):
-        host.adoption.turn(host.logger.now + LOOK_SECONDS + GRACE_SECONDS)
+        host.adoption.step(host.logger.now + LOOK_SECONDS + GRACE_SECONDS)
     host.adoption.close()
     OrphanedOutbox(folder).close(keep=True)
     again = Host(host.root, host.logger.folder)

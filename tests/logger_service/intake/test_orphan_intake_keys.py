@@ -11,7 +11,7 @@ from tensorboard_sidecar.logger_service.access.allow_list import AllowList
 from tensorboard_sidecar.logger_service.intake.orphan_intake import GRACE_SECONDS, LOOK_SECONDS
 from tensorboard_sidecar.logger_service.intake.stream_owner import OWNER_NAME
 from tensorboard_sidecar.protocol.outbox.destination import Destination, write_destination
-from tensorboard_sidecar.protocol.outbox.orphan_worker import RETRY_SECONDS
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import RETRY_SECONDS
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 
@@ -59,29 +59,29 @@ def test_what_a_revoked_trainer_left_is_left_and_said_once_until_it_is_let_in(
     stream = make_stream()
     folder = abandon(host, ring, stream)
     host.wait(10 * RETRY_SECONDS)
-    assert (host.adoption.adopted, host.adoption.left) == (0, 1)
+    assert (host.adoption.delivered, host.adoption.failed) == (0, 1)
     assert not host.logger.folder.exists()
     assert caplog.text.count(f"{folder} is not adopted: its trainer's key ") == 1
     ring.let_in()
     host.wait(RETRY_SECONDS + LOOK_SECONDS)
     assert host.logger.records(stream) == list(range(1, 11))
-    assert host.adoption.left == 0
+    assert host.adoption.failed == 0
 
 
 def test_a_trainer_that_is_revoked_while_its_outbox_is_adopted_has_the_rest_left(host: Host, ring: KeyRing) -> None:
     ring.make_trainer()
     stream = make_stream()
     folder = abandon(host, ring, stream, records=30_000)
-    host.adoption.turn(host.logger.now)
+    host.adoption.step(host.logger.now)
     host.logger.now += LOOK_SECONDS + GRACE_SECONDS
     while not host.logger.reception.counts.records:
-        host.adoption.turn(host.logger.now)
+        host.adoption.step(host.logger.now)
     ring.shut_out()
     host.wait(RETRY_SECONDS)
     records = host.logger.records(stream)
     assert 0 < len(records) < 30_000
     assert folder.exists()
-    assert host.adoption.left == 1
+    assert host.adoption.failed == 1
 
 
 def test_what_a_trainer_without_a_key_left_is_left(host: Host, ring: KeyRing, caplog: pytest.LogCaptureFixture) -> None:
@@ -123,7 +123,7 @@ def test_a_list_that_cannot_be_read_lets_nobody_in(host: Host, ring: KeyRing) ->
     (ring.logger / "allowed").chmod(0o777)
     host.grace()
     assert folder.exists()
-    assert host.adoption.left == 1
+    assert host.adoption.failed == 1
 
 
 def test_without_a_list_keys_are_not_looked_at(memory: Path, tmp_path: Path, ring: KeyRing) -> None:

@@ -11,10 +11,10 @@ from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSes
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.messages import Text
+from tensorboard_sidecar.protocol.outbox.send_session import SendSession
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Nak, WireMessage
-from tensorboard_sidecar.telemetry.shipping.send_session import SendSession
 
 PEER = b"peer"
 

@@ -18,15 +18,15 @@ from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.messages import RunStart
 from tensorboard_sidecar.protocol.outbox.destination import Destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import LOOK_INTERVAL_SECONDS
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
+from tensorboard_sidecar.protocol.outbox.send_session import SendSession
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Hello, Reject, Welcome, WireMessage
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
 from tensorboard_sidecar.telemetry.recovery import background as background_module
-from tensorboard_sidecar.telemetry.recovery.background import LOOK_INTERVAL_SECONDS, BackgroundRecovery
-from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
-from tensorboard_sidecar.telemetry.shipping.send_session import SendSession
+from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
 
 Make = Callable[[str], BackgroundRecovery]
 
@@ -53,7 +53,7 @@ def make(outboxes: Path) -> Iterator[Make]:
 
     def make_recovery(endpoint: str) -> BackgroundRecovery:
         find = Storage(outbox_dir=outboxes.parent).find_outboxes
-        made.append(BackgroundRecovery(find, connect=lambda source: LoggerLink(source, endpoint)))
+        made.append(BackgroundRecovery(find, endpoint=endpoint))
         return made[-1]
 
     yield make_recovery
@@ -227,7 +227,7 @@ def test_the_next_trainer_of_the_same_run_ships_both(outboxes: Path) -> None:
 
 
 def test_a_trainer_that_ends_lets_go_at_once(outboxes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background_module, "_BATCH_SIZE_MAX_BYTES", 1)
+    monkeypatch.setattr(background_module, "_BATCH_MAX_BYTES", 1)
     abandon(outboxes, count=5000)
 
     def starve(message: WireMessage) -> list[WireMessage] | None:
@@ -247,7 +247,7 @@ def test_a_trainer_that_ends_lets_go_at_once(outboxes: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("method", "said"),
     [
-        ("_SmallBatches.__init__", "is not adopted: ArithmeticError('a bug')"),
+        ("SessionDelivery.step", "is not adopted: ArithmeticError('a bug')"),
         ("OrphanWorker.step", "left to the next one"),
     ],
 )

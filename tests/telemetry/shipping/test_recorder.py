@@ -1,4 +1,4 @@
-"""The outbox's second reader, which writes a recording to disk, and the disk's moods."""
+"""The outbox's second reader, which writes a recording; the disk's moods; the rest of a killed trainer's recording."""
 
 import errno
 import logging
@@ -9,10 +9,11 @@ import pytest
 from support.recordings import START_NS, make_stream
 from support.sick_disk import SickDisk
 
+from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
+from tensorboard_sidecar.telemetry.shipping.recorder import Recorder, RecordingDelivery
 
 
 @pytest.fixture
@@ -120,3 +121,47 @@ def test_a_folder_that_cannot_be_made_is_an_error_at_once(outbox: Outbox, tmp_pa
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError):
         Recorder(outbox, tmp_path / "file", wall_time_ns=START_NS)
+
+
+@pytest.mark.parametrize("recorded_before", [0, 40, 100])
+def test_the_rest_of_a_recording_is_written_once(memory: Path, tmp_path: Path, recorded_before: int) -> None:
+    """Whatever part of the recording was on disk when its trainer was killed."""
+    outbox = Outbox(memory / "a", make_stream(), capacity_bytes=2**24, wall_time_ns=START_NS)
+    recorder = Recorder(outbox, tmp_path, wall_time_ns=START_NS)
+    say(outbox, recorded_before)
+    recorder.step(0.0, finish=True)
+    recorder.close()
+    end = say(outbox, 100 - recorded_before)
+    outbox.close(keep=True)
+    orphan = OrphanedOutbox(outbox.folder)
+    delivery = RecordingDelivery(orphan, tmp_path, wall_time_ns=START_NS)
+    assert delivery.records == 100 - recorded_before
+    while not delivery.result:
+        delivery.step(0.0)
+    orphan.close(keep=True)
+    assert delivery.folder == recorder.folder
+    assert recorded(recorder) == list(range(1, end))
+
+
+def test_the_rest_is_not_written_where_what_came_before_is_not(memory: Path, tmp_path: Path) -> None:
+    """The recording was moved away: a new recording in its place would look complete."""
+    outbox = Outbox(memory / "a", make_stream(), capacity_bytes=2**24, wall_time_ns=START_NS, segment_size_bytes=8192)
+    recorder = Recorder(outbox, tmp_path / "recordings", wall_time_ns=START_NS)
+    say(outbox)
+    recorder.step(0.0, finish=True)
+    recorder.close()
+    outbox.release(recorder.durable_sequence)
+    first = outbox.first_sequence
+    assert first > 1
+    outbox.close(keep=True)
+    (tmp_path / "recordings").rename(tmp_path / "moved")
+    orphan = OrphanedOutbox(outbox.folder)
+    with pytest.raises(FileNotFoundError, match=f"which has the records before {first}, is not there"):
+        RecordingDelivery(orphan, tmp_path / "recordings", wall_time_ns=START_NS)
+    assert not (tmp_path / "recordings").exists()
+    recorder.folder.mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=f"has no records 1 to {first - 1}"):
+        RecordingDelivery(orphan, tmp_path / "recordings", wall_time_ns=START_NS)
+    assert list(recorder.folder.iterdir()) == []
+    RecordingDelivery(orphan, tmp_path / "moved", wall_time_ns=START_NS).close()
+    orphan.close(keep=False)

@@ -8,8 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from support.recordings import make_stream
 
 from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
 from tensorboard_sidecar.protocol.wire import Ack, Hello, Nak, Reject, Welcome, WireMessage
-from tensorboard_sidecar.telemetry.shipping.send_session import SendSession, SessionState
 
 BATCH_BYTES = 300
 
@@ -75,7 +75,7 @@ class Conversation(RuleBasedStateMachine):
                 session.receive(self.to_trainer.popleft(), self.now)
             if session.overdue(self.now):
                 session.lost(self.now)
-            if session.state is SessionState.PAUSED:
+            if session.state is SendState.PAUSED:
                 self.connected = False
                 self.reconnect_below()
             if session.may_open(self.now):
@@ -83,7 +83,7 @@ class Conversation(RuleBasedStateMachine):
                 self.connected = True
             if session.starved(self.now):
                 session.opened()
-            if session.state is SessionState.OPENING and self.connected:
+            if session.state is SendState.OPENING and self.connected:
                 self.to_logger.append(session.hello(1))
                 session.greeted(self.now)
             self.send()
@@ -123,7 +123,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule()
     def somebody_else_speaks_for_the_stream(self) -> None:
-        if self.session.state is SessionState.GREETING:
+        if self.session.state is SendState.GREETING:
             self.to_logger.clear()
             self.to_trainer.append(Reject("another peer sends this stream", retry=True))
 

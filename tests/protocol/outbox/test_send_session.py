@@ -1,4 +1,4 @@
-"""The session's decisions, one by one; test_session_model.py plays whole conversations."""
+"""The session's decisions, one by one; test_send_session_model.py plays whole conversations."""
 
 from contextlib import suppress
 from itertools import pairwise
@@ -11,14 +11,15 @@ from support.recordings import STREAM_ID, make_stream
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES, SEQUENCE_MAX
-from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
-from tensorboard_sidecar.telemetry.shipping.send_session import (
+from tensorboard_sidecar.protocol.outbox.send_session import (
     ANSWER_TIMEOUT_SECONDS,
     PAUSE_MAX_SECONDS,
     PAUSE_MIN_SECONDS,
     SendSession,
-    SessionState,
+    SendState,
+    SendWindow,
 )
+from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
 
 END = 100
 
@@ -218,11 +219,11 @@ def test_pauses_double_until_something_is_acknowledged() -> None:
 def test_a_refusal_for_now_is_tried_again_and_one_for_good_is_not() -> None:
     session = streaming(sent=2)
     session.receive(Reject("busy", retry=True), 0.0)
-    assert (session.state, session.reason) == (SessionState.PAUSED, "busy")
+    assert (session.state, session.reason) == (SendState.PAUSED, "busy")
     assert session.may_open(PAUSE_MAX_SECONDS)
     session.opened()
     session.receive(Reject("no\x07", retry=False), 0.0)
-    assert (session.state, session.reason) == (SessionState.REFUSED, "no\\x07")
+    assert (session.state, session.reason) == (SendState.REFUSED, "no\\x07")
     assert not session.may_open(1e9)
     assert not session.overdue(1e9)
     assert session.size_max_bytes == 0
@@ -249,3 +250,56 @@ def test_whatever_a_peer_says_acknowledges_nothing_that_was_not_there(said: list
         if sends and session.may_send(10) and session.next_sequence < END:
             highest = max(highest, session.next_sequence + 1)
             session.sent(run(session.next_sequence, session.next_sequence + 1), float(number))
+
+
+def make_window() -> SendWindow:
+    """Return a window with three batches of 100 bytes in flight, of 10 records each."""
+    window = SendWindow()
+    window.restart(1, 1000)
+    for next_sequence in (11, 21, 31):
+        window.send(next_sequence, 100)
+    return window
+
+
+def test_a_new_window_has_no_credit() -> None:
+    window = SendWindow()
+    assert (window.free_bytes, window.idle) == (0, True)
+
+
+def test_batches_in_flight_use_the_credit() -> None:
+    window = make_window()
+    assert (window.next_sequence, window.in_flight_bytes, window.free_bytes) == (31, 300, 700)
+
+
+def test_an_acknowledgement_frees_whole_batches() -> None:
+    window = make_window()
+    assert window.acknowledge(25, 1000)
+    assert (window.acked_sequence, window.in_flight_bytes, window.free_bytes) == (25, 100, 900)
+
+
+def test_an_old_acknowledgement_is_no_progress_but_brings_credit() -> None:
+    window = make_window()
+    window.acknowledge(21, 1000)
+    assert not window.acknowledge(11, 50)
+    assert (window.acked_sequence, window.free_bytes) == (21, -50)
+
+
+def test_a_nak_goes_back_and_keeps_earlier_batches_in_flight() -> None:
+    window = make_window()
+    window.go_back(11)
+    assert (window.acked_sequence, window.next_sequence, window.reached_sequence) == (1, 11, 31)
+    assert window.in_flight_bytes == 100
+
+
+def test_records_that_arrived_in_spite_of_a_nak_are_not_sent_again() -> None:
+    window = make_window()
+    window.go_back(11)
+    assert window.acknowledge(31, 1000)
+    assert (window.next_sequence, window.idle) == (31, True)
+
+
+def test_a_welcome_begins_again() -> None:
+    window = make_window()
+    window.restart(6, 500)
+    assert (window.acked_sequence, window.next_sequence, window.reached_sequence) == (6, 6, 6)
+    assert (window.free_bytes, window.idle) == (500, True)

@@ -15,12 +15,11 @@ from support.waiting import wait_until
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import LOOK_INTERVAL_SECONDS
 from tensorboard_sidecar.protocol.record import Kind
-from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.recovery import finish_recording
-from tensorboard_sidecar.telemetry.recovery.background import LOOK_INTERVAL_SECONDS, BackgroundRecovery
-from tensorboard_sidecar.telemetry.recovery.finish_recording import RecordingDelivery
+from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
+from tensorboard_sidecar.telemetry.shipping import recorder as recorder_module
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 
 
@@ -35,12 +34,6 @@ def abandon(folder: Path, destination: Destination, *, stream_id: bytes = STREAM
             recorder.close()
     write_destination(folder, destination)
     outbox.close(keep=True)
-    return outbox.next_sequence
-
-
-def say(outbox: Outbox, count: int = 100) -> int:
-    for number in range(count):
-        outbox.append(Kind.SCALARS, number, START_NS, bytes(100))
     return outbox.next_sequence
 
 
@@ -116,7 +109,7 @@ def test_a_disk_that_is_full_is_said_once_and_loses_nothing(
 def test_a_turn_is_small_and_what_is_let_go_is_finished_by_the_next(
     recovery: BackgroundRecovery, outboxes: Path, record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finish_recording, "_BATCH_SIZE_MAX_BYTES", 1000)
+    monkeypatch.setattr(recorder_module, "_TURN_SIZE_MAX_BYTES", 1000)
     end = abandon(outboxes / "a", Destination(NO_LOGGER, record))
     for _ in range(5):
         recovery.step(0.0)
@@ -164,51 +157,3 @@ def test_what_was_shipped_stays_for_its_recording(outboxes: Path, record: Path) 
         with Telemetry("next", endpoint=logger.endpoint, strict=True):
             logger.wait_for(STREAM_ID, end)
             wait_until(lambda: read_destination(outboxes / "a") == Destination(NO_LOGGER, record))
-
-
-@pytest.mark.parametrize("recorded_before", [0, 40, 100])
-def test_the_rest_of_a_recording_is_written_once(memory: Path, tmp_path: Path, recorded_before: int) -> None:
-    """Whatever part of the recording was on disk when its trainer was killed."""
-    outbox = Outbox(memory / "a", make_stream(), capacity_bytes=2**24, wall_time_ns=START_NS)
-    recorder = Recorder(outbox, tmp_path, wall_time_ns=START_NS)
-    say(outbox, recorded_before)
-    recorder.step(0.0, finish=True)
-    recorder.close()
-    end = say(outbox, 100 - recorded_before)
-    outbox.close(keep=True)
-    orphan = OrphanedOutbox(outbox.folder)
-    delivery = RecordingDelivery(orphan, tmp_path, wall_time_ns=START_NS)
-    assert delivery.records == 100 - recorded_before
-    while not delivery.result:
-        delivery.step(0.0)
-    orphan.close(keep=True)
-    assert delivery.folder == recorder.folder
-    reader = RecordingReader(recorder.folder)
-    assert [record.sequence for records in iter(reader.read, []) for record in records] == list(range(1, end))
-    assert not reader.damages
-    assert not reader.holes
-    reader.close()
-
-
-def test_the_rest_is_not_written_where_what_came_before_is_not(memory: Path, tmp_path: Path) -> None:
-    """The recording was moved away: a new recording in its place would look complete."""
-    outbox = Outbox(memory / "a", make_stream(), capacity_bytes=2**24, wall_time_ns=START_NS, segment_size_bytes=8192)
-    recorder = Recorder(outbox, tmp_path / "recordings", wall_time_ns=START_NS)
-    say(outbox)
-    recorder.step(0.0, finish=True)
-    recorder.close()
-    outbox.release(recorder.durable_sequence)
-    first = outbox.first_sequence
-    assert first > 1
-    outbox.close(keep=True)
-    (tmp_path / "recordings").rename(tmp_path / "moved")
-    orphan = OrphanedOutbox(outbox.folder)
-    with pytest.raises(FileNotFoundError, match=f"which has the records before {first}, is not there"):
-        RecordingDelivery(orphan, tmp_path / "recordings", wall_time_ns=START_NS)
-    assert not (tmp_path / "recordings").exists()
-    recorder.folder.mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match=f"has no records 1 to {first - 1}"):
-        RecordingDelivery(orphan, tmp_path / "recordings", wall_time_ns=START_NS)
-    assert list(recorder.folder.iterdir()) == []
-    RecordingDelivery(orphan, tmp_path / "moved", wall_time_ns=START_NS).close()
-    orphan.close(keep=False)
