@@ -97,7 +97,7 @@ class Service:
         projection.supervise(monotonic())
         roots = _adoption_roots(config.adopt)
         endpoints = (receiver.endpoint, *config.adopt_for)
-        adoption = OrphanIntake(roots, receiver.reception, endpoints, receiver.allowed) if roots else None
+        adoption = OrphanIntake(roots, receiver.dispatcher, endpoints, receiver.allowed) if roots else None
         observer = Collector(config.recordings, journal, receiver, projection, adoption)
         self._ready(receiver.endpoint)
         return _Parts(receiver, projection, adoption, page, observer)
@@ -115,7 +115,7 @@ class Service:
     def _shutdown(self, parts: _Parts) -> None:
         _log.info(
             "stopping: %s; bringing event files up to date (Ctrl-C again ends at once)",
-            parts.receiver.reception.counts,
+            parts.receiver.dispatcher.counts,
         )
         if parts.page is not None:
             parts.page.close()

@@ -90,16 +90,21 @@ def test_the_rule_bites(rule: Callable[[Source], Iterator[str]]) -> None:
     ("statement", "strangers"),
     [
         (
-            "import tensorboard_sidecar.telemetry",
-            ["torchvision", "torchaudio", "matplotlib", "tensorboardX", "logger_service", "PIL"],
+            "from tensorboard_sidecar import Telemetry",
+            ["torchvision", "torchaudio", "matplotlib", "tensorboardX", "tensorboard_sidecar.logger_service", "PIL"],
         ),
-        ("import tensorboard_sidecar.logger_service.__main__", ["torch", "trainer"]),
         (
-            "import " + ", ".join(f"protocol.{path.stem}" for path in sorted((ROOT / "protocol").glob("*.py"))),
+            "import tensorboard_sidecar.logger_service.__main__",
+            ["torch", "tensorboard_sidecar.trainer", "tensorboard_sidecar.telemetry"],
+        ),
+        ("import tensorboard_sidecar.telemetry.recovery.commands", ["torch", "matplotlib"]),
+        ("import tensorboard_sidecar", ["torch", "zmq", "torchvision", "matplotlib"]),
+        (
+            "import " + ", ".join(sorted(map(module_name, (ROOT / "protocol").rglob("*.py")))),
             ["torch", "zmq", "PIL"],
         ),
     ],
-    ids=["telemetry", "logger", "protocol"],
+    ids=["telemetry", "logger", "recovery", "package", "protocol"],
 )
 def test_an_import_brings_no_strangers(statement: str, strangers: list[str]) -> None:
     """What people install for one part is all that this part needs."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
-from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
+from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES
 
 RESERVE_BYTES: Final = 256 * 2**20
 # The same on a small disk, as a share of it.
@@ -63,13 +63,10 @@ class LowWater:
         self.low = free_bytes < (self.resume_bytes if was_low else self.reserve_bytes)
         return self.low != was_low
 
-    def credit_max_bytes(self, streams: int) -> int:
-        """How many bytes each of so many streams may have on their way: none below the mark, and all of them fit."""
-        if self.low:
-            return 0
-        if self.reserve_bytes == 0:
-            return CREDIT_BYTES
-        return min(CREDIT_BYTES, max(BATCH_SIZE_MAX_BYTES, self._room_bytes // max(1, streams)))
+    @property
+    def room_bytes(self) -> int | None:
+        """Bytes above the reserve; None without a mark, and for a disk that does not tell its space."""
+        return None if self.reserve_bytes == 0 or self.space is None else self._room_bytes
 
     @property
     def _room_bytes(self) -> int:

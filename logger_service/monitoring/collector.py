@@ -43,7 +43,7 @@ class Collector:
 
     def observe(self, now: float) -> Status | None:
         """Return the status, when it is time for a new one."""
-        progress = self._receiver.reception.progress
+        progress = self._receiver.dispatcher.streams.progress
         for stream, (run, sequence) in progress.items():
             self._lags.committed(stream, run, sequence, now)
         progress.clear()
@@ -53,18 +53,18 @@ class Collector:
         return self._look(now)
 
     def _look(self, now: float) -> Status:
-        reception, adoption = self._receiver.reception, self._adoption
+        dispatcher, adoption = self._receiver.dispatcher, self._adoption
         lags = self._lags.lags(self._projection.positions, now)
         worst = sorted(lags.items(), key=lambda item: (-item[1].seconds, item[0]))
         return Status(
             at=now,
             troubles=tuple(self._troubles(now)),
-            received=replace(reception.counts),
+            received=replace(dispatcher.counts),
             connections=replace(self._receiver.connections.counts),
-            ack_durations=reception.ack_durations.counts(),
+            ack_durations=dispatcher.streams.ack_times.durations.counts(),
             sync_durations=self._journal.sync_durations.counts(),
-            streams=reception.streams,
-            credit_held_back_bytes=reception.credit_held_back_bytes,
+            streams=len(dispatcher.streams),
+            credit_held_back_bytes=dispatcher.streams.credit_held_back_bytes,
             disks=self._disks(),
             adopted_outboxes=adoption.delivered if adoption else 0,
             adopted_records=adoption.records if adoption else 0,
@@ -78,7 +78,7 @@ class Collector:
 
     def _troubles(self, now: float) -> list[str]:
         low_water = self._journal.low_water
-        found = [self._receiver.reception.trouble(now)]
+        found = [self._receiver.dispatcher.streams.failure(now)]
         if not os.access(self._recordings, os.W_OK | os.X_OK):
             found.append(f"--recordings {self._recordings} cannot be written")
         if low_water.low:

@@ -1,4 +1,4 @@
-"""One writer a folder: a lock that the kernel frees with the process, however it ends."""
+"""One writer per folder: a lock that the kernel releases when the process ends, however the process ends."""
 
 import fcntl
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final
 
 _HOLDER_MAX_BYTES: Final = 256
-# A process id, and the name of its machine: in two containers the same id is two processes.
+# A process id and the name of the machine: in two containers, the same id means two processes.
 _HOLDER: Final = re.compile(rb"(\d+) ([\w.-]+)\n")
 
 
 class FolderHeld(Exception):
-    """Another process holds the lock of this folder; ``holder`` says which: ``process 12 on gpu-box``."""
+    """Another process holds the lock of a folder; ``holder`` names the process: ``process 12 on gpu-box``."""
 
     def __init__(self, folder: Path, holder: str) -> None:
         super().__init__(f"{folder} is held by another writer ({holder})")
@@ -23,7 +23,7 @@ class FolderHeld(Exception):
 
 @contextmanager
 def hold_folder(folder: Path, name: str) -> Iterator[None]:
-    """Hold the lock ``name`` in ``folder``, which is made if need be. Raises FolderHeld, OSError."""
+    """Hold the lock file ``name`` in ``folder``; a missing folder is made. Raises FolderHeld, OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
@@ -31,7 +31,7 @@ def hold_folder(folder: Path, name: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FolderHeld(folder, _holder(os.pread(file, _HOLDER_MAX_BYTES, 0))) from None
-        with suppress(OSError):  # on a full disk nobody learns who we are; the lock is held all the same
+        with suppress(OSError):  # on a full disk the lock is held, and the file does not name the holder
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()} {os.uname().nodename}\n".encode(), 0)
         yield
@@ -40,7 +40,7 @@ def hold_folder(folder: Path, name: str) -> Iterator[None]:
 
 
 def _holder(written: bytes) -> str:
-    """Return what a lock file says of who holds it; it may be empty for a moment, or anybody's."""
+    """Return the holder that a lock file names; the file may be empty for a moment, or hold anything."""
     found = _HOLDER.fullmatch(written)
     if found is None:
         return "process unknown"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -15,7 +16,10 @@ pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.ma
 BASE = "python:3.11-slim"
 LOGGER_OVER_BASE_MAX_BYTES = 250 * 10**6
 REBUILD_MAX_SECONDS = 30
-CONTEXT = (".dockerignore", "constraints.txt", "pyproject.toml", "protocol", "trainer", "logger_service")
+CONTEXT = (
+    *(".dockerignore", "constraints.txt", "pyproject.toml", "container_command.sh"),
+    *("src", "protocol", "telemetry", "trainer", "logger_service"),
+)
 
 STRANGER = """
 import zmq
@@ -135,7 +139,7 @@ def test_a_change_of_code_is_built_in_seconds(finished: Compose, tmp_path: Path,
     assert finished.inspect("logger")["State"]["Running"]  # so the images have been built before
     context = tmp_path / "project"
     for name in CONTEXT:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy = partial(shutil.copytree, symlinks=True) if (ROOT / name).is_dir() else shutil.copy2
         (context / name).parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / name, context / name)
     with (context / changed).open("a") as file:

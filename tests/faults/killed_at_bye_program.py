@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parents[2])
+sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
 
 from tensorboard_sidecar.logger_service import __main__  # noqa: E402 - the path comes first
 from tensorboard_sidecar.logger_service.intake import journal  # noqa: E402 - the path comes first
-from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher  # noqa: E402 - the path comes first
+from tensorboard_sidecar.logger_service.intake.open_streams import OpenStreams  # noqa: E402 - the path comes first
 from tensorboard_sidecar.protocol.batch import FrameBatch  # noqa: E402 - the path comes first
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter  # noqa: E402 - the path comes first
 
@@ -52,5 +52,5 @@ def die(*_: Any) -> None:
 if __name__ == "__main__":
     if sys.argv.pop(1) == "early":
         journal.RecordingWriter = EarlyAckWriter  # type: ignore[attr-defined,misc]
-    Dispatcher._bye = die  # type: ignore[method-assign]
+    OpenStreams.finish = die  # type: ignore[method-assign]
     sys.exit(__main__.main())

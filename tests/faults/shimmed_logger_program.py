@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path[:1] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
+sys.path[:1] = [str(Path(__file__).resolve().parents[2] / "src"), str(Path(__file__).resolve().parents[1])]
 
 from faults.disk_shim import Plan, install  # noqa: E402 - the path comes first
 
@@ -20,13 +20,13 @@ from faults.disk_shim import Plan, install  # noqa: E402 - the path comes first
 def acknowledge_early(commit: Callable[[Any, float], None]) -> Callable[[Any, float], None]:
     """Return a commit with a bug on purpose: what came is acknowledged first, and made durable then."""
 
-    def early(reception: Any, now: float) -> None:
-        journal = reception._journal
-        for stream in [journal._writers[stream_id].stream for stream_id in journal._changed]:
-            session = reception._sessions.of_stream(stream.id)
+    def early(streams: Any, now: float) -> None:
+        journal = streams._journal
+        for stream in [journal._writers[stream_id].stream for stream_id in journal._group_commit.changed]:
+            session = streams._sessions.of_stream(stream.id)
             if session is not None:
-                reception._send(session.peer, session.acknowledge(journal.next_sequence(stream)))
-        commit(reception, now)
+                streams._replies.send(session.peer, session.acknowledge(journal.next_sequence(stream)))
+        commit(streams, now)
 
     return early
 
@@ -50,15 +50,15 @@ def main() -> int:
     plan = Plan(**json.loads(sys.argv[1]))
     install(plan)
     from tensorboard_sidecar.logger_service import __main__, service  # noqa: PLC0415 - after the shim is in place
-    from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher  # noqa: PLC0415 - after the shim is in place
+    from tensorboard_sidecar.logger_service.intake.open_streams import OpenStreams  # noqa: PLC0415 - after the shim is in place
 
     if plan.early_acks:
-        Dispatcher.commit = acknowledge_early(Dispatcher.commit)  # type: ignore[method-assign]
+        OpenStreams.commit = acknowledge_early(OpenStreams.commit)  # type: ignore[method-assign]
     if not plan.project:
         for method in ("supervise", "finish", "kill"):
-            setattr(service.ProjectionProcess, method, lambda *_: True)
+            setattr(service.Supervisor, method, lambda *_: True)
     elif plan.sick_while or plan.clock_seconds:
-        shim_projection(service.ProjectionProcess, plan)
+        shim_projection(service.Supervisor, plan)
     return __main__.main(sys.argv[2:])
 
 

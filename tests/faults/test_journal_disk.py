@@ -17,7 +17,7 @@ from support.programs import LoggerProcess
 from support.sick_disks import FILLER, injected, on_a_small_disk, seen_by, wait_for_log
 
 STALL_SECONDS = 2
-CANNOT = "; nothing is acknowledged until it can"
+CANNOT = "; nothing is acknowledged until the journal can"
 AGAIN = "attempt 0, rank 0: the journal is written again"
 
 

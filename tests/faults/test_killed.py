@@ -9,7 +9,7 @@ from faults.effort import rounds
 from faults.oracle import Verdict
 from faults.trainers import Trainers
 from support.events import load_folder
-from support.programs import LoggerProcess, run_module
+from support.programs import LoggerProcess, run_command
 
 from tensorboard_sidecar.logger_service.projection.replay import replay
 
@@ -35,7 +35,7 @@ def test_logger_killed_at_random(
     replay([logger.recordings], tmp_path / "replayed")
     live, again = load_folder(logger.logdir / "killed"), load_folder(tmp_path / "replayed" / "killed")
     assert [event.SerializeToString() for event in live] == [event.SerializeToString() for event in again]
-    verified = run_module("logger_service", "verify", logger.recordings, logger.logdir)
+    verified = run_command("verify", logger.recordings, logger.logdir)
     assert verified.returncode == 0, verified.stdout
 
 

@@ -46,7 +46,7 @@ def test_what_was_acknowledged_survives_a_power_loss_behind_syncs_that_failed(
     print(f"syncs {failing_syncs} fail")
     power = PowerLoss(logger, tmp_path / "notes", chance, failing_numbers=failing_syncs)
     survive(power, logger, chance, LOSSES_BEHIND_FAILURES)
-    assert "Input/output error; nothing is acknowledged until it can" in logger.log.read_text()
+    assert "Input/output error; nothing is acknowledged until the journal can" in logger.log.read_text()
 
 
 def survive(power: PowerLoss, logger: LoggerProcess, chance: random.Random, losses: int) -> None:

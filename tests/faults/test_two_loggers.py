@@ -6,7 +6,7 @@ from subprocess import CompletedProcess
 from faults.diary import Returned
 from faults.hostile import judge
 from support.peer import Peer
-from support.programs import LoggerProcess, run_module
+from support.programs import LoggerProcess, run_command
 
 from tensorboard_sidecar.protocol.stream import Stream
 
@@ -14,7 +14,7 @@ from tensorboard_sidecar.protocol.stream import Stream
 def serve_again(logger: LoggerProcess, *flags: str) -> CompletedProcess[str]:
     given = {"--bind": "tcp://127.0.0.1:*", "--recordings": str(logger.recordings), "--logdir": str(logger.logdir)}
     given |= {"--health": "none", "--adopt": "none", **dict(zip(flags[::2], flags[1::2], strict=True))}
-    return run_module("logger_service", "serve", *(part for item in given.items() for part in item), seconds=60)
+    return run_command("serve", *(part for item in given.items() for part in item), seconds=60)
 
 
 def test_a_second_logger_is_refused_whatever_it_shares(logger: LoggerProcess, tmp_path: Path) -> None:

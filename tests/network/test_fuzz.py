@@ -27,7 +27,7 @@ from support.golden import RECORDS
 from support.key_ring import KeyRing
 from support.metrics import count, read_counts
 from support.peer import Peer
-from support.programs import LoggerProcess, run_module
+from support.programs import LoggerProcess, run_command
 from support.source import ROOT
 from support.strategies import plain
 from support.waiting import wait_until
@@ -189,7 +189,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     assert "Traceback" not in log
     assert "the projection ended" not in log
     judge(logger, fuzzed.promised)
-    verified = run_module("logger_service", "verify", logger.logdir)
+    verified = run_command("verify", logger.logdir)
     lossy = [line for line in verified.stdout.splitlines() if ": lossy" in line]
     assert verified.returncode in (0, 3), verified.stdout + verified.stderr
     assert all("/gap-" in line for line in lossy), lossy  # who says that records are lost is believed

@@ -62,9 +62,9 @@ class RecordingMachine(RuleBasedStateMachine):
         self.durable = self.writer.durable_sequence
 
     @rule()
-    def rest(self) -> None:
-        self.writer.rest()
-        assert self.writer._file < 0
+    def suspend(self) -> None:
+        self.writer.suspend()
+        assert not self.writer._segment.is_open
         self.durable = self.writer.durable_sequence
 
     @rule()
@@ -100,7 +100,7 @@ class RecordingMachine(RuleBasedStateMachine):
     def kill(self, torn: bytes | int) -> None:
         """Let the process die, perhaps within a write, and another one go on; what was written stays."""
         following = run_from(self.writer.next_sequence).frames
-        self.writer._close_file()
+        self.writer._segment.close()
         with list_segments(self.folder)[-1].path.open("ab") as file:
             file.write(torn if isinstance(torn, bytes) else following[:torn])
         self.writer = self.open_writer()
@@ -114,8 +114,8 @@ class RecordingMachine(RuleBasedStateMachine):
         self.close_reader()
         path = list_segments(self.folder)[-1].path
         size = path.stat().st_size
-        kept = self.writer._durable_size_bytes if self.writer._file >= 0 else size
-        self.writer._close_file()
+        kept = self.writer._segment.durable_size_bytes if self.writer._segment.is_open else size
+        self.writer._segment.close()
         if kept < size:
             with path.open("r+b") as file:
                 file.seek(kept + int(share * (size - kept)))

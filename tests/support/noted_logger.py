@@ -1,4 +1,4 @@
-"""A reception on a real journal, with a network that only notes what was sent and a clock that only tests move."""
+"""A dispatcher with a real journal, a network that only notes the sent messages, and a clock that only tests move."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -8,15 +8,18 @@ from support.peer import make_run
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.logger_service.folders.low_water import LowWater
+from tensorboard_sidecar.logger_service.intake.counts import IntakeCounts
 from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
 from tensorboard_sidecar.logger_service.intake.journal import Journal
+from tensorboard_sidecar.logger_service.intake.open_streams import OpenStreams
+from tensorboard_sidecar.logger_service.intake.replies import Replies
 from tensorboard_sidecar.protocol.record import parse_sequence
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Data, Hello, Reject, WireMessage, encode_wire
 
 INTERVAL_SECONDS: Final = 0.05
-# What the clock says more when an acknowledgement leaves than when it was asked for.
+# An ACK leaves so much later, by the clock, than the commit begins.
 ACK_SECONDS: Final = 0.001
 
 
@@ -39,7 +42,7 @@ class NotedNetwork:
 
 
 class NotedLogger:
-    """A reception on ``folder`` and a clock that only tests move."""
+    """A dispatcher with a journal in ``folder`` and a clock that only tests move."""
 
     def __init__(self, folder: Path, *, streams_max: int = 16) -> None:
         self.folder, self.now = folder, 1000.0
@@ -49,15 +52,17 @@ class NotedLogger:
             folder, lambda: 10**18, commit_interval_seconds=INTERVAL_SECONDS, commit_size_bytes=10_000
         )
         self.journal.low_water = LowWater(lambda: self.space)
-        self.reception = Dispatcher(
-            self.journal, self.network.send, streams_max=streams_max, clock=lambda: self.now + ACK_SECONDS
+        counts, replies = IntakeCounts(), Replies(self.network.send)
+        self.streams = OpenStreams(
+            self.journal, replies, counts, streams_max=streams_max, clock=lambda: self.now + ACK_SECONDS
         )
+        self.dispatcher = Dispatcher(self.streams, replies, counts)
 
     def say(self, peer: bytes, message: WireMessage | bytes) -> list[WireMessage]:
         """Have a peer say something; return what it is told at once."""
         self.network.take(peer)
         data = message if isinstance(message, bytes) else encode_wire(message)
-        self.reception.handle(peer, data, self.now)
+        self.dispatcher.handle(peer, data, self.now)
         return self.network.take(peer)
 
     def hello(self, peer: bytes, stream: Stream, next_sequence: int = 1) -> list[WireMessage]:
@@ -69,7 +74,7 @@ class NotedLogger:
     def wait(self, seconds: float = INTERVAL_SECONDS) -> None:
         """Let time pass."""
         self.now += seconds
-        self.reception.tick(self.now)
+        self.streams.tick(self.now)
 
     def records(self, stream: Stream) -> list[int]:
         """Return what is in the journal of a stream."""

@@ -82,9 +82,9 @@ def running_logger(folder: Path) -> Iterator[LoggerProcess]:
             logger.stop()
 
 
-def run_module(module: str, *arguments: str | Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m module`` to its end and return it, output and all."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+def run_command(*arguments: str | Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run ``tensorboard-sidecar`` with ``arguments`` to its end; return its exit code and output."""
+    command = [sys.executable, "-m", "tensorboard_sidecar", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
 
 

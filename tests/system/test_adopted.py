@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.events import values_by_tag
 from support.key_ring import KeyRing
-from support.programs import LoggerProcess, run_module
+from support.programs import LoggerProcess, run_command
 from support.spoken import read_recording
 from support.waiting import wait_until
 
@@ -58,7 +58,7 @@ def assert_everything_is_there_once(logger: LoggerProcess, last_step: int) -> No
     shown = [int(value.simple_value) for _, value in values_by_tag(logger.logdir / "killed")["loss"]]
     assert shown == list(range(len(shown)))
     assert len(shown) > last_step
-    assert run_module("logger_service", "verify", logger.recordings, logger.logdir).returncode == 0
+    assert run_command("verify", logger.recordings, logger.logdir).returncode == 0
     assert logger.log.read_text().count("records its trainer left") == 1
 
 
@@ -141,7 +141,7 @@ def test_what_is_recorded_alone_comes_to_no_logger(logger: LoggerProcess, memory
     last_sent = killed_trainer(logger.endpoint, memory, 100)
     wait_until(lambda: " adopted: " in logger.log.read_text(), seconds=SECONDS, what="what is for the logger")
     [left] = {path.parent for path in memory.rglob("*.segment")}
-    assert run_module("tensorboard_sidecar.telemetry", "drain", memory).returncode == 0
+    assert run_command("drain", memory).returncode == 0
     assert not list(memory.rglob("*.segment"))
     assert str(left) not in logger.log.read_text()
     assert_everything_is_there_once(logger, last_sent)

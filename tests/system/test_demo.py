@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from support.programs import run_module
+from support.programs import run_command
 from support.source import ROOT
 from support.waiting import wait_until
 
@@ -87,7 +87,7 @@ def test_the_demo_trains_and_says_where_everything_is(tmp_path: Path, data: Path
         )
         assert replayed.returncode == 0, "the command that the demo tells is no command"
     for logdir in ("demo/runs_brain_v2", "replayed"):
-        assert run_module("logger_service", "verify", demo.folder / logdir).returncode == 0
+        assert run_command("verify", demo.folder / logdir).returncode == 0
 
 
 def test_demos_started_at_once_each_tell_their_own_tensorboard(tmp_path: Path, data: Path) -> None:

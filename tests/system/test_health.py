@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.delivering import delivering
 from support.peer import Peer, make_record
-from support.programs import LoggerProcess, free_port, run_module
+from support.programs import LoggerProcess, free_port, run_command
 from support.waiting import wait_until
 
 from tensorboard_sidecar.protocol.record import Kind
@@ -172,7 +172,7 @@ def test_a_logger_that_hangs_is_not_asked_in_vain(logger: LoggerProcess) -> None
 def test_an_address_that_was_asked_for_and_is_in_use_is_an_error(logger: LoggerProcess, tmp_path: Path) -> None:
     logger.start()
     flags = ("--bind", "tcp://127.0.0.1:*", "--recordings", tmp_path / "other", "--logdir", tmp_path / "logs")
-    done = run_module("logger_service", "serve", *flags, "--adopt", "none", "--health", logger.health)
+    done = run_command("serve", *flags, "--adopt", "none", "--health", logger.health)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"error: --health {logger.health}: the address is in use")
 

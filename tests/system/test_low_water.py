@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.events import load_folder
-from support.programs import LoggerProcess, free_port, run_module
+from support.programs import LoggerProcess, free_port, run_command
 from support.sick_disks import FILLER, on_a_small_disk, seen_by
 from support.waiting import wait_until
 
@@ -64,7 +64,7 @@ def test_credit_stops_before_the_journals_disk_is_full_and_nothing_is_lost(
     logger.start()
     disk = seen_by(logger, logger.recordings)
     with start_trainer(logger, memory) as trainer:
-        wait_until(lambda: "asked to keep what they have" in logger.log.read_text(), seconds=SECONDS)
+        wait_until(lambda: "trainers keep their records" in logger.log.read_text(), seconds=SECONDS)
         wait_until(lambda: any("recordings is nearly full" in reason for reason in reasons(logger)), seconds=SECONDS)
         assert RESERVE_BYTES // 2 < shutil.disk_usage(disk).free < RESERVE_BYTES
         assert trainer.poll() is None
@@ -74,9 +74,11 @@ def test_credit_stops_before_the_journals_disk_is_full_and_nothing_is_lost(
     shutil.copytree(disk / "run", tmp_path / "kept")
     assert logger.stop() == 0
     said = logger.log.read_text()
-    assert said.count("asked to keep what they have") == said.count("there is room again, trainers go on") == 1
+    assert (
+        said.count("trainers keep their records") == said.count("there is room again, trainers send their records") == 1
+    )
     assert "cannot be written" not in said
-    assert run_module("logger_service", "verify", tmp_path / "kept").returncode == 0
+    assert run_command("verify", tmp_path / "kept").returncode == 0
     assert texts(logger.logdir) == TEXTS
 
 
@@ -95,7 +97,7 @@ def test_event_files_wait_for_room_and_are_whole(logger: LoggerProcess, memory: 
     shutil.copytree(disk, tmp_path / "kept")
     assert logger.stop() == 0
     assert "is not projected" not in logger.log.read_text(), "no write failed"
-    assert run_module("logger_service", "verify", tmp_path / "kept", logger.recordings).returncode == 0
+    assert run_command("verify", tmp_path / "kept", logger.recordings).returncode == 0
 
 
 def texts(logdir: Path) -> int:

@@ -8,7 +8,7 @@ import pytest
 from support import expected
 from support.events import folder_bytes, load_folder
 from support.job import EPOCHS, LOG_INTERVAL, RUN, TRAINER, Job
-from support.programs import run_module
+from support.programs import run_command
 from support.tensorboard import TensorBoard
 from tensorboardX.proto.graph_pb2 import GraphDef
 
@@ -145,7 +145,7 @@ def test_custom_layouts_are_shown(tensorboard: TensorBoard) -> None:
 @pytest.mark.parametrize("source", ["journal", "local recording"])
 def test_event_files_of_serve_equal_those_of_replay_byte_for_byte(job: Job, tmp_path: Path, source: str) -> None:
     recordings = job.logger.recordings if source == "journal" else job.local_recordings
-    replayed = run_module("logger_service", "replay", recordings, "--logdir", tmp_path / "replayed")
+    replayed = run_command("replay", recordings, "--logdir", tmp_path / "replayed")
     assert replayed.returncode == 0, replayed.stderr
     live, again = folder_bytes(job.logger.logdir), folder_bytes(tmp_path / "replayed")
     assert any("tfevents" in name for name in live)
@@ -155,7 +155,7 @@ def test_event_files_of_serve_equal_those_of_replay_byte_for_byte(job: Job, tmp_
 
 def test_run_and_recording_verify_clean(job: Job) -> None:
     for folder in (job.logger.recordings, job.local_recordings, job.logger.logdir):
-        verified = run_module("logger_service", "verify", folder)
+        verified = run_command("verify", folder)
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
@@ -190,9 +190,9 @@ def shown_files(folder: Path) -> dict[str, bytes]:
 
 def test_a_run_with_no_logger_at_all_replays_to_the_same_files(job: Job, data: Path, tmp_path: Path) -> None:
     options = ("--root_dir", data, "--run", RUN, "--endpoint", "none", "--record", tmp_path / "recordings")
-    trained = run_module("trainer", *options, "--savedir", tmp_path / "checkpoints", *map(str, TRAINER))
+    trained = run_command("train", *options, "--savedir", tmp_path / "checkpoints", *map(str, TRAINER))
     assert trained.returncode == 0, trained.stderr
-    replayed = run_module("logger_service", "replay", tmp_path / "recordings", "--logdir", tmp_path / "runs")
+    replayed = run_command("replay", tmp_path / "recordings", "--logdir", tmp_path / "runs")
     assert replayed.returncode == 0, replayed.stderr
     for shown in (shown_values, shown_files):
         with_logger, without = shown(job.run_directory), shown(tmp_path / "runs" / RUN)

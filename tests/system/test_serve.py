@@ -17,7 +17,7 @@ from support import waiting
 from support.delivering import delivering
 from support.events import load_folder
 from support.peer import Peer
-from support.programs import LoggerProcess, run_module
+from support.programs import LoggerProcess, run_command
 
 from tensorboard_sidecar.protocol.frame import Frame, read_frames
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
@@ -98,7 +98,7 @@ def test_the_logger_killed_ten_times_in_mid_stream_loses_and_doubles_nothing(log
     on_disk = count_on_disk(logger, peer.stream)
     assert [on_disk[sequence] for sequence in everything] == [1] * len(everything)
     assert len(load_folder(logger.logdir / "killed")) == len(everything)
-    verified = run_module("logger_service", "verify", logger.recordings, logger.logdir)
+    verified = run_command("verify", logger.recordings, logger.logdir)
     assert verified.returncode == 0, verified.stdout
 
 
@@ -154,7 +154,7 @@ def test_a_projection_that_was_killed_costs_a_restart_and_nothing_else(logger: L
         assert logger.stop() == 0
     assert "the projection ended (signal 9)" in logger.log.read_text()
     assert len(load_folder(logger.logdir / "demo")) == peer.acked_sequence - 1
-    assert run_module("logger_service", "verify", logger.recordings, logger.logdir).returncode == 0
+    assert run_command("verify", logger.recordings, logger.logdir).returncode == 0
 
 
 def test_a_second_interrupt_ends_at_once(logger: LoggerProcess) -> None:

@@ -90,5 +90,7 @@ def test_sigterm_stops_between_steps_and_tells_how_to_go_on(scenes: Path, tmp_pa
     assert process.returncode == 143, errors
     assert "Traceback" not in errors
     assert re.search(
-        r"stopped by SIGTERM\. Go on with: \S*python\S* -m trainer --resume checkpoints/stopped/last\.pt", output
+        r"stopped by SIGTERM\. Go on with: \S*python\S* -m tensorboard_sidecar train"
+        r" --resume checkpoints/stopped/last\.pt",
+        output,
     )

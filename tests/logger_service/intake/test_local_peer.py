@@ -49,7 +49,7 @@ def test_what_another_logger_has_acknowledged_is_left_to_it(host: Host, caplog: 
     assert outbox.folder.exists()
     assert caplog.text.count("acknowledged by another logger") == 1
     assert f"tensorboard-sidecar drain {outbox.folder}" in caplog.text
-    assert host.logger.reception.streams == 0
+    assert len(host.logger.dispatcher.streams) == 0
 
 
 def test_a_flipped_byte_is_told_as_a_gap(host: Host) -> None:
@@ -98,10 +98,10 @@ def test_a_turn_is_bounded(host: Host) -> None:
     host.adoption.step(now)
     now += LOOK_SECONDS + GRACE_SECONDS
     assert host.adoption.step(now)
-    before = host.logger.reception.counts.record_bytes
+    before = host.logger.dispatcher.counts.record_bytes
     for _ in range(5):
         host.adoption.step(now)
-    assert 0 < host.logger.reception.counts.record_bytes - before <= TURN_SIZE_BYTES
+    assert 0 < host.logger.dispatcher.counts.record_bytes - before <= TURN_SIZE_BYTES
     host.grace()
     assert host.logger.records(stream) == list(range(1, 8001))
 

@@ -49,7 +49,7 @@ def test_what_it_had_moved_to_disk_comes_too_even_alone(memory: Path, tmp_path: 
     for root in roots:
         root.mkdir()
     host = Host(roots[0], tmp_path / "recordings")
-    host.adoption = OrphanIntake(roots, host.logger.reception, [ENDPOINT])
+    host.adoption = OrphanIntake(roots, host.logger.dispatcher, [ENDPOINT])
     stream = make_stream()
     outbox = Outbox(roots[0] / "outbox", stream, capacity_bytes=2**15, wall_time_ns=START_NS, segment_size_bytes=8192)
     backlog = Backlog(outbox, Spill(outbox.folder, disk / "spill", 2**30))
@@ -101,7 +101,7 @@ def test_what_is_for_a_logger_on_another_machine_is_left_for_good_and_said_once(
 def test_what_is_for_another_name_of_this_logger_is_adopted(host: Host) -> None:
     """In a container it listens everywhere, and knows no name that others have for it."""
     everywhere = "tcp://0.0.0.0:5555"
-    host.adoption = OrphanIntake([host.root], host.logger.reception, [everywhere, "tcp://logger:5555"])
+    host.adoption = OrphanIntake([host.root], host.logger.dispatcher, [everywhere, "tcp://logger:5555"])
     for number, endpoint in enumerate(("tcp://logger:5555", "tcp://127.0.0.1:5555", "tcp://other-box:5555")):
         folder = host.abandon(make_stream(f"run{number}", stream_id=bytes([number] * 16)), 10)
         write_destination(folder, Destination(endpoint))
@@ -244,5 +244,5 @@ def test_an_outbox_that_vanishes_or_a_root_that_is_not_there_is_nothing(host: Ho
     shutil.rmtree(folder)
     host.grace()
     assert host.adoption.delivered == host.adoption.failed == 0
-    nowhere = OrphanIntake([tmp_path / "nowhere"], host.logger.reception, [ENDPOINT])
+    nowhere = OrphanIntake([tmp_path / "nowhere"], host.logger.dispatcher, [ENDPOINT])
     assert not nowhere.step(0.0)

@@ -74,7 +74,7 @@ def test_a_trainer_that_is_revoked_while_its_outbox_is_adopted_has_the_rest_left
     folder = abandon(host, ring, stream, records=30_000)
     host.adoption.step(host.logger.now)
     host.logger.now += LOOK_SECONDS + GRACE_SECONDS
-    while not host.logger.reception.counts.records:
+    while not host.logger.dispatcher.counts.records:
         host.adoption.step(host.logger.now)
     ring.shut_out()
     host.wait(RETRY_SECONDS)
@@ -102,7 +102,7 @@ def test_nobody_takes_over_a_stream_by_an_outbox(host: Host, ring: KeyRing, capl
     folder = abandon(host, ring, stream, "other", records=20)
     host.grace()
     assert folder.exists()
-    assert "the stream is that of key gpu-box, not of other" in caplog.text
+    assert "the stream belongs to key gpu-box, not to other" in caplog.text
     assert host.logger.records(stream) == list(range(1, 11))
 
 

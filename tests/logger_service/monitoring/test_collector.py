@@ -28,7 +28,7 @@ class Parts:
 
     def commit(self, runs: int) -> None:
         for number in range(runs):
-            self.receiver.reception.progress[number.to_bytes(16, "big")] = (f"run{number:04d}", number + 2)
+            self.receiver.dispatcher.streams.progress[number.to_bytes(16, "big")] = (f"run{number:04d}", number + 2)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_logger_is_looked_at_once_a_second(parts: Parts) -> None:
 def test_the_runs_that_lag_most_are_told_and_no_more_of_them_than_a_page_holds(parts: Parts) -> None:
     parts.commit(RUNS_MAX + 50)
     assert parts.observer.observe(100.0) is not None
-    assert parts.receiver.reception.progress == {}
+    assert parts.receiver.dispatcher.streams.progress == {}
     parts.projection.positions |= {number.to_bytes(16, "big"): number + 2 for number in range(60)}
     status = parts.observer.observe(105.0)
     assert status is not None
@@ -62,7 +62,7 @@ def test_the_runs_that_lag_most_are_told_and_no_more_of_them_than_a_page_holds(p
 def test_what_was_counted_before_is_not_changed_by_what_comes_later(parts: Parts) -> None:
     status = parts.observer.observe(100.0)
     assert status is not None
-    parts.receiver.reception.counts.records += 1
+    parts.receiver.dispatcher.counts.records += 1
     assert status.received.records == 0
 
 

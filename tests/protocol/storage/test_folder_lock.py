@@ -10,7 +10,7 @@ from tensorboard_sidecar.protocol.storage.folder_lock import FolderHeld, hold_fo
 NAME = ".lock"
 
 
-def test_a_second_holder_is_told_who_is_the_first(tmp_path: Path) -> None:
+def test_the_error_of_a_second_holder_names_the_first(tmp_path: Path) -> None:
     with hold_folder(tmp_path / "new", NAME), pytest.raises(FolderHeld) as refusal, hold_folder(tmp_path / "new", NAME):
         pass
     assert refusal.value.holder == f"process {os.getpid()}"
@@ -26,10 +26,10 @@ def test_a_second_holder_is_told_who_is_the_first(tmp_path: Path) -> None:
         (b"\xff" * 1000, "process unknown"),
     ],
 )
-def test_a_holder_elsewhere_is_told_with_its_machine_and_nonsense_as_unknown(
+def test_a_holder_elsewhere_is_named_with_its_machine_and_nonsense_as_unknown(
     tmp_path: Path, written: bytes, holder: str
 ) -> None:
-    """Two containers on one volume may have the same process id; what a file says is not trusted to be text."""
+    """Two containers on one volume may have the same process id; the content of the file may be no text."""
     with hold_folder(tmp_path, NAME):
         (tmp_path / NAME).write_bytes(written)
         with pytest.raises(FolderHeld) as refusal, hold_folder(tmp_path, NAME):
@@ -73,8 +73,8 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_full_disk_keeps_nobody_from_the_lock(tmp_path: Path) -> None:
-    """A logger that starts while there is no room serves those who have nothing to write, and goes on when there is."""
+def test_a_full_disk_does_not_prevent_the_lock(tmp_path: Path) -> None:
+    """A logger that starts on a full disk serves trainers without data, and serves all when there is room."""
     program = (
         "import pathlib, resource, sys; from tensorboard_sidecar.protocol.storage.folder_lock import hold_folder\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"

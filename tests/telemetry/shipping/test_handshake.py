@@ -102,17 +102,17 @@ def test_an_authenticator_that_answers_nothing(
         dead.setattr(Authenticator, "answer", lambda _self, _now: sleep(0.001))
         driven = connect(receiver.endpoint, ring.make_trainer())
         says(driven, "its authenticator is dead")
-        assert receiver.reception.counts.hellos == 0
+        assert receiver.dispatcher.counts.hellos == 0
     driven.drive_to(RECORDS + 1, hurry=True)
 
 
 def test_the_same_complaint_is_logged_once_a_minute(
     receiver: Receiver, ring: KeyRing, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "trainer")
+    caplog.set_level(logging.WARNING, "tensorboard_sidecar.telemetry")
     driven = connect(receiver.endpoint, ring.make_trainer(let_in=False))
     driven.drive(lambda: receiver.connections.counts.refused >= 4)
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("trainer")]
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("tensorboard_sidecar.telemetry")]
     assert len(said) == 1
     assert "what is recorded waits, and it is tried again" in said[0]
 

@@ -45,7 +45,9 @@ def test_the_program_imports_nothing_of_this_project() -> None:
         [sys.executable, "-P", "-X", "importtime", str(PROGRAM)], input=b"[]", capture_output=True, check=True
     ).stderr.decode()
     assert "espeakng_loader" in loaded
-    assert not {"torch", "numpy", "trainer"} & {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
+    assert not {"torch", "numpy", "tensorboard_sidecar"} & {
+        line.rpartition("|")[2].strip() for line in loaded.splitlines()
+    }
 
 
 def test_a_long_path_to_the_voices_is_no_obstacle(tmp_path: Path) -> None:
