@@ -87,7 +87,7 @@ class RecordingDelivery:
         self._writer = RecordingWriter(
             self.folder, orphan.stream, wall_time_ns=wall_time_ns, first_held_sequence=first_sequence
         )
-        self.records = orphan.next_sequence - self._writer.next_sequence
+        self.records = max(0, orphan.next_sequence - self._writer.next_sequence)
         if self._writer.next_sequence < first_sequence:
             raise FileNotFoundError(
                 f"{self.folder} has no records {self._writer.next_sequence} to {first_sequence - 1}"

@@ -1,4 +1,4 @@
-"""A machine on which trainers leave outboxes behind and a logger adopts them, with a clock that only tests move."""
+"""A machine with orphaned outboxes and a logger that adopts them, with a clock that only tests move."""
 
 from pathlib import Path
 from typing import Final
@@ -17,12 +17,12 @@ ENDPOINT: Final = "tcp://127.0.0.1:5555"
 
 
 class Host:
-    """A machine with outboxes in ``root``, and a logger that adopts them; ``allowed``: from those with these keys."""
+    """A machine with outboxes in ``root``, and a logger that adopts them; ``allowed`` lists the keys that may send."""
 
     def __init__(self, root: Path, recordings: Path, *, allowed: AllowList | None = None) -> None:
         self.root = root
         self.logger = NotedLogger(recordings)
-        self.adoption = OrphanIntake([root], self.logger.dispatcher, [ENDPOINT], allowed)
+        self.intake = OrphanIntake([root], self.logger.dispatcher, [ENDPOINT], allowed)
 
     def outbox(self, stream: Stream, records: int, *, size_bytes: int = 100, segment_size_bytes: int = 8192) -> Outbox:
         outbox = Outbox(
@@ -46,7 +46,7 @@ class Host:
         end = self.logger.now + seconds
         while self.logger.now < end:
             self.logger.wait()
-            while self.adoption.step(self.logger.now):
+            while self.intake.step(self.logger.now):
                 pass
 
     def grace(self) -> None:

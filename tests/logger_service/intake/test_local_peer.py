@@ -1,4 +1,4 @@
-"""What becomes of an outbox that is adopted, turn by turn, in a real journal; only the clock is the test's."""
+"""The delivery of an adopted outbox into a real journal, turn by turn; the clock is the test's."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_it_goes_on_where_the_journal_ends(host: Host) -> None:
     outbox.close(keep=True)
     host.grace()
     assert reception.records(stream) == list(range(1, 301))
-    assert host.adoption.records == 200
+    assert host.intake.records == 200
 
 
 def test_what_another_logger_has_acknowledged_is_left_to_it(host: Host, caplog: pytest.LogCaptureFixture) -> None:
@@ -91,16 +91,16 @@ def test_a_logger_that_has_no_room_for_long_does_not_keep_it_from_others(host: H
 
 
 def test_a_turn_is_bounded(host: Host) -> None:
-    """A trainer that is alive has its say after at most so many bytes."""
+    """Live trainers wait for at most TURN_SIZE_BYTES of an adopted outbox."""
     stream = make_stream()
     host.abandon(stream, 8000, size_bytes=500, segment_size_bytes=2**20)
     now = host.logger.now
-    host.adoption.step(now)
+    host.intake.step(now)
     now += LOOK_SECONDS + GRACE_SECONDS
-    assert host.adoption.step(now)
+    assert host.intake.step(now)
     before = host.logger.dispatcher.counts.record_bytes
     for _ in range(5):
-        host.adoption.step(now)
+        host.intake.step(now)
     assert 0 < host.logger.dispatcher.counts.record_bytes - before <= TURN_SIZE_BYTES
     host.grace()
     assert host.logger.records(stream) == list(range(1, 8001))
@@ -109,10 +109,10 @@ def test_a_turn_is_bounded(host: Host) -> None:
 def test_a_logger_that_stops_in_the_middle_lets_go_of_it(host: Host) -> None:
     stream = make_stream()
     folder = host.abandon(stream, 8000, size_bytes=500, segment_size_bytes=2**20)
-    host.adoption.step(host.logger.now)
+    host.intake.step(host.logger.now)
     for _ in range(2):
-        host.adoption.step(host.logger.now + LOOK_SECONDS + GRACE_SECONDS)
-    host.adoption.close()
+        host.intake.step(host.logger.now + LOOK_SECONDS + GRACE_SECONDS)
+    host.intake.close()
     OrphanedOutbox(folder).close(keep=True)
     again = Host(host.root, host.logger.folder)
     again.logger.now = host.logger.now

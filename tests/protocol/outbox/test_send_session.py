@@ -29,7 +29,7 @@ def run(first: int, following: int, size: int = 10) -> FrameBatch:
 
 
 def streaming(credit: int = 1000, *, sent: int = 0) -> SendSession:
-    """Return a session that was welcomed at 1 and has sent ``sent`` records of 10 bytes, all at time 0."""
+    """Return a session with a WELCOME at 1 and ``sent`` sent records of 10 bytes, all at time 0."""
     session = SendSession(make_stream())
     session.opened()
     session.greeted(0.0)
@@ -64,7 +64,7 @@ def test_credit_is_what_may_be_on_its_way() -> None:
 
 
 def test_a_record_larger_than_the_credit_goes_alone() -> None:
-    """Else it would never go; with no credit at all it does not."""
+    """Otherwise the record would never be sent. Without any credit the record is not sent."""
     session = streaming(credit=25)
     assert session.may_send(1_000_000)
     session.sent(run(1, 2, 1_000_000), 0.0)
@@ -74,7 +74,7 @@ def test_a_record_larger_than_the_credit_goes_alone() -> None:
 
 
 def test_a_nak_goes_back_and_acknowledges_nothing() -> None:
-    """What the logger has received may still be lost with it: only an ACK lets it be forgotten."""
+    """Received records may be lost with the logger: only an ACK lets the trainer delete records."""
     session = streaming(credit=100, sent=6)
     session.receive(Nak(4), 1.0)
     assert (session.acked_sequence, session.next_sequence) == (1, 4)
@@ -95,7 +95,7 @@ def test_a_nak_of_nothing_asks_for_a_hello_once() -> None:
 
 
 def test_a_logger_may_have_what_was_sent_before_it_asked_to_begin_again() -> None:
-    """What went out on a link that was lost may have arrived all the same."""
+    """Records that were sent on a lost link may have arrived."""
     session = streaming(sent=5)
     session.receive(Nak(3), 1.0)
     session.lost(1.0)
@@ -137,7 +137,7 @@ def test_a_logger_with_another_journal_starts_it_from_what_it_has() -> None:
     ],
 )
 def test_what_no_logger_says_is_malformed_and_changes_nothing(message: WireMessage) -> None:
-    """An acknowledgement of what was never sent would be obeyed for good: what it names is deleted."""
+    """An acknowledgement of records that were never sent would delete those records."""
     session = streaming(credit=100, sent=5)
     session.receive(Ack(3, 100), 0.0)
     before = dict(vars(session))
@@ -147,7 +147,7 @@ def test_what_no_logger_says_is_malformed_and_changes_nothing(message: WireMessa
 
 
 def test_what_a_nak_asked_for_may_arrive_all_the_same() -> None:
-    """It was on its way when the journal failed, and came when that was written again."""
+    """The batch was in flight when the journal failed, and arrived when the journal could be written again."""
     session = streaming(sent=5)
     session.receive(Nak(1), 0.0)
     session.receive(Ack(4, 1000), 0.0)
@@ -177,7 +177,7 @@ def test_silence_is_a_loss_only_while_an_answer_is_due() -> None:
 
 
 def test_no_credit_is_asked_about_again() -> None:
-    """A logger whose disk was full may have been restarted since; it knows nothing of us before we speak."""
+    """A logger with a full disk may have been restarted, and then knows no session before a HELLO."""
     session = streaming(credit=100)
     assert not session.starved(1e9)
     session.receive(Ack(1, 0), 10.0)

@@ -1,4 +1,4 @@
-"""What other trainers left behind, shipped by the way."""
+"""The next trainer ships the outboxes of dead trainers in the background."""
 
 import logging
 import shutil
@@ -32,7 +32,7 @@ Make = Callable[[str], BackgroundRecovery]
 
 
 def abandon(folder: Path, *, stream_id: bytes = STREAM_ID, count: int = 500, spilled: bool = False) -> int:
-    """Leave an outbox behind, part of it on disk if ``spilled``; return the number behind its last record."""
+    """Leave an orphaned outbox, partly on disk if ``spilled``; return the sequence number after its last record."""
     backlog = Storage(2**20 if spilled else 2**24, folder.parent).make(
         make_stream(stream_id=stream_id), wall_time_ns=START_NS
     )
@@ -48,7 +48,7 @@ def abandon(folder: Path, *, stream_id: bytes = STREAM_ID, count: int = 500, spi
 
 @pytest.fixture
 def make(outboxes: Path) -> Iterator[Make]:
-    """Adopt what is among the outboxes for the logger at an endpoint."""
+    """Make a recovery that ships to the logger at an endpoint."""
     made: list[BackgroundRecovery] = []
 
     def make_recovery(endpoint: str) -> BackgroundRecovery:
@@ -103,7 +103,7 @@ def test_all_are_shipped_one_after_another_and_damaged_ones_are_left_and_said_on
 def test_what_is_spilled_elsewhere_and_gone_is_left(
     make: Make, outboxes: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The rest is not all of it: shipping it would make the missing records look lost."""
+    """Shipping the rest would make the missing records look lost."""
     abandon(outboxes, spilled=True)
     [folder] = find_outboxes(outboxes)
     [spill] = [path for path in outboxes.parent.glob("*spill*/*") if path.is_dir()]
@@ -165,7 +165,7 @@ def test_what_is_let_go_is_finished_by_the_next_without_saying_anything_twice(ma
 
 
 def test_without_progress_it_is_let_go_and_tried_later(make: Make, outboxes: Path) -> None:
-    """A logger on the same host may take it meanwhile."""
+    """A logger on the same host may claim the outbox in the meantime."""
     abandon(outboxes)
     [folder] = find_outboxes(outboxes)
     recovery = make(f"tcp://127.0.0.1:{free_port()}")
@@ -194,7 +194,7 @@ def test_a_disk_that_cannot_be_read_leaves_it(
 
 
 def test_a_run_is_small_whatever_the_logger_takes(make: Make, outboxes: Path) -> None:
-    """A turn holds the interpreter, and training waits for that."""
+    """A turn holds the interpreter, and training waits for the interpreter."""
     abandon(outboxes, count=10_000)
     sizes: list[int] = []
     with FakeLogger() as logger, pytest.MonkeyPatch.context() as patch:
@@ -231,7 +231,7 @@ def test_a_trainer_that_ends_lets_go_at_once(outboxes: Path, monkeypatch: pytest
     abandon(outboxes, count=5000)
 
     def starve(message: WireMessage) -> list[WireMessage] | None:
-        """Take nothing of what was left behind."""
+        """Give no credit to the orphan."""
         return [Welcome(1, 0)] if isinstance(message, Hello) and message.stream == STREAM_ID else None
 
     with FakeLogger(starve) as logger:
@@ -279,7 +279,7 @@ def test_who_only_records_adopts_nothing(outboxes: Path, tmp_path: Path) -> None
 
 
 def test_the_next_trainer_takes_what_is_for_its_own_logger(outboxes: Path) -> None:
-    """What names no logger is from before there were names."""
+    """An outbox without a named logger was made by an old version."""
     ids = [bytes([number]) * 16 for number in range(3)]
     folders = [outboxes / stream_id.hex() for stream_id in ids]
     for stream_id in ids:

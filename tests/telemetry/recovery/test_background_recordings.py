@@ -1,4 +1,4 @@
-"""Recordings that killed trainers left unfinished, finished by the next one."""
+"""The next trainer finishes the recordings of killed trainers in the background."""
 
 import errno
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 
 
 def abandon(folder: Path, destination: Destination, *, stream_id: bytes = STREAM_ID) -> int:
-    """Leave an outbox behind whose recording ends half way; return the number behind its last record."""
+    """Leave an orphaned outbox with half of its recording; return the sequence number after its last record."""
     outbox = Outbox(folder, make_stream(stream_id=stream_id), capacity_bytes=2**24, wall_time_ns=START_NS)
     recorder = Recorder(outbox, destination.record, wall_time_ns=START_NS) if destination.record is not None else None
     for step in range(1000):
@@ -124,7 +124,7 @@ def test_a_turn_is_small_and_what_is_let_go_is_finished_by_the_next(
 
 @pytest.mark.parametrize("listening", [False, True])
 def test_the_next_trainer_that_records_there_finishes_it(outboxes: Path, record: Path, *, listening: bool) -> None:
-    """Whether it has a logger or not, and whether that listens; what is for that logger goes there then."""
+    """With and without a logger that listens. An outbox for that logger is shipped as well."""
     with FakeLogger() as logger:
         endpoint = logger.endpoint if listening else "tcp://127.0.0.1:1"
         end = abandon(outboxes / "a", Destination(NO_LOGGER, record))
@@ -141,7 +141,7 @@ def test_the_next_trainer_that_records_there_finishes_it(outboxes: Path, record:
 
 
 def test_what_is_only_recorded_is_shipped_by_nobody(outboxes: Path, record: Path) -> None:
-    """Whatever logger the next trainer has: its owner gave none."""
+    """The owner named no logger, so the next trainer's logger does not count."""
     abandon(outboxes / "a", Destination(NO_LOGGER, record))
     with FakeLogger() as logger:
         abandon(outboxes / "b", Destination(), stream_id=bytes(16))

@@ -48,7 +48,7 @@ def connect(outbox: Outbox) -> Iterator[Connect]:
 
 
 def say(outbox: Outbox, count: int = 100, size: int = 200) -> int:
-    """Keep records; return the number behind the last."""
+    """Append records; return the sequence number after the last."""
     for number in range(count):
         outbox.append(Kind.SCALARS, number, START_NS, bytes([number % 256]) * size)
     return outbox.next_sequence
@@ -150,7 +150,7 @@ def test_a_restarted_logger_goes_on_where_its_journal_ends(outbox: Outbox, conne
 
 
 def test_a_logger_that_gave_no_credit_and_was_restarted_is_found_again(outbox: Outbox, connect: Connect) -> None:
-    """Nothing is on its way that it could miss, and it does not know of us: we have to speak first."""
+    """Nothing is in flight, and the restarted logger knows no session: the trainer must send a HELLO."""
     end = say(outbox)
     with FakeLogger(credit_bytes=0) as full:
         link = connect(full.endpoint)
@@ -247,7 +247,7 @@ def test_rubbish_acknowledges_nothing_and_ends_nothing(
 
 
 def test_a_number_inside_a_gap_is_nowhere_to_begin(memory: Path) -> None:
-    """No logger keeps a part of a gap; one that says so is tried again, and the sender lives."""
+    """No logger keeps a part of a gap. A logger that claims to is tried again, and the sender survives."""
     outbox = Outbox(memory / "full", make_stream(), capacity_bytes=5000, wall_time_ns=START_NS)
     for _ in range(9):
         outbox.append(Kind.SCALARS, 0, START_NS, bytes(9000))

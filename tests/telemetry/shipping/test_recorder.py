@@ -105,7 +105,7 @@ def test_a_disk_that_fails_again_later_is_said_again(
 def test_closing_on_a_sick_disk_raises_nothing(
     outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is called on the sender thread, where nobody would hear it."""
+    """The recorder is closed on the sender thread, where no caller sees an exception."""
     recorder = Recorder(outbox, tmp_path, wall_time_ns=START_NS)
     recorder.step(10.0, finish=True)
     say(outbox)
