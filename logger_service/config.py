@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.logger_service.limits import STREAMS_MAX
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, is_loopback
-from tensorboard_sidecar.protocol.limits import STREAMS_MAX
 
 _TCP: Final = re.compile(r"tcp://(?P<host>[^/:]+):(?P<port>[0-9]{1,5}|\*)")
 _TRAINERS_ENDPOINT: Final = re.compile(r"tcp://.+:[0-9]{1,5}|ipc://.+")

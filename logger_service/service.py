@@ -29,11 +29,11 @@ from tensorboard_sidecar.logger_service.folders.logger_lock import LOGGER_LOCK_N
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
+from tensorboard_sidecar.logger_service.limits import JOURNAL_FILES_DIVISOR
 from tensorboard_sidecar.logger_service.monitoring.collector import Collector
 from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
 from tensorboard_sidecar.logger_service.monitoring.status import Status
-from tensorboard_sidecar.logger_service.projection.supervisor import Supervisor
-from tensorboard_sidecar.protocol.limits import JOURNAL_FILES_SHARE
+from tensorboard_sidecar.logger_service.projection.process import Supervisor
 from tensorboard_sidecar.protocol.outbox.location import outbox_root, spill_root
 from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_folder
 
@@ -85,7 +85,7 @@ class Service:
             time_ns,
             commit_interval_seconds=config.commit_interval_seconds,
             commit_size_bytes=config.commit_size_bytes,
-            open_files_max=min(config.streams_max, _open_files_limit() // JOURNAL_FILES_SHARE),
+            open_files_max=min(config.streams_max, _open_files_limit() // JOURNAL_FILES_DIVISOR),
             disk_reserve_bytes=config.disk_reserve_bytes,
         )
         receiver = Receiver(journal, config.bind, streams_max=config.streams_max, keys=config.keys)
@@ -139,7 +139,7 @@ def _open_page(health: str | None) -> HealthPage | None:
     try:
         page = HealthPage(
             *parse_health_address(health or HEALTH_ADDRESS),
-            Status(at=monotonic(), troubles=("the logger is starting",)),
+            Status(at_seconds=monotonic(), troubles=("the logger is starting",)),
         )
     except StartupError as error:
         if health is not None:

@@ -1,8 +1,12 @@
-"""Text from elsewhere on its way to a terminal."""
+"""Untrusted text for a terminal."""
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with everything escaped that is not to be seen: what came from elsewhere moves no cursor."""
+    r"""Return ``text`` with every character escaped that does not print, so that no text can move the cursor.
+
+    >>> printable("done\x1b[2J")
+    'done\\x1b[2J'
+    """
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text

@@ -11,8 +11,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from tensorboard_sidecar.logger_service.limits import ALLOWED_KEYS_MAX
 from tensorboard_sidecar.protocol.errors import TooLarge
-from tensorboard_sidecar.protocol.limits import ALLOWED_KEYS_MAX
 from tensorboard_sidecar.protocol.storage.durable import sync_file, sync_folder
 from tensorboard_sidecar.protocol.storage.key_files import (
     BadKey,

@@ -18,7 +18,11 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from tensorboard_sidecar.protocol.limits import HOARD_MAX_BYTES, HOARDS_TOTAL_MAX_BYTES, STRANGER_HOARD_MAX_BYTES
+from tensorboard_sidecar.logger_service.limits import (
+    UNREAD_BEFORE_STREAM_MAX_BYTES,
+    UNREAD_MAX_BYTES,
+    UNREAD_TOTAL_MAX_BYTES,
+)
 
 # Between two checks: a loopback brings some 20 MB in the shorter time; with few unread bytes the longer time is enough.
 _CHECK_SECONDS: Final = 0.1
@@ -37,7 +41,7 @@ _BYTES_RECEIVED: Final = struct.Struct("=128xQ")
 class UnreadBytes:
     """Connections by file descriptor; ``received(descriptor)`` returns all bytes that ever came over a connection."""
 
-    def __init__(self, received: Callable[[int], int], total_max_bytes: int = HOARDS_TOTAL_MAX_BYTES) -> None:
+    def __init__(self, received: Callable[[int], int], total_max_bytes: int = UNREAD_TOTAL_MAX_BYTES) -> None:
         self._received, self._total_max_bytes = received, total_max_bytes
         self._without_stream: set[int] = set()
         self._read_bytes: dict[int, int] = {}
@@ -108,7 +112,7 @@ class UnreadBytes:
         return to_cut
 
     def _bound(self, descriptor: int) -> int:
-        return STRANGER_HOARD_MAX_BYTES if descriptor in self._without_stream else HOARD_MAX_BYTES
+        return UNREAD_BEFORE_STREAM_MAX_BYTES if descriptor in self._without_stream else UNREAD_MAX_BYTES
 
     def _cut(self, descriptor: int, unread_bytes: int) -> None:
         self._total_bytes -= unread_bytes

@@ -20,8 +20,9 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import assert_never
 
+from tensorboard_sidecar.logger_service.limits import CREDIT_TOTAL_BYTES
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES, CREDIT_TOTAL_BYTES
+from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 
 
 class JournalState(Enum):

@@ -29,8 +29,9 @@ from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.open_streams import OpenStreams
 from tensorboard_sidecar.logger_service.intake.replies import Replies
+from tensorboard_sidecar.logger_service.limits import HANDSHAKE_MAX_SECONDS
 from tensorboard_sidecar.protocol.errors import Malformed
-from tensorboard_sidecar.protocol.limits import HANDSHAKE_MAX_SECONDS, WIRE_MESSAGE_SIZE_MAX_BYTES
+from tensorboard_sidecar.protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, check_private_folder
 from tensorboard_sidecar.protocol.wire import Welcome, WireMessage, encode_wire
 

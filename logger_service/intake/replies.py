@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from tensorboard_sidecar.protocol.limits import STRANGERS_MAX
+from tensorboard_sidecar.logger_service.limits import PEERS_WITHOUT_STREAM_MAX
 from tensorboard_sidecar.protocol.wire import WireMessage
 
 REPLY_INTERVAL_SECONDS: Final = 1.0
@@ -20,7 +20,7 @@ Send: TypeAlias = Callable[[bytes, WireMessage], bool]
 class ReplyLimiter:
     """Limits replies to one per peer in ``REPLY_INTERVAL_SECONDS``; remembers at most ``peers_max`` peers."""
 
-    def __init__(self, peers_max: int = STRANGERS_MAX) -> None:
+    def __init__(self, peers_max: int = PEERS_WITHOUT_STREAM_MAX) -> None:
         self._peers_max = peers_max
         self._answered_at: OrderedDict[bytes, float] = OrderedDict()
 

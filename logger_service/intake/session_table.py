@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession
-from tensorboard_sidecar.protocol.limits import STREAMS_A_KEY_MAX
+from tensorboard_sidecar.logger_service.limits import STREAMS_A_KEY_MAX
 
 
 class SessionTable:

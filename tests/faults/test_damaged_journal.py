@@ -13,7 +13,7 @@ from support.events import folder_bytes
 from support.noted_logger import NotedLogger, refused
 from support.recordings import Said, append_records, make_records, make_stream
 
-from tensorboard_sidecar.logger_service.offline.contents import Contents, read_contents
+from tensorboard_sidecar.logger_service.offline.inspection import Contents, read_contents
 from tensorboard_sidecar.logger_service.offline.verification import verify
 from tensorboard_sidecar.logger_service.projection.replay import replay
 from tensorboard_sidecar.protocol.frame import Frame, read_frames

@@ -1,4 +1,4 @@
-"""A writer, a reader that follows it, and everything that may happen to both, in any order.
+"""A writer, a reader that follows the writer, and every event that can happen to both, in any order.
 
 Whatever happens, every record that was appended is read once and in order, and what was durable is never asked for
 again. The sender is played by numbered records that are the same whenever they are sent.
@@ -35,7 +35,7 @@ def run_from(first: int, count: int = 1) -> FrameBatch:
 
 
 class RecordingMachine(RuleBasedStateMachine):
-    """``durable`` is what was promised; ``read`` is the number that the reader must give next."""
+    """``durable`` is the promised sequence number; ``read`` is the number that the reader must return next."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class RecordingMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(list_segments(self.folder)))
     @rule(torn=st.binary(max_size=3) | st.integers(1, 60))
     def kill(self, torn: bytes | int) -> None:
-        """Let the process die, perhaps within a write, and another one go on; what was written stays."""
+        """Let the process die, perhaps within a write, and another process continue; written bytes stay."""
         following = run_from(self.writer.next_sequence).frames
         self.writer._segment.close()
         with list_segments(self.folder)[-1].path.open("ab") as file:
@@ -110,7 +110,7 @@ class RecordingMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(list_segments(self.folder)))
     @rule(share=st.floats(0, 1), torn_size_bytes=st.integers(0, 200))
     def lose_power(self, share: float, torn_size_bytes: int) -> None:
-        """Take away some of what was not synced: cut it off, or leave zeros with whole records behind them."""
+        """Take away unsynced bytes: cut them off, or leave zeros with whole records behind the zeros."""
         self.close_reader()
         path = list_segments(self.folder)[-1].path
         size = path.stat().st_size
@@ -158,7 +158,7 @@ class RecordingMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            while self.writer.next_sequence < self.read:  # what the reader saw of an unsynced end comes again
+            while self.writer.next_sequence < self.read:  # records that the reader saw at an unsynced end come again
                 self.writer.append(run_from(self.writer.next_sequence))
             self.writer.close()
             if list_segments(self.folder):

@@ -1,4 +1,4 @@
-"""Who speaks."""
+"""The identity of a stream."""
 
 from dataclasses import FrozenInstanceError
 
@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import runs
 
-from tensorboard_sidecar.protocol.checks import check_message
 from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.kinds import check_message
 from tensorboard_sidecar.protocol.stream import Stream
 
 streams = st.builds(

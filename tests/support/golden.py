@@ -1,10 +1,14 @@
-"""Every kind of record and of wire message, with the bytes that version 1 gives it. The bytes never change."""
+"""One example of every kind of record and of every wire message, with its bytes in version 1. The bytes never change.
+
+All suites take their examples from here: ``RECORDS`` has an entry for each row of ``protocol.kinds``.
+"""
 
 import math
 from typing import Final, NamedTuple
 
 from tensorboard_sidecar.protocol.array import Array
-from tensorboard_sidecar.protocol.codec import KINDS, encode_body
+from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.kinds import kind_of
 from tensorboard_sidecar.protocol.messages import (
     Audio,
     Chart,
@@ -32,7 +36,7 @@ WALL_TIME_NS: Final = 1_700_000_000_123_456_789
 
 
 class GoldenRecord(NamedTuple):
-    """A message, where it stands, and the payload of its frame."""
+    """A message, its place in a stream, and the payload of its frame."""
 
     message: Message
     sequence: int
@@ -42,9 +46,10 @@ class GoldenRecord(NamedTuple):
 
     @property
     def record(self) -> Record:
-        """The record, its body encoded now."""
-        kind = KINDS[type(self.message)]
-        return Record(kind, self.sequence, self.step, WALL_TIME_NS, encode_body(self.message), self.span)
+        """The record, with the body as this program encodes it."""
+        return Record(
+            kind_of(self.message), self.sequence, self.step, WALL_TIME_NS, encode_body(self.message), self.span
+        )
 
 
 class GoldenWire(NamedTuple):
@@ -70,7 +75,7 @@ SUMMARY: Final = TensorSummary(
     counts=Array("uint64", (2,), bytes.fromhex("0300000000000000 0100000000000000")),
 )
 
-RECORDS: Final = {
+RECORDS: Final[dict[str, GoldenRecord]] = {
     "segment": GoldenRecord(
         SegmentHead(bytes(range(16)), "team/demo", 1, 2, 41),
         sequence=0,
@@ -225,7 +230,7 @@ RECORDS: Final = {
     ),
 }
 
-WIRE: Final = {
+WIRE: Final[dict[str, GoldenWire]] = {
     "hello": GoldenWire(
         Hello(bytes(range(16)), "team/demo", 1, 2, 41),
         bytes.fromhex(

@@ -1,4 +1,4 @@
-"""Recordings for tests: real files, written as the logger writes its journal."""
+"""Recordings for tests: real files, written by the writer of the logger's journal."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,15 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from support.golden import RECORDS
 
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.batch import FrameBatch
-from tensorboard_sidecar.protocol.codec import KINDS, encode_body
+from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.kinds import KINDS, kind_of
 from tensorboard_sidecar.protocol.messages import (
     Audio,
     Chart,
     Embedding,
+    Gap,
     Graph,
     GraphNode,
     HParams,
@@ -25,6 +28,7 @@ from tensorboard_sidecar.protocol.messages import (
     RunEnd,
     RunStart,
     Scalars,
+    SegmentHead,
     TensorSummaries,
     TensorSummary,
     Text,
@@ -38,27 +42,27 @@ STREAM_ID = bytes(range(16))
 
 
 class Said(NamedTuple):
-    """A message and the step it was said at."""
+    """A message and its step."""
 
     step: int
     message: Message
 
 
 def make_stream(run: str = "demo", *, rank: int = 0, attempt: int = 0, stream_id: bytes = STREAM_ID) -> Stream:
-    """Return a stream whose id does not change from test to test."""
+    """Return a stream with the same id in every test."""
     return Stream(run, rank, attempt, stream_id)
 
 
 def make_records(said: Iterable[Said], *, first_sequence: int = 1, start_ns: int = START_NS) -> list[Record]:
-    """Return records numbered from ``first_sequence`` on, a second apart."""
+    """Return records with consecutive sequence numbers, a second apart."""
     return [
-        Record(KINDS[type(message)], sequence, step, start_ns + sequence * 10**9, encode_body(message))
+        Record(kind_of(message), sequence, step, start_ns + sequence * 10**9, encode_body(message))
         for sequence, (step, message) in enumerate(said, first_sequence)
     ]
 
 
 def append_records(folder: Path, stream: Stream, records: Sequence[Record], **options: int) -> Path:
-    """Append records to the recording in ``folder``, which is made when it is missing; return the folder."""
+    """Append records to the recording in ``folder``, which is created when missing; return the folder."""
     writer = RecordingWriter(folder, stream, **{"wall_time_ns": START_NS} | options)
     for record in records:
         frames = memoryview(pack_frame(pack_record(record)))
@@ -69,7 +73,7 @@ def append_records(folder: Path, stream: Stream, records: Sequence[Record], **op
 
 
 def write_recording(root: Path, said: Iterable[Said], stream: Stream | None = None, **options: int) -> Path:
-    """Write a recording where the logger would; return its folder."""
+    """Write a recording at the logger's path under ``root``; return the folder."""
     stream = stream or make_stream()
     return append_records(root / stream.run / stream.folder_name, stream, make_records(said), **options)
 
@@ -109,7 +113,7 @@ def make_embedding(tag: str, rows: int = 12, columns: int = 5, seed: int = 0) ->
 
 # Long: a list, one message after the other.
 def every_kind(steps: Sequence[int] = (1, 2, 3)) -> list[Said]:
-    """Return a small run with a message of every kind a trainer sends but gaps."""
+    """Return a small run with messages of every kind except gaps: the golden example where the run has no other."""
     random = np.random.default_rng(0)
     said = [
         Said(0, RunStart(0, {"lr": 0.001, "epochs": 2, "name": "a|b", "compile": False})),
@@ -160,4 +164,6 @@ def every_kind(steps: Sequence[int] = (1, 2, 3)) -> list[Said]:
         ]
     said.append(Said(steps[-1], HParams({"lr": 0.001, "precision": "bf16", "compile": True}, {"hparam/best": 0.25})))
     said.append(Said(steps[-1], RunEnd("completed")))
-    return said
+    there = {type(message) for _, message in said} | {SegmentHead, Gap}
+    others = [Said(0, RECORDS[row.name].message) for row in KINDS if row.message_type not in there]
+    return said[:1] + others + said[1:]

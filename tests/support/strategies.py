@@ -1,4 +1,4 @@
-"""Hypothesis strategies: every message a trainer may send, within its limits."""
+"""Hypothesis strategies: messages of every kind, within their limits."""
 
 from typing import Any, Final
 
@@ -113,8 +113,9 @@ nodes = st.builds(
 charts = st.builds(Chart, st.just("multiline"), st.lists(labels, max_size=3)) | st.builds(
     Chart, st.just("margin"), st.lists(labels, min_size=3, max_size=3)
 )
-messages: st.SearchStrategy[Message] = st.one_of(
-    st.builds(
+# Messages of every kind by type; tests/protocol/test_kinds.py compares the keys with the table of kinds.
+MESSAGES: Final[dict[type[Message], st.SearchStrategy[Message]]] = {
+    SegmentHead: st.builds(
         SegmentHead,
         st.binary(min_size=16, max_size=16),
         runs,
@@ -122,21 +123,22 @@ messages: st.SearchStrategy[Message] = st.one_of(
         st.integers(0, 2**31 - 1),
         st.integers(1, SEQUENCE_MAX),
     ),
-    st.builds(RunStart, st.integers(0, STEP_MAX), parameters),
-    st.builds(Scalars, values),
-    st.builds(TensorSummaries, st.dictionaries(tags, summaries(), max_size=3)),
-    matrices,
-    images(),
-    st.builds(Text, tags, labels),
-    audios,
-    embeddings(),
-    st.builds(Graph, st.lists(nodes, max_size=3)),
-    st.builds(Layout, st.dictionaries(labels, st.dictionaries(labels, charts, max_size=2), max_size=2)),
-    st.builds(HParams, parameters, values),
-    st.builds(Gap, labels, st.dictionaries(labels, COUNTS, max_size=3)),
-    st.builds(RunEnd, st.sampled_from(("completed", "failed", "interrupted"))),
-)
-# What msgpack can say, whatever it means.
+    RunStart: st.builds(RunStart, st.integers(0, STEP_MAX), parameters),
+    Scalars: st.builds(Scalars, values),
+    TensorSummaries: st.builds(TensorSummaries, st.dictionaries(tags, summaries(), max_size=3)),
+    Matrix: matrices,
+    Images: images(),
+    Text: st.builds(Text, tags, labels),
+    Audio: audios,
+    Embedding: embeddings(),
+    Graph: st.builds(Graph, st.lists(nodes, max_size=3)),
+    Layout: st.builds(Layout, st.dictionaries(labels, st.dictionaries(labels, charts, max_size=2), max_size=2)),
+    HParams: st.builds(HParams, parameters, values),
+    Gap: st.builds(Gap, labels, st.dictionaries(labels, COUNTS, max_size=3)),
+    RunEnd: st.builds(RunEnd, st.sampled_from(("completed", "failed", "interrupted"))),
+}
+messages: st.SearchStrategy[Message] = st.one_of(*MESSAGES.values())
+# Any value that msgpack can encode.
 plain: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | labels | st.binary(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(labels | st.integers(0, 3), inner, max_size=4),

@@ -9,8 +9,8 @@ from support.waiting import wait_until
 
 from tensorboard_sidecar.logger_service.access.allow_list import ALLOWED_NAME, AllowList, allow, read_allowed, revoke
 from tensorboard_sidecar.logger_service.access.authenticator import make_key_pair
+from tensorboard_sidecar.logger_service.limits import ALLOWED_KEYS_MAX
 from tensorboard_sidecar.protocol.errors import TooLarge
-from tensorboard_sidecar.protocol.limits import ALLOWED_KEYS_MAX
 from tensorboard_sidecar.protocol.storage.key_files import BadKey
 
 KEY, OTHER = make_key_pair()[0], make_key_pair()[0]

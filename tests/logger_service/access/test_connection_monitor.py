@@ -17,7 +17,7 @@ from tensorboard_sidecar.logger_service.access.connection_monitor import (
     cut,
     why_refused,
 )
-from tensorboard_sidecar.protocol.limits import CONNECTIONS_MAX
+from tensorboard_sidecar.logger_service.limits import CONNECTIONS_MAX
 
 
 @pytest.mark.parametrize(

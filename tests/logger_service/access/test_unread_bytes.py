@@ -14,13 +14,13 @@ from support.waiting import wait_until
 from support.zmtp import connect, speak_zmtp
 
 from tensorboard_sidecar.logger_service.access.unread_bytes import UnreadBytes, received_bytes
-from tensorboard_sidecar.protocol.limits import (
+from tensorboard_sidecar.logger_service.limits import (
     CREDIT_TOTAL_BYTES,
-    HOARD_MAX_BYTES,
-    HOARDS_TOTAL_MAX_BYTES,
-    RECORD_SIZE_MAX_BYTES,
-    STRANGER_HOARD_MAX_BYTES,
+    UNREAD_BEFORE_STREAM_MAX_BYTES,
+    UNREAD_MAX_BYTES,
+    UNREAD_TOTAL_MAX_BYTES,
 )
+from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Data, Hello, encode_wire
@@ -31,7 +31,7 @@ MIB = 2**20
 class Counted:
     """Connections whose received bytes the test sets."""
 
-    def __init__(self, total_max_bytes: int = HOARDS_TOTAL_MAX_BYTES) -> None:
+    def __init__(self, total_max_bytes: int = UNREAD_TOTAL_MAX_BYTES) -> None:
         self.bytes: dict[int, int] = {}
         self.unread = UnreadBytes(lambda descriptor: self.bytes[descriptor], total_max_bytes)
 
@@ -51,7 +51,7 @@ class Counted:
 
 
 BOTH = pytest.mark.parametrize(
-    ("has_stream", "allowed_bytes"), [(False, STRANGER_HOARD_MAX_BYTES), (True, HOARD_MAX_BYTES)]
+    ("has_stream", "allowed_bytes"), [(False, UNREAD_BEFORE_STREAM_MAX_BYTES), (True, UNREAD_MAX_BYTES)]
 )
 
 
@@ -80,12 +80,12 @@ def test_only_bytes_that_were_read_are_no_longer_unread(has_stream: bool, allowe
 def test_a_descriptor_that_comes_again_is_another_connection() -> None:
     counted = Counted()
     counted.come(7)
-    assert counted.check_after(_7=HOARD_MAX_BYTES) == []
+    assert counted.check_after(_7=UNREAD_MAX_BYTES) == []
     counted.unread.gone(7)
     counted.come(7)
-    assert counted.check_after(_7=HOARD_MAX_BYTES) == []
+    assert counted.check_after(_7=UNREAD_MAX_BYTES) == []
     counted.come(7, has_stream=False)
-    assert counted.check_after(_7=STRANGER_HOARD_MAX_BYTES + 1) == [7]
+    assert counted.check_after(_7=UNREAD_BEFORE_STREAM_MAX_BYTES + 1) == [7]
 
 
 def test_bytes_of_a_descriptors_former_connection_do_not_count_as_read() -> None:
@@ -94,7 +94,7 @@ def test_bytes_of_a_descriptors_former_connection_do_not_count_as_read() -> None
     counted.come(7)
     counted.unread.read(7, 64 * MIB, has_stream=True)
     assert counted.check_after(_7=1) == []
-    assert counted.check_after(_7=HOARD_MAX_BYTES) == []
+    assert counted.check_after(_7=UNREAD_MAX_BYTES) == []
     assert counted.check_after(_7=1) == [7]
 
 
@@ -105,7 +105,7 @@ def test_a_stream_opened_before_its_connection_is_reported_counts() -> None:
     counted.bytes[7] = 200
     counted.unread.come(7)
     assert counted.check_after() == []
-    assert counted.check_after(_7=HOARD_MAX_BYTES) == []
+    assert counted.check_after(_7=UNREAD_MAX_BYTES) == []
     assert counted.check_after(_7=1) == [7]
 
 
@@ -114,7 +114,7 @@ def test_a_message_of_a_connection_that_is_gone_opens_no_stream_for_the_next() -
     counted.unread.read(7, 100, has_stream=True)
     assert counted.unread.check() == []
     counted.come(7, has_stream=False)
-    assert counted.check_after(_7=STRANGER_HOARD_MAX_BYTES + 1) == [7]
+    assert counted.check_after(_7=UNREAD_BEFORE_STREAM_MAX_BYTES + 1) == [7]
 
 
 def test_beyond_the_total_the_largest_are_cut_until_the_rest_fits() -> None:
@@ -157,8 +157,8 @@ def test_a_hello_that_waits_costs_no_connection() -> None:
 def test_the_bounds_leave_an_honest_trainer_all_that_it_may_send() -> None:
     """A trainer: its whole credit or the largest record, and both again after a NAK. All trainers: the total credit."""
     frame_bytes = 16 + 2 + 9 + 33
-    assert 2 * (RECORD_SIZE_MAX_BYTES + frame_bytes) <= HOARD_MAX_BYTES
-    assert HOARDS_TOTAL_MAX_BYTES >= CREDIT_TOTAL_BYTES
+    assert 2 * (RECORD_SIZE_MAX_BYTES + frame_bytes) <= UNREAD_MAX_BYTES
+    assert UNREAD_TOTAL_MAX_BYTES >= CREDIT_TOTAL_BYTES
 
 
 def test_checks_are_frequent_without_a_stream_and_with_many_unread_bytes() -> None:
@@ -220,7 +220,7 @@ PART = b"\x03" + (2**20).to_bytes(8, "big") + bytes(2**20)  # a long frame, and 
 def test_a_message_that_never_ends_is_cut_and_costs_bounded_memory(tmp_path: Path) -> None:
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with turning(make_receiver(tmp_path)) as receiver, speak_zmtp(receiver.endpoint) as sender:
-        fill(sender, 64 * STRANGER_HOARD_MAX_BYTES)
+        fill(sender, 64 * UNREAD_BEFORE_STREAM_MAX_BYTES)
         assert receiver.connections.counts.hoarding == 1
         assert served(receiver)
     assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) < 64 * 2**20
@@ -233,14 +233,14 @@ def test_a_trainer_may_send_a_long_message_and_no_endless_one(tmp_path: Path) ->
         trainer.sendall(32 * PART)
         sleep(2 * UnreadBytes(received_bytes).check_interval_seconds)
         assert receiver.connections.counts.hoarding == 0
-        fill(trainer, 4 * HOARD_MAX_BYTES)
+        fill(trainer, 4 * UNREAD_MAX_BYTES)
         assert receiver.connections.counts.hoarding == 1
 
 
 def test_an_endless_message_is_cut_while_the_receiver_waits_for_its_disk(tmp_path: Path) -> None:
     receiver = make_receiver(tmp_path)
     with closing(receiver), speak_zmtp(receiver.endpoint) as sender:
-        fill(sender, 64 * STRANGER_HOARD_MAX_BYTES)
+        fill(sender, 64 * UNREAD_BEFORE_STREAM_MAX_BYTES)
         assert receiver.connections.counts.hoarding == 1
 
 
@@ -248,7 +248,7 @@ def test_peers_that_ignore_their_credit_are_cut_while_the_disk_stalls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ZeroMQ would keep eight messages of each, as large as a message may be."""
-    monkeypatch.setattr("tensorboard_sidecar.logger_service.access.unread_bytes.HOARD_MAX_BYTES", 8 * MIB)
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.access.unread_bytes.UNREAD_MAX_BYTES", 8 * MIB)
     receiver = make_receiver(tmp_path)
     data = encode_wire(Data(memoryview(make_record(1, kind=Kind.IMAGES, body=bytes(2 * MIB)))))
     message = b"\x02" + len(data).to_bytes(8, "big") + data

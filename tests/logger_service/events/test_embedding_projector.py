@@ -167,7 +167,7 @@ class Killed(Exception):
 
 
 def kill_after(changes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let so many renames and deletions happen and no more."""
+    """Allow a number of renames and deletions, and fail every later call."""
     left = iter(range(changes))
 
     def counted(change: Callable[..., object]) -> Callable[..., object]:

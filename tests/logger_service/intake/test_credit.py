@@ -15,7 +15,8 @@ from tensorboard_sidecar.logger_service.intake.credit import (
     held_back_bytes,
     stream_credit_bytes,
 )
-from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES, CREDIT_TOTAL_BYTES
+from tensorboard_sidecar.logger_service.limits import CREDIT_TOTAL_BYTES
+from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 
 MIB = 2**20
 

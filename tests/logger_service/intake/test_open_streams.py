@@ -12,12 +12,8 @@ from support.sick_disk import SickDisk
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.logger_service.folders.low_water import LOOK_SECONDS
 from tensorboard_sidecar.logger_service.intake.receive_session import PAUSE_MIN_SECONDS, SILENCE_SECONDS
-from tensorboard_sidecar.protocol.limits import (
-    BATCH_SIZE_MAX_BYTES,
-    CREDIT_BYTES,
-    CREDIT_TOTAL_BYTES,
-    STREAMS_A_KEY_MAX,
-)
+from tensorboard_sidecar.logger_service.limits import CREDIT_TOTAL_BYTES, STREAMS_A_KEY_MAX
+from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Welcome, WireMessage, encode_wire
