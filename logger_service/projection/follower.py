@@ -292,20 +292,20 @@ def follow(
     directory, if there is a parent. Raises FolderInUse; OSError when the log directory cannot be made.
     """
     with folder_lock(logdir, "--logdir", inherited=lock):
-
-        def report_now() -> None:
-            report(follower, time.monotonic())
-
         suspects = suspects or Quarantine()
         suspects.open(logdir)
         follower = Follower(
-            recordings, logdir, disk_reserve_bytes=disk_reserve_bytes, suspects=suspects, after_each=report_now
+            recordings,
+            logdir,
+            disk_reserve_bytes=disk_reserve_bytes,
+            suspects=suspects,
+            after_each=lambda: report(follower, time.monotonic()),
         )
         try:
             while True:
                 stopping = stop()
                 busy = follower.turn(time.monotonic(), thorough=stopping)
-                report_now()
+                report(follower, time.monotonic())
                 if stopping and not busy and not suspects.end_waits():
                     return follower
                 if not busy:
