@@ -287,9 +287,8 @@ def follow(
 ) -> Follower:
     """Project recordings as they grow until ``stop()`` is true, and then all records that exist; return the follower.
 
-    ``report`` receives the follower and the monotonic time after each step that may take long. ``wait`` sleeps for at
-    most the given seconds. ``suspects`` is opened and closed here. ``lock`` is the file of the parent's lock on the log
-    directory, if there is a parent. Raises FolderInUse; OSError when the log directory cannot be made.
+    ``report`` gets the follower and the monotonic time after each step that may take long. ``suspects`` is opened and
+    closed here. ``lock`` is the file of the parent's lock on the log directory. Raises FolderInUse, OSError.
     """
     with folder_lock(logdir, "--logdir", inherited=lock):
         suspects = suspects or Quarantine()
