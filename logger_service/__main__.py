@@ -16,7 +16,7 @@ from tensorboard_sidecar.logger_service.arguments import make_parser, serve_conf
 from tensorboard_sidecar.logger_service.config import ServeConfig
 from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.offline.progress_line import ProgressLine
-from tensorboard_sidecar.logger_service.projection.child import run_projection
+from tensorboard_sidecar.logger_service.projection.process import run_projection
 from tensorboard_sidecar.logger_service.service import Service
 from tensorboard_sidecar.protocol.errors import ProtocolError
 

@@ -33,7 +33,7 @@ from tensorboard_sidecar.logger_service.limits import JOURNAL_FILES_DIVISOR
 from tensorboard_sidecar.logger_service.monitoring.collector import Collector
 from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
 from tensorboard_sidecar.logger_service.monitoring.status import Status
-from tensorboard_sidecar.logger_service.projection.supervisor import Supervisor
+from tensorboard_sidecar.logger_service.projection.process import Supervisor
 from tensorboard_sidecar.protocol.outbox.location import outbox_root, spill_root
 from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_folder
 
@@ -139,7 +139,7 @@ def _open_page(health: str | None) -> HealthPage | None:
     try:
         page = HealthPage(
             *parse_health_address(health or HEALTH_ADDRESS),
-            Status(at=monotonic(), troubles=("the logger is starting",)),
+            Status(at_seconds=monotonic(), troubles=("the logger is starting",)),
         )
     except StartupError as error:
         if health is not None:

@@ -22,6 +22,7 @@ from typing import Final
 import zmq
 
 from tensorboard_sidecar.logger_service.access.unread_bytes import UnreadBytes, received_bytes
+from tensorboard_sidecar.logger_service.counters import Counters, counter
 from tensorboard_sidecar.logger_service.limits import CONNECTIONS_FILES_DIVISOR, CONNECTIONS_MAX
 
 _MONITOR_ENDPOINT: Final = "inproc://connections"
@@ -48,22 +49,15 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class ConnectionCounts:
-    """Numbers since the start; they only grow.
+class ConnectionCounts(Counters):
+    """Counters since the start of the logger."""
 
-    ``accepted``: connections that began. ``ended``: connections that ended, for any reason; ZeroMQ does not report
-    which connections it cut itself, for example after a frame that was too large. ``refused``: handshakes that failed;
-    with keys also peers that hung up without a key. ``crowded_out``: idle connections closed for new connections.
-    ``hoarding``: connections cut because too many bytes waited unread. ``over_credit``: connections cut because the
-    peer sent more than its credit.
-    """
-
-    accepted: int = 0
-    ended: int = 0
-    refused: int = 0
-    crowded_out: int = 0
-    hoarding: int = 0
-    over_credit: int = 0
+    accepted: int = counter("connections begun")
+    ended: int = counter("connections ended, by either side; also those that ZeroMQ cut for a frame that was too large")
+    refused: int = counter("failed handshakes; with keys also peers that hung up without a key")
+    crowded_out: int = counter("idle connections closed for new connections")
+    hoarding: int = counter("connections cut because too many bytes waited unread")
+    over_credit: int = counter("connections cut because the peer sent more than its credit")
 
 
 class ConnectionLru:

@@ -1,4 +1,4 @@
-"""What a running logger says of itself: status, health page, metrics.
+"""The state of a running logger: status, health page, metrics.
 
-Reads counts of all other rooms; only ``service`` may import it.
+Reads the counters of all other rooms; only ``service`` imports this room.
 """

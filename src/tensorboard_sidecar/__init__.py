@@ -14,9 +14,9 @@ __all__ = ["Telemetry"]
 def __getattr__(name: str) -> object:
     """Import the client library at its first use: the logger imports this package too, and has no torch."""
     if name in __all__:
-        from tensorboard_sidecar.telemetry import telemetry  # noqa: PLC0415 - see above
+        from tensorboard_sidecar.telemetry.telemetry import Telemetry  # noqa: PLC0415 - see above
 
-        return getattr(telemetry, name)
+        return Telemetry
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

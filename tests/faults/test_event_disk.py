@@ -40,7 +40,7 @@ def test_event_files_that_cannot_grow(logger: LoggerProcess, trainers: Trainers,
     projection, path = logger.projection, wait_for_events(logger)
     soft, hard = resource.prlimit(projection, resource.RLIMIT_FSIZE)
     resource.prlimit(projection, resource.RLIMIT_FSIZE, (path.stat().st_size + 1000, hard))
-    wait_for_log(logger, "File too large (said once; tried again")
+    wait_for_log(logger, "File too large (logged once; tried again")
     before = size_of(journal_of(logger))
     wait_until(lambda: size_of(journal_of(logger)) > before, what="the journal goes on")
     resource.prlimit(projection, resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,4 +1,4 @@
-"""A machine on which trainers leave outboxes behind and a logger adopts them, with a clock that only tests move."""
+"""A simulated host: trainers leave outboxes, a logger adopts them, and only the test advances the clock."""
 
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ ENDPOINT: Final = "tcp://127.0.0.1:5555"
 
 
 class Host:
-    """A machine with outboxes in ``root``, and a logger that adopts them; ``allowed``: from those with these keys."""
+    """A host with outboxes in ``root`` and a logger that adopts them; with ``allowed``, only from allowed keys."""
 
     def __init__(self, root: Path, recordings: Path, *, allowed: AllowList | None = None) -> None:
         self.root = root
@@ -42,7 +42,7 @@ class Host:
         return outbox.folder
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, a commit interval at a time, as a main loop does."""
+        """Advance the clock in steps of a commit interval, as a main loop does."""
         end = self.logger.now + seconds
         while self.logger.now < end:
             self.logger.wait()

@@ -1,4 +1,4 @@
-"""Forked children, and what becomes of them."""
+"""Forked children and their exit codes."""
 
 import os
 import signal
@@ -14,11 +14,11 @@ DEADLINE_SECONDS: Final = 30.0
 
 
 def start(work: Callable[[], object]) -> int:
-    """Do ``work`` in a forked child that then ends without a word, with exit code 1 when it raised; return its id."""
+    """Run ``work`` in a forked child, which ends by ``os._exit``, with code 1 after an error; return the pid."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning
-        )  # later Pythons warn of forks beside threads: that is tested
+        )  # newer Pythons warn about a fork with threads, which is tested here
         child = os.fork()
     if not child:
         code = 1
@@ -33,12 +33,12 @@ def start(work: Callable[[], object]) -> int:
 
 
 def fork(work: Callable[[], object]) -> int:
-    """Do ``work`` in a forked child; return its exit code. Raises TimeoutError, and kills the child, when it hangs."""
+    """Run ``work`` in a forked child; return the exit code. Kills a hanging child and raises TimeoutError."""
     return wait_for(start(work))
 
 
 def wait_for(child: int) -> int:
-    """Return a child's exit code, negative when a signal ended it; kill it when it hangs and raise TimeoutError."""
+    """Return a child's exit code, negative for a signal. Kills a hanging child and raises TimeoutError."""
     status: list[int] = []
 
     def ended() -> bool:

@@ -1,4 +1,4 @@
-"""``docker compose`` on this project, as a person types it, each time with a name, a port and volumes of its own."""
+"""``docker compose`` on this project, as users run it; each test has its own project name, ports and volumes."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from support.tensorboard import TensorBoard
 from support.waiting import wait_until
 
 SERVICES = ("logger", "tensorboard", "trainer")
-# What this machine's tools need; a setting of the shell that started the tests must not become one of the project.
+# Variables that the host's tools need; no other variable of the shell may become a setting of the project.
 _PASSED_ON = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
 _START_SECONDS = 120
 _COUNT = """
@@ -37,7 +37,7 @@ def compose_is_there() -> bool:
 
 
 def engine_answers() -> bool:
-    """Tell whether there is a Docker engine, and compose."""
+    """Tell whether a Docker engine and compose are available."""
     return compose_is_there() and _works("version")
 
 
@@ -48,7 +48,7 @@ def _works(*arguments: str) -> bool:
 
 
 def docker(*arguments: str | Path, seconds: float = 60, **settings: str) -> str:
-    """Run ``docker`` at the project's root; return what it says. Raises AssertionError, with that, when it fails."""
+    """Run ``docker`` in the project's root; return its output. Raises AssertionError, with the output, on failure."""
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | settings
     command = ["docker", *map(str, arguments)]
     done = subprocess.run(
@@ -59,7 +59,7 @@ def docker(*arguments: str | Path, seconds: float = 60, **settings: str) -> str:
 
 
 class Compose:
-    """The project with ``settings`` in its .env file, which lies in ``folder`` as what it tells is put there."""
+    """The project with ``settings`` in its .env file; that file, and copies from containers, lie in ``folder``."""
 
     def __init__(self, name: str, folder: Path, **settings: str | int) -> None:
         port = free_port()
@@ -69,20 +69,20 @@ class Compose:
         self.set(TENSORBOARD_PUBLISH=f"127.0.0.1:{port}", DATA_PATH=folder, **settings)
 
     def set(self, **settings: str | int | Path) -> None:
-        """Add lines to the .env file; the last of a name counts."""
+        """Add lines to the .env file; the last line of a name counts."""
         with self._env_file.open("a") as file:
             file.writelines(f"{name}={value}\n" for name, value in settings.items())
 
     def __call__(self, *arguments: str | Path, seconds: float = _START_SECONDS) -> str:
-        """Run ``docker compose``; return what it says."""
+        """Run ``docker compose``; return its output."""
         return docker("compose", "--project-name", self.name, "--env-file", self._env_file, *arguments, seconds=seconds)
 
     def up(self, *services: str) -> None:
-        """``up`` of images that are there."""
+        """Run ``up`` with existing images."""
         self("up", "--detach", "--no-build", *services)
 
     def inspect(self, service: str) -> dict[str, Any]:
-        """Return what the engine says of a service's container."""
+        """Return the engine's description of a service's container."""
         [found] = json.loads(docker("inspect", self("ps", "--all", "--quiet", service).strip()))
         return dict(found)
 
@@ -91,38 +91,38 @@ class Compose:
         return self("exec", "--no-TTY", service, *command)
 
     def kill_9(self, service: str) -> None:
-        """SIGKILL the program in a container, as the kernel does when memory is short; wait until it was restarted."""
+        """Send SIGKILL to the program in a container, like the OOM killer; wait for the restart."""
         before = self.inspect(service)["RestartCount"]
         self.inside(service, "sh", "-c", "kill -9 $(cat /proc/1/task/1/children)")
         self._wait(lambda: self._restarts(service) > before, f"{service} restarted")
 
     def wait_for_health(self, service: str) -> None:
-        """Wait until a service says that it is well."""
+        """Wait until a service is healthy."""
         self._wait(lambda: self.inspect(service)["State"]["Health"]["Status"] == "healthy", f"{service} healthy")
 
     def wait_for_log(self, service: str, text: str) -> None:
-        """Wait until a service has said something."""
+        """Wait until the log of a service contains a text."""
         self._wait(lambda: text in self("logs", service), f"{service}: {text}", 120)
 
     def wait_for_end(self, seconds: float = 240) -> None:
-        """Wait until the trainer has ended by itself, and well."""
+        """Wait until the trainer has ended with exit code 0."""
         self._wait(lambda: self.inspect("trainer")["State"]["Status"] == "exited", "the trainer's end", seconds)
         assert self.inspect("trainer")["State"]["ExitCode"] == 0, self("logs", "trainer")
 
     def wait_for_growth(self, records: int = 6) -> None:
-        """Wait until so many more records of scalars are in the journal than now."""
+        """Wait until the journal has ``records`` more scalar records."""
         wanted = self.recorded() + records
         self._wait(lambda: self.recorded() >= wanted, "growth of the recordings", 120)
 
     def recorded(self) -> int:
-        """Return how many records of scalars are in the journal; 0 while the logger is not there."""
+        """Return the number of scalar records in the journal; 0 without a running logger."""
         try:
             return int(self.inside("logger", "python", "-c", _COUNT))
         except AssertionError:
             return 0
 
     def copy(self, service: str, folder: str) -> Path:
-        """Return a copy of a folder in a service's container, which may have ended."""
+        """Return a copy of a folder of a service's container, running or not."""
         self._copies += 1
         copied = self._folder / f"{self.name}-{self._copies}"
         self("cp", f"{service}:{folder}", copied)
@@ -141,9 +141,9 @@ class Compose:
 
 @contextmanager
 def composed(name: str, folder: Path, **settings: str | int) -> Iterator[Compose]:
-    """Have the project for the length of a block; nothing of it stays."""
+    """Yield the project for the duration of the block; remove all its containers and volumes afterwards."""
     compose = Compose(name, folder, **settings)
-    compose("down", "--volumes", "--timeout", "5")  # what tests that were killed have left
+    compose("down", "--volumes", "--timeout", "5")  # leftovers of killed tests
     try:
         yield compose
     finally:

@@ -1,4 +1,4 @@
-"""Peers that deliver in the background, whatever happens to their logger."""
+"""Peers that deliver records in background threads, across crashes of their logger."""
 
 import threading
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from support.peer import Peer
 
 @contextmanager
 def delivering(*peers: Peer, records: int = 500, records_a_run: int = 20) -> Iterator[None]:
-    """Have a thread a peer deliver records until the block ends, and the last of them are acknowledged.
+    """Deliver records in a thread for each peer until the block ends and all sent records are acknowledged.
 
-    They come ``records`` at a time. Raises what a thread raised.
+    Each peer sends ``records`` records at a time. Raises the first error of a thread.
     """
     enough = threading.Event()
     faults: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""A link that is turned by the test instead of a thread, with a clock that can hurry."""
+"""A link that the test steps instead of a thread, with a clock that can run faster."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -14,7 +14,7 @@ _HURRY_SECONDS: Final = 0.02
 
 
 class DrivenLink:
-    """A link from ``source`` to ``endpoint``. In a hurry a timeout of seconds is over after some hundred turns."""
+    """A link from ``source`` to ``endpoint``. With ``hurry``, a timeout of seconds passes in some hundred steps."""
 
     def __init__(self, source: Source, endpoint: str, keys: ClientKeys | None = None) -> None:
         self.link = LoggerLink(source, endpoint, keys)
@@ -26,12 +26,12 @@ class DrivenLink:
         return self.link.session
 
     def turn(self, *, later_seconds: float = 0.0) -> bool:
-        """Let it turn once; tell whether it sent data."""
+        """Step the link once; tell whether it sent data."""
         self._ahead_seconds += later_seconds
         return self.link.step(monotonic() + self._ahead_seconds)
 
     def drive(self, until: Callable[[], object], *, hurry: bool = False) -> None:
-        """Let it turn until something is true."""
+        """Step the link until ``until`` returns a true value."""
 
         def turn() -> object:
             if not self.turn(later_seconds=_HURRY_SECONDS if hurry else 0.0):
@@ -41,5 +41,5 @@ class DrivenLink:
         wait_until(turn)
 
     def drive_to(self, end_sequence: int, *, hurry: bool = False) -> None:
-        """Let it turn until everything before ``end_sequence`` is acknowledged."""
+        """Step the link until all records before ``end_sequence`` are acknowledged."""
         self.drive(lambda: self.session.acked_sequence == end_sequence, hurry=hurry)

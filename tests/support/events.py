@@ -1,4 +1,4 @@
-"""Event files read by the letter of the format, without this project's own reader."""
+"""An independent reader of event files, which shares no code with this project's reader."""
 
 import struct
 from collections.abc import Iterator
@@ -15,18 +15,18 @@ def event_files(folder: Path) -> list[Path]:
 
 
 def load_events(path: Path) -> list[Any]:
-    """Return the whole events of a file; a torn one at its end is left out."""
+    """Return the complete events of a file, without a torn event at the end."""
     return [Event.FromString(payload) for payload in _payloads(path.read_bytes())]
 
 
 def load_folder(folder: Path) -> list[Any]:
-    """Return the events of a folder's files without those that tell a file's version."""
+    """Return the events of all files in a folder, without file_version events."""
     events = [event for path in event_files(folder) for event in load_events(path)]
     return [event for event in events if event.WhichOneof("what") != "file_version"]
 
 
 def id_of(event: Any) -> str:
-    """Return the id an event carries, spelt as it is."""
+    """Return the id in an event, as text."""
     match event.WhichOneof("what"):
         case "session_log":
             return str(event.session_log.msg)
@@ -34,6 +34,12 @@ def id_of(event: Any) -> str:
             return str(GraphDef.FromString(event.graph_def).node[0].attr["_telemetry_id"].s.decode())
         case _:
             return str(event.summary.value[0].node_name)
+
+
+def summary_tags(folder: Path) -> list[str]:
+    """Return the first tag of each summary event, in the order of writing; a blank event has the tag ""."""
+    events = [event for event in load_folder(folder) if event.WhichOneof("what") == "summary"]
+    return [event.summary.value[0].tag for event in events]
 
 
 def values_by_tag(folder: Path) -> dict[str, list[tuple[int, Any]]]:

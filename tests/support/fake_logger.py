@@ -1,4 +1,4 @@
-"""A logger's end of the wire, as small as it can be: takes runs in order, acknowledges them, fails as it is told."""
+"""A minimal logger: takes batches in order, acknowledges them, and fails on demand."""
 
 import threading
 from collections import defaultdict
@@ -24,10 +24,10 @@ Answer = Callable[[WireMessage], Sequence[WireMessage | bytes] | None]
 
 
 class FakeLogger:
-    """A ROUTER in a thread of its own; what it took is in ``records``, by stream id, and outlives a restart.
+    """A ROUTER in a separate thread; ``records`` holds the received records by stream id, also after a restart.
 
-    ``answer`` may return what is said to a message instead of what a good logger says; None leaves it to be good.
-    Between ``freeze`` and ``thaw`` nothing is read, as if the process were stopped.
+    ``answer`` may return other answers to a message; None means the answers of a correct logger. Between ``freeze`` and
+    ``thaw`` the thread reads no messages, like a stopped process.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class FakeLogger:
         self.stop()
 
     def start(self) -> None:
-        """Listen, for the first time or again."""
+        """Start listening, also after ``stop``."""
         self._stopping.clear()
         self._peers.clear()
         listening = threading.Event()
@@ -62,38 +62,38 @@ class FakeLogger:
         assert listening.wait(10), "the fake logger cannot listen"
 
     def stop(self) -> None:
-        """Go away as a killed process does: unread messages are lost."""
+        """Stop like a killed process: unread messages are lost."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def freeze(self) -> None:
-        """Read nothing from now on."""
+        """Stop reading messages."""
         self._frozen.set()
         assert self._parked.wait(10)
 
     def thaw(self) -> None:
-        """Read on."""
+        """Continue to read messages."""
         self._parked.clear()
         self._frozen.clear()
 
     def next_sequence(self, stream_id: bytes) -> int:
-        """Return the number that is due."""
+        """Return the next expected sequence number."""
         records = self.records[stream_id]
         return records[-1].next_sequence if records else 1
 
     def messages(self, stream_id: bytes) -> list[Message | None]:
-        """Return what was said in a stream."""
+        """Return the decoded messages of a stream."""
         return [decode_message(record) for record in self.records[stream_id]]
 
     def wait_for(self, stream_id: bytes, next_sequence: int) -> list[Record]:
-        """Wait until everything before ``next_sequence`` has come; return all records."""
+        """Wait for all records before ``next_sequence``; return all records."""
         wait_until(lambda: self.next_sequence(stream_id) >= next_sequence, what=f"records up to {next_sequence - 1}")
         return list(self.records[stream_id])
 
     def count(self, message_type: type[WireMessage]) -> int:
-        """Return how many messages of a type were heard."""
+        """Return the number of received messages of a type."""
         return sum(isinstance(message, message_type) for message in self.heard)
 
     def _run(self, listening: threading.Event) -> None:
@@ -141,7 +141,7 @@ class FakeLogger:
 
 
 def unpack_records(frames: memoryview) -> list[Record]:
-    """Return the records of frames that are all whole."""
+    """Return the records of frames. Raises ProtocolError for a damaged frame."""
     *items, _ = read_frames(frames)
     if not all(isinstance(item, Frame) for item in items):
         raise ProtocolError(f"damage among frames: {items}")

@@ -1,4 +1,4 @@
-"""The main job that system tests look at: what is run, and where everything is afterwards."""
+"""The main job of the system tests: its settings, and the paths of its results."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ TRAINER = (
 
 @dataclass(frozen=True)
 class Job:
-    """A finished run: where everything is, and what the trainer said."""
+    """A finished run: its paths, and the trainer's output."""
 
     data: Path
     logger: LoggerProcess

@@ -1,4 +1,4 @@
-"""Keys for tests: a logger's folder, and trainers that are on its list or not."""
+"""Keys for tests: a logger's key folder, and trainers with or without permission."""
 
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ TRAINER: Final = "gpu-box"
 
 
 class KeyRing:
-    """The logger's keys in ``logger``, those of trainers in ``trainers``; everybody is on the list who was let in."""
+    """The logger's keys in ``logger``, trainers' keys in ``trainers``; ``let_in`` allows a trainer."""
 
     def __init__(self, folder: Path) -> None:
         self.logger, self.trainers = folder / "logger-keys", folder / "trainer-keys"
@@ -27,22 +27,22 @@ class KeyRing:
         (self.logger / "allowed").mkdir(mode=0o700)
 
     def make_trainer(self, name: str = TRAINER, *, let_in: bool = True) -> ClientKeys:
-        """Make a trainer's pair, and let it in unless told otherwise."""
+        """Make a trainer's key pair; add the trainer to the allow-list unless ``let_in`` is false."""
         self._make(self.trainers, name)
         if let_in:
             self.let_in(name)
         return self.client_keys(name)
 
     def let_in(self, name: str = TRAINER) -> None:
-        """Put a trainer on the list."""
+        """Add a trainer to the allow-list."""
         allow(self.logger, name, read_public_key(self.trainers / f"{name}.pub"))
 
     def shut_out(self, name: str = TRAINER) -> None:
-        """Take a trainer off the list."""
+        """Remove a trainer from the allow-list."""
         revoke(self.logger, name)
 
     def client_key(self, name: str = TRAINER) -> Path:
-        """Return the file of a trainer's secret key."""
+        """Return the path of a trainer's secret key."""
         return self.trainers / f"{name}.key"
 
     def client_keys(self, name: str = TRAINER) -> ClientKeys:

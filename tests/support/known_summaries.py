@@ -1,4 +1,4 @@
-"""Summaries of known values, made another way than the trainer makes them."""
+"""An independent implementation of tensor summaries, to compare with."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ def index_of(values: npt.ArrayLike, mantissa_bits: int) -> npt.NDArray[np.uint16
 
 
 def summary_of(values: npt.ArrayLike, mantissa_bits: int = 3) -> TensorSummary:
-    """Summarise values as a trainer does."""
+    """Return the summary of values."""
     tensor = np.asarray(values, np.float32).ravel()
     finite = tensor[np.isfinite(tensor)]
     indexes, counts = np.unique(index_of(finite, mantissa_bits), return_counts=True)

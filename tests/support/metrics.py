@@ -1,4 +1,4 @@
-"""What a logger counts, read from its health page."""
+"""A logger's metrics, read from its health page."""
 
 from urllib.request import urlopen
 
@@ -10,12 +10,12 @@ _PREFIX = "tensorboard_sidecar_"
 
 
 def count(logger: LoggerProcess) -> None:
-    """Give a logger that is not started a health page."""
+    """Enable the health page of a logger that is not started yet."""
     logger.health = f"127.0.0.1:{free_port()}"
 
 
 def read_counts(logger: LoggerProcess) -> dict[str, float]:
-    """Return the samples without labels, by name, without what all names begin with."""
+    """Return the samples without labels by name, without the common prefix."""
     with urlopen(f"http://{logger.health}/metrics", timeout=30) as page:
         families = list(text_string_to_metric_families(page.read().decode()))
     samples = [sample for family in families for sample in family.samples if not sample.labels]
@@ -23,7 +23,7 @@ def read_counts(logger: LoggerProcess) -> dict[str, float]:
 
 
 def wait_for_count(logger: LoggerProcess, name: str, value: float) -> None:
-    """Wait until a number is what it should be; the page is a second old."""
+    """Wait until a metric has a value; the page lags by a second."""
     try:
         wait_until(lambda: read_counts(logger)[name] == value, seconds=30)
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""A dispatcher with a real journal, a network that only notes the sent messages, and a clock that only tests move."""
+"""A dispatcher with a real journal, a network that records sent messages, and a clock that only tests advance."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -19,12 +19,12 @@ from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Data, Hello, Reject, WireMessage, encode_wire
 
 INTERVAL_SECONDS: Final = 0.05
-# An ACK leaves so much later, by the clock, than the commit begins.
+# The time between the request for an acknowledgement and its departure.
 ACK_SECONDS: Final = 0.001
 
 
 class NotedNetwork:
-    """Notes what each peer was sent; those in ``gone`` cannot be reached."""
+    """Records the messages sent to each peer; peers in ``gone`` are unreachable."""
 
     def __init__(self) -> None:
         self.sent: defaultdict[bytes, list[WireMessage]] = defaultdict(list)
@@ -37,12 +37,12 @@ class NotedNetwork:
         return True
 
     def take(self, peer: bytes) -> list[WireMessage]:
-        """Return what the peer was sent since the last call."""
+        """Return the messages sent to the peer since the last call."""
         return self.sent.pop(peer, [])
 
 
 class NotedLogger:
-    """A dispatcher with a journal in ``folder`` and a clock that only tests move."""
+    """A dispatcher with a journal in ``folder`` and a clock that only tests advance."""
 
     def __init__(self, folder: Path, *, streams_max: int = 16) -> None:
         self.folder, self.now = folder, 1000.0
@@ -59,7 +59,7 @@ class NotedLogger:
         self.dispatcher = Dispatcher(self.streams, replies, counts)
 
     def say(self, peer: bytes, message: WireMessage | bytes) -> list[WireMessage]:
-        """Have a peer say something; return what it is told at once."""
+        """Deliver a message of a peer; return the immediate answers."""
         self.network.take(peer)
         data = message if isinstance(message, bytes) else encode_wire(message)
         self.dispatcher.handle(peer, data, self.now)
@@ -72,12 +72,12 @@ class NotedLogger:
         return self.say(peer, Data(memoryview(make_run(first_sequence, next_sequence))))
 
     def wait(self, seconds: float = INTERVAL_SECONDS) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.now += seconds
         self.streams.tick(self.now)
 
     def records(self, stream: Stream) -> list[int]:
-        """Return what is in the journal of a stream."""
+        """Return the sequence numbers in the journal of a stream."""
         reader = RecordingReader(self.folder / stream.run / stream.folder_name)
         found = []
         while payloads := reader.read_payloads():
@@ -87,7 +87,7 @@ class NotedLogger:
 
 
 def refused(answers: list[WireMessage], reason: str, *, retry: bool = False) -> bool:
-    """Tell whether the answers are one REJECT that names the reason."""
+    """Tell whether the answers are a single REJECT with this reason."""
     (answer,) = answers
     assert isinstance(answer, Reject), answer
     return reason in answer.reason and answer.retry == retry

@@ -1,4 +1,4 @@
-"""A trainer's end of the wire, as small as it can be: says HELLO, sends runs, goes back when told, counts its acks."""
+"""A minimal trainer: sends HELLO and batches, goes back on a NAK, and counts acknowledgements."""
 
 import time
 from types import TracebackType
@@ -29,7 +29,7 @@ DEADLINE_SECONDS: Final = 20.0
 
 
 def make_record(sequence: int, *, span: int = 1, kind: int = Kind.SCALARS, body: bytes | None = None) -> bytes:
-    """Return the frame of a record that any logger takes; its step is its sequence number."""
+    """Return the frame of a valid record; its step is its sequence number."""
     if body is None:
         body = encode_body(Scalars({"loss/train/total": float(sequence)}))
     return pack_frame(pack_record(Record(kind, sequence, sequence, 10**18 + sequence, body, span)))
@@ -41,7 +41,7 @@ def make_run(first_sequence: int, next_sequence: int) -> bytes:
 
 
 class Peer:
-    """A DEALER that speaks for ``stream``, with ``keys`` if any; every wait has a deadline: TimeoutError."""
+    """A DEALER for ``stream``, with ``keys`` if given; every wait raises TimeoutError after a deadline."""
 
     def __init__(self, endpoint: str, stream: Stream, keys: ClientKeys | None = None) -> None:
         self.endpoint, self.stream, self.keys = endpoint, stream, keys
@@ -58,11 +58,11 @@ class Peer:
         self.close()
 
     def close(self) -> None:
-        """Leave without a word."""
+        """Disconnect without BYE."""
         self._context.destroy(linger=0)
 
     def reconnect(self) -> None:
-        """Leave, and come back as a new peer."""
+        """Disconnect, and connect again as a new peer."""
         self._socket.close(linger=0)
         self._socket = self._connect()
 
@@ -71,7 +71,7 @@ class Peer:
         self.send_raw(encode_wire(message))
 
     def send_raw(self, *frames: bytes) -> None:
-        """Send whatever frames as one message."""
+        """Send arbitrary frames as a message."""
         self._socket.send_multipart(frames)
 
     def receive(self, timeout_seconds: float = DEADLINE_SECONDS) -> WireMessage:
@@ -100,7 +100,7 @@ class Peer:
         self.send(Data(memoryview(make_run(first_sequence, next_sequence))))
 
     def wait_acked(self, next_sequence: int) -> None:
-        """Wait until everything before ``next_sequence`` is acknowledged."""
+        """Wait until all records before ``next_sequence`` are acknowledged."""
         while self.acked_sequence < next_sequence:
             self.receive()
 
@@ -109,7 +109,7 @@ class Peer:
         self.send(Bye())
 
     def deliver(self, next_sequence: int, *, records_a_run: int = 20, window: int = 8) -> None:
-        """Get all records before ``next_sequence`` acknowledged, from however many loggers, one after the other."""
+        """Deliver all records before ``next_sequence``, to one logger after the other if loggers restart."""
         deadline = time.monotonic() + 6 * DEADLINE_SECONDS
         at = 0
         while self.acked_sequence < next_sequence:
@@ -133,7 +133,7 @@ class Peer:
                 at = 0
 
     def _greet(self) -> int:
-        """Say HELLO; return where to go on. Raises TimeoutError when nobody welcomes us."""
+        """Send HELLO; return the next sequence number. Raises TimeoutError without a WELCOME."""
         stream, acked = self.stream, self.acked_sequence
         self.send(Hello(stream.id, stream.run, stream.rank, stream.attempt, acked))
         while not isinstance(answer := self.receive(1.0), Welcome):

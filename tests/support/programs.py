@@ -13,7 +13,7 @@ from support.waiting import wait_until
 
 
 class LoggerProcess:
-    """``tensorboard-sidecar serve`` on a port of its own, with its folders under ``folder``."""
+    """``tensorboard-sidecar serve`` on a free port, with its folders under ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.recordings, self.logdir = folder / "recordings", folder / "runs"
@@ -26,7 +26,7 @@ class LoggerProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, or start again after an end; return when it listens."""
+        """Start the logger, also after an end; return when it listens."""
         arguments = ["--bind", self.endpoint, "--recordings", str(self.recordings), "--logdir", str(self.logdir)]
         arguments += ["--health", self.health, "--adopt", self.adopt, *self.flags]
         with self.log.open("ab") as output:
@@ -41,30 +41,30 @@ class LoggerProcess:
 
     @property
     def recorded_bytes(self) -> int:
-        """The size of its recordings."""
+        """The size of the logger's recordings."""
         return sum(path.stat().st_size for path in self.recordings.rglob("*.segment"))
 
     @property
     def projection(self) -> int:
-        """The id of the process that writes event files, once it is there."""
+        """The pid of the projection process; waits until the process exists."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         wait_until(lambda: bool(children.read_text()), seconds=60, what="the projection's process")
         return int(children.read_text().split()[0])
 
     def wait_recorded(self) -> None:
-        """Wait until its recordings are larger than now."""
+        """Wait until the recordings grow."""
         before = self.recorded_bytes
         wait_until(lambda: self.recorded_bytes > before, seconds=60, what="records")
 
     def kill(self) -> None:
-        """SIGKILL: no chance to tidy up."""
+        """Send SIGKILL: the logger cannot clean up."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def stop(self, seconds: float = 120.0) -> int:
-        """SIGTERM: drain; return the exit code."""
+        """Send SIGTERM, so that the logger drains; return the exit code."""
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(seconds)
@@ -72,7 +72,7 @@ class LoggerProcess:
 
 @contextmanager
 def running_logger(folder: Path) -> Iterator[LoggerProcess]:
-    """Have a logger for the length of a block."""
+    """Run a logger for the duration of the block."""
     logger = LoggerProcess(folder)
     logger.start()
     try:
@@ -89,9 +89,9 @@ def run_command(*arguments: str | Path, seconds: float = 300) -> subprocess.Comp
 
 
 def free_port() -> int:
-    """Return a TCP port on which nobody listens.
+    """Return a free TCP port outside of the ephemeral range.
 
-    It is none of those that connections are made from: one of them could take it while its logger is killed.
+    A port of the ephemeral range could become the local port of a connection while a killed logger restarts.
     """
     while True:
         port = 20_000 + secrets.randbelow(12_000)

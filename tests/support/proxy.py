@@ -1,4 +1,4 @@
-"""A TCP proxy between two programs that makes of a good network a bad one, and back."""
+"""A TCP proxy between two programs that simulates a bad network."""
 
 import random
 import socket
@@ -18,10 +18,10 @@ _RESET: Final = struct.pack("ii", 1, 0)  # linger for no time: closing sends RST
 
 @dataclass(frozen=True)
 class Weather:
-    """What becomes of bytes on their way; ``up`` is towards the server.
+    """The behaviour of the simulated network; ``up`` is towards the server.
 
-    Bytes that ``lose_up`` or ``lose_down`` are read and forgotten, and so is that a side closed the connection: nobody
-    is told anything. ``reset_seconds`` is a range: each connection is reset when it is as old as a number in it.
+    With ``lose_up`` or ``lose_down``, bytes and the close of the connection are dropped silently. ``reset_seconds`` is
+    a range of ages: each connection is reset at a random age in that range.
     """
 
     lose_up: bool = False
@@ -40,15 +40,15 @@ RESETS: Final = Weather(reset_seconds=(0.05, 0.5))
 
 
 class Proxy:
-    """Listens on a port of its own and connects each who comes to ``port``; the ``weather`` may change at any time.
+    """Listens on a free port and forwards each connection to ``port``; ``weather`` may change at any time.
 
-    A connection that lost bytes loses all that follow: TCP would not deliver the rest either.
+    A connection that lost bytes loses all later bytes, as with TCP, which delivers no bytes behind a gap.
     """
 
     def __init__(self, port: int, chance: random.Random) -> None:
         self.weather = FAIR
         self.accepted = self.hung_up = self.resets = self.lost_bytes = 0
-        """Connections that came, that their client ended, that were reset, and how much disappeared."""
+        """Counts of accepted connections, of those closed by the client, of those reset, and of lost bytes."""
         self.chance, self.closing = chance, threading.Event()
         self._target = ("127.0.0.1", port)
         self._sockets: list[socket.socket] = []
@@ -80,7 +80,7 @@ class Proxy:
             server = socket.socket()
             self._sockets += [client, server]
             if server.connect_ex(self._target):
-                client.close()  # nobody is there: that is told
+                client.close()  # no server listens: the client sees the close
                 continue
             connection = _Connection(self, client, server)
             self._start(connection.carry_up)
@@ -93,7 +93,7 @@ class Proxy:
 
 
 class _Connection:
-    """A pair of sockets, each way with a thread of its own."""
+    """A pair of sockets, with a thread for each direction."""
 
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy, self._client, self._server = proxy, client, server
@@ -104,11 +104,11 @@ class _Connection:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def carry_up(self) -> None:
-        """Carry from the client to the server."""
+        """Forward from the client to the server."""
         self._carry(self._client, self._server, lambda weather: weather.lose_up)
 
     def carry_down(self) -> None:
-        """Carry from the server to the client."""
+        """Forward from the server to the client."""
         self._carry(self._server, self._client, lambda weather: weather.lose_down)
 
     def _carry(self, source: socket.socket, sink: socket.socket, loses: Callable[[Weather], bool]) -> None:
@@ -126,7 +126,7 @@ class _Connection:
                 if lost:
                     self._proxy.lost_bytes += len(data)
                     if not data:
-                        return  # and whoever listens at the other end is not told
+                        return  # the other side sees no close
                 elif data:
                     self._deliver(sink, data, self._proxy.weather)
                 else:
@@ -144,7 +144,7 @@ class _Connection:
                 self._proxy.closing.wait(tick_bytes / weather.bytes_per_second)
 
     def _send(self, sink: socket.socket, data: bytes) -> None:
-        """Send all of it, however long the other side takes to read."""
+        """Send all data, however slowly the other side reads."""
         view = memoryview(data)
         while view and self._goes_on():
             with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""A receiver on a socket of its own, turned by a thread."""
+"""A receiver on its own socket, run by a thread."""
 
 import threading
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def make_receiver(folder: Path, endpoint: str = "tcp://127.0.0.1:*", *, keys: Pa
 
 @contextmanager
 def turning(receiver: Receiver) -> Iterator[Receiver]:
-    """Have a thread turn the receiver until the end of the block, and close it."""
+    """Run the receiver in a thread until the end of the block; close it then."""
     stop = threading.Event()
 
     def turn() -> None:
@@ -39,7 +39,7 @@ def turning(receiver: Receiver) -> Iterator[Receiver]:
 
 
 def served(receiver: Receiver, keys: ClientKeys | None = None) -> bool:
-    """Tell whether an honest peer gets its records acknowledged."""
+    """Tell whether a correct peer gets its records acknowledged."""
     with Peer(receiver.endpoint, Stream("honest"), keys) as peer:
         peer.deliver(41)
         return peer.acked_sequence == 41

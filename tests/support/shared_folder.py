@@ -1,4 +1,4 @@
-"""Outboxes of the tests lie in shared memory, but not among those of programs that run."""
+"""A temporary folder in shared memory, apart from the outboxes of running programs."""
 
 import shutil
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def shared_folder() -> Iterator[Path]:
-    """Make an empty folder in shared memory, where there is some, for a while."""
+    """Yield an empty folder in shared memory if the host has any; remove the folder afterwards."""
     base = "/dev/shm" if Path("/dev/shm").is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="test-", dir=base))
     try:

@@ -1,4 +1,4 @@
-"""A disk that fails when told to: the system calls of this process, with an error in front of them."""
+"""A disk that fails on demand: wraps system calls of this process."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 
 
 class SickDisk:
-    """While ``error`` is an errno, the calls named at construction (``"write"``, ``"fdatasync"``) fail with it."""
+    """While ``error`` is an errno, the given calls (such as ``"write"``, ``"fdatasync"``) fail with that error."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *calls: str) -> None:
         self.error = 0

@@ -1,4 +1,4 @@
-"""Loggers on disks that fail: programs to put before the logger's own, and what its log says then."""
+"""Loggers on failing or small disks: command prefixes for the logger, and waiting for log lines."""
 
 import shutil
 import subprocess
@@ -13,31 +13,31 @@ FILLER: Final = "filler"
 
 
 def injected(logger: LoggerProcess, call: str, fault: str) -> None:
-    """Have the kernel do ``fault`` (as strace spells it) to a system call of the logger; skip where it cannot."""
+    """Inject ``fault`` (in strace's syntax) into a system call of the logger; skip the test without strace."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     probe = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "true"]
     if subprocess.run(probe, check=False, capture_output=True).returncode:
-        pytest.skip("this machine lets nobody trace a process")
-    # -D: the logger is our child, and strace somebody else's.
+        pytest.skip("tracing a process is not permitted here")
+    # -D: the logger is a child of the test; strace is a detached process.
     trace = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
     logger.program = [*trace, "-e", f"inject={call}:{fault}", *logger.program]
 
 
 def on_a_small_disk(logger: LoggerProcess, folder: Path, *, size_kib: int, free_kib: int) -> None:
-    """Give a folder of the logger's a disk of its own, filled but for ``free_kib``; skip where there can be none."""
+    """Put a folder of the logger on a separate disk with ``free_kib`` free; skip where that is not permitted."""
     logger.program = [*small_disk(folder, size_kib=size_kib, free_kib=free_kib), *logger.program]
 
 
 def small_disk(folder: Path, *, size_kib: int, free_kib: int, copy: Path | None = None) -> list[str]:
-    """Return the command to put before one that is to have a disk of its own at ``folder``, as above.
+    """Return a command prefix that runs a command with a separate disk at ``folder``, with ``free_kib`` free.
 
-    When that has ended, what was on the disk, but for what filled it, is at ``copy``: else it is gone.
+    After the end of the command, the contents of the disk are lost, or copied to ``copy`` if given.
     """
     folder.mkdir(parents=True)
     own_mounts = ["unshare", "--map-root-user", "--mount"]
     if subprocess.run([*own_mounts, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount a file system")
+        pytest.skip("mounting a file system is not permitted here")
     run = 'exec "$@"' if copy is None else f'{{ "$@"; code=$?; cp -r "$0" "{copy}"; exit $code; }}'
     script = (
         f'mount -t tmpfs -o size={size_kib}k none "$0"'
@@ -47,11 +47,11 @@ def small_disk(folder: Path, *, size_kib: int, free_kib: int, copy: Path | None 
 
 
 def seen_by(logger: LoggerProcess, folder: Path) -> Path:
-    """Return where a disk of the logger's own is reached from here, while it runs."""
+    """Return the path of a folder in the running logger's mount namespace, as seen from this process."""
     assert logger.process is not None
     return Path(f"/proc/{logger.process.pid}/root{folder}")
 
 
 def wait_for_log(logger: LoggerProcess, text: str) -> None:
-    """Wait until the logger says something."""
+    """Wait until the logger's log contains a text."""
     wait_until(lambda: text in logger.log.read_text(), seconds=60, what=f"{text!r} in the log of the logger")

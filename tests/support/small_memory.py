@@ -1,4 +1,4 @@
-"""Programs in a mount namespace of their own, where shared memory is as small as a test wants it."""
+"""Programs in a separate mount namespace with small shared memory."""
 
 import os
 import subprocess
@@ -9,12 +9,12 @@ import pytest
 
 
 def run_in_small_memory(program: str, folder: Path, *, size: str, mount_point: Path) -> str:
-    """Run a Python program with a file system in memory of ``size`` (as mount takes it) at ``mount_point``.
+    """Run a Python program with a tmpfs of ``size`` (in mount's syntax) at ``mount_point``; return its output.
 
-    Returns what it wrote; fails the test when it fails, skips it where namespaces cannot be made.
+    Fails the test when the program fails; skips the test where namespaces are not permitted.
     """
     if os.getuid() != 0:
-        pytest.skip("mounting a file system takes root")
+        pytest.skip("mounting a file system needs root")
     script = folder / "program.py"
     script.write_text(program)
     mount = f"mount -t tmpfs -o size={size} none {mount_point} || exit 77"

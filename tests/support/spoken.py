@@ -1,4 +1,4 @@
-"""What a telemetry said, read back from its recording."""
+"""The messages of a telemetry, read from its recording."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReade
 
 
 def read_recording(root: Path) -> list[Record]:
-    """Return the records of the one recording under ``root``, which must be whole."""
+    """Return the records of the only recording under ``root``, which must be undamaged."""
     [folder] = {segment.parent for segment in root.rglob("*.segment")}
     reader = RecordingReader(folder)
     records = [record for chunk in iter(reader.read, []) for record in chunk]
@@ -21,7 +21,7 @@ def read_recording(root: Path) -> list[Record]:
 
 
 def read_said(root: Path) -> list[Said]:
-    """Return the messages of the one recording under ``root``, each with its step."""
+    """Return the messages of the only recording under ``root``, each with its step."""
     said = []
     for record in read_recording(root):
         message = decode_message(record)

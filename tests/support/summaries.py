@@ -11,5 +11,5 @@ _SUMMARIZER: Final = Summarizer()
 
 
 def summarize(tensor: Tensor) -> TensorSummary:
-    """Summarize one tensor."""
+    """Return the summary of a tensor."""
     return _SUMMARIZER.summarize_all({"": tensor})[""]

@@ -1,4 +1,4 @@
-"""A real TensorBoard in a process of its own, asked over HTTP."""
+"""A real TensorBoard process and its HTTP interface."""
 
 import json
 import re
@@ -27,16 +27,16 @@ class TensorBoard:
         self.address = address
 
     def get(self, route: str, **query: Any) -> Any:
-        """Return the JSON that ``data/<route>`` answers."""
+        """Return the JSON of ``data/<route>``."""
         return json.loads(self.get_bytes(f"data/{route}", **query))
 
     def get_bytes(self, route: str, **query: Any) -> bytes:
-        """Return what ``route`` answers."""
+        """Return the response of ``route``."""
         with urlopen(f"{self.address}/{route}{'?' if query else ''}{urlencode(query)}", timeout=30) as answer:
             return answer.read()
 
     def wait_for(self, what: str, condition: Callable[["TensorBoard"], Any], seconds: float = 90) -> Any:
-        """Ask again until ``condition`` is true; return its value. Fails with ``what`` was waited for."""
+        """Return ``condition``, once true. Raises AssertionError, naming ``what``, after ``seconds``."""
         deadline = monotonic() + seconds
         found: Any = None
         while monotonic() < deadline:
@@ -51,7 +51,7 @@ class TensorBoard:
 
 @contextmanager
 def running_tensorboard(logdir: Path, log: Path, loader: Loader = "fast") -> Iterator[TensorBoard]:
-    """Start TensorBoard on ``logdir`` and end it after."""
+    """Run TensorBoard on ``logdir`` for the duration of the block."""
     command = [
         sys.executable,
         "-W",
@@ -74,7 +74,7 @@ def running_tensorboard(logdir: Path, log: Path, loader: Loader = "fast") -> Ite
 
 
 def _announced_address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until TensorBoard says where it listens: it takes the first port from 6006 that is free."""
+    """Wait for TensorBoard's address in its log; TensorBoard takes the first free port from 6006 on."""
 
     def said() -> re.Match[str] | None:
         return _ANNOUNCEMENT.search(log.read_text("utf-8"))

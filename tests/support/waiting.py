@@ -1,4 +1,4 @@
-"""Waiting for something to be true, with a deadline, instead of sleeping and hoping."""
+"""Waiting for a condition with a deadline, instead of a fixed sleep."""
 
 from collections.abc import Callable
 from time import monotonic, sleep
@@ -8,7 +8,7 @@ _LOOK_INTERVAL_SECONDS: Final = 0.002
 
 
 def wait_until(condition: Callable[[], object], *, seconds: float = 20.0, what: str = "") -> None:
-    """Return as soon as ``condition()`` is true; raise TimeoutError, naming ``what``, when it is not in time."""
+    """Return as soon as ``condition()`` is true. Raises TimeoutError, naming ``what``, after the deadline."""
     deadline = monotonic() + seconds
     while not condition():
         if monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""ZMTP 3.0 by hand (rfc.zeromq.org/spec/23), for bytes that no library would send."""
+"""A hand-written ZMTP 3.0 client (rfc.zeromq.org/spec/23), to send bytes that no library sends."""
 
 import socket
 from typing import Final
@@ -11,7 +11,7 @@ READY: Final = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\
 
 
 def connect(endpoint: str) -> socket.socket:
-    """Return a connection on which nothing was said yet."""
+    """Return a connection without any bytes sent."""
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     connection = socket.create_connection((host, int(port)))
     connection.settimeout(DEADLINE_SECONDS)
@@ -19,7 +19,7 @@ def connect(endpoint: str) -> socket.socket:
 
 
 def speak_zmtp(endpoint: str) -> socket.socket:
-    """Return a connection that has shaken hands and may send any bytes."""
+    """Return a connection after the handshake, which may send any bytes."""
     connection = connect(endpoint)
     connection.sendall(GREETING[:10])
     connection.recv(10, socket.MSG_WAITALL)

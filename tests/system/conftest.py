@@ -1,4 +1,4 @@
-"""The main job, run once for all tests that look at it: data, trainer, logger, TensorBoard; two epochs."""
+"""The main job, run once for all its tests: data, trainer, logger, TensorBoard; two epochs."""
 
 from collections.abc import Iterator
 from pathlib import Path

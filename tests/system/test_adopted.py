@@ -1,4 +1,4 @@
-"""Trainers that are killed: what they left in shared memory comes to the logger of their machine, once."""
+"""Killed trainers: the logger of their machine adopts their outboxes, once."""
 
 import signal
 import subprocess
@@ -38,7 +38,7 @@ def logger(logger: LoggerProcess, memory: Path) -> LoggerProcess:
 
 
 def killed_trainer(where: str | Path, memory: Path, steps: int, *keys: str | Path, program: str = TRAINER) -> int:
-    """Have a trainer log so many steps at least, and kill it; return the last step whose call had returned."""
+    """Kill a trainer after at least ``steps`` steps; return the last step whose call had returned."""
     command = [sys.executable, "-c", program, *map(str, (where, memory, *keys))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
         assert trainer.stdout is not None

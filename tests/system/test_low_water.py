@@ -1,4 +1,4 @@
-"""Disks that fill: the logger stops asking before they are full, and goes on by itself when there is room."""
+"""Full disks: the logger stops granting credit before a disk is full, and resumes when there is space."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ SECONDS = 90.0
 MIB = 2**20
 DISK_KIB, FREE_KIB, RESERVE_BYTES = 96 * 1024, 48 * 1024, 16 * MIB
 TEXTS, TEXT_BYTES = 200, 200_000
-# More than there is room for while the filler is there: 40 MB, and 32 MiB above the reserve.
+# More than the free space beside the filler: 40 MB, with 32 MiB above the reserve.
 TRAINER = f"""
 import sys
 from pathlib import Path
@@ -31,14 +31,14 @@ with Telemetry("run", endpoint=sys.argv[1], outbox_dir=Path(sys.argv[2]), strict
 
 
 def on_small_disk(logger: LoggerProcess, folder: Path) -> None:
-    """Give a folder of the logger's a disk of its own, half full, and a reserve there."""
+    """Put a folder of the logger on a separate disk, half full, with a reserve."""
     on_a_small_disk(logger, folder, size_kib=DISK_KIB, free_kib=FREE_KIB)
     logger.flags = ("--disk_reserve_bytes", str(RESERVE_BYTES))
     logger.health = f"127.0.0.1:{free_port()}"
 
 
 def reasons(logger: LoggerProcess) -> list[str]:
-    """Return what the logger says is not well."""
+    """Return the reasons why the logger is unhealthy."""
     connection = HTTPConnection(logger.health, timeout=SECONDS)
     connection.request("GET", "/healthz")
     found: list[str] = json.loads(connection.getresponse().read())["reasons"]
@@ -101,7 +101,7 @@ def test_event_files_wait_for_room_and_are_whole(logger: LoggerProcess, memory: 
 
 
 def texts(logdir: Path) -> int:
-    """Return how many texts are in the event files."""
+    """Return the number of texts in the event files."""
     return sum(
         value.tag.startswith("captions") for event in load_folder(logdir / "run") for value in event.summary.value
     )

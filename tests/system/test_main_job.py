@@ -1,4 +1,4 @@
-"""The main job with real processes: data, trainer, logger, TensorBoard; two epochs, once for all tests here."""
+"""The main job with real processes: data, trainer, logger, TensorBoard; two epochs, shared by all tests."""
 
 import json
 import re
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.system, pytest.mark.xdist_group("main_job")]
 
 
 def steps_of(job: Job) -> int:
-    """Training steps of the run, from its recording: the largest step of any record."""
+    """Return the training steps of the run: the largest step of its records."""
     folder = next((job.logger.recordings / RUN).iterdir())
     reader, last = RecordingReader(folder), 0
     while records := reader.read():
@@ -27,7 +27,7 @@ def steps_of(job: Job) -> int:
 
 
 def points(tensorboard: TensorBoard, plugin: str, tag: str) -> list:
-    """Return what the plugin's own page would draw for a tag."""
+    """Return the data that the plugin's page draws for a tag."""
     if plugin in ("images", "audio"):
         return tensorboard.get(f"plugin/{plugin}/{plugin}", run=RUN, tag=tag, sample=0)
     return tensorboard.get(f"plugin/{plugin}/{plugin}", run=RUN, tag=tag)
@@ -112,7 +112,7 @@ def test_graph_shows_the_modules(tensorboard: TensorBoard) -> None:
 
 
 def test_hyperparameters_are_shown_with_their_metrics(tensorboard: TensorBoard) -> None:
-    from urllib.request import Request, urlopen  # noqa: PLC0415 - a POST, here alone
+    from urllib.request import Request, urlopen  # noqa: PLC0415 - used by this test alone
 
     body = json.dumps(
         {
@@ -164,12 +164,12 @@ def test_trainer_says_where_things_are_and_what_telemetry_cost(job: Job) -> None
         assert said.lower() in job.output.lower()
 
 
-# What the time decides, or where the run's records went.
+# Values that depend on the time, or on where the run's records went.
 ITS_OWN = ("telemetry/", "_hparams_/", "run/config")
 
 
 def shown_values(folder: Path) -> dict[tuple[str, int], list[bytes]]:
-    """Return what event files show by tag and step, without the ids of records, and without what is a run's own."""
+    """Return the values in event files by tag and step, without record ids and values specific to a run."""
     found: dict[tuple[str, int], list[bytes]] = {}
     for event in load_folder(folder):
         if event.HasField("graph_def"):
@@ -184,7 +184,7 @@ def shown_values(folder: Path) -> dict[tuple[str, int], list[bytes]]:
 
 
 def shown_files(folder: Path) -> dict[str, bytes]:
-    """Return what lies beside event files: the projector's points, captions and pictures."""
+    """Return the files beside event files: the projector's points, captions and pictures."""
     return {name: data for name, data in folder_bytes(folder).items() if "tfevents" not in name}
 
 

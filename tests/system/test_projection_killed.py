@@ -1,4 +1,4 @@
-"""A projection process that is killed again and again writes every event once."""
+"""A projection process, killed repeatedly, writes every event once."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""What each call of the facade says, read back from a recording as a logger would."""
+"""The records of each call of Telemetry, read from a recording as a logger reads them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ Say = Callable[[Telemetry], object]
 
 
 def said_by(folder: Path, say: Say, **settings: Any) -> list[Said]:
-    """Return what was said between the start and the end of a run."""
+    """Return the messages between the start and the end of a run."""
     with Telemetry("run", endpoint=None, record=folder, strict=True, **settings) as telemetry:
         say(telemetry)
     start, *said, end = read_said(folder)
@@ -45,7 +45,7 @@ def said_by(folder: Path, say: Say, **settings: Any) -> list[Said]:
 
 
 def one(folder: Path, say: Say) -> Message:
-    """Return the one message that was said, at step 7."""
+    """Return the only message, of step 7."""
     [said] = said_by(folder, say)
     assert said.step == 7
     return said.message
@@ -79,7 +79,7 @@ def test_a_run_is_started_with_its_config_and_ended_at_its_last_step(tmp_path: P
 def test_a_program_that_changes_its_working_folder_records_where_it_began(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hydra changes it for each run."""
+    """Hydra changes the working folder for each run."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     with Telemetry(

@@ -61,7 +61,7 @@ class Ending:
         )
 
     def wait(self) -> tuple[int, str]:
-        """Return the exit code and what was written to the terminal."""
+        """Return the exit code and the error output."""
         _, errors = self.process.communicate(timeout=60)
         return self.process.returncode, errors
 
@@ -204,7 +204,7 @@ def test_a_close_without_time_leaves_what_is_not_shipped(
 def test_an_interrupt_while_closing_still_says_where_the_rest_is(
     outboxes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ctrl-C a second time, by somebody who does not want to wait for a logger that is not there."""
+    """A second Ctrl-C of a user who does not want to wait for an absent logger."""
     telemetry = Telemetry("run", endpoint=f"tcp://127.0.0.1:{free_port()}", strict=True)
     sender = telemetry._pipeline.sender
 

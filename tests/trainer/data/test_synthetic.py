@@ -40,7 +40,7 @@ def test_pictures_are_jpeg_and_recordings_16_khz_mono(synthetic: Path) -> None:
 
 
 def test_recordings_speak_their_own_captions(synthetic: Path) -> None:
-    """Longer captions take longer, though voices and speeds differ; shuffled recordings would not show it."""
+    """Longer captions take longer, even with different voices and speeds; shuffled recordings would fail this test."""
     pairs = read_flickr8k(synthetic).train
     letters = [len(pair.caption) for pair in pairs]
     seconds = [soundfile.info(pair.audio).duration for pair in pairs]
@@ -65,7 +65,7 @@ def test_a_finished_folder_is_left_as_it_is(synthetic: Path, capsys: pytest.Capt
     before = {path: path.stat().st_mtime_ns for path in synthetic.rglob("*")}
     assert not write_synthetic(synthetic, SMALL)
     assert main([str(synthetic), "--images", "12", "--seed", "5", "--side", "64"]) == 0
-    assert "there already" in capsys.readouterr().err
+    assert "already there" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in synthetic.rglob("*")} == before
 
 

@@ -1,4 +1,4 @@
-"""Holes that a power loss tore in the last segment of a journal: waited for while their records may come again."""
+"""A power loss tears holes into the last segment of a journal. The projection waits until the records arrive again."""
 
 from pathlib import Path
 
@@ -6,10 +6,11 @@ import pytest
 from support.events import event_files, folder_bytes, id_of, load_folder
 from support.recordings import START_NS, Said, append_records, make_records, make_stream
 
-from tensorboard_sidecar.logger_service.projection.counts import Counts
 from tensorboard_sidecar.logger_service.projection.follower import Follower
+from tensorboard_sidecar.logger_service.projection.hole_wait import HOLE_SECONDS, HoleWait
 from tensorboard_sidecar.logger_service.projection.replay import replay
-from tensorboard_sidecar.logger_service.projection.stream import HOLE_SECONDS, StreamProjection
+from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
+from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import Scalars
@@ -19,6 +20,31 @@ from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWrite
 STREAM = make_stream()
 RECORDS = make_records(Said(step, Scalars({"a": float(step)})) for step in range(1, 9))
 TURN_BYTES = 2**18
+
+
+def test_the_time_of_a_hole_begins_when_it_is_seen_first() -> None:
+    hole = HoleWait()
+    assert hole.may_be_filled(4, 100.0)
+    assert hole.may_be_filled(4, 100.0 + HOLE_SECONDS - 0.1)
+    assert not hole.may_be_filled(4, 100.0 + HOLE_SECONDS)
+    assert not hole.may_be_filled(4, 200.0)
+
+
+def test_each_hole_has_a_time_of_its_own() -> None:
+    hole = HoleWait()
+    assert hole.may_be_filled(4, 100.0)
+    assert hole.may_be_filled(7, 100.0 + HOLE_SECONDS)
+    assert not hole.may_be_filled(7, 100.0 + 2 * HOLE_SECONDS)
+
+
+def test_the_recording_is_read_again_every_two_seconds_while_a_hole_waits() -> None:
+    hole = HoleWait()
+    assert hole.is_due(0.0)
+    assert hole.may_be_filled(4, 100.0)
+    assert not hole.is_due(101.9)
+    assert hole.is_due(102.0)
+    assert not hole.may_be_filled(4, 100.0 + HOLE_SECONDS)
+    assert hole.is_due(100.0 + HOLE_SECONDS), "nothing waits any more"
 
 
 def torn(root: Path) -> Path:
@@ -44,7 +70,7 @@ def shown(logdir: Path) -> list[int]:
 
 
 def test_a_hole_that_is_filled_was_none(tmp_path: Path) -> None:
-    folder, counts = torn(tmp_path / "recordings"), Counts()
+    folder, counts = torn(tmp_path / "recordings"), ProjectionCounts()
     projection = StreamProjection(folder, tmp_path / "log", counts)
     assert projection.advance(TURN_BYTES, 100.0) == 3
     assert projection.waits
@@ -59,7 +85,7 @@ def test_a_hole_that_is_filled_was_none(tmp_path: Path) -> None:
 
 
 def test_a_hole_that_stays_is_told(tmp_path: Path) -> None:
-    projection = StreamProjection(torn(tmp_path), tmp_path / "log", Counts())
+    projection = StreamProjection(torn(tmp_path), tmp_path / "log", ProjectionCounts())
     assert projection.advance(TURN_BYTES, 100.0) == 3
     assert projection.advance(TURN_BYTES, 100.0 + HOLE_SECONDS - 1) == 0
     assert projection.advance(TURN_BYTES, 100.0 + HOLE_SECONDS + 2) == 3
@@ -73,7 +99,7 @@ def test_what_cannot_come_any_more_is_not_waited_for(tmp_path: Path, *, later: b
     folder = torn(tmp_path)
     if later:
         append_records(folder, STREAM, make_records([Said(9, Scalars({"a": 9.0}))], first_sequence=9))
-    projection = StreamProjection(folder, tmp_path / "log", Counts())
+    projection = StreamProjection(folder, tmp_path / "log", ProjectionCounts())
     while projection.advance(TURN_BYTES, 100.0 if later else None):
         assert not projection.waits
     projection.close()
