@@ -114,7 +114,7 @@ class Pipeline:
         self.outbox.append(kind, step, time_ns(), body)
 
     def keep(self, step: int, message: Message) -> None:
-        """Keep a message. Raises as :func:`encode_message` and :meth:`append`."""
+        """Keep a message. Raises ProtocolError or TypeError for one that no reader takes, and as :meth:`append`."""
         self.append(kind_of(message), step, encode_message(step, message))
 
     def keep_tensors(

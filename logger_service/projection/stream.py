@@ -210,7 +210,7 @@ class StreamProjection:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _draw
                     return [error]
-            case SegmentHead() | RunEnd() | UserMessage() | None:  # events alone; None: an unknown kind
+            case SegmentHead() | RunEnd() | UserMessage() | None:  # events alone; an unknown kind
                 pass
             case _:
                 assert_never(message)
