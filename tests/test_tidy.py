@@ -146,7 +146,7 @@ def charter_problem(source: Source) -> str | None:
     charter = ast.get_docstring(source.tree) or ""
     if not 1 <= len(charter.splitlines()) <= CHARTER_LINES_MAX:
         return f"a charter of {len(charter.splitlines())} lines; expected 1 to {CHARTER_LINES_MAX}"
-    if MAY_IMPORT[source.room] and not re.search(r"may import", charter, re.IGNORECASE):
+    if MAY_IMPORT[source.room] and not re.search(r"\bMay import\b", charter):
         return "a charter that does not say what the room may import"
     return None
 
