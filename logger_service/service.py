@@ -111,7 +111,7 @@ class Service:
         while not self._stopping:
             parts.receiver.turn(0.0 if busy else _TURN_SECONDS)
             parts.projection.supervise(monotonic())
-            busy = parts.orphans is not None and parts.orphans.turn(monotonic())
+            busy = parts.orphans is not None and parts.orphans.step(monotonic())
             status = parts.collector.observe(monotonic())
             if parts.page is not None and status is not None:
                 parts.page.status = status

@@ -21,9 +21,8 @@ from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
-from tensorboard_sidecar.telemetry.recovery.finish_recording import Recovery
-from tensorboard_sidecar.telemetry.recovery.reshipping import Reshipping
-from tensorboard_sidecar.telemetry.shipping.link import LoggerLink, Source
+from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
+from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 from tensorboard_sidecar.telemetry.shipping.sender import Sender
 from tensorboard_sidecar.telemetry.values.device_copy import start_copy
@@ -81,20 +80,17 @@ class Pipeline:
             self.outbox = self.backlog.outbox
             undo.callback(self.backlog.close, keep=False)
 
-            def connect(source: Source) -> LoggerLink:
-                return LoggerLink(source, endpoint or "", keys)
-
-            link = connect(self.backlog) if endpoint else None
+            link = LoggerLink(self.backlog, endpoint, keys) if endpoint else None
             if link:
                 undo.callback(link.close)
             destination = Destination(endpoint or NO_LOGGER, record, link.public_key if link else "")
             write_destination(self.outbox.folder, destination)
             recorder = Recorder(self.backlog, record, wall_time_ns=wall_time_ns) if record else None
-            find = storage.find_outboxes
-            recovery = Recovery(find, record, wall_time_ns=wall_time_ns) if record else None
             self._pending = PendingRecords(self.outbox)
-            self._adoption = Reshipping(find, connect if endpoint else None, endpoint=endpoint or "", recovery=recovery)
-            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._adoption)
+            self._background = BackgroundRecovery(
+                storage.find_outboxes, record=record, endpoint=endpoint, keys=keys, wall_time_ns=wall_time_ns
+            )
+            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._background)
             self.sender.start()
             undo.pop_all()
         _mark_in_forked_children(self)
@@ -171,7 +167,7 @@ class Pipeline:
         if not self._unusable:
             self._unusable = "a Telemetry does not work in a forked child; make a new Telemetry in the child process"
             self.backlog.disown()
-            self._adoption.disown()
+            self._background.disown()
 
 
 def _mark_in_forked_children(pipeline: Pipeline) -> None:

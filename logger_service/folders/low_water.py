@@ -26,8 +26,8 @@ class LowWater:
     ``written_bytes`` is the number of bytes that the caller has written to the disk so far.
 
     >>> mark = LowWater(lambda: DiskSpace(free_bytes=900, total_bytes=9000), reserve_bytes=1000)
-    >>> mark.look(0.0), mark.low, mark.credit_max_bytes(streams=1)
-    (True, True, 0)
+    >>> mark.look(0.0), mark.low
+    (True, True)
     """
 
     def __init__(self, measure: Callable[[], DiskSpace | None], reserve_bytes: int | None = None) -> None:

@@ -22,7 +22,7 @@ class Host:
     def __init__(self, root: Path, recordings: Path, *, allowed: AllowList | None = None) -> None:
         self.root = root
         self.logger = NotedLogger(recordings)
-        self.adoption = OrphanIntake([root], self.logger.dispatcher, [ENDPOINT], allowed)
+        self.intake = OrphanIntake([root], self.logger.dispatcher, [ENDPOINT], allowed)
 
     def outbox(self, stream: Stream, records: int, *, size_bytes: int = 100, segment_size_bytes: int = 8192) -> Outbox:
         outbox = Outbox(
@@ -46,7 +46,7 @@ class Host:
         end = self.logger.now + seconds
         while self.logger.now < end:
             self.logger.wait()
-            while self.adoption.turn(self.logger.now):
+            while self.intake.step(self.logger.now):
                 pass
 
     def grace(self) -> None:

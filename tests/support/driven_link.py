@@ -6,9 +6,9 @@ from typing import Final
 
 from support.waiting import wait_until
 
+from tensorboard_sidecar.protocol.outbox.send_session import SendSession
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink, Source
-from tensorboard_sidecar.telemetry.shipping.send_session import SendSession
 
 _HURRY_SECONDS: Final = 0.02
 

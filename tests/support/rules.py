@@ -23,7 +23,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "protocol.outbox": ("protocol", "protocol.storage"),
     "telemetry.values": ("protocol",),
     "telemetry.outbox": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values"),
-    "telemetry.shipping": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.outbox", "telemetry.recovery"),
+    "telemetry.shipping": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.outbox"),
     "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.shipping"),
     "telemetry": (
         *("protocol", "protocol.storage", "protocol.outbox"),
@@ -88,6 +88,7 @@ LIBRARIES: Final = {
 }
 PROTOCOL_LIBRARIES: Final = {"crc32c", "msgpack", "msgspec", "numpy"}
 COMMAND_LINES: Final = {
+    "protocol/printable.py",
     "trainer/demo.py",
     "trainer/data/synthetic.py",
     "telemetry/recovery/commands.py",

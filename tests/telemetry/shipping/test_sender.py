@@ -1,4 +1,4 @@
-"""The sender thread: what it ships, what it waits for, and that it always ends."""
+"""The sender thread: shipping, waiting, and an end in every case."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Recordings that killed trainers left unfinished, finished by the next one."""
+"""The next trainer finishes the recordings of killed trainers in the background."""
 
 import errno
 from collections.abc import Iterator
@@ -15,15 +15,16 @@ from support.waiting import wait_until
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import LOOK_INTERVAL_SECONDS
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.recovery.finish_recording import LOOK_INTERVAL_SECONDS, Recovery
+from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping import recorder as recorder_module
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 
 
 def abandon(folder: Path, destination: Destination, *, stream_id: bytes = STREAM_ID) -> int:
-    """Leave an outbox behind whose recording ends half way; return the number behind its last record."""
+    """Leave an orphaned outbox with half of its recording; return the sequence number after its last record."""
     outbox = Outbox(folder, make_stream(stream_id=stream_id), capacity_bytes=2**24, wall_time_ns=START_NS)
     recorder = Recorder(outbox, destination.record, wall_time_ns=START_NS) if destination.record is not None else None
     for step in range(1000):
@@ -42,18 +43,18 @@ def record(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def recovery(outboxes: Path, record: Path) -> Iterator[Recovery]:
-    made = Recovery(lambda: find_outboxes(outboxes), record, wall_time_ns=START_NS)
+def recovery(outboxes: Path, record: Path) -> Iterator[BackgroundRecovery]:
+    made = BackgroundRecovery(lambda: find_outboxes(outboxes), record=record, wall_time_ns=START_NS)
     yield made
     made.close()
 
 
-def turn(recovery: Recovery, now: float = 0.0) -> None:
+def turn(recovery: BackgroundRecovery, now: float = 0.0) -> None:
     while recovery.step(now):
         continue
 
 
-def test_all_are_finished_and_their_outboxes_gone(recovery: Recovery, outboxes: Path, record: Path) -> None:
+def test_all_are_finished_and_their_outboxes_gone(recovery: BackgroundRecovery, outboxes: Path, record: Path) -> None:
     ids = [bytes([number]) * 16 for number in range(3)]
     end = [
         abandon(outboxes / str(number), Destination(NO_LOGGER, record), stream_id=ids[number]) for number in range(3)
@@ -66,7 +67,7 @@ def test_all_are_finished_and_their_outboxes_gone(recovery: Recovery, outboxes: 
 
 
 def test_what_is_recorded_elsewhere_or_not_at_all_is_not_touched(
-    recovery: Recovery, outboxes: Path, record: Path, tmp_path: Path
+    recovery: BackgroundRecovery, outboxes: Path, record: Path, tmp_path: Path
 ) -> None:
     abandon(outboxes / "a", Destination(NO_LOGGER, tmp_path / "elsewhere"))
     abandon(outboxes / "b", Destination("tcp://127.0.0.1:5555"))
@@ -76,7 +77,7 @@ def test_what_is_recorded_elsewhere_or_not_at_all_is_not_touched(
     assert not record.exists()
 
 
-def test_what_is_for_a_logger_too_stays_for_that(recovery: Recovery, outboxes: Path, record: Path) -> None:
+def test_what_is_for_a_logger_too_stays_for_that(recovery: BackgroundRecovery, outboxes: Path, record: Path) -> None:
     end = abandon(outboxes / "a", Destination("tcp://127.0.0.1:5555", record, "key"))
     turn(recovery)
     assert read_recording(record)[-1].next_sequence == end
@@ -87,7 +88,7 @@ def test_what_is_for_a_logger_too_stays_for_that(recovery: Recovery, outboxes: P
 
 
 def test_a_disk_that_is_full_is_said_once_and_loses_nothing(
-    recovery: Recovery,
+    recovery: BackgroundRecovery,
     outboxes: Path,
     record: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -99,16 +100,16 @@ def test_a_disk_that_is_full_is_said_once_and_loses_nothing(
         for look in range(5):
             turn(recovery, look * LOOK_INTERVAL_SECONDS)
     assert caplog.text.count("No space left on device") == 1
-    again = Recovery(lambda: find_outboxes(outboxes), record, wall_time_ns=START_NS)
+    again = BackgroundRecovery(lambda: find_outboxes(outboxes), record=record, wall_time_ns=START_NS)
     turn(again)
     assert read_recording(record)[-1].next_sequence == end
     assert find_outboxes(outboxes) == []
 
 
 def test_a_turn_is_small_and_what_is_let_go_is_finished_by_the_next(
-    recovery: Recovery, outboxes: Path, record: Path, monkeypatch: pytest.MonkeyPatch
+    recovery: BackgroundRecovery, outboxes: Path, record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder_module, "_REST_RUN_SIZE_MAX_BYTES", 1000)
+    monkeypatch.setattr(recorder_module, "_TURN_SIZE_MAX_BYTES", 1000)
     end = abandon(outboxes / "a", Destination(NO_LOGGER, record))
     for _ in range(5):
         recovery.step(0.0)
@@ -117,13 +118,13 @@ def test_a_turn_is_small_and_what_is_let_go_is_finished_by_the_next(
     assert fork(recovery.disown) == 0
     recovery.close()
     assert read_recording(record)[-1].next_sequence < end
-    turn(Recovery(lambda: find_outboxes(outboxes), record, wall_time_ns=START_NS))
+    turn(BackgroundRecovery(lambda: find_outboxes(outboxes), record=record, wall_time_ns=START_NS))
     assert read_recording(record)[-1].next_sequence == end
 
 
 @pytest.mark.parametrize("listening", [False, True])
 def test_the_next_trainer_that_records_there_finishes_it(outboxes: Path, record: Path, *, listening: bool) -> None:
-    """Whether it has a logger or not, and whether that listens; what is for that logger goes there then."""
+    """With and without a logger that listens. An outbox for that logger is shipped as well."""
     with FakeLogger() as logger:
         endpoint = logger.endpoint if listening else "tcp://127.0.0.1:1"
         end = abandon(outboxes / "a", Destination(NO_LOGGER, record))
@@ -140,7 +141,7 @@ def test_the_next_trainer_that_records_there_finishes_it(outboxes: Path, record:
 
 
 def test_what_is_only_recorded_is_shipped_by_nobody(outboxes: Path, record: Path) -> None:
-    """Whatever logger the next trainer has: its owner gave none."""
+    """The owner named no logger, so the next trainer's logger does not count."""
     abandon(outboxes / "a", Destination(NO_LOGGER, record))
     with FakeLogger() as logger:
         abandon(outboxes / "b", Destination(), stream_id=bytes(16))

@@ -1,4 +1,4 @@
-"""The session's decisions, one by one; test_session_model.py plays whole conversations."""
+"""The session's decisions, one by one; test_send_session_model.py plays whole conversations."""
 
 from contextlib import suppress
 from itertools import pairwise
@@ -11,14 +11,15 @@ from support.recordings import STREAM_ID, make_stream
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES, SEQUENCE_MAX
-from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
-from tensorboard_sidecar.telemetry.shipping.send_session import (
+from tensorboard_sidecar.protocol.outbox.send_session import (
     ANSWER_TIMEOUT_SECONDS,
     PAUSE_MAX_SECONDS,
     PAUSE_MIN_SECONDS,
     SendSession,
-    State,
+    SendState,
+    SendWindow,
 )
+from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
 
 END = 100
 
@@ -28,7 +29,7 @@ def run(first: int, following: int, size: int = 10) -> FrameBatch:
 
 
 def streaming(credit: int = 1000, *, sent: int = 0) -> SendSession:
-    """Return a session that was welcomed at 1 and has sent ``sent`` records of 10 bytes, all at time 0."""
+    """Return a session with a WELCOME at 1 and ``sent`` sent records of 10 bytes, all at time 0."""
     session = SendSession(make_stream())
     session.opened()
     session.greeted(0.0)
@@ -63,7 +64,7 @@ def test_credit_is_what_may_be_on_its_way() -> None:
 
 
 def test_a_record_larger_than_the_credit_goes_alone() -> None:
-    """Else it would never go; with no credit at all it does not."""
+    """Otherwise the record would never be sent. Without any credit the record is not sent."""
     session = streaming(credit=25)
     assert session.may_send(1_000_000)
     session.sent(run(1, 2, 1_000_000), 0.0)
@@ -73,7 +74,7 @@ def test_a_record_larger_than_the_credit_goes_alone() -> None:
 
 
 def test_a_nak_goes_back_and_acknowledges_nothing() -> None:
-    """What the logger has received may still be lost with it: only an ACK lets it be forgotten."""
+    """Received records may be lost with the logger: only an ACK lets the trainer delete records."""
     session = streaming(credit=100, sent=6)
     session.receive(Nak(4), 1.0)
     assert (session.acked_sequence, session.next_sequence) == (1, 4)
@@ -94,7 +95,7 @@ def test_a_nak_of_nothing_asks_for_a_hello_once() -> None:
 
 
 def test_a_logger_may_have_what_was_sent_before_it_asked_to_begin_again() -> None:
-    """What went out on a link that was lost may have arrived all the same."""
+    """Records that were sent on a lost link may have arrived."""
     session = streaming(sent=5)
     session.receive(Nak(3), 1.0)
     session.lost(1.0)
@@ -136,7 +137,7 @@ def test_a_logger_with_another_journal_starts_it_from_what_it_has() -> None:
     ],
 )
 def test_what_no_logger_says_is_malformed_and_changes_nothing(message: WireMessage) -> None:
-    """An acknowledgement of what was never sent would be obeyed for good: what it names is deleted."""
+    """An acknowledgement of records that were never sent would delete those records."""
     session = streaming(credit=100, sent=5)
     session.receive(Ack(3, 100), 0.0)
     before = dict(vars(session))
@@ -146,7 +147,7 @@ def test_what_no_logger_says_is_malformed_and_changes_nothing(message: WireMessa
 
 
 def test_what_a_nak_asked_for_may_arrive_all_the_same() -> None:
-    """It was on its way when the journal failed, and came when that was written again."""
+    """The batch was in flight when the journal failed, and arrived when the journal could be written again."""
     session = streaming(sent=5)
     session.receive(Nak(1), 0.0)
     session.receive(Ack(4, 1000), 0.0)
@@ -176,7 +177,7 @@ def test_silence_is_a_loss_only_while_an_answer_is_due() -> None:
 
 
 def test_no_credit_is_asked_about_again() -> None:
-    """A logger whose disk was full may have been restarted since; it knows nothing of us before we speak."""
+    """A logger with a full disk may have been restarted, and then knows no session before a HELLO."""
     session = streaming(credit=100)
     assert not session.starved(1e9)
     session.receive(Ack(1, 0), 10.0)
@@ -218,11 +219,11 @@ def test_pauses_double_until_something_is_acknowledged() -> None:
 def test_a_refusal_for_now_is_tried_again_and_one_for_good_is_not() -> None:
     session = streaming(sent=2)
     session.receive(Reject("busy", retry=True), 0.0)
-    assert (session.state, session.reason) == (State.PAUSED, "busy")
+    assert (session.state, session.reason) == (SendState.PAUSED, "busy")
     assert session.may_open(PAUSE_MAX_SECONDS)
     session.opened()
     session.receive(Reject("no\x07", retry=False), 0.0)
-    assert (session.state, session.reason) == (State.REFUSED, "no\\x07")
+    assert (session.state, session.reason) == (SendState.REFUSED, "no\\x07")
     assert not session.may_open(1e9)
     assert not session.overdue(1e9)
     assert session.size_max_bytes == 0
@@ -249,3 +250,56 @@ def test_whatever_a_peer_says_acknowledges_nothing_that_was_not_there(said: list
         if sends and session.may_send(10) and session.next_sequence < END:
             highest = max(highest, session.next_sequence + 1)
             session.sent(run(session.next_sequence, session.next_sequence + 1), float(number))
+
+
+def make_window() -> SendWindow:
+    """Return a window with three batches of 100 bytes in flight, of 10 records each."""
+    window = SendWindow()
+    window.restart(1, 1000)
+    for next_sequence in (11, 21, 31):
+        window.send(next_sequence, 100)
+    return window
+
+
+def test_a_new_window_has_no_credit() -> None:
+    window = SendWindow()
+    assert (window.free_bytes, window.idle) == (0, True)
+
+
+def test_batches_in_flight_use_the_credit() -> None:
+    window = make_window()
+    assert (window.next_sequence, window.in_flight_bytes, window.free_bytes) == (31, 300, 700)
+
+
+def test_an_acknowledgement_frees_whole_batches() -> None:
+    window = make_window()
+    assert window.acknowledge(25, 1000)
+    assert (window.acked_sequence, window.in_flight_bytes, window.free_bytes) == (25, 100, 900)
+
+
+def test_an_old_acknowledgement_is_no_progress_but_brings_credit() -> None:
+    window = make_window()
+    window.acknowledge(21, 1000)
+    assert not window.acknowledge(11, 50)
+    assert (window.acked_sequence, window.free_bytes) == (21, -50)
+
+
+def test_a_nak_goes_back_and_keeps_earlier_batches_in_flight() -> None:
+    window = make_window()
+    window.go_back(11)
+    assert (window.acked_sequence, window.next_sequence, window.reached_sequence) == (1, 11, 31)
+    assert window.in_flight_bytes == 100
+
+
+def test_records_that_arrived_in_spite_of_a_nak_are_not_sent_again() -> None:
+    window = make_window()
+    window.go_back(11)
+    assert window.acknowledge(31, 1000)
+    assert (window.next_sequence, window.idle) == (31, True)
+
+
+def test_a_welcome_begins_again() -> None:
+    window = make_window()
+    window.restart(6, 500)
+    assert (window.acked_sequence, window.next_sequence, window.reached_sequence) == (6, 6, 6)
+    assert (window.free_bytes, window.idle) == (500, True)

@@ -1,4 +1,4 @@
-"""What other trainers left behind, shipped by the way."""
+"""The next trainer ships the outboxes of dead trainers in the background."""
 
 import logging
 import shutil
@@ -18,21 +18,21 @@ from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.messages import RunStart
 from tensorboard_sidecar.protocol.outbox.destination import Destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import LOOK_INTERVAL_SECONDS
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
+from tensorboard_sidecar.protocol.outbox.send_session import SendSession
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Hello, Reject, Welcome, WireMessage
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
-from tensorboard_sidecar.telemetry.recovery import reshipping as adoption_module
-from tensorboard_sidecar.telemetry.recovery.reshipping import LOOK_INTERVAL_SECONDS, Reshipping
-from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
-from tensorboard_sidecar.telemetry.shipping.send_session import SendSession
+from tensorboard_sidecar.telemetry.recovery import background as background_module
+from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
 
-Make = Callable[[str], Reshipping]
+Make = Callable[[str], BackgroundRecovery]
 
 
 def abandon(folder: Path, *, stream_id: bytes = STREAM_ID, count: int = 500, spilled: bool = False) -> int:
-    """Leave an outbox behind, part of it on disk if ``spilled``; return the number behind its last record."""
+    """Leave an orphaned outbox, partly on disk if ``spilled``; return the sequence number after its last record."""
     backlog = Storage(2**20 if spilled else 2**24, folder.parent).make(
         make_stream(stream_id=stream_id), wall_time_ns=START_NS
     )
@@ -48,21 +48,22 @@ def abandon(folder: Path, *, stream_id: bytes = STREAM_ID, count: int = 500, spi
 
 @pytest.fixture
 def make(outboxes: Path) -> Iterator[Make]:
-    """Adopt what is among the outboxes for the logger at an endpoint."""
-    made: list[Reshipping] = []
+    """Make a recovery that ships to the logger at an endpoint."""
+    made: list[BackgroundRecovery] = []
 
-    def make_adoption(endpoint: str) -> Reshipping:
-        made.append(Reshipping(Storage(outbox_dir=outboxes.parent).find_outboxes, lambda o: LoggerLink(o, endpoint)))
+    def make_recovery(endpoint: str) -> BackgroundRecovery:
+        find = Storage(outbox_dir=outboxes.parent).find_outboxes
+        made.append(BackgroundRecovery(find, endpoint=endpoint))
         return made[-1]
 
-    yield make_adoption
-    for adoption in made:
-        adoption.close()
+    yield make_recovery
+    for recovery in made:
+        recovery.close()
 
 
-def turn_until(adoption: Reshipping, condition: Callable[[], object]) -> None:
+def turn_until(recovery: BackgroundRecovery, condition: Callable[[], object]) -> None:
     def turned() -> object:
-        adoption.step(monotonic())
+        recovery.step(monotonic())
         return condition()
 
     wait_until(turned)
@@ -88,10 +89,10 @@ def test_all_are_shipped_one_after_another_and_damaged_ones_are_left_and_said_on
     damaged = outboxes / ("01" * 16)
     (damaged / f"{1:020d}.segment").write_bytes(b"rubbish")
     with FakeLogger() as logger:
-        adoption = make(logger.endpoint)
-        turn_until(adoption, lambda: find_outboxes(outboxes) == [damaged])
+        recovery = make(logger.endpoint)
+        turn_until(recovery, lambda: find_outboxes(outboxes) == [damaged])
         for later in range(1, 10):
-            adoption.step(monotonic() + later * LOOK_INTERVAL_SECONDS)
+            recovery.step(monotonic() + later * LOOK_INTERVAL_SECONDS)
         assert sorted(logger.records) == [bytes(16), b"\2" * 16]
         assert logger.count(Hello) == 2
     [said] = [record for record in caplog.records if record.levelno == logging.WARNING]
@@ -102,14 +103,14 @@ def test_all_are_shipped_one_after_another_and_damaged_ones_are_left_and_said_on
 def test_what_is_spilled_elsewhere_and_gone_is_left(
     make: Make, outboxes: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The rest is not all of it: shipping it would make the missing records look lost."""
+    """Shipping the rest would make the missing records look lost."""
     abandon(outboxes, spilled=True)
     [folder] = find_outboxes(outboxes)
     [spill] = [path for path in outboxes.parent.glob("*spill*/*") if path.is_dir()]
     shutil.move(spill, outboxes.parent / "moved")
     with FakeLogger() as logger:
-        adoption = make(logger.endpoint)
-        adoption.step(monotonic())
+        recovery = make(logger.endpoint)
+        recovery.step(monotonic())
         assert "bring it back" in caplog.text
         assert folder.exists()
         assert not logger.heard
@@ -122,9 +123,9 @@ def test_an_outbox_in_use_is_not_touched(make: Make, outboxes: Path) -> None:
     live = Outbox(outboxes / "live", make_stream(), capacity_bytes=2**20, wall_time_ns=START_NS)
     live.append(Kind.SCALARS, 0, START_NS, b"x")
     with FakeLogger() as logger:
-        adoption = make(logger.endpoint)
+        recovery = make(logger.endpoint)
         for later in range(5):
-            adoption.step(later * LOOK_INTERVAL_SECONDS)
+            recovery.step(later * LOOK_INTERVAL_SECONDS)
         assert not logger.heard
     live.close(keep=False)
 
@@ -135,10 +136,10 @@ def test_a_refusal_for_good_is_said_once_and_the_outbox_stays(
     end = abandon(outboxes)
     [folder] = find_outboxes(outboxes)
     with FakeLogger(lambda _: [Reject("not yours", retry=False)]) as logger:
-        adoption = make(logger.endpoint)
-        turn_until(adoption, lambda: "is left there: not yours" in caplog.text)
+        recovery = make(logger.endpoint)
+        turn_until(recovery, lambda: "is not adopted: not yours (logged once; " in caplog.text)
         for later in range(1, 5):
-            adoption.step(monotonic() + later * LOOK_INTERVAL_SECONDS)
+            recovery.step(monotonic() + later * LOOK_INTERVAL_SECONDS)
         assert logger.count(Hello) == 1
     orphan = OrphanedOutbox(folder)
     assert orphan.next_sequence == end
@@ -164,17 +165,17 @@ def test_what_is_let_go_is_finished_by_the_next_without_saying_anything_twice(ma
 
 
 def test_without_progress_it_is_let_go_and_tried_later(make: Make, outboxes: Path) -> None:
-    """A logger on the same host may take it meanwhile."""
+    """A logger on the same host may claim the outbox in the meantime."""
     abandon(outboxes)
     [folder] = find_outboxes(outboxes)
-    adoption = make(f"tcp://127.0.0.1:{free_port()}")
-    adoption.step(0.0)
-    adoption.step(1.0)
+    recovery = make(f"tcp://127.0.0.1:{free_port()}")
+    recovery.step(0.0)
+    recovery.step(1.0)
     with pytest.raises(BlockingIOError):
         OrphanedOutbox(folder)
-    adoption.step(LOOK_INTERVAL_SECONDS + 1.0)
+    recovery.step(LOOK_INTERVAL_SECONDS + 1.0)
     OrphanedOutbox(folder).close(keep=True)
-    adoption.step(2 * LOOK_INTERVAL_SECONDS + 2.0)
+    recovery.step(2 * LOOK_INTERVAL_SECONDS + 2.0)
     with pytest.raises(BlockingIOError):
         OrphanedOutbox(folder)
 
@@ -193,7 +194,7 @@ def test_a_disk_that_cannot_be_read_leaves_it(
 
 
 def test_a_run_is_small_whatever_the_logger_takes(make: Make, outboxes: Path) -> None:
-    """A turn holds the interpreter, and training waits for that."""
+    """A turn holds the interpreter, and training waits for the interpreter."""
     abandon(outboxes, count=10_000)
     sizes: list[int] = []
     with FakeLogger() as logger, pytest.MonkeyPatch.context() as patch:
@@ -207,9 +208,9 @@ def test_a_run_is_small_whatever_the_logger_takes(make: Make, outboxes: Path) ->
 def test_a_forked_child_does_not_keep_what_its_parent_has_adopted(make: Make, outboxes: Path) -> None:
     abandon(outboxes)
     [folder] = find_outboxes(outboxes)
-    adoption = make(f"tcp://127.0.0.1:{free_port()}")
-    adoption.step(0.0)
-    assert fork(adoption.disown) == 0
+    recovery = make(f"tcp://127.0.0.1:{free_port()}")
+    recovery.step(0.0)
+    assert fork(recovery.disown) == 0
     with pytest.raises(BlockingIOError):
         OrphanedOutbox(folder)
 
@@ -226,11 +227,11 @@ def test_the_next_trainer_of_the_same_run_ships_both(outboxes: Path) -> None:
 
 
 def test_a_trainer_that_ends_lets_go_at_once(outboxes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adoption_module, "_RUN_SIZE_MAX_BYTES", 1)
+    monkeypatch.setattr(background_module, "_BATCH_MAX_BYTES", 1)
     abandon(outboxes, count=5000)
 
     def starve(message: WireMessage) -> list[WireMessage] | None:
-        """Take nothing of what was left behind."""
+        """Give no credit to the orphan."""
         return [Welcome(1, 0)] if isinstance(message, Hello) and message.stream == STREAM_ID else None
 
     with FakeLogger(starve) as logger:
@@ -243,18 +244,27 @@ def test_a_trainer_that_ends_lets_go_at_once(outboxes: Path, monkeypatch: pytest
     OrphanedOutbox(folder).close(keep=True)
 
 
-def test_a_fault_of_adoption_harms_neither_the_trainer_nor_the_outbox(
-    outboxes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("SessionDelivery.step", "is not adopted: ArithmeticError('a bug')"),
+        ("OrphanWorker.step", "left to the next one"),
+    ],
+)
+def test_a_fault_of_recovery_harms_neither_the_trainer_nor_the_outbox(
+    outboxes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str, said: str
 ) -> None:
-    def explode(_orphan: OrphanedOutbox) -> None:
+    """Neither a fault in the delivery of an outbox, nor a fault in the search for outboxes."""
+
+    def explode(*_: object) -> None:
         raise ArithmeticError("a bug")
 
     abandon(outboxes)
     [folder] = find_outboxes(outboxes)
-    monkeypatch.setattr(adoption_module, "_InPieces", explode)
+    monkeypatch.setattr(f"{background_module.__name__}.{method}", explode)
     with FakeLogger() as logger:
         with Telemetry("next", endpoint=logger.endpoint, strict=True) as telemetry:
-            wait_until(lambda: "left to the next one" in caplog.text)
+            wait_until(lambda: said in caplog.text)
             telemetry.scalars(0, {"a": 1.0})
             OrphanedOutbox(folder).close(keep=True)
         assert [len(records) for records in logger.records.values()] == [3]
@@ -269,7 +279,7 @@ def test_who_only_records_adopts_nothing(outboxes: Path, tmp_path: Path) -> None
 
 
 def test_the_next_trainer_takes_what_is_for_its_own_logger(outboxes: Path) -> None:
-    """What names no logger is from before there were names."""
+    """An outbox without a named logger was made by an old version."""
     ids = [bytes([number]) * 16 for number in range(3)]
     folders = [outboxes / stream_id.hex() for stream_id in ids]
     for stream_id in ids:

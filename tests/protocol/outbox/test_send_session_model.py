@@ -1,4 +1,4 @@
-"""Whole conversations: a session, a logger that keeps its word, and everything that can happen between the two."""
+"""Whole conversations: a session, a correct logger, and all faults between the two."""
 
 from collections import deque
 
@@ -8,14 +8,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from support.recordings import make_stream
 
 from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
 from tensorboard_sidecar.protocol.wire import Ack, Hello, Nak, Reject, Welcome, WireMessage
-from tensorboard_sidecar.telemetry.shipping.send_session import SendSession, State
 
 BATCH_BYTES = 300
 
 
 class Logger:
-    """Takes numbers in order; ``durable`` survives it, ``received`` does not."""
+    """Takes sequence numbers in order; ``durable`` survives a restart, ``received`` does not."""
 
     def __init__(self) -> None:
         self.received = self.durable = 1
@@ -68,14 +68,14 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(turns=st.integers(1, 5))
     def trainer_turns(self, turns: int) -> None:
-        """As LoggerLink.step does it."""
+        """Act like LoggerLink.step."""
         for _ in range(turns):
             session = self.session
             while self.to_trainer:
                 session.receive(self.to_trainer.popleft(), self.now)
             if session.overdue(self.now):
                 session.lost(self.now)
-            if session.state is State.PAUSED:
+            if session.state is SendState.PAUSED:
                 self.connected = False
                 self.reconnect_below()
             if session.may_open(self.now):
@@ -83,7 +83,7 @@ class Conversation(RuleBasedStateMachine):
                 self.connected = True
             if session.starved(self.now):
                 session.opened()
-            if session.state is State.OPENING and self.connected:
+            if session.state is SendState.OPENING and self.connected:
                 self.to_logger.append(session.hello(1))
                 session.greeted(self.now)
             self.send()
@@ -103,7 +103,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule()
     def reconnect_below(self) -> None:
-        """Connect again, as ZeroMQ does by itself: what was on its way is gone, and the session knows nothing of it."""
+        """Connect again, as ZeroMQ does by itself: messages in flight are lost, and the session is not told."""
         self.to_logger.clear()
         self.to_trainer.clear()
         self.logger.greeted = False
@@ -115,7 +115,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule()
     def journal_fails(self) -> None:
-        """Lose what was received, drop what comes, and give no credit for a while."""
+        """Lose the received records, drop new ones, and give no credit for a while."""
         if self.logger.greeted:
             self.to_logger = deque(message for message in self.to_logger if isinstance(message, Hello))
             self.logger.received = self.logger.durable
@@ -123,7 +123,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule()
     def somebody_else_speaks_for_the_stream(self) -> None:
-        if self.session.state is State.GREETING:
+        if self.session.state is SendState.GREETING:
             self.to_logger.clear()
             self.to_trainer.append(Reject("another peer sends this stream", retry=True))
 
@@ -133,7 +133,7 @@ class Conversation(RuleBasedStateMachine):
         assert self.session.acked_sequence <= self.session.next_sequence <= self.end
 
     def teardown(self) -> None:
-        """Whatever happened, everything arrives once nothing happens any more."""
+        """When the faults end, all records arrive."""
         self.logger.credit_bytes = 500
         for _ in range(200):
             if self.session.acked_sequence == self.end:
