@@ -82,7 +82,7 @@ class Receiver:
         if endpoint.startswith("ipc://"):
             _check_ipc(endpoint)
         self._clock = clock
-        self._current_peer: zmq.Frame | None = None  # of the message that is handled now
+        self._current_message: zmq.Frame | None = None  # of the message that is handled now
         self._context = zmq.Context(io_threads=1)
         try:
             self._authenticator = Authenticator(self._context, keys) if keys else None
@@ -159,25 +159,26 @@ class Receiver:
         while self._socket.getsockopt(zmq.RCVMORE):  # all frames are here; none is kept, as there may be millions
             wire_bytes += self.connections.wire_size_bytes(len(self._socket.recv()))
             frames += 1
-        self._current_peer = peer
-        owner = self._authenticator.owner(peer) if self._authenticator is not None else ""
+        self._current_message = frame  # libzmq before 4.3.5 has no metadata on the first routing id of a peer
+        owner = self._authenticator.owner(frame) if self._authenticator is not None else ""
         dispatcher = self.dispatcher
         if self._authenticator is not None and not owner:
             dispatcher.refuse(peer.bytes, BadKey("the key is not allowed any more"), now_seconds, retry=True)
-            cut(peer)
+            cut(frame)
         elif not peer.bytes.startswith(_AUTOMATIC_ID):
             dispatcher.refuse(peer.bytes, Malformed("a routing id chosen by the peer; ZeroMQ gives one"), now_seconds)
         elif frames != 1:
             dispatcher.refuse(peer.bytes, Malformed(f"{frames} frames in a message; expected one"), now_seconds)
         elif not dispatcher.handle(peer.bytes, frame.buffer, now_seconds, owner):
-            self.connections.cut_over_credit(peer)
+            self.connections.cut_over_credit(frame)
         has_stream = dispatcher.streams.stream_of(peer.bytes) is not None
-        self.connections.heard(peer, wire_bytes, has_stream=has_stream)
+        self.connections.heard(frame, wire_bytes, has_stream=has_stream)
+        self._current_message = None
         return True
 
     def _send(self, peer: bytes, message: WireMessage) -> bool:
-        if isinstance(message, Welcome) and self._current_peer is not None:
-            self.connections.opened(self._current_peer)
+        if isinstance(message, Welcome) and self._current_message is not None:
+            self.connections.opened(self._current_message)
         try:
             self._socket.send_multipart([peer, encode_wire(message)], zmq.NOBLOCK)
         except zmq.Again:

@@ -23,7 +23,7 @@ from tensorboard_sidecar.protocol.record import Kind, parse_sequence
 from tensorboard_sidecar.protocol.storage.segment import list_segments
 from tensorboard_sidecar.protocol.wire import Welcome
 
-FLIPS = rounds(quick=60, full=2000)
+FLIPS = rounds(quick=40, full=2000)
 QUICK_CUTS = 40
 STREAM = make_stream("demo")
 LAST = 12

@@ -18,8 +18,8 @@ from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 
 STEPS = 500
 DRAIN_SECONDS = 1.0
-# Beyond the deadline: two seconds are for a disk that stalls, the rest is the end of an interpreter with torch in it.
-SLACK_SECONDS = 3.0
+# Beyond the deadline: two seconds for a disk that stalls, and the end of an interpreter with torch on a slow machine.
+SLACK_SECONDS = 15.0
 # How a process ends, and its exit code. The first two take a whole interpreter down.
 WHOLE = {"leave": 0, "SIGINT": -signal.SIGINT}
 AT_ONCE = {"os._exit": 3, "SIGTERM": -signal.SIGTERM}

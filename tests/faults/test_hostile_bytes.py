@@ -29,7 +29,7 @@ from tensorboard_sidecar.protocol.wire import Data, Hello, Welcome
 
 BAD_FRAMES = 10_000
 FRAMES_A_LOOK = 16
-BODIES = rounds(quick=400, full=10_000)
+BODIES = rounds(quick=200, full=10_000)
 BODIES_A_RUN = 20
 KINDS = [kind for kind in Kind if kind != Kind.SEGMENT]
 MORE_MEMORY_MAX_KIB = 64 * 2**10

@@ -13,9 +13,9 @@ from support.programs import LoggerProcess, run_command
 
 from tensorboard_sidecar.logger_service.projection.replay import replay
 
-LOGGER_KILLS = rounds(quick=8, full=200)
-TRAINER_KILLS = rounds(quick=10, full=200)
-BOTH_KILLS = rounds(quick=5, full=100)
+LOGGER_KILLS = rounds(quick=5, full=200)
+TRAINER_KILLS = rounds(quick=6, full=200)
+BOTH_KILLS = rounds(quick=3, full=100)
 
 
 def test_logger_killed_at_random(

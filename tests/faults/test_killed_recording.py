@@ -13,8 +13,8 @@ from support.waiting import wait_until
 from tensorboard_sidecar.__main__ import main as drain
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 
-KILLS = rounds(quick=5, full=200)
-BOTH_KILLS = rounds(quick=3, full=100)
+KILLS = rounds(quick=3, full=200)
+BOTH_KILLS = rounds(quick=2, full=100)
 
 
 def kill_some(trainers: Trainers, chance: random.Random, record: Path, kills: int, endpoint: str | None = None) -> None:

@@ -17,7 +17,7 @@ from support.waiting import wait_until
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.stream import Stream
 
-LOSSES: Final = rounds(quick=3, full=50)
+LOSSES: Final = rounds(quick=2, full=50)
 LOSSES_BEHIND_FAILURES: Final = rounds(quick=1, full=20)
 RUNS: Final = ("one", "team/two", "team/three")
 

@@ -16,7 +16,7 @@ from support.proxy import ANSWERS_LOST, BLACK_HOLE, FAIR, RESETS, TRICKLE, Proxy
 from support.shared_folder import shared_folder
 
 # The mix is judged, and begun anew in empty folders, after each round.
-ROUND_SECONDS = 60.0 if SOAKING else 12.0
+ROUND_SECONDS = 60.0 if SOAKING else 8.0
 MIX_SECONDS = 60.0 * SOAK_MINUTES if SOAKING else ROUND_SECONDS
 TRAINERS_MAX = 4
 WEATHERS = (FAIR, FAIR, RESETS, BLACK_HOLE, ANSWERS_LOST, TRICKLE)

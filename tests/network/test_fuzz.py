@@ -40,10 +40,10 @@ from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Data, Hello, Reject, Welcome
 
 # Records for each field of a message: Hypothesis makes them by runs, one of which is an example of its.
-RECORDS_A_FIELD = rounds(quick=40, full=10_000)
+RECORDS_A_FIELD = rounds(quick=20, full=10_000)
 RECORDS_A_RUN = 20
 # Messages for each field of a HELLO, and connections.
-EXAMPLES = rounds(quick=40, full=10_000)
+EXAMPLES = rounds(quick=20, full=10_000)
 MORE_MEMORY_MAX_KIB = 64 * 2**10
 # For ten records of an honest peer: a tenth of a second, or what the machine makes of it. Only who waits for the others
 # takes this.

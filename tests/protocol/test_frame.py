@@ -176,8 +176,8 @@ def test_rubbish_ends(data: bytes) -> None:
 
 def test_megabytes_of_zeros_are_searched_quickly() -> None:
     data = memoryview(b"x" + bytes(32 * 2**20) + pack_frame(b"behind"))
-    begun = time.perf_counter()
+    begun = time.process_time()
     item = read_frame(data, 0)
     assert isinstance(item, Damage)
     assert item.end == 1 + 32 * 2**20
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5

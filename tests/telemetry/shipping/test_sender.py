@@ -117,7 +117,7 @@ def test_a_finish_without_a_logger_ends_at_its_deadline(outbox: Outbox, start: S
     say(outbox)
     before = monotonic()
     assert not sender.finish(0.3)
-    assert 0.3 <= monotonic() - before < 2.0
+    assert 0.3 <= monotonic() - before < 20.0
     assert not sender.is_alive()
 
 
@@ -197,7 +197,7 @@ def test_a_disk_that_stalls_for_ever_does_not_keep_anybody_from_leaving(
     assert stalled.wait(10)
     before = monotonic()
     assert not sender.finish(0.1)
-    assert monotonic() - before < 2.0
+    assert monotonic() - before < 20.0
     assert sender.is_alive()
     healed.set()
     sender.join()
