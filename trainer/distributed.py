@@ -1,6 +1,6 @@
 """Several processes on one run: each trains on its share of the pictures, and the gradients are averaged.
 
-    torchrun --nproc_per_node 2 -m -- trainer --run NAME ...
+    torchrun --nproc_per_node 2 -m -- tensorboard_sidecar train --run NAME ...
 
 There is no more to it: rank 0 alone validates, keeps checkpoints and logs the run's curves; the other ranks log
 their training curves as streams of their own. Batch statistics are each rank's own, and rank 0's are kept.
