@@ -25,6 +25,7 @@ from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endp
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.names import check_step
+from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
 from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
@@ -54,10 +55,10 @@ class Telemetry:
     """The telemetry of one process in one attempt of a run.
 
     ``run`` is a relative path, under which TensorBoard shows the values. ``endpoint`` is the ZeroMQ address of a
-    logger, or None; ``record`` is a folder to write a recording into, or None. At least one of the two is needed. A
-    logger on another machine also needs ``server_key`` (the logger's public key, or a file with that key) and
-    ``client_key`` (the file with this trainer's secret key). A resumed run passes ``attempt`` (0, 1, 2 ...) and
-    ``first_step``; each process of a distributed run passes its ``rank``. TensorBoard shows ``config`` with the run.
+    logger; "none" or None: no logger. ``record`` is a folder to write a recording into, or None. At least one of the
+    two is needed. A logger on another machine also needs ``server_key`` (the logger's public key, or a file with that
+    key) and ``client_key`` (the file with this trainer's secret key). A resumed run passes ``attempt`` (0, 1, 2 ...)
+    and ``first_step``; each process of a distributed run passes its ``rank``. TensorBoard shows ``config``.
 
     Records wait in an outbox until the logger has acknowledged them or the recording holds them. The outbox takes
     ``outbox_bytes`` of memory (less where memory is small), in a private folder in ``outbox_dir`` (default: shared
@@ -97,6 +98,8 @@ class Telemetry:
         server_key: Path | str | None = None,
         client_key: Path | str | None = None,
     ) -> None:
+        if endpoint == NO_LOGGER:
+            endpoint = None
         if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
         if not isinstance(run, str):

@@ -1,4 +1,5 @@
 """The state of a running logger: status, health page, metrics.
 
-Reads the counters of all other rooms; only ``service`` imports this room.
+May import ``protocol``, the logger's config and errors, and the rooms whose counters it reads: ``access``, ``folders``,
+``intake``, ``projection``. Only ``service`` imports this room.
 """

@@ -283,20 +283,21 @@ def follow(
     wait: Callable[[float], object] = time.sleep,
     poll_seconds: float = POLL_SECONDS,
     suspects: Quarantine | None = None,
+    lock: int | None = None,
 ) -> Follower:
     """Project recordings as they grow until ``stop()`` is true, and then all records that exist; return the follower.
 
     ``report`` receives the follower and the monotonic time after each step that may take long. ``wait`` sleeps for at
-    most the given seconds. ``suspects`` is opened and closed here. Raises FolderInUse; OSError when the log directory
-    cannot be made.
+    most the given seconds. ``suspects`` is opened and closed here. ``lock`` is the file of the parent's lock on the log
+    directory, if there is a parent. Raises FolderInUse; OSError when the log directory cannot be made.
     """
-    with folder_lock(logdir, "--logdir"):
-        suspects = suspects or Quarantine()
-        suspects.open(logdir)
+    with folder_lock(logdir, "--logdir", inherited=lock):
 
         def report_now() -> None:
             report(follower, time.monotonic())
 
+        suspects = suspects or Quarantine()
+        suspects.open(logdir)
         follower = Follower(
             recordings, logdir, disk_reserve_bytes=disk_reserve_bytes, suspects=suspects, after_each=report_now
         )

@@ -61,11 +61,12 @@ _log = logging.getLogger(__name__)
 
 
 def run_projection(
-    recordings: Path, logdir: Path, *, lifeline: int, reports: int, disk_reserve_bytes: int | None
+    recordings: Path, logdir: Path, *, lifeline: int, reports: int, disk_reserve_bytes: int | None, lock: int | None
 ) -> bool:
     """Project in this process until the parent asks for the end; return whether the event files are up to date.
 
-    ``lifeline`` and ``reports`` are file descriptors. Raises as ``logger_service.projection.follower.follow``.
+    ``lifeline``, ``reports`` and ``lock`` (the parent's lock on the log directory, if any) are file descriptors. Raises
+    as ``logger_service.projection.follower.follow``.
     """
     finish, suspects = threading.Event(), Quarantine()
 
@@ -93,6 +94,7 @@ def run_projection(
         report=report,
         wait=finish.wait,
         suspects=suspects,
+        lock=lock,
     )
     return not follower.waits
 
@@ -224,12 +226,18 @@ class ReportedHealth:
 class Supervisor:
     """Keeps a child running that projects ``recordings`` into ``logdir``. All times are of one monotonic clock."""
 
-    def __init__(self, recordings: Path, logdir: Path, *, disk_reserve_bytes: int | None = None) -> None:
+    def __init__(
+        self, recordings: Path, logdir: Path, *, disk_reserve_bytes: int | None = None, lock: int | None = None
+    ) -> None:
         self.health = ReportedHealth()
         self._command = [sys.executable, "-m", "tensorboard_sidecar", "project"]
         self._command += ["--recordings", str(recordings), "--logdir", str(logdir)]
         if disk_reserve_bytes is not None:
             self._command += ["--disk_reserve_bytes", str(disk_reserve_bytes)]
+        # The child shares the parent's lock on the log directory through the inherited file.
+        self._inherited = [] if lock is None else [lock]
+        if lock is not None:
+            self._command += ["--lock", str(lock)]
         self._pause = RestartPause()
         self._process: subprocess.Popen[bytes] | None = None
         self._reports: ReportReader | None = None
@@ -295,7 +303,11 @@ class Supervisor:
         try:
             # A process group of its own keeps Ctrl-C in a terminal from the child; the parent handles it.
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                process_group=0,
+                pass_fds=self._inherited,
             )
         except OSError as error:
             self._ended(f"cannot be started: {error}", now_seconds)

@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep, time_ns
@@ -30,24 +30,21 @@ from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import RecordingDelivery
 
 _POLL_INTERVAL_SECONDS: Final = 0.01
-_EPILOG: Final = """\
-What a trainer says lies in an outbox, in memory and, from half of that on, on disk, until a logger has it on its own
-disk. Of a trainer that was killed, or had no logger, the outbox stays. The next trainer that has this logger ships it
-by the way; to ship it now, without training, is what drain does. Nothing is shipped twice, whoever does it. What was to
-be recorded is recorded to its end in the same way, and what was to be recorded alone goes to no logger.
-
-examples:
-  tensorboard-sidecar status
-  tensorboard-sidecar drain --endpoint tcp://127.0.0.1:5555
-  tensorboard-sidecar drain /volume     (outboxes of trainers with --outbox_dir /volume)
-  tensorboard-sidecar drain --record /archive     (the recordings were moved there)
-"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code: 0 done, 1 something is left, 2 wrong usage."""
+def status(options: argparse.Namespace) -> int:
+    """List outboxes, one per line; return the exit code: 0 done, 2 wrong usage."""
+    return _guarded(options, _list)
+
+
+def drain(options: argparse.Namespace) -> int:
+    """Ship outboxes whose trainer has ended; return the exit code: 0 done, 1 something is left, 2 wrong usage."""
+    return _guarded(options, _drain_all)
+
+
+def _guarded(options: argparse.Namespace, run: Callable[[argparse.Namespace, list[Path]], int]) -> int:
+    """Run a command on the outboxes below ``options.folder``; on an expected error, print one line and return 2."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    options = _parser().parse_args(arguments)
     try:
         folder = options.folder
         if folder is not None and not folder.is_dir():
@@ -55,21 +52,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folders = find_outboxes(folder.absolute()) if folder is not None else find_outboxes(outbox_root(), spill_root())
         if not folders:
             print("nothing is left behind")
-        if options.command == "status":
-            for folder in folders:
-                print(f"{folder}: {_describe(folder)}")
-            return 0
-        keys = read_client_keys(options.server_key, options.client_key)
-        if options.endpoint is not None:
-            check_endpoint(options.endpoint, keys=keys is not None)
-        sinks = (
-            Sink(partial(_finish, options.record and options.record.absolute()), recording=True),
-            Sink(partial(_ship, options.endpoint, keys, options.seconds)),
-        )
-        return max([_drain(folder, sinks) for folder in folders], default=0)
+        return run(options, folders)
     except (OSError, ValueError, BadKey) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _list(_options: argparse.Namespace, folders: list[Path]) -> int:
+    for folder in folders:
+        print(f"{folder}: {_describe(folder)}")
+    return 0
+
+
+def _drain_all(options: argparse.Namespace, folders: list[Path]) -> int:
+    keys = read_client_keys(options.server_key, options.client_key)
+    if options.endpoint is not None:
+        check_endpoint(options.endpoint, keys=keys is not None)
+    sinks = (
+        Sink(partial(_finish, options.record and options.record.absolute()), recording=True),
+        Sink(partial(_ship, options.endpoint, keys, options.seconds)),
+    )
+    return max([_drain(folder, sinks) for folder in folders], default=0)
 
 
 def _describe(folder: Path) -> str:
@@ -122,31 +125,3 @@ def _ship(
         return None
     link = LoggerLink(orphan, endpoint or orphan.destination.endpoint or DEFAULT_ENDPOINT, keys)
     return SessionDelivery(orphan, link, now_seconds, seconds)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tensorboard-sidecar",
-        description="Show and ship what trainers left behind when they were killed, or had no logger.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    status = commands.add_parser("status", help="list outboxes: whose they are, if that runs, what they hold, where")
-    drain = commands.add_parser("drain", help="ship outboxes whose trainer is gone to a logger, and delete them")
-    for command in (status, drain):
-        command.add_argument(
-            "folder", nargs="?", type=Path, help="an outbox, or an --outbox_dir (default: this user's places)"
-        )
-    drain.add_argument(
-        "--endpoint", help=f"the logger's address (default: the one that each is for, else {DEFAULT_ENDPOINT})"
-    )
-    drain.add_argument("--record", type=Path, metavar="FOLDER", help="where recordings are (default: where they were)")
-    drain.add_argument("--server_key", "--server-key", metavar="KEY", help="the logger's public key, or its .pub file")
-    drain.add_argument("--client_key", "--client-key", metavar="FILE", help="the secret key of the stream's trainer")
-    drain.add_argument("--seconds", type=float, default=60.0, help="give up on an outbox after (default: %(default)s)")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -49,7 +49,8 @@ def main() -> int:
     """Run the logger so."""
     plan = Plan(**json.loads(sys.argv[1]))
     install(plan)
-    from tensorboard_sidecar.logger_service import __main__, service  # noqa: PLC0415 - after the shim is in place
+    from tensorboard_sidecar import __main__  # noqa: PLC0415 - after the shim is in place
+    from tensorboard_sidecar.logger_service import service  # noqa: PLC0415 - after the shim is in place
     from tensorboard_sidecar.logger_service.intake.open_streams import OpenStreams  # noqa: PLC0415 - after the shim is in place
 
     if plan.early_acks:

@@ -13,8 +13,8 @@ from faults.trainer_program import Plan
 from faults.trainers import Trainers
 from support.programs import LoggerProcess
 
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
-from tensorboard_sidecar.telemetry.recovery.commands import main
 
 STEPS = 500
 DRAIN_SECONDS = 1.0

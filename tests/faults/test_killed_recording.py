@@ -10,8 +10,8 @@ from faults.trainers import Trainers
 from support.programs import LoggerProcess
 from support.waiting import wait_until
 
+from tensorboard_sidecar.__main__ import main as drain
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
-from tensorboard_sidecar.telemetry.recovery.commands import main as drain
 
 KILLS = rounds(quick=5, full=200)
 BOTH_KILLS = rounds(quick=3, full=100)

@@ -13,7 +13,7 @@ from support.programs import LoggerProcess
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.telemetry.recovery.commands import main
+from tensorboard_sidecar.__main__ import main
 
 ITEMS, WORKERS, BATCH = 200, 2, 4
 

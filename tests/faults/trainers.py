@@ -17,8 +17,8 @@ from faults.diary import Returned, read_diary, read_last
 from faults.trainer_program import Plan, train
 from support.waiting import wait_until
 
+from tensorboard_sidecar.__main__ import main as drain
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
-from tensorboard_sidecar.telemetry.recovery.commands import main as drain
 
 
 class Trainer:

@@ -91,11 +91,13 @@ COMMAND_LINES: Final = {
     "trainer/demo.py",
     "trainer/data/synthetic.py",
     "telemetry/recovery/commands.py",
+    "logger_service/commands.py",
+    "trainer/commands.py",
 }  # and every __main__.py
 # The modules that read the wall clock; all others take the time as an argument.
 CLOCKS: Final = {
     "logger_service/service.py",
-    "trainer/__main__.py",
+    "trainer/commands.py",
     "telemetry/recovery/commands.py",
     "telemetry/pipeline.py",
     "telemetry/shipping/sender.py",

@@ -15,6 +15,7 @@ from support.recordings import START_NS, STREAM_ID, make_stream
 from support.spoken import read_recording
 from support.waiting import wait_until
 
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.messages import Gap, RunStart, Scalars
@@ -27,7 +28,6 @@ from tensorboard_sidecar.protocol.wire import Reject
 from tensorboard_sidecar.telemetry.outbox.outbox import SEGMENT_SIZE_BYTES, Outbox
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
 from tensorboard_sidecar.telemetry.recovery import commands as telemetry_main
-from tensorboard_sidecar.telemetry.recovery.commands import main
 from tensorboard_sidecar.telemetry.recovery.outbox_status import describe, read_status
 
 

@@ -9,12 +9,12 @@ from support.programs import free_port
 from support.recordings import START_NS, STREAM_ID, make_stream
 from support.spoken import read_recording
 
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.recovery.commands import main
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 
 

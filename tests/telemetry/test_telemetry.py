@@ -29,6 +29,8 @@ from tensorboard_sidecar.protocol.messages import (
     TensorSummaries,
     Text,
 )
+from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination
+from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.telemetry.values.summaries import Summarizer
 
 Say = Callable[[Telemetry], object]
@@ -105,6 +107,26 @@ def test_records_carry_growing_numbers_and_wall_times(tmp_path: Path) -> None:
     assert times == sorted(times)
     assert 1.6e18 < times[0] < 1e19
     assert [record.sequence for record in records] == list(range(1, 53))
+
+
+def test_the_endpoint_none_means_to_record_only(outboxes: Path, tmp_path: Path) -> None:
+    """As ``--endpoint none`` does; the text is what an outbox without a logger says of its destination."""
+    with Telemetry("run", endpoint="none", record=tmp_path, strict=True) as telemetry:
+        telemetry.text(1, "note", "hello")
+        [outbox] = find_outboxes(outboxes)
+        assert read_destination(outbox) == Destination(NO_LOGGER, tmp_path.resolve())
+    assert [said.message for said in read_said(tmp_path)[1:-1]] == [Text("note", "hello")]
+    assert find_outboxes(outboxes) == []
+
+
+@pytest.mark.parametrize("endpoint", [None, "", "none"])
+@pytest.mark.parametrize("record", [None, ""])
+def test_a_telemetry_that_would_be_kept_nowhere_is_refused_at_the_start(
+    endpoint: str | None, record: str | None, outboxes: Path
+) -> None:
+    with pytest.raises(ValueError, match="nowhere to send telemetry: give an endpoint, a record folder, or both"):
+        Telemetry("run", endpoint=endpoint, record=record)
+    assert find_outboxes(outboxes) == []
 
 
 @pytest.mark.parametrize("one_half", [0.5, torch.tensor(0.5), np.float32(0.5), torch.tensor([0.5], requires_grad=True)])

@@ -17,9 +17,9 @@ from support.spoken import read_said
 from support.waiting import wait_until
 
 from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.messages import RunEnd, Scalars
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.telemetry.recovery.commands import main
 
 PROGRAM: Final = """
 import os, signal, sys

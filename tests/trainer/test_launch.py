@@ -51,7 +51,7 @@ def test_resume_auto_begins_then_goes_on_then_leaves_a_finished_run_alone(tiny_r
 
     output = StringIO()
     assert launch(given | {"epochs": 2}, Progress(output), default_run="unused") is None
-    assert output.getvalue() == "run tiny has finished its 2 epochs; more of them: --epochs N\n"
+    assert output.getvalue() == "run tiny has finished its 2 epochs; to train more: --epochs N\n"
     assert (first.checkpoint_dir / "last.pt").read_bytes() == before
     assert load_checkpoint(first.checkpoint_dir).attempt == 1
 

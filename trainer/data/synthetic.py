@@ -33,6 +33,23 @@ from tensorboard_sidecar.trainer.data.speech import RATE_HZ, SpeechError, speak_
 
 Row = TypeVar("Row")
 
+_DESCRIPTION: Final = """\
+Write a small data set to train on at once: drawn scenes (some show the same shapes side by side), five English captions
+of each, and every caption spoken. Folders and files are those of the published Flickr8k, so that the trainer reads both
+in the same way. The same settings give the same files.
+"""
+_EPILOG: Final = """\
+examples:
+  tensorboard-sidecar demo-data data/small
+  tensorboard-sidecar demo-data data/tiny --images 60 --seed 3
+  tensorboard-sidecar demo-data data/large --images 4000 --side 256
+
+A folder that holds this data set already is left unchanged; a folder with other files is refused. To train on the data
+set: tensorboard-sidecar train --root_dir DIR
+
+exit codes: 0 written, or there already, 2 wrong usage, or a folder that cannot be used, 130 stopped by Ctrl-C
+"""
+
 IMAGES_MIN: Final = 10
 """With fewer, one of the three splits would be empty."""
 
@@ -173,20 +190,10 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _parser() -> argparse.ArgumentParser:
+def add_demo_data(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of ``demo-data``."""
     defaults = Settings()
-    parser = argparse.ArgumentParser(
-        prog="tensorboard-sidecar demo-data",
-        description=(
-            "Write a small data set for training: drawn scenes (a group of equal shapes beside another shape), with "
-            "five English captions each, and each caption spoken. The layout is that of the published Flickr8k, so "
-            "that the trainer reads both in the same way."
-        ),
-        epilog=(
-            "The same settings give the same files. A folder that already holds the data set is not changed; a folder "
-            "that holds anything else is an error. Then: tensorboard-sidecar train --root_dir DIR"
-        ),
-    )
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     parser.add_argument("folder", metavar="DIR", type=Path, help="where to write; created if missing")
     parser.add_argument(
         "--images", type=int, metavar="N", default=defaults.images, help="number of scenes (default: %(default)s)"
@@ -204,12 +211,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--processes", type=int, metavar="P", help="number of parallel eSpeak NG processes (default: number of cores)"
     )
-    return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status."""
-    options = _parser().parse_args(arguments)
+def demo_data(options: argparse.Namespace) -> int:
+    """Write a data set with the settings of the command line; return the exit code."""
     started = time.perf_counter()
     try:
         settings = Settings(options.images, options.seed, options.side)
@@ -232,7 +237,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)  # noqa: T201 - this is a command line
-
-
-if __name__ == "__main__":
-    sys.exit(main())

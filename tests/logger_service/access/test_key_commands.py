@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tensorboard_sidecar.logger_service.__main__ import main
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.logger_service.access.allow_list import read_allowed
 
 
@@ -72,7 +72,7 @@ def test_a_wrong_command_is_refused_with_the_right_command(
 
 def test_making_keys_draws_nothing_and_loads_no_torch(tmp_path: Path) -> None:
     program = (
-        "import sys; from tensorboard_sidecar.logger_service.__main__ import main;"
+        "import sys; from tensorboard_sidecar.__main__ import main;"
         f"main(['keys', 'create', {str(tmp_path / 'keys')!r}]); assert not {{'torch', 'matplotlib'}} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)

@@ -14,6 +14,7 @@ def test_the_error_of_a_second_holder_names_the_first(tmp_path: Path) -> None:
     with hold_folder(tmp_path / "new", NAME), pytest.raises(FolderHeld) as refusal, hold_folder(tmp_path / "new", NAME):
         pass
     assert refusal.value.holder == f"process {os.getpid()}"
+    assert not refusal.value.owner_ended
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,17 @@ def test_a_holder_elsewhere_is_named_with_its_machine_and_nonsense_as_unknown(
         with pytest.raises(FolderHeld) as refusal, hold_folder(tmp_path, NAME):
             pass
     assert refusal.value.holder == holder
+    assert not refusal.value.owner_ended, "of a process elsewhere nothing is known"
+
+
+@pytest.mark.parametrize(("process", "ended"), [("2147483647", True), ("9" * 30, True), ("1", False)])
+def test_a_holder_on_this_machine_that_has_ended_is_told_apart(tmp_path: Path, process: str, ended: bool) -> None:
+    """Then a child of it holds the lock."""
+    with hold_folder(tmp_path, NAME):
+        (tmp_path / NAME).write_text(f"{process} {os.uname().nodename}\n")
+        with pytest.raises(FolderHeld) as refusal, hold_folder(tmp_path, NAME):
+            pass
+    assert refusal.value.owner_ended is ended
 
 
 def test_locks_of_other_names_do_not_exclude_each_other(tmp_path: Path) -> None:
