@@ -33,7 +33,7 @@ _POLL_INTERVAL_SECONDS: Final = 0.01
 
 
 def status(options: argparse.Namespace) -> int:
-    """List outboxes, one a line; return the exit code: 0 done, 2 wrong usage."""
+    """List outboxes, one per line; return the exit code: 0 done, 2 wrong usage."""
     return _guarded(options, _list)
 
 
@@ -43,7 +43,7 @@ def drain(options: argparse.Namespace) -> int:
 
 
 def _guarded(options: argparse.Namespace, run: Callable[[argparse.Namespace, list[Path]], int]) -> int:
-    """Run a command on the outboxes that it concerns; print an expected error as one line, and return 2 for it."""
+    """Run a command on the outboxes below ``options.folder``; on an expected error, print one line and return 2."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
         folder = options.folder

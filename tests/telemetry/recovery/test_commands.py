@@ -27,7 +27,7 @@ from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Reject
 from tensorboard_sidecar.telemetry.outbox.outbox import SEGMENT_SIZE_BYTES, Outbox
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
-from tensorboard_sidecar.telemetry.recovery import commands as telemetry_main
+from tensorboard_sidecar.telemetry.recovery import commands as commands_module
 from tensorboard_sidecar.telemetry.recovery.outbox_status import describe, read_status
 
 
@@ -217,7 +217,7 @@ def test_an_outbox_that_somebody_ships_just_then_is_not_left(
 ) -> None:
     abandon(outboxes / "a")
     found = find_outboxes(outboxes)
-    monkeypatch.setattr(telemetry_main, "find_outboxes", lambda *_: found)
+    monkeypatch.setattr(commands_module, "find_outboxes", lambda *_: found)
     shutil.rmtree(outboxes / "a")
     assert main(["drain", "--endpoint", "tcp://127.0.0.1:1"]) == 0
     assert "shipped meanwhile" in capsys.readouterr().out
