@@ -5,7 +5,6 @@ Modules that draw are imported inside the commands that need them: ``serve`` dra
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from tensorboard_sidecar.logger_service.offline.progress_line import ProgressLin
 from tensorboard_sidecar.logger_service.projection.process import run_projection
 from tensorboard_sidecar.logger_service.service import Service
 from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.printable import print_line
 
 EXIT_DONE: Final = 0
 EXIT_LATE: Final = 1
@@ -62,8 +62,8 @@ def replay(options: argparse.Namespace) -> int:
     with ProgressLine(sys.stderr) as line:
         replayed = replay(options.paths, options.logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
     for recording in replayed:
-        _print(recording)
-    _print(f"to watch     tensorboard --logdir {options.logdir} --samples_per_plugin {_SAMPLES}")
+        print_line(recording)
+    print_line(f"to watch     tensorboard --logdir {options.logdir} --samples_per_plugin {_SAMPLES}")
     return EXIT_WRONG if any(recording.failure for recording in replayed) else EXIT_DONE
 
 
@@ -72,7 +72,7 @@ def inspect(options: argparse.Namespace) -> int:
     """Print the contents of recordings."""
     from tensorboard_sidecar.logger_service.offline.inspection import inspect  # noqa: PLC0415 - takes long to load
 
-    _print(inspect(options.paths).removesuffix("\n"))
+    print_line(inspect(options.paths).removesuffix("\n"))
     return EXIT_DONE
 
 
@@ -84,7 +84,7 @@ def verify(options: argparse.Namespace) -> int:
     lossy = False
     for path in options.paths:
         verification = verify(path)
-        _print(verification)
+        print_line(verification)
         lossy |= verification.lossy
     return EXIT_LOSSY if lossy else EXIT_DONE
 
@@ -94,13 +94,13 @@ def keys(options: argparse.Namespace) -> int:
     """Create, allow, list or revoke keys."""
     match options.action:
         case "create":
-            _print(create_keys(options.folder, options.name))
+            print_line(create_keys(options.folder, options.name))
         case "allow":
-            _print(allow_key(options.keys, options.name, options.public_key))
+            print_line(allow_key(options.keys, options.name, options.public_key))
         case "list":
-            _print(list_keys(options.keys))
+            print_line(list_keys(options.keys))
         case "revoke":
-            _print(revoke_key(options.keys, options.name))
+            print_line(revoke_key(options.keys, options.name))
     return EXIT_DONE
 
 
@@ -120,18 +120,10 @@ def project(options: argparse.Namespace) -> int:
 
 def _announce(config: ServeConfig, endpoint: str) -> None:
     """Print where everything is; the last line tells a script that trainers can connect."""
-    _print(
+    print_line(
         f"recordings   {config.recordings}\n"
         f"event files  {config.logdir}\n"
         f"to watch     tensorboard --logdir {config.logdir} --samples_per_plugin {_SAMPLES}\n"
         f"who may send {f'keys in {config.keys}' if config.keys else 'everybody who reaches the address below'}\n"
         f"listening on {endpoint}"
     )
-
-
-def _print(text: object) -> None:
-    """Print, and flush. Where the reader of stdout is gone, the command goes on, and its exit code still counts."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -287,25 +287,24 @@ def follow(
 ) -> Follower:
     """Project recordings as they grow until ``stop()`` is true, and then all records that exist; return the follower.
 
-    ``report`` receives the follower and the monotonic time after each step that may take long. ``wait`` sleeps for at
-    most the given seconds. ``suspects`` is opened and closed here. ``lock`` is the file of the parent's lock on the log
-    directory, if there is a parent. Raises FolderInUse; OSError when the log directory cannot be made.
+    ``report`` gets the follower and the monotonic time after each step that may take long. ``suspects`` is opened and
+    closed here. ``lock`` is the file of the parent's lock on the log directory. Raises FolderInUse, OSError.
     """
     with folder_lock(logdir, "--logdir", inherited=lock):
-
-        def report_now() -> None:
-            report(follower, time.monotonic())
-
         suspects = suspects or Quarantine()
         suspects.open(logdir)
         follower = Follower(
-            recordings, logdir, disk_reserve_bytes=disk_reserve_bytes, suspects=suspects, after_each=report_now
+            recordings,
+            logdir,
+            disk_reserve_bytes=disk_reserve_bytes,
+            suspects=suspects,
+            after_each=lambda: report(follower, time.monotonic()),
         )
         try:
             while True:
                 stopping = stop()
                 busy = follower.turn(time.monotonic(), thorough=stopping)
-                report_now()
+                report(follower, time.monotonic())
                 if stopping and not busy and not suspects.end_waits():
                     return follower
                 if not busy:

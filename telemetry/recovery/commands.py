@@ -22,7 +22,7 @@ from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
     claim,
     reason,
 )
-from tensorboard_sidecar.protocol.printable import printable
+from tensorboard_sidecar.protocol.printable import print_line, printable
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys, read_client_keys
 from tensorboard_sidecar.telemetry.recovery.outbox_status import describe, read_status
 from tensorboard_sidecar.telemetry.shipping.endpoint import check_endpoint
@@ -38,7 +38,7 @@ def status(options: argparse.Namespace) -> int:
 
 
 def drain(options: argparse.Namespace) -> int:
-    """Ship outboxes whose trainer has ended; return the exit code: 0 done, 1 something is left, 2 wrong usage."""
+    """Deliver the outboxes of dead trainers; return the exit code: 0 done, 1 something is left, 2 wrong usage."""
     return _guarded(options, _drain_all)
 
 
@@ -51,7 +51,7 @@ def _guarded(options: argparse.Namespace, run: Callable[[argparse.Namespace, lis
             raise NotADirectoryError(f"{folder} is no folder; give an outbox, or a folder of them")
         folders = find_outboxes(folder.absolute()) if folder is not None else find_outboxes(outbox_root(), spill_root())
         if not folders:
-            print("nothing is left behind")
+            print_line("nothing is left behind")
         return run(options, folders)
     except (OSError, ValueError, BadKey) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -60,7 +60,7 @@ def _guarded(options: argparse.Namespace, run: Callable[[argparse.Namespace, lis
 
 def _list(_options: argparse.Namespace, folders: list[Path]) -> int:
     for folder in folders:
-        print(f"{folder}: {_describe(folder)}")
+        print_line(f"{folder}: {_describe(folder)}")
     return 0
 
 
@@ -87,10 +87,10 @@ def _drain(folder: Path, sinks: tuple[Sink, ...]) -> int:
     try:
         delivery = OrphanDelivery(claim(folder), sinks)
     except Unclaimed as unclaimed:
-        print(f"{folder}: {unclaimed}")
+        print_line(f"{folder}: {unclaimed}")
         return 0
     except (ProtocolError, OSError) as error:
-        print(f"{folder}: left, unreadable: {error}")
+        print_line(f"{folder}: left, unreadable: {error}")
         return 1
     orphan = delivery.orphan
     try:
@@ -101,7 +101,7 @@ def _drain(folder: Path, sinks: tuple[Sink, ...]) -> int:
         delivery.close()
     said = [outcome if isinstance(outcome, str) else f"left: {reason(outcome)}" for outcome in delivery.outcomes]
     records = orphan.next_sequence - orphan.first_sequence
-    print(f"{folder}: run {orphan.stream.run}, {records:,} records {printable(', '.join(said))}")
+    print_line(f"{folder}: run {orphan.stream.run}, {records:,} records {printable(', '.join(said))}")
     return 0 if delivery.settled else 1
 
 

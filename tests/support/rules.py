@@ -88,6 +88,7 @@ LIBRARIES: Final = {
 }
 PROTOCOL_LIBRARIES: Final = {"crc32c", "msgpack", "msgspec", "numpy"}
 COMMAND_LINES: Final = {
+    "protocol/printable.py",
     "trainer/demo.py",
     "trainer/data/synthetic.py",
     "telemetry/recovery/commands.py",

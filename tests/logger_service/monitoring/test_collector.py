@@ -38,7 +38,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
     parts.receiver.close()
 
 
-def test_a_logger_is_looked_at_once_a_second(parts: Parts) -> None:
+def test_a_status_is_made_once_a_second(parts: Parts) -> None:
     status = parts.observer.observe(100.0)
     assert status is not None
     assert (status.at_seconds, status.reasons(100.0)) == (100.0, [])
@@ -46,7 +46,7 @@ def test_a_logger_is_looked_at_once_a_second(parts: Parts) -> None:
     assert parts.observer.observe(100.0 + OBSERVE_SECONDS) is not None
 
 
-def test_the_runs_that_lag_most_are_told_and_no_more_of_them_than_a_page_holds(parts: Parts) -> None:
+def test_the_largest_lags_are_in_the_status_up_to_a_bound(parts: Parts) -> None:
     parts.commit(RUNS_MAX + 50)
     assert parts.observer.observe(100.0) is not None
     assert parts.receiver.dispatcher.streams.progress == {}
@@ -59,7 +59,7 @@ def test_the_runs_that_lag_most_are_told_and_no_more_of_them_than_a_page_holds(p
     assert status.lag_seconds_max == 5.0
 
 
-def test_what_was_counted_before_is_not_changed_by_what_comes_later(parts: Parts) -> None:
+def test_a_status_does_not_change_with_later_counts(parts: Parts) -> None:
     status = parts.observer.observe(100.0)
     assert status is not None
     parts.receiver.dispatcher.counts.records += 1

@@ -1,4 +1,4 @@
-"""The page over real sockets: what it answers, and what cannot hang it."""
+"""The health page over real sockets: its answers, and clients that must not hang the page."""
 
 import json
 import socket
@@ -129,7 +129,7 @@ def test_a_request_that_drips_is_cut_in_time(page: HealthPage) -> None:
     assert monotonic() - began_at > HEALTH_REQUEST_MAX_SECONDS / 2
 
 
-def test_connections_that_say_nothing_keep_nobody_out(page: HealthPage) -> None:
+def test_silent_connections_do_not_block_the_page(page: HealthPage) -> None:
     with ExitStack() as silent:
         first, *others = [silent.enter_context(connect(page)) for _ in range(HEALTH_CONNECTIONS_MAX)]
         assert ask(page, "/healthz")[0].status == 200
@@ -140,7 +140,7 @@ def test_connections_that_say_nothing_keep_nobody_out(page: HealthPage) -> None:
         assert others[0].recv(1) == b""
 
 
-def test_a_reader_that_reads_nothing_keeps_nobody_out(page: HealthPage) -> None:
+def test_a_client_that_reads_nothing_does_not_block_the_page(page: HealthPage) -> None:
     with ExitStack() as deaf:
         for _ in range(HEALTH_CONNECTIONS_MAX):
             connection = deaf.enter_context(connect(page))
@@ -156,6 +156,6 @@ def test_a_page_that_is_closed_leaves_its_port_to_others() -> None:
     HealthPage("127.0.0.1", port_of(page), Status(at_seconds=NOW)).close()
 
 
-def test_an_address_in_use_is_said_with_what_to_do(page: HealthPage) -> None:
+def test_the_error_for_an_address_in_use_names_the_remedy(page: HealthPage) -> None:
     with pytest.raises(StartupError, match=rf"--health {page.address}: the address is in use.*another port"):
         HealthPage("127.0.0.1", port_of(page), Status(at_seconds=NOW))

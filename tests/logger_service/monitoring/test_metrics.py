@@ -88,7 +88,7 @@ def test_every_number_of_a_status_is_on_the_page() -> None:
     assert {name: found[name] for name in expected} == expected
 
 
-def test_every_count_of_the_reception_the_connections_and_the_projection_is_told() -> None:
+def test_every_counter_of_the_intake_the_connections_and_the_projection_is_on_the_page() -> None:
     found = read(Status(at_seconds=0.0))
     for field in fields(IntakeCounts):
         assert (f"{field.name}_total",) in found
@@ -98,7 +98,7 @@ def test_every_count_of_the_reception_the_connections_and_the_projection_is_told
         assert (f"projection_{field.name}_total",) in found
 
 
-def test_a_logger_that_is_not_well_says_so() -> None:
+def test_an_unhealthy_logger_has_a_healthy_gauge_of_zero() -> None:
     assert read(Status(at_seconds=0.0, troubles=("the disk is full",)))["healthy",] == 0.0
     assert read(Status(at_seconds=0.0), now_seconds=STALE_SECONDS)["healthy",] == 0.0
 

@@ -99,7 +99,7 @@ def test_each_gap_is_a_point_of_its_own_and_none_is_in_1970(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("stops", range(1, len(records())))
-def test_a_projection_that_goes_on_puts_gaps_where_one_that_never_stopped_does(tmp_path: Path, stops: int) -> None:
+def test_a_restarted_projection_shows_gaps_at_the_same_places(tmp_path: Path, stops: int) -> None:
     """A projection that continues has not seen the earlier records; it reads them again."""
     everything = records()
     folder = append_records(tmp_path / "recording", make_stream(), everything)
@@ -122,7 +122,7 @@ def test_a_stream_that_begins_with_lost_records_has_the_time_of_its_recording(tm
     assert shown(tmp_path / "log") == [(0, 4.0)]
 
 
-def test_a_recording_that_grows_a_record_at_a_time_is_shown_as_one_that_is_there(tmp_path: Path) -> None:
+def test_a_recording_that_grows_record_by_record_is_shown_as_in_a_replay(tmp_path: Path) -> None:
     everything = [record for record in records() if record.sequence < 8]
     folder = append_records(tmp_path / "recordings" / "demo", make_stream(), everything[:1])
     projection = StreamProjection(folder, tmp_path / "live", ProjectionCounts())

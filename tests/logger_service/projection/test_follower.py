@@ -51,7 +51,7 @@ def test_following_gives_the_same_bytes_as_replaying(tmp_path: Path) -> None:
     assert folder_bytes(tmp_path / "live") == folder_bytes(tmp_path / "replayed")
 
 
-def test_following_a_recording_that_grows_gives_the_same_bytes_as_replaying_it(tmp_path: Path) -> None:
+def test_following_a_growing_recording_gives_the_same_bytes_as_a_replay(tmp_path: Path) -> None:
     records = make_records(every_kind((1, 2)))
     folder = tmp_path / "recordings" / "demo"
     projection = Follower(tmp_path / "recordings", tmp_path / "live")
@@ -191,7 +191,7 @@ def test_a_stop_from_another_thread_ends_an_idle_wait(tmp_path: Path) -> None:
     assert not thread.is_alive()
 
 
-def test_what_a_projection_left_when_it_was_dropped_is_completed(tmp_path: Path) -> None:
+def test_a_new_projection_completes_the_work_of_a_dropped_projection(tmp_path: Path) -> None:
     """A process that dies between two turns leaves this state."""
     write_recording(tmp_path / "recordings", SAID * 10)
     (folder,) = (tmp_path / "recordings" / "demo").iterdir()
@@ -203,7 +203,7 @@ def test_what_a_projection_left_when_it_was_dropped_is_completed(tmp_path: Path)
     assert events(tmp_path / "log", "demo") == 10 * len(SAID)
 
 
-def test_where_each_stream_stands_is_told_after_each_turn(tmp_path: Path) -> None:
+def test_the_position_of_each_stream_is_reported_after_each_turn(tmp_path: Path) -> None:
     write_recording(tmp_path / "recordings", SAID)
     told: list[dict[bytes, int]] = []
     follow(
@@ -215,7 +215,7 @@ def test_where_each_stream_stands_is_told_after_each_turn(tmp_path: Path) -> Non
     assert told[-1] == {make_stream().id: len(SAID) + 1}
 
 
-def test_a_recording_without_a_head_is_said_once_and_the_others_go_on(
+def test_a_recording_without_a_head_is_logged_once_and_stops_no_other_recording(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = tmp_path / "recordings" / "broken" / f"{1:020d}.segment"
@@ -257,7 +257,7 @@ def test_a_full_disk_is_waited_out(
     assert len(event_files(tmp_path / "log" / "demo")) == 1
 
 
-def test_after_it_went_well_a_failure_is_tried_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_failure_after_a_success_has_a_short_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_recording(tmp_path / "recordings", SAID)
     projection = Follower(tmp_path / "recordings", tmp_path / "log")
 
@@ -288,7 +288,7 @@ def test_a_run_that_leads_out_of_the_log_directory_is_not_written(tmp_path: Path
     assert projection.counts.stream_failures
 
 
-def test_while_the_disk_has_no_room_nothing_is_written_and_then_all_goes_on(
+def test_a_nearly_full_disk_stops_all_writes_until_there_is_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -310,7 +310,7 @@ def test_while_the_disk_has_no_room_nothing_is_written_and_then_all_goes_on(
     )
 
 
-def test_a_disk_that_fills_in_the_middle_of_a_turn_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_during_a_turn_stops_the_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk fills while each of many runs writes its share of the turn."""
     free_bytes = iter([300 * 2**20, 200 * 2**20])
     monkeypatch.setattr(
@@ -328,7 +328,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_turn_stops_it(tmp_path: Path, monk
     assert len(list((tmp_path / "log").iterdir())) == 1
 
 
-def test_what_is_drawn_and_what_cannot_be_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawings_and_failed_drawings_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(*_: object, **__: object) -> None:
         raise ValueError("no fonts")
 
@@ -349,7 +349,7 @@ def test_what_is_drawn_and_what_cannot_be_is_counted(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("error", [RuntimeError("whatever"), MemoryError(), RecursionError(), AssertionError()])
 @pytest.mark.parametrize("place", ["beginning_of", "StreamProjection", "StreamProjection.advance"])
-def test_what_one_recording_raises_costs_no_other_its_turn(
+def test_an_error_of_one_recording_stops_no_other_recording(
     error: Exception, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work: dict[str, Callable[..., object]] = {
@@ -420,7 +420,7 @@ def write_runs(root: Path, number: int, said: list[Said]) -> list[Path]:
     ]
 
 
-def test_a_turn_ends_when_its_time_is_over_and_the_next_goes_on(tmp_path: Path) -> None:
+def test_a_turn_ends_after_its_time_and_the_next_turn_continues(tmp_path: Path) -> None:
     """Drawings take little data and much time; other runs do not wait for all drawings of a run."""
     clock = DrawingClock(0.4 * TURN_SECONDS)
     write_recording(tmp_path / "recordings", DRAWINGS)
@@ -444,7 +444,7 @@ def test_turns_cut_short_give_the_same_bytes(tmp_path: Path) -> None:
     assert folder_bytes(tmp_path / "live") == folder_bytes(tmp_path / "replayed")
 
 
-def test_it_gives_a_sign_of_life_for_each_recording_that_it_finds_or_opens_and_for_each_drawing(tmp_path: Path) -> None:
+def test_there_is_a_sign_of_life_for_each_recording_found_or_opened_and_for_each_drawing(tmp_path: Path) -> None:
     """Else a start with many recordings, or a slow drawing, would look like a projection that hangs."""
     write_runs(tmp_path / "recordings", 20, DRAWINGS)
     clock = DrawingClock(0.0)

@@ -53,7 +53,7 @@ def torn(root: Path) -> Path:
 
 
 def mend(folder: Path) -> None:
-    """Do what a logger does when the trainer is there again and has everything."""
+    """Append the missing records and all later ones, as a logger does after the trainer connects again."""
     writer = RecordingWriter(folder, STREAM, wall_time_ns=0, first_held_sequence=1)
     assert writer.next_sequence == 4
     for record in RECORDS[3:]:
@@ -69,7 +69,7 @@ def shown(logdir: Path) -> list[int]:
     return [int(id_of(event).split("/")[1]) for event in load_folder(logdir / STREAM.run)]
 
 
-def test_a_hole_that_is_filled_was_none(tmp_path: Path) -> None:
+def test_a_hole_that_is_filled_leaves_no_gap(tmp_path: Path) -> None:
     folder, counts = torn(tmp_path / "recordings"), ProjectionCounts()
     projection = StreamProjection(folder, tmp_path / "log", counts)
     assert projection.advance(TURN_BYTES, 100.0) == 3
@@ -84,7 +84,7 @@ def test_a_hole_that_is_filled_was_none(tmp_path: Path) -> None:
     assert len(event_files(tmp_path / "log" / STREAM.run)) == 1
 
 
-def test_a_hole_that_stays_is_told(tmp_path: Path) -> None:
+def test_a_hole_that_is_not_filled_is_shown_as_a_gap(tmp_path: Path) -> None:
     projection = StreamProjection(torn(tmp_path), tmp_path / "log", ProjectionCounts())
     assert projection.advance(TURN_BYTES, 100.0) == 3
     assert projection.advance(TURN_BYTES, 100.0 + HOLE_SECONDS - 1) == 0
@@ -95,7 +95,7 @@ def test_a_hole_that_stays_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("later", [True, False], ids=["a later segment", "a replay"])
-def test_what_cannot_come_any_more_is_not_waited_for(tmp_path: Path, *, later: bool) -> None:
+def test_a_hole_that_cannot_be_filled_does_not_wait(tmp_path: Path, *, later: bool) -> None:
     folder = torn(tmp_path)
     if later:
         append_records(folder, STREAM, make_records([Said(9, Scalars({"a": 9.0}))], first_sequence=9))
@@ -106,7 +106,7 @@ def test_what_cannot_come_any_more_is_not_waited_for(tmp_path: Path, *, later: b
     assert projection.counts.gaps == 1
 
 
-def test_a_projection_comes_back_to_a_hole_without_being_told(tmp_path: Path) -> None:
+def test_a_projection_returns_to_a_hole_although_the_recording_does_not_change(tmp_path: Path) -> None:
     """Nothing in the recording changes meanwhile."""
     torn(tmp_path / "recordings")
     projection = Follower(tmp_path / "recordings", tmp_path / "log")
@@ -116,8 +116,8 @@ def test_a_projection_comes_back_to_a_hole_without_being_told(tmp_path: Path) ->
     assert shown(tmp_path / "log") == [1, 2, 3, 5, 6, 7, 8]
 
 
-def test_the_next_attempt_waits_as_well(tmp_path: Path) -> None:
-    """Else what lies behind the hole would come late, and go to a folder of its own; in a replay it does not."""
+def test_the_next_attempt_waits_for_the_hole_too(tmp_path: Path) -> None:
+    """Else events behind the hole would be late, and go to a folder of their own, unlike in a replay."""
     torn(tmp_path / "recordings")
     later = make_stream(attempt=1, stream_id=b"\1" * 16)
     records = make_records([Said(1, Scalars({"a": 1.0}))], start_ns=START_NS + 3600 * 10**9)

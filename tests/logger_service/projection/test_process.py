@@ -140,7 +140,7 @@ class Told:
         return self.health.trouble(now_seconds)
 
 
-def test_a_projection_is_starting_until_it_says_something() -> None:
+def test_a_projection_is_starting_until_its_first_report() -> None:
     told = Told()
     assert told.health.trouble(5.0) == "the projection is starting"
     assert told.health.trouble(6.0) == "the projection is starting"
@@ -298,7 +298,7 @@ def test_a_child_that_its_parent_ends_blames_no_record(process: Supervisor, tmp_
     assert not (tmp_path / "runs" / FILE_NAME).exists()
 
 
-def test_what_the_children_have_done_is_known_over_restarts(process: Supervisor, tmp_path: Path) -> None:
+def test_the_counts_of_all_children_are_added(process: Supervisor, tmp_path: Path) -> None:
     said = [Said(step, Scalars({"a": 1.0})) for step in range(100)]
     write_recording(tmp_path / "recordings", said)
     for restart in range(2):
@@ -327,7 +327,7 @@ def test_a_series_of_ends_is_trouble_until_a_child_has_lived_for_long(process: S
     assert process.trouble(now + 1.0) == STARTING
 
 
-def test_a_child_that_says_nothing_is_trouble(process: Supervisor) -> None:
+def test_a_child_that_does_not_report_is_a_trouble(process: Supervisor) -> None:
     process.supervise(0.0)
     os.kill(pid_of(process), signal.SIGSTOP)
     process.supervise(1.0)
@@ -335,7 +335,7 @@ def test_a_child_that_says_nothing_is_trouble(process: Supervisor) -> None:
     assert "has not reported for" in process.trouble(1.0 + SILENCE_SECONDS)
 
 
-def test_a_child_that_waits_for_room_is_trouble_and_a_stop_says_that_it_is_late(tmp_path: Path) -> None:
+def test_a_child_that_waits_for_room_is_a_trouble_and_does_not_finish_in_time(tmp_path: Path) -> None:
     process = Supervisor(tmp_path / "recordings", tmp_path / "runs", disk_reserve_bytes=2**62)
     try:
         process.supervise(0.0)

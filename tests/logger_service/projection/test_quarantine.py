@@ -56,7 +56,7 @@ def opened(logdir: Path) -> Iterator[Opened]:
 
 
 def die_at(logdir: Path, record: tuple[bytes, int]) -> None:
-    """Leave the file as a process leaves it that is killed while it shows a record."""
+    """Leave the file of a process that is killed while the process shows a record."""
     suspects = Quarantine()
     suspects.open(logdir)
     with suspects.showing(record):
@@ -65,7 +65,7 @@ def die_at(logdir: Path, record: tuple[bytes, int]) -> None:
     (logdir / FILE_NAME).write_bytes(noted)
 
 
-def test_a_record_is_fatal_after_the_third_death_at_it(logdir: Path, opened: Opened) -> None:
+def test_a_record_is_fatal_after_its_third_death(logdir: Path, opened: Opened) -> None:
     for _ in range(DEATHS_MAX):
         assert not opened().is_fatal(SUSPECT)
         die_at(logdir, SUSPECT)
@@ -84,7 +84,7 @@ def test_deaths_are_remembered_while_other_records_are_shown_and_others_die(logd
     assert opened().is_fatal(OTHER)
 
 
-def test_a_record_that_is_shown_after_all_is_no_suspect_any_more(logdir: Path, opened: Opened) -> None:
+def test_a_record_that_is_shown_in_the_end_is_no_suspect(logdir: Path, opened: Opened) -> None:
     for _ in range(DEATHS_MAX - 1):
         die_at(logdir, SUSPECT)
     suspects = opened()
@@ -94,7 +94,7 @@ def test_a_record_that_is_shown_after_all_is_no_suspect_any_more(logdir: Path, o
     assert not opened().is_fatal(SUSPECT)
 
 
-def test_what_is_raised_is_a_death_unless_the_disk_is_to_blame_or_a_person(opened: Opened) -> None:
+def test_an_exception_is_a_death_unless_a_disk_or_a_person_caused_it(opened: Opened) -> None:
     suspects = opened()
     for error in (OSError(), KeyboardInterrupt(), MemoryError(), ValueError(), RecursionError()):
         assert not suspects.is_fatal(SUSPECT)
@@ -111,7 +111,7 @@ def test_a_process_that_ends_for_another_reason_leaves_no_suspect(logdir: Path, 
     assert list(logdir.iterdir()) == []
 
 
-def test_nothing_stays_in_the_log_directory_when_nobody_died(logdir: Path, opened: Opened) -> None:
+def test_the_log_directory_keeps_no_file_if_no_record_died(logdir: Path, opened: Opened) -> None:
     suspects = opened()
     with suspects.showing(OTHER):
         pass
@@ -120,7 +120,7 @@ def test_nothing_stays_in_the_log_directory_when_nobody_died(logdir: Path, opene
     assert list(logdir.iterdir()) == []
 
 
-def test_others_have_their_time_before_a_suspect_is_shown_again(logdir: Path, opened: Opened) -> None:
+def test_a_suspect_waits_for_the_other_records(logdir: Path, opened: Opened) -> None:
     die_at(logdir, SUSPECT)
     suspects = opened()
     assert not suspects.must_wait(OTHER, 0.0)
@@ -129,7 +129,7 @@ def test_others_have_their_time_before_a_suspect_is_shown_again(logdir: Path, op
     assert not suspects.must_wait(SUSPECT, 5.0 + PATIENCE_SECONDS)
 
 
-def test_who_is_let_go_does_not_wait(logdir: Path, opened: Opened) -> None:
+def test_a_suspect_does_not_wait_after_the_end_of_waits(logdir: Path, opened: Opened) -> None:
     die_at(logdir, SUSPECT)
     suspects = opened()
     assert not suspects.end_waits()
@@ -139,7 +139,7 @@ def test_who_is_let_go_does_not_wait(logdir: Path, opened: Opened) -> None:
     assert not suspects.end_waits()
 
 
-def test_a_fatal_record_keeps_nobody_waiting(logdir: Path, opened: Opened) -> None:
+def test_a_fatal_record_does_not_wait(logdir: Path, opened: Opened) -> None:
     for _ in range(DEATHS_MAX):
         die_at(logdir, SUSPECT)
     suspects = opened()
@@ -160,7 +160,7 @@ def test_any_file_is_read_without_harm(logdir: Path, noted: bytes, opened: Opene
     assert not opened().is_fatal(SUSPECT)
 
 
-def test_where_nothing_can_be_noted_all_goes_on(logdir: Path, opened: Opened) -> None:
+def test_a_quarantine_works_without_a_file(logdir: Path, opened: Opened) -> None:
     (logdir / FILE_NAME).symlink_to(logdir / "elsewhere")
     suspects = opened()
     with suspects.showing(SUSPECT):
@@ -221,7 +221,7 @@ def test_a_record_that_kills_each_time_is_left_blank_after_the_third_death(sick_
     assert summary_tags(tmp_path / "log" / "b-healthy") == ["m"] * 4
 
 
-def test_it_is_a_drawing_failure_that_is_said(
+def test_a_fatal_record_is_counted_and_logged_as_a_drawing_failure(
     sick_runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(DEATHS_MAX):
@@ -240,7 +240,7 @@ def test_a_replay_of_such_a_record_leaves_the_same_bytes(sick_runs: Path, tmp_pa
     assert not [name for name in folder_bytes(tmp_path / "live") if "suspects" in name]
 
 
-def test_the_others_go_on_before_it_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_runs_go_first_after_a_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tensorboard_sidecar.logger_service.events.to_events.heatmap", fatal_heatmap)
     sick = write_recording(tmp_path / "recordings", SICK, make_stream("a-sick"))
     (tmp_path / "log").mkdir()

@@ -49,7 +49,7 @@ RESUMED = make_stream(attempt=1, stream_id=b"\xab" * 16)
 AGAIN = make_stream(stream_id=b"\x01" * 16)
 
 
-def test_a_replay_tells_what_it_wrote(tmp_path: Path) -> None:
+def test_a_replay_reports_its_counts(tmp_path: Path) -> None:
     folder = write_recording(tmp_path / "recordings", every_kind((1,)))
     (replayed,) = replay([tmp_path / "recordings"], tmp_path / "log")
     assert (replayed.folder, replayed.counts.records) == (folder, len(every_kind((1,))))
@@ -57,7 +57,7 @@ def test_a_replay_tells_what_it_wrote(tmp_path: Path) -> None:
     assert str(replayed).startswith(f"{folder}: {records} records, {records + 1} events")
 
 
-def test_a_second_replay_writes_nothing_and_says_so(tmp_path: Path) -> None:
+def test_a_second_replay_writes_nothing_and_reports_that(tmp_path: Path) -> None:
     write_recording(tmp_path / "recordings", every_kind((1,)))
     replay([tmp_path / "recordings"], tmp_path / "log")
     before = folder_bytes(tmp_path / "log")
@@ -67,7 +67,7 @@ def test_a_second_replay_writes_nothing_and_says_so(tmp_path: Path) -> None:
     assert folder_bytes(tmp_path / "log") == before
 
 
-def test_a_replay_goes_on_where_an_earlier_one_ended(tmp_path: Path) -> None:
+def test_a_replay_continues_where_an_earlier_replay_ended(tmp_path: Path) -> None:
     records = make_records(every_kind((1, 2)))
     folder = append_records(tmp_path / "recording", make_stream(), records[:9])
     replay([folder], tmp_path / "log")
@@ -99,7 +99,7 @@ def test_two_recordings_of_one_stream_are_written_once(tmp_path: Path) -> None:
     assert sequences == list(range(1, 11))
 
 
-def test_progress_is_told_as_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_during_a_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tensorboard_sidecar.logger_service.projection.replay._TURN_SIZE_BYTES", 100)
     write_recording(tmp_path / "recordings", [Said(step, Scalars({"a": 1.0})) for step in range(50)])
     told: list[int] = []
@@ -237,7 +237,7 @@ def test_a_fresh_start_after_a_resumed_one_whose_first_attempt_was_recorded_else
 
 
 @pytest.mark.parametrize("ahead_seconds", [0, 600], ids=["", "and its clock is ahead"])
-def test_a_trainer_that_is_not_dead_yet_goes_on_beside_its_successor(tmp_path: Path, ahead_seconds: int) -> None:
+def test_a_trainer_that_still_lives_is_shown_beside_its_successor(tmp_path: Path, ahead_seconds: int) -> None:
     """Its events are there once, after any number of restarts, and hide no events of the successor."""
     recordings, live = tmp_path / "recordings", tmp_path / "live"
     say(recordings, FRESH, 1, at_seconds=ahead_seconds)
@@ -274,7 +274,7 @@ def test_a_stream_that_left_the_runs_folder_does_not_come_back(tmp_path: Path) -
     assert folder_bytes(live) == before
 
 
-def test_a_journal_and_what_an_outbox_held_behind_it_are_one_stream_in_a_replay(tmp_path: Path) -> None:
+def test_a_journal_and_the_rest_of_an_outbox_are_one_stream_in_a_replay(tmp_path: Path) -> None:
     """Although a later attempt began in between."""
     say(tmp_path / "recordings" / "outbox", FRESH, 4, at_seconds=300, sequence=5)
     say(tmp_path / "recordings" / "journal", RESUMED, 4, at_seconds=200, first_step=3)

@@ -35,7 +35,7 @@ def positions(report: ProjectionReport) -> list[tuple[bytes, int]]:
     return [(bytes.fromhex(stream), sequence) for stream, sequence in report.positions.items()]
 
 
-def test_what_is_told_is_read(pipe: tuple[int, int]) -> None:
+def test_a_report_is_read_as_written(pipe: tuple[int, int]) -> None:
     writer, reader = ReportWriter(pipe[1]), ReportReader(pipe[0])
     assert reader.read() == []
     state = ProjectionState(waits=True, failing=3, disk_size_bytes=2**40)
@@ -45,7 +45,7 @@ def test_what_is_told_is_read(pipe: tuple[int, int]) -> None:
     assert report.counts == ProjectionCounts(records=3, drawing_failures=1)
 
 
-def test_it_is_told_once_a_second_and_only_what_moved(pipe: tuple[int, int]) -> None:
+def test_a_report_is_written_once_a_second_with_the_changed_positions(pipe: tuple[int, int]) -> None:
     writer, reader = ReportWriter(pipe[1]), ReportReader(pipe[0])
     writer.write(0.0, ProjectionCounts(), streams(3), ProjectionState())
     reader.read()
@@ -66,7 +66,7 @@ def test_a_line_fits_into_the_pipe_at_once_however_large_its_numbers(pipe: tuple
     assert max(map(len, lines)) < select.PIPE_BUF
 
 
-def test_nobody_waits_for_a_pipe_that_is_not_read_and_nothing_is_forgotten(pipe: tuple[int, int]) -> None:
+def test_a_full_pipe_does_not_block_and_loses_no_position(pipe: tuple[int, int]) -> None:
     writer, reader = ReportWriter(pipe[1]), ReportReader(pipe[0])
     everything = streams(5000)
     writer.write(0.0, ProjectionCounts(), everything, ProjectionState())
@@ -82,7 +82,7 @@ def test_nobody_waits_for_a_pipe_that_is_not_read_and_nothing_is_forgotten(pipe:
     assert sorted(told.items()) == everything
 
 
-def test_nobody_to_read_it_and_no_pipe_at_all_are_no_errors() -> None:
+def test_a_missing_reader_or_pipe_is_no_error() -> None:
     with Path(os.devnull).open("wb") as nothing:
         ReportWriter(nothing.fileno()).write(0.0, ProjectionCounts(), streams(1), ProjectionState())
     ends = os.pipe()
@@ -103,7 +103,7 @@ def test_nobody_to_read_it_and_no_pipe_at_all_are_no_errors() -> None:
         b"\xff\0\n",
     ],
 )
-def test_what_is_no_report_is_counted_and_dropped(pipe: tuple[int, int], rubbish: bytes) -> None:
+def test_an_invalid_line_is_counted_and_dropped(pipe: tuple[int, int], rubbish: bytes) -> None:
     reader = ReportReader(pipe[0])
     os.write(pipe[1], rubbish)
     assert (reader.read(), reader.malformed) == ([], 1)

@@ -167,7 +167,7 @@ def test_a_hole_in_the_recording_shows_as_a_gap(tmp_path: Path) -> None:
     assert run(folder, tmp_path / "log") == ProjectionCounts()
 
 
-def test_a_gap_that_the_trainer_tells_shows_once_also_after_a_kill(tmp_path: Path) -> None:
+def test_a_gap_of_the_trainer_is_shown_once_also_after_a_kill(tmp_path: Path) -> None:
     records = make_records(SMALL[:2])
     gap = Record(Kind.GAP, 3, 5, START_NS, encode_body(Gap("outbox full", {"matrix": 7})), 7)
     later = make_records([Said(9, Scalars({"a": 1.0}))], first_sequence=10)
@@ -195,7 +195,7 @@ def test_a_gap_that_the_trainer_tells_shows_once_also_after_a_kill(tmp_path: Pat
         (Record(Kind.MATRIX, 2, 1, START_NS, encode_body(Matrix("a", pack_array(np.zeros(3))))), "malformed"),
     ],
 )
-def test_a_record_that_means_nothing_is_counted_said_once_and_passed_over(
+def test_a_record_without_meaning_is_counted_logged_once_and_skipped(
     record: Record, counted: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     start, end = make_records(SMALL[:1]), make_records(SMALL[1:2], first_sequence=4)
@@ -249,7 +249,7 @@ def test_an_embedding_that_cannot_be_written_for_its_content_costs_itself(
     assert not (tmp_path / "log" / "demo" / "projector_config.pbtxt").exists()
 
 
-def test_damage_is_counted_said_once_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_is_counted_logged_once_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_recording(tmp_path, SMALL)
     (segment,) = folder.iterdir()
     data = bytearray(segment.read_bytes())
