@@ -158,9 +158,11 @@ def test_ctrl_c_is_told_by_the_exit_code_alone(
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("arguments", ["--help", "serve --help", "status"])
-def test_a_reader_that_has_seen_enough_is_no_error(arguments: str) -> None:
+@pytest.mark.parametrize("arguments", ["--help", "serve --help", "status ."])
+def test_a_reader_that_has_seen_enough_is_no_error(arguments: str, tmp_path: Path) -> None:
     command = f"{sys.executable} -m tensorboard_sidecar {arguments} | true; exit ${{PIPESTATUS[0]}}"
     environment = {**os.environ, "PYTHONUNBUFFERED": ""}
-    done = subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        ["/bin/bash", "-c", command], capture_output=True, text=True, check=False, env=environment, cwd=tmp_path
+    )
     assert (done.returncode, done.stderr) == (0, "")
