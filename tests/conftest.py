@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support.programs import LoggerProcess
-from support.shared_folder import shared_folder
+from support.machine.shared_folder import shared_folder
+from support.running.programs import LoggerProcess
 
 from tensorboard_sidecar.protocol.outbox import location
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from support import expected
-from support.compose import Compose
-from support.events import load_folder, values_by_tag
-from support.programs import run_command
-from support.tensorboard import TensorBoard
+from support.records import expected
+from support.records.events import load_folder, values_by_tag
+from support.running.compose import Compose
+from support.running.programs import run_command
+from support.running.tensorboard import TensorBoard
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Scalars

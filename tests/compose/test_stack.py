@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 from compose.judge import RUN, check, check_tensorboard
-from support.compose import SERVICES, Compose, docker
+from support.running.compose import SERVICES, Compose, docker
 from support.source import ROOMS, ROOT
 
 from tensorboard_sidecar import __version__

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from compose.judge import LOG_INTERVAL, RUN, STEPS_AN_EPOCH, shown_steps
-from support.compose import Compose
-from support.programs import free_port, run_command
+from support.running.compose import Compose
+from support.running.programs import free_port, run_command
 
 pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
 

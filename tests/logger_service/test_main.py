@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.recordings import Said, append_records, make_records, make_stream, write_recording
+from support.records.recordings import Said, append_records, make_records, make_stream, write_recording
 
 from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.messages import Scalars

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from support.programs import LoggerProcess
+from support.machine.waiting import wait_until
+from support.running.programs import LoggerProcess
 from support.source import ROOT
-from support.waiting import wait_until
 
 _numbers: Final = itertools.count()
 _ENVIRONMENT: Final = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests")))}

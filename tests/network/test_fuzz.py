@@ -17,21 +17,21 @@ from typing import Any, Self
 
 import msgspec
 import pytest
-from faults.diary import Returned
-from faults.effort import SOAK_TIMEOUT_SECONDS, SOAKING, new_seed, rounds
-from faults.hostile import Memory, draw_everything, judge, served
+from faults.harness.diary import Returned
+from faults.harness.effort import SOAK_TIMEOUT_SECONDS, SOAKING, new_seed, rounds
+from faults.harness.hostile import Memory, draw_everything, judge, served
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from msgpack import packb, unpackb
-from support.golden import RECORDS
-from support.key_ring import KeyRing
-from support.metrics import count, read_counts
-from support.peer import Peer
-from support.programs import LoggerProcess, run_command
+from support.logger.key_ring import KeyRing
+from support.logger.peer import Peer
+from support.logger.zmtp import connect, ends
+from support.machine.waiting import wait_until
+from support.records.golden import RECORDS
+from support.records.strategies import plain
+from support.running.metrics import count, read_counts
+from support.running.programs import LoggerProcess, run_command
 from support.source import ROOT
-from support.strategies import plain
-from support.waiting import wait_until
-from support.zmtp import connect, ends
 
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.record import Kind, Record, pack_record

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from network.boxes import BoxedLogger, Boxes, two_boxes, why_no_boxes
 from network.trainer_program import RUN, TAG, TEXT
-from support.key_ring import KeyRing
-from support.waiting import wait_until
+from support.logger.key_ring import KeyRing
+from support.machine.waiting import wait_until
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Scalars

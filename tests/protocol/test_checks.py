@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
-from support.golden import RECORDS, SUMMARY
-from support.strategies import messages
+from support.records.golden import RECORDS, SUMMARY
+from support.records.strategies import messages
 
 from tensorboard_sidecar.protocol import limits
 from tensorboard_sidecar.protocol.array import Array, pack_array

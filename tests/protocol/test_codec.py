@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.golden import RECORDS
-from support.strategies import messages, plain
+from support.records.golden import RECORDS
+from support.records.strategies import messages, plain
 
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body, encode_scalars
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge

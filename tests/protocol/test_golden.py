@@ -2,7 +2,7 @@
 
 import msgpack
 import pytest
-from support.golden import RECORDS, WIRE
+from support.records.golden import RECORDS, WIRE
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError

@@ -10,10 +10,10 @@ from typing import Any, Final, get_args
 
 import msgspec
 import pytest
-from support.golden import RECORDS
-from support.recordings import every_kind
+from support.records.golden import RECORDS
+from support.records.recordings import every_kind
+from support.records.strategies import MESSAGES
 from support.source import Source, dotted_name, sources
-from support.strategies import MESSAGES
 
 from tensorboard_sidecar.protocol.array import Array
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body

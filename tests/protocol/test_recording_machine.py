@@ -14,7 +14,7 @@ from unittest import mock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.runs import STREAM, make_record, make_run
+from support.running.runs import STREAM, make_record, make_run
 
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.record import Record

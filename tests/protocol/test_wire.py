@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.golden import WIRE
+from support.records.golden import WIRE
 
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge, UnsupportedVersion
 from tensorboard_sidecar.protocol.limits import (

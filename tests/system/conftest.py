@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.job import RUN, TRAINER, Job
-from support.programs import run_command, running_logger
-from support.tensorboard import Loader, TensorBoard, running_tensorboard
+from support.running.job import RUN, TRAINER, Job
+from support.running.programs import run_command, running_logger
+from support.running.tensorboard import Loader, TensorBoard, running_tensorboard
 
 
 @pytest.fixture(scope="session")

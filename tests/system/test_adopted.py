@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.events import values_by_tag
-from support.key_ring import KeyRing
-from support.programs import LoggerProcess, run_command
-from support.spoken import read_recording
-from support.waiting import wait_until
+from support.logger.key_ring import KeyRing
+from support.machine.waiting import wait_until
+from support.records.events import values_by_tag
+from support.running.programs import LoggerProcess, run_command
+from support.running.spoken import read_recording
 
 from tensorboard_sidecar.logger_service.intake.stream_owner import OWNER_NAME
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
-from support.job import RUN, Job
-from support.tensorboard import TensorBoard, running_tensorboard
+from support.running.job import RUN, Job
+from support.running.tensorboard import TensorBoard, running_tensorboard
 
 pytestmark = [
     pytest.mark.system,

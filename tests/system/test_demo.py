@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from support.programs import run_command
+from support.machine.waiting import wait_until
+from support.running.programs import run_command
 from support.source import ROOT
-from support.waiting import wait_until
 
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.delivering import delivering
-from support.peer import Peer, make_record
-from support.programs import LoggerProcess, free_port, run_command
-from support.waiting import wait_until
+from support.logger.delivering import delivering
+from support.logger.peer import Peer, make_record
+from support.machine.waiting import wait_until
+from support.running.programs import LoggerProcess, free_port, run_command
 
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.stream import Stream

@@ -8,10 +8,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from support.events import load_folder
-from support.programs import LoggerProcess, free_port, run_command
-from support.sick_disks import FILLER, on_a_small_disk, seen_by
-from support.waiting import wait_until
+from support.machine.sick_disks import FILLER, on_a_small_disk, seen_by
+from support.machine.waiting import wait_until
+from support.records.events import load_folder
+from support.running.programs import LoggerProcess, free_port, run_command
 
 pytestmark = pytest.mark.system
 

@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from support import expected
-from support.events import folder_bytes, load_folder
-from support.job import EPOCHS, LOG_INTERVAL, RUN, TRAINER, Job
-from support.programs import run_command
-from support.tensorboard import TensorBoard
+from support.records import expected
+from support.records.events import folder_bytes, load_folder
+from support.running.job import EPOCHS, LOG_INTERVAL, RUN, TRAINER, Job
+from support.running.programs import run_command
+from support.running.tensorboard import TensorBoard
 from tensorboardX.proto.graph_pb2 import GraphDef
 
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader

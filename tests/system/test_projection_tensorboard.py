@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from PIL import Image
-from support.recordings import (
+from support.records.recordings import (
     START_NS,
     Said,
     append_records,
@@ -22,7 +22,7 @@ from support.recordings import (
     make_stream,
     write_recording,
 )
-from support.tensorboard import Loader, TensorBoard, running_tensorboard
+from support.running.tensorboard import Loader, TensorBoard, running_tensorboard
 
 from tensorboard_sidecar.logger_service.projection.follower import Follower
 from tensorboard_sidecar.logger_service.projection.replay import replay

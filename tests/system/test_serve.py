@@ -13,11 +13,11 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from support import waiting
-from support.delivering import delivering
-from support.events import load_folder
-from support.peer import Peer
-from support.programs import LoggerProcess, run_command
+from support.logger.delivering import delivering
+from support.logger.peer import Peer
+from support.machine import waiting
+from support.records.events import load_folder
+from support.running.programs import LoggerProcess, run_command
 
 from tensorboard_sidecar.protocol.frame import Frame, read_frames
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES

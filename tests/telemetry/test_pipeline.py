@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.key_ring import KeyRing
-from support.recordings import every_kind, make_stream
-from support.sick_disk import SickDisk
-from support.slow_device import SlowDevice
-from support.spoken import read_said
-from support.summaries import summarize
+from support.logger.key_ring import KeyRing
+from support.machine.sick_disk import SickDisk
+from support.machine.slow_device import SlowDevice
+from support.records.recordings import every_kind, make_stream
+from support.records.summaries import summarize
+from support.running.spoken import read_said
 
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import decode_message

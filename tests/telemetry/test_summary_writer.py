@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import pytest
 import torch
-from support.recordings import Said
-from support.spoken import read_said
+from support.records.recordings import Said
+from support.running.spoken import read_said
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter as TorchWriter
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.recordings import Said
-from support.spoken import read_recording, read_said
+from support.records.recordings import Said
+from support.running.spoken import read_recording, read_said
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.array import pack_array

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.fake_logger import FakeLogger
-from support.slow_device import SlowDevice
-from support.spoken import read_said
-from support.summaries import summarize
-from support.waiting import wait_until
+from support.logger.fake_logger import FakeLogger
+from support.machine.slow_device import SlowDevice
+from support.machine.waiting import wait_until
+from support.records.summaries import summarize
+from support.running.spoken import read_said
 from torch import Tensor
 
 from tensorboard_sidecar import Telemetry

@@ -11,10 +11,10 @@ from time import monotonic
 from typing import Final
 
 import pytest
-from support.fake_logger import FakeLogger, unpack_records
-from support.programs import free_port
-from support.spoken import read_said
-from support.waiting import wait_until
+from support.logger.fake_logger import FakeLogger, unpack_records
+from support.machine.waiting import wait_until
+from support.running.programs import free_port
+from support.running.spoken import read_said
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.__main__ import main

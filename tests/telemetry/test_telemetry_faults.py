@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.spoken import read_said
+from support.running.spoken import read_said
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge

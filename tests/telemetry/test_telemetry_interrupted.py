@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pytest
 import torch
-from support.boundaries import Boundaries
-from support.slow_device import SlowDevice
-from support.spoken import read_said
+from support.machine.boundaries import Boundaries
+from support.machine.slow_device import SlowDevice
+from support.running.spoken import read_said
 from torch import Tensor
 
 from tensorboard_sidecar import Telemetry

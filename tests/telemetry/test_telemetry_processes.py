@@ -9,10 +9,10 @@ from typing import Final
 
 import pytest
 import torch
-from support.children import fork, start, wait_for
-from support.fake_logger import FakeLogger
-from support.ranks import log_as_a_rank
-from support.spoken import read_said
+from support.logger.fake_logger import FakeLogger
+from support.machine.children import fork, start, wait_for
+from support.running.ranks import log_as_a_rank
+from support.running.spoken import read_said
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, Dataset
 

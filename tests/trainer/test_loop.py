@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import expected
+from support.records import expected
 
 from tensorboard_sidecar.protocol.messages import (
     Audio,

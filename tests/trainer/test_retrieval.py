@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import expected
+from support.records import expected
 from torch.nn import functional
 
 from tensorboard_sidecar.trainer.losses import same_items

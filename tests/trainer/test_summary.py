@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from support import expected
+from support.records import expected
 
 from tensorboard_sidecar.trainer.summary import TrainingSummary
 

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.waiting import wait_until
+from support.machine.waiting import wait_until
 
 from tensorboard_sidecar.logger_service.access.allow_list import ALLOWED_NAME, AllowList, allow, read_allowed, revoke
 from tensorboard_sidecar.logger_service.access.authenticator import make_key_pair

@@ -7,9 +7,9 @@ from time import monotonic
 
 import pytest
 import zmq
-from support.key_ring import KeyRing
-from support.peer import Peer
-from support.waiting import wait_until
+from support.logger.key_ring import KeyRing
+from support.logger.peer import Peer
+from support.machine.waiting import wait_until
 from zmq.utils import z85
 
 from tensorboard_sidecar.logger_service.access.authenticator import Authenticator, make_key_pair

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import zmq
-from support.zmtp import ends, speak_zmtp
+from support.logger.zmtp import ends, speak_zmtp
 
 from tensorboard_sidecar.logger_service.access.connection_monitor import (
     ConnectionLru,

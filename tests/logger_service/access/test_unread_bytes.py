@@ -7,11 +7,11 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from support.key_ring import KeyRing
-from support.peer import Peer, make_record
-from support.receivers import make_receiver, served, turning
-from support.waiting import wait_until
-from support.zmtp import connect, speak_zmtp
+from support.logger.key_ring import KeyRing
+from support.logger.peer import Peer, make_record
+from support.logger.receivers import make_receiver, served, turning
+from support.logger.zmtp import connect, speak_zmtp
+from support.machine.waiting import wait_until
 
 from tensorboard_sidecar.logger_service.access.unread_bytes import UnreadBytes, received_bytes
 from tensorboard_sidecar.logger_service.limits import (

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from support.events import folder_bytes, load_events
-from support.recordings import START_NS, make_embedding
+from support.records.events import folder_bytes, load_events
+from support.records.recordings import START_NS, make_embedding
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from tensorboard_sidecar.logger_service.events import embedding_projector

@@ -3,8 +3,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.events import event_files, id_of, load_events, load_folder
-from support.recordings import START_NS, STREAM_ID, make_stream
+from support.records.events import event_files, id_of, load_events, load_folder
+from support.records.recordings import START_NS, STREAM_ID, make_stream
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 

@@ -4,7 +4,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-from support.recordings import make_stream
+from support.records.recordings import make_stream
 
 from tensorboard_sidecar.logger_service.events.event_paths import (
     Attempt,

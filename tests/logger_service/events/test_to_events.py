@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.events import id_of
-from support.recordings import START_NS, STREAM_ID, every_kind, make_records, summarise
-from support.strategies import messages
+from support.records.events import id_of
+from support.records.recordings import START_NS, STREAM_ID, every_kind, make_records, summarise
+from support.records.strategies import messages
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from tensorboard_sidecar.logger_service.events.to_events import ScalarEvents, blank, project

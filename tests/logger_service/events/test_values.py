@@ -6,7 +6,7 @@ import wave
 
 import numpy as np
 import pytest
-from support.recordings import summarise
+from support.records.recordings import summarise
 from tensorboardX.proto.graph_pb2 import GraphDef
 from tensorboardX.proto.layout_pb2 import Layout as LayoutProto
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.noted_logger import NotedLogger, refused
-from support.peer import make_record, make_run
+from support.logger.noted_logger import NotedLogger, refused
+from support.logger.peer import make_record, make_run
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES

@@ -2,8 +2,8 @@ import errno
 from pathlib import Path
 
 import pytest
-from support.peer import make_run
-from support.sick_disk import SickDisk
+from support.logger.peer import make_run
+from support.machine.sick_disk import SickDisk
 
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.protocol.batch import FrameBatch

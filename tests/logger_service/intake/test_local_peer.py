@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from support.adopting import Host
-from support.recordings import make_stream
-from support.spoken import read_recording
+from support.logger.adopting import Host
+from support.records.recordings import make_stream
+from support.running.spoken import read_recording
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.logger_service.intake.local_peer import TURN_SIZE_BYTES

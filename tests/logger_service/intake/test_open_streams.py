@@ -5,9 +5,9 @@ import logging
 from pathlib import Path
 
 import pytest
-from support.noted_logger import ACK_SECONDS, INTERVAL_SECONDS, NotedLogger, refused
-from support.peer import make_record
-from support.sick_disk import SickDisk
+from support.logger.noted_logger import ACK_SECONDS, INTERVAL_SECONDS, NotedLogger, refused
+from support.logger.peer import make_record
+from support.machine.sick_disk import SickDisk
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.logger_service.folders.low_water import LOOK_SECONDS

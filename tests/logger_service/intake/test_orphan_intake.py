@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.adopting import ENDPOINT, Host
-from support.recordings import START_NS, make_stream
+from support.logger.adopting import ENDPOINT, Host
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.logger_service.intake.orphan_intake import (
     GRACE_SECONDS,

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from support.adopting import ENDPOINT, Host
-from support.key_ring import KeyRing
-from support.recordings import make_stream
+from support.logger.adopting import ENDPOINT, Host
+from support.logger.key_ring import KeyRing
+from support.records.recordings import make_stream
 
 from tensorboard_sidecar.logger_service.access.allow_list import AllowList
 from tensorboard_sidecar.logger_service.intake.orphan_intake import GRACE_SECONDS, LOOK_SECONDS

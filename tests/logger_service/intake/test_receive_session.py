@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.peer import make_record, make_run
+from support.logger.peer import make_record, make_run
 
 from tensorboard_sidecar.logger_service.intake.credit import CreditExceeded
 from tensorboard_sidecar.logger_service.intake.receive_session import (

@@ -11,11 +11,11 @@ from random import Random
 
 import pytest
 import zmq
-from support.key_ring import KeyRing
-from support.peer import DEADLINE_SECONDS, Peer, make_run
-from support.receivers import make_receiver, served, turning
-from support.waiting import wait_until
-from support.zmtp import ends, speak_zmtp
+from support.logger.key_ring import KeyRing
+from support.logger.peer import DEADLINE_SECONDS, Peer, make_run
+from support.logger.receivers import make_receiver, served, turning
+from support.logger.zmtp import ends, speak_zmtp
+from support.machine.waiting import wait_until
 
 from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace

@@ -1,4 +1,4 @@
-from support.noted_logger import NotedNetwork
+from support.logger.noted_logger import NotedNetwork
 
 from tensorboard_sidecar.logger_service.intake.replies import REPLY_INTERVAL_SECONDS, Replies, ReplyLimiter
 from tensorboard_sidecar.protocol.wire import Bye, Nak, WireMessage

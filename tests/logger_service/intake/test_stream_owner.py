@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-from support.peer import make_run
-from support.sick_disk import SickDisk
+from support.logger.peer import make_run
+from support.machine.sick_disk import SickDisk
 
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.stream_owner import OWNER_NAME, NotItsOwner, check_owner, note_owner

@@ -3,7 +3,15 @@
 from pathlib import Path
 
 import pytest
-from support.recordings import START_NS, Said, append_records, every_kind, make_records, make_stream, write_recording
+from support.records.recordings import (
+    START_NS,
+    Said,
+    append_records,
+    every_kind,
+    make_records,
+    make_stream,
+    write_recording,
+)
 
 from tensorboard_sidecar.logger_service.offline.inspection import GapRange, inspect, kind_title, read_contents
 from tensorboard_sidecar.logger_service.offline.verification import verify

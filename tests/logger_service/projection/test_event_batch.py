@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from support.events import event_files, folder_bytes, load_folder, values_by_tag
-from support.recordings import START_NS, STREAM_ID, Said, append_records, make_records, make_stream
+from support.records.events import event_files, folder_bytes, load_folder, values_by_tag
+from support.records.recordings import START_NS, STREAM_ID, Said, append_records, make_records, make_stream
 
 from tensorboard_sidecar.logger_service.events.identity import EventId
 from tensorboard_sidecar.logger_service.projection.event_batch import WRITE_SIZE_BYTES, EventBatch

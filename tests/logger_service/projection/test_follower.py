@@ -9,8 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.events import event_files, folder_bytes, load_folder, summary_tags
-from support.recordings import START_NS, Said, append_records, every_kind, make_records, make_stream, write_recording
+from support.records.events import event_files, folder_bytes, load_folder, summary_tags
+from support.records.recordings import (
+    START_NS,
+    Said,
+    append_records,
+    every_kind,
+    make_records,
+    make_stream,
+    write_recording,
+)
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.logger_service.folders.logger_lock import FolderInUse, folder_lock

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from support.events import event_files, folder_bytes, id_of, load_folder
-from support.recordings import START_NS, Said, append_records, make_records, make_stream
+from support.records.events import event_files, folder_bytes, id_of, load_folder
+from support.records.recordings import START_NS, Said, append_records, make_records, make_stream
 
 from tensorboard_sidecar.logger_service.projection.follower import Follower
 from tensorboard_sidecar.logger_service.projection.hole_wait import HOLE_SECONDS, HoleWait

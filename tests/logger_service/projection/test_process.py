@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.events import summary_tags
-from support.recordings import STREAM_ID, Said, write_recording
+from support.machine.waiting import wait_until
+from support.records.events import summary_tags
+from support.records.recordings import STREAM_ID, Said, write_recording
 from support.source import ROOT
-from support.waiting import wait_until
 
 from tensorboard_sidecar.logger_service.projection.process import (
     RESTART_MAX_SECONDS,

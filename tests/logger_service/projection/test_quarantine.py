@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from support.events import folder_bytes, load_folder, summary_tags
-from support.recordings import Said, make_stream, write_recording
+from support.records.events import folder_bytes, load_folder, summary_tags
+from support.records.recordings import Said, make_stream, write_recording
 
 from tensorboard_sidecar.logger_service.projection.follower import Follower, follow
 from tensorboard_sidecar.logger_service.projection.quarantine import (

@@ -6,8 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.events import event_files, folder_bytes, id_of, load_folder
-from support.recordings import START_NS, Said, append_records, every_kind, make_records, make_stream, write_recording
+from support.records.events import event_files, folder_bytes, id_of, load_folder
+from support.records.recordings import (
+    START_NS,
+    Said,
+    append_records,
+    every_kind,
+    make_records,
+    make_stream,
+    write_recording,
+)
 
 from tensorboard_sidecar.logger_service.offline.verification import verify
 from tensorboard_sidecar.logger_service.projection.follower import Follower

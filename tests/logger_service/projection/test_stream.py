@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.events import event_files, folder_bytes, id_of, load_events, load_folder, values_by_tag
-from support.recordings import (
+from support.records.events import event_files, folder_bytes, id_of, load_events, load_folder, values_by_tag
+from support.records.recordings import (
     START_NS,
     STREAM_ID,
     Said,

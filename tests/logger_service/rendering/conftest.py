@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from support.known_summaries import summary_of
+from support.records.known_summaries import summary_of
 
 from tensorboard_sidecar.logger_service.rendering.png import Picture
 from tensorboard_sidecar.protocol.messages import TensorSummary

@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.small_memory import run_in_small_memory
+from support.machine.small_memory import run_in_small_memory
 
 from tensorboard_sidecar.protocol.outbox import location
 from tensorboard_sidecar.protocol.outbox.location import (

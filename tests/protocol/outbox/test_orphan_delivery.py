@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.recordings import START_NS, make_stream
-from support.stub_sink import StubSink, make_orphan
+from support.logger.stub_sink import StubSink, make_orphan
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.outbox import orphan as orphan_module

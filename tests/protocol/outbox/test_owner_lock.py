@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.children import fork
+from support.machine.children import fork
 
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, OwnerLock, read_owner
 

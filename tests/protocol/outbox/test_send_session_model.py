@@ -5,7 +5,7 @@ from collections import deque
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from support.recordings import make_stream
+from support.records.recordings import make_stream
 
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState

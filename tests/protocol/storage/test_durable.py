@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.sick_disk import SickDisk
+from support.machine.sick_disk import SickDisk
 
 from tensorboard_sidecar.protocol.storage import durable
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.key_ring import KeyRing
+from support.logger.key_ring import KeyRing
 from zmq.utils import z85
 
 from tensorboard_sidecar.protocol.storage.key_files import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.runs import STREAM, make_record, make_run, numbered_run
+from support.running.runs import STREAM, make_record, make_run, numbered_run
 
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.frame import pack_frame, pack_head

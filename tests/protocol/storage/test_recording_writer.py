@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.runs import STREAM, make_record, make_run, numbered_run
-from support.sick_disk import SickDisk
+from support.machine.sick_disk import SickDisk
+from support.running.runs import STREAM, make_record, make_run, numbered_run
 
 from tensorboard_sidecar.protocol.errors import Malformed, UnsupportedVersion
 from tensorboard_sidecar.protocol.frame import pack_frame

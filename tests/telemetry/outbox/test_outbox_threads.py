@@ -4,8 +4,8 @@ import sys
 import threading
 from pathlib import Path
 
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
+from support.logger.fake_logger import unpack_records
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox

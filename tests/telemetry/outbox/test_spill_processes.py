@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from support.children import start, wait_for
-from support.fake_logger import unpack_records
-from support.programs import free_port, running_logger
-from support.spoken import read_recording
-from support.waiting import wait_until
+from support.logger.fake_logger import unpack_records
+from support.machine.children import start, wait_for
+from support.machine.waiting import wait_until
+from support.running.programs import free_port, running_logger
+from support.running.spoken import read_recording
 
 from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.codec import decode_message

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.children import fork
-from support.fake_logger import FakeLogger
-from support.recordings import START_NS, STREAM_ID, make_stream
-from support.sick_disk import SickDisk
-from support.spoken import read_recording
-from support.waiting import wait_until
+from support.logger.fake_logger import FakeLogger
+from support.machine.children import fork
+from support.machine.sick_disk import SickDisk
+from support.machine.waiting import wait_until
+from support.records.recordings import START_NS, STREAM_ID, make_stream
+from support.running.spoken import read_recording
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination

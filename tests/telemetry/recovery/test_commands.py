@@ -9,11 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.fake_logger import FakeLogger
-from support.programs import free_port, running_logger
-from support.recordings import START_NS, STREAM_ID, make_stream
-from support.spoken import read_recording
-from support.waiting import wait_until
+from support.logger.fake_logger import FakeLogger
+from support.machine.waiting import wait_until
+from support.records.recordings import START_NS, STREAM_ID, make_stream
+from support.running.programs import free_port, running_logger
+from support.running.spoken import read_recording
 
 from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body

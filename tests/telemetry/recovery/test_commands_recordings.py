@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.fake_logger import FakeLogger
-from support.programs import free_port
-from support.recordings import START_NS, STREAM_ID, make_stream
-from support.spoken import read_recording
+from support.logger.fake_logger import FakeLogger
+from support.records.recordings import START_NS, STREAM_ID, make_stream
+from support.running.programs import free_port
+from support.running.spoken import read_recording
 
 from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.codec import encode_scalars

@@ -7,10 +7,10 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from support.driven_link import DrivenLink
-from support.key_ring import KeyRing
-from support.receivers import make_receiver, turning
-from support.recordings import START_NS, make_stream
+from support.logger.driven_link import DrivenLink
+from support.logger.key_ring import KeyRing
+from support.logger.receivers import make_receiver, turning
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.logger_service.access.authenticator import Authenticator
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver

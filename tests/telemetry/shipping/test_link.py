@@ -7,11 +7,11 @@ from time import monotonic
 
 import pytest
 import zmq
-from support.driven_link import DrivenLink
-from support.fake_logger import FakeLogger
-from support.programs import free_port
-from support.recordings import START_NS, STREAM_ID, make_stream
-from support.waiting import wait_until
+from support.logger.driven_link import DrivenLink
+from support.logger.fake_logger import FakeLogger
+from support.machine.waiting import wait_until
+from support.records.recordings import START_NS, STREAM_ID, make_stream
+from support.running.programs import free_port
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.limits import CONTROL_MESSAGE_SIZE_MAX_BYTES, CREDIT_BYTES

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.recordings import START_NS, make_stream
-from support.sick_disk import SickDisk
+from support.machine.sick_disk import SickDisk
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.record import Kind

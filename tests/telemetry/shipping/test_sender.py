@@ -7,10 +7,10 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from support.fake_logger import FakeLogger
-from support.programs import free_port
-from support.recordings import START_NS, STREAM_ID, make_stream
-from support.waiting import wait_until
+from support.logger.fake_logger import FakeLogger
+from support.machine.waiting import wait_until
+from support.records.recordings import START_NS, STREAM_ID, make_stream
+from support.running.programs import free_port
 
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from support.summaries import summarize
+from support.records.summaries import summarize
 from torch import Tensor
 
 from tensorboard_sidecar.protocol.array import pack_array
