@@ -34,6 +34,7 @@ class Boundaries:
     def run(self, work: Callable[[], object]) -> None:
         """Do the work; what ``act`` raises goes through it as from a handler."""
         before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 traces opcodes only if a frame asks before ``settrace``
         sys.settrace(self._enter)
         try:
             work()
@@ -43,6 +44,7 @@ class Boundaries:
     def _enter(self, frame: FrameType, _event: str, _argument: Any) -> Callable[..., Any] | None:
         if self.reached or not frame.f_code.co_filename.startswith(self._within):
             return None
+        frame.f_trace = self._look  # Python 3.13 turns opcodes on only for a frame that has its function already
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         return self._look
 
