@@ -14,7 +14,7 @@ __all__ = ["Telemetry"]
 def __getattr__(name: str) -> object:
     """Import the client library at its first use: the logger imports this package too, and has no torch."""
     if name in __all__:
-        from tensorboard_sidecar import telemetry  # noqa: PLC0415 - see above
+        from tensorboard_sidecar.telemetry import telemetry  # noqa: PLC0415 - see above
 
         return getattr(telemetry, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
