@@ -1,4 +1,4 @@
-"""The outbox's edges, each by name; tests/telemetry/test_outbox_model.py holds it against a model."""
+"""The outbox at its limits, a test for each; test_outbox_model.py checks the outbox against a model."""
 
 import gc
 import os
