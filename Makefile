@@ -1,21 +1,26 @@
-# make demo     train on a small drawn and spoken data set and watch it in TensorBoard (KEEP=1: TensorBoard stays up)
-# make test     format check, lint, types, tests
+# make demo     train on a small drawn and spoken data set and show the run in TensorBoard (KEEP=1: TensorBoard stays up)
+# make test     check the format, lint, check the types, run the tests
+# make test-oldest    run the tests of the client, the logger and the protocol with the lowest versions that they support
 # make test-compose   build the images and run the tests that start containers (needs a Docker engine)
-# make soak     every fault with its full numbers, and for half an hour a random mix of them (SOAK_MINUTES=30)
-# make format   format the code and fix what the linter can
-# make bench    all benchmarks
-# make clean    remove the environment, caches and what the demo made (never your data)
+# make soak     run every fault with its full numbers, then a random mix of faults for half an hour (SOAK_MINUTES=30)
+# make format   format the code and apply the linter's fixes
+# make bench    run all benchmarks
+# make clean    remove the environments, the caches and the demo's files (never your data)
 
 PYTHON ?= python3
 VENV   ?= .venv
+OLDEST ?= .venv-oldest
 SOAK_MINUTES ?= 30
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-# A test that even its timeout does not end: say where every thread is, and end its process.
+PIP    := -m pip --disable-pip-version-check install --quiet --constraint
+# When a test hangs beyond its own timeout: print the stack of every thread, and end the process.
 HANGS  := -o faulthandler_timeout=330 -o faulthandler_exit_on_timeout=true
 CODE   := src protocol telemetry trainer logger_service benchmarks tests
 
-.PHONY: demo test test-compose check soak format bench clean
+# Old libraries call functions of other libraries that are deprecated today.
+AGED   := -W default::DeprecationWarning -W default::PendingDeprecationWarning
+
+.PHONY: demo test test-oldest test-compose check soak format bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -23,6 +28,10 @@ demo: $(VENV)/demo-installed
 
 test: check
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not compose" $(HANGS) $(TESTS) || [ $$? = 5 ]
+
+test-oldest: $(OLDEST)/installed
+	@$(OLDEST)/bin/python -m pytest --numprocesses 2 --dist loadgroup -m "not compose and not browser and not cuda" $(HANGS) \
+	  $(AGED) $(if $(TESTS),$(TESTS),tests/protocol tests/telemetry tests/logger_service)
 
 test-compose: $(VENV)/test-installed
 	@$(BIN)/python -m pytest -m compose $(TESTS) || [ $$? = 5 ]
@@ -43,19 +52,26 @@ bench: $(VENV)/test-installed
 	@for name in training_thread step_tail step_inflation pipeline projection rendering; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo build *.egg-info
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo build *.egg-info
 
-$(VENV)/created:
+$(VENV)/created $(OLDEST)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed, $$($(PYTHON) --version) came; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	  { echo "Python 3.11 or newer is needed, this is $$($(PYTHON) --version); try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(@D)
 	@touch $@
 
 $(VENV)/demo-installed: $(VENV)/created pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (PyTorch is large; once, some minutes) ..."
-	@$(PIP) --editable '.[trainer,logger,tensorboard]'
+	@$(BIN)/python $(PIP) constraints.txt --editable '.[trainer,logger,tensorboard]'
 	@touch $@
 
 $(VENV)/test-installed: $(VENV)/demo-installed pyproject.toml constraints.txt
-	@$(PIP) --editable '.[trainer,logger,tensorboard,dev]'
+	@$(BIN)/python $(PIP) constraints.txt --editable '.[trainer,logger,tensorboard,dev]'
+	@touch $@
+
+# Python 3.11: later Pythons have no wheels of the lowest versions.
+$(OLDEST)/installed: $(OLDEST)/created pyproject.toml constraints-oldest.txt
+	@echo "Installing into $(OLDEST) (PyTorch is large; once, some minutes) ..."
+	@$(OLDEST)/bin/python $(PIP) constraints-oldest.txt --editable '.[trainer,logger,tensorboard]' \
+	  pytest pytest-timeout pytest-xdist hypothesis
 	@touch $@

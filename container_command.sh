@@ -1,3 +1,3 @@
 #!/bin/sh
-# `tensorboard-sidecar` inside the images, which hold the source and no installed distribution.
+# The command `tensorboard-sidecar` in the images, which hold the source files and no installed distribution.
 exec python -m tensorboard_sidecar "$@"

@@ -1,4 +1,4 @@
-"""What each call takes from the training thread, whatever state the logger and the outbox are in."""
+"""The time that each call takes from the training thread, in each state of the logger and with a full outbox."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES
 SCALAR_CALLS = 20_000
 _CALLS = 25
 WARM_UP = 3
-# Between two calls that carry much, so that what is behind them has ended: real ones are minutes apart.
+# The pause between two large calls: background work of the first call ends. Real calls are minutes apart.
 _PAUSE_SECONDS = 0.5
 _FULL = "outbox full"
 _FULL_BYTES = 2**20
@@ -41,7 +41,7 @@ def measure_calls(load: Load) -> None:
 
 @contextmanager
 def _telemetry(state: str) -> Iterator[Telemetry]:
-    """Have telemetry whose logger is in a state; afterwards a logger that works takes what is left."""
+    """Yield a telemetry whose logger is in ``state``; afterwards a working logger takes the remaining records."""
     port = free_port()
     full = state == _FULL
     with tempfile.TemporaryDirectory() as name:

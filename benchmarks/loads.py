@@ -1,4 +1,4 @@
-"""What is logged, the same tensors for everybody, made once, from a fixed seed; and what is done between two calls."""
+"""The tensors that every subject logs, from a fixed seed, and the work between two timed calls."""
 
 from dataclasses import dataclass
 from time import perf_counter
@@ -49,7 +49,7 @@ def make_load() -> Load:
 
 
 def train(seconds: float) -> None:
-    """Keep the thread busy with small tensor operations, as launching a step's kernels does."""
+    """Run small tensor operations for some seconds, as a training step does when it launches kernels."""
     values, end = torch.zeros(64, 64), perf_counter() + seconds
     while perf_counter() < end:
         values = torch.tanh(values @ values + 1.0)

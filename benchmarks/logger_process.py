@@ -1,4 +1,4 @@
-"""A real logger in a process of its own, for the time of a benchmark."""
+"""A real logger in its own process, for the time of a benchmark."""
 
 import resource
 import socket

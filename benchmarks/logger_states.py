@@ -1,4 +1,4 @@
-"""The states a logger can be in while somebody trains."""
+"""The states of a logger during training."""
 
 import signal
 from collections.abc import Iterator

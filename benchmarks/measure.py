@@ -1,18 +1,20 @@
-"""Timing, and tables of it."""
+"""Timings and their tables, and the speed of the machine that a table is of."""
 
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 
-# What tables of single calls show: percentiles, and the names of their columns.
+# The percentiles in a table of single calls, and the names of their columns.
 PERCENTS = (50, 99, 99.9, 100)
 COLUMNS = ("p50", "p99", "p99.9", "max")
+_ADDITIONS = 20_000
+_LOOPS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Durations of one call, repeated; nanoseconds, ascending."""
+    """Durations of one repeated call, in nanoseconds, in ascending order."""
 
     ordered_ns: tuple[int, ...]
 
@@ -21,8 +23,27 @@ class Timing:
         return self.ordered_ns[min(len(self.ordered_ns) - 1, int(len(self.ordered_ns) * percent / 100))]
 
 
+def print_machine_speed() -> None:
+    """Print how fast this machine runs Python now; every benchmark prints this line first."""
+    print(f"A Python loop of {_ADDITIONS:,} additions takes {format_ns(_add().percentile_ns(50))} on this machine now.")
+
+
+def _add() -> Timing:
+    """Time loops of additions, as the yardstick for the microseconds in a table."""
+
+    def add(_: int) -> None:
+        total = 0
+        for number in range(_ADDITIONS):
+            total += number
+
+    return measure(add, _LOOPS, warm_up=_LOOPS // 5, pause=lambda: None)
+
+
 def measure(call: Callable[[int], None], repetitions: int, *, warm_up: int, pause: Callable[[], None]) -> Timing:
-    """Time ``call(number)``; numbers go on growing from the warm-up. ``pause`` runs untimed before each call."""
+    """Time ``call(number)``; ``number`` counts up from 0 and includes the warm-up.
+
+    ``pause`` runs before each timed call, and its time does not count.
+    """
     for number in range(warm_up):
         call(number)
     gc.collect()
@@ -36,7 +57,11 @@ def measure(call: Callable[[int], None], repetitions: int, *, warm_up: int, paus
 
 
 def format_ns(ns: float) -> str:
-    """Return a duration for people: three digits and a unit."""
+    """Return a duration with three digits and a unit.
+
+    >>> format_ns(11_460), format_ns(2_500_000)
+    ('11.5 us', '2.5 ms')
+    """
     for unit, size in (("s", 1e9), ("ms", 1e6)):
         if ns >= size:
             return f"{ns / size:.3g} {unit}"

@@ -1,7 +1,8 @@
 """``python -m benchmarks.projection``: a recording of scalars to event files, beside tensorboardX's ``add_scalar``.
 
-The recording is made first, untimed: steps of twenty tags. ``replay`` is timed as people run it, a process from its
-start to its end, with the most memory it held. tensorboardX writes the first of the same numbers in this process.
+The benchmark makes a recording of steps with twenty tags, untimed. It then times ``replay`` as a process of its own,
+from start to exit, and reads the peak memory of that process. tensorboardX writes the first of the same numbers in this
+process.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.measure import print_table
+from benchmarks.measure import print_machine_speed, print_table
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.codec import encode_body, encode_scalars
 from tensorboard_sidecar.protocol.frame import pack_frame
@@ -32,21 +33,28 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.projection", description=__doc__.split("\n\n")[0])
     parser.add_argument(
-        "--scalars", type=int, nargs="+", default=[1_000_000, 10_000_000], help="of each recording (default: 1 M, 10 M)"
+        "--scalars",
+        type=int,
+        nargs="+",
+        default=[1_000_000, 10_000_000],
+        help="size of each recording (default: 1 M, 10 M)",
     )
     options = parser.parse_args()
     logging.getLogger("tensorboardX").setLevel(logging.ERROR)
-    rows = []
+    print_machine_speed()
+    rates: list[tuple[str, float, str]] = []
     for scalars in options.scalars:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             write_recording(folder / "recordings", scalars // len(TAGS))
             seconds, memory_bytes = _replay(folder)
-        rows.append([f"replay of {scalars:,}", f"{scalars / seconds:,.0f}", f"{memory_bytes / 2**20:,.0f} MiB"])
+        rates.append((f"replay of {scalars:,}", scalars / seconds, f"{memory_bytes / 2**20:,.0f} MiB"))
     with tempfile.TemporaryDirectory() as name:
         count = min(_PEER_SCALARS_MAX, *options.scalars)
-        rows.append([f"tensorboardX add_scalar, {count:,}", f"{count / _peer(Path(name), count):,.0f}", ""])
-    print_table("Scalars to event files", ["", "scalars/s", "memory, most"], rows)
+        peer_rate = count / _peer(Path(name), count)
+    rates.append((f"tensorboardX add_scalar, {count:,}", peer_rate, ""))
+    rows = [[name, f"{rate / peer_rate:.1f}", f"{rate:,.0f}", memory] for name, rate, memory in rates]
+    print_table("Scalars to event files", ["", "times tensorboardX", "scalars/s", "peak memory"], rows)
 
 
 def write_recording(root: Path, steps: int) -> None:

@@ -1,7 +1,7 @@
-"""Time a heatmap from numbers to PNG: ours beside imshow, colorbar and tensorboardX's add_figure, in one run.
+"""``python -m benchmarks.rendering``: a heatmap from numbers to PNG, compared with imshow, colorbar and ``add_figure``.
 
-Run ``python -m benchmarks.rendering``. Both draw the same 64 x 64 matrices, others at each draw, at the same size in
-pixels, one after the other in turn; the peer's share is what ``SummaryWriter.add_figure`` does before it queues.
+Both sides draw the same 64 x 64 matrices at the same size in pixels, in turns, with new numbers at each draw. The
+peer's time covers all that tensorboardX's ``SummaryWriter.add_figure`` does before its queue.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from tensorboardX import summary
 from tensorboardX.utils import figure_to_image
 
+from benchmarks.measure import print_machine_speed
 from tensorboard_sidecar.logger_service.rendering.contact_sheet import contact_sheet
 from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
 from tensorboard_sidecar.logger_service.rendering.layer_overview import layer_overview
@@ -36,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=50, help="draws of each kind (default: %(default)s)")
     draws = max(parser.parse_args().draws, 2)
+    print_machine_speed()
     generator = np.random.default_rng(0)
     matrices = [_similarities(generator) for _ in range(draws + 1)]
     peer, ours = "imshow + colorbar + add_figure", "ours: heatmap"
@@ -53,15 +55,15 @@ def main() -> None:
         draws,
     )
     print(f"{_SIDE} x {_SIDE} heatmaps of {size[0]} x {size[1]} pixels, {draws} draws, milliseconds")
+    ratio = statistics.median(milliseconds[peer]) / statistics.median(milliseconds[ours])
+    print(f"Our heatmap is {ratio:.1f} times as fast; the first heatmap of a layout took {first_ms:.0f} ms.")
     print(f"{'':34}{'p50':>9}{'p95':>9}")
     for name, times in milliseconds.items():
         print(f"{name:34}{statistics.median(times):9.1f}{statistics.quantiles(times, n=20)[-1]:9.1f}")
-    ratio = statistics.median(milliseconds[peer]) / statistics.median(milliseconds[ours])
-    print(f"Our heatmap is {ratio:.1f} times as fast; the first of a layout took {first_ms:.0f} ms.")
 
 
 def _measure(kinds: dict[str, Draw], draws: int) -> dict[str, list[float]]:
-    """Draw each kind in turn, so that a busy moment of the machine meets all of them; leave the first turn out."""
+    """Draw the kinds in turns, so that a busy moment of the machine slows all kinds; drop the first turn."""
     milliseconds: dict[str, list[float]] = {name: [] for name in kinds}
     for step in range(draws + 1):
         for name, draw in kinds.items():

@@ -1,7 +1,8 @@
-"""``python -m benchmarks.step_tail``: the slowest steps in a thousand, run after run.
+"""``python -m benchmarks.step_tail``: the slowest thousandth of the steps, in many runs.
 
-A thousandth of 20,000 steps is twenty, and what the scheduler does to twenty steps is chance: so the row "up" of
-:mod:`benchmarks.training_thread` again and again, each time with a new logger that has been up for some seconds.
+A thousandth of 20,000 steps is twenty steps, and chance decides how long the scheduler delays twenty steps. This
+benchmark therefore repeats the row "up" of :mod:`benchmarks.training_thread`, each time with a new logger that has been
+up for some seconds.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from time import sleep
 from benchmarks.call_states import SCALAR_CALLS, WARM_UP
 from benchmarks.loads import Load, make_load
 from benchmarks.logger_process import running_logger
-from benchmarks.measure import COLUMNS, PERCENTS, Timing, format_ns, measure, print_table
+from benchmarks.measure import COLUMNS, PERCENTS, Timing, format_ns, measure, print_machine_speed, print_table
 from tensorboard_sidecar import Telemetry
 
 _SETTLE_SECONDS = 3.0
@@ -35,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step_tail", description=__doc__.split("\n\n")[0])
     parser.add_argument("--runs", type=int, default=24, help="runs of 20,000 steps (default: %(default)s)")
     options = parser.parse_args()
+    print_machine_speed()
     load = make_load()
     timings = [_run(load) for _ in range(options.runs)]
     rows = []

@@ -1,11 +1,11 @@
 """``python -m benchmarks.training_thread``: what logging takes from the training thread.
 
-The same tensors, in one run, through this project, torch's SummaryWriter and tensorboardX: a logged step (19 scalars),
+One run logs the same tensors through this project, torch's SummaryWriter and tensorboardX: a logged step (19 scalars),
 an epoch's load (three 64x64 heatmaps, 16 pictures, their captions, a 256x128 embedding) and a histogram epoch (weights
-and gradients of a ResNet-18). Only the time until the calls return is measured. Between calls, untimed, the thread does
-what a training step does to it: small tensor operations, one after the other, while background threads catch up. After
-it the caches are cold, for everybody; steps are also timed one after the other, with nothing between. At the end each
-call alone, with the logger up, frozen, absent, unable to write, and with an outbox that is full.
+and gradients of a ResNet-18). The time counts until the calls return. Between two timed calls the thread runs small
+tensor operations, as a training step does: background threads catch up, and the caches are cold for every subject. The
+first table times steps without a pause between them. At the end the benchmark times each call of this project alone,
+with the logger up, frozen, absent, or unable to write, and with a full outbox.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 from benchmarks.call_states import measure_calls
 from benchmarks.loads import Load, make_load, train
 from benchmarks.logger_process import running_logger
-from benchmarks.measure import COLUMNS, PERCENTS, Timing, format_ns, measure, print_table
+from benchmarks.measure import COLUMNS, PERCENTS, Timing, format_ns, measure, print_machine_speed, print_table
 from tensorboard_sidecar import Telemetry
 
 
@@ -108,8 +108,7 @@ class Writer:
         self._writer.close()
 
 
-# Between two epochs, so that whoever works behind the loop (our logger, the peers' threads) has ended: real ones are
-# minutes apart.
+# The pause between two epochs: our logger and the peers' threads finish their work. Real epochs are minutes apart.
 _EPOCH_SECONDS: Final = 2.5
 
 
@@ -127,6 +126,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000, help="logged steps (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=15, help="epoch loads, histogram epochs (default: %(default)s)")
     options = parser.parse_args()
+    print_machine_speed()
     logging.getLogger("tensorboardX").setLevel(logging.ERROR)
     mpl.use("agg")
     load = make_load()
@@ -161,11 +161,16 @@ def _table(
         (subject, measure(call(subject), repetitions, warm_up=3, pause=lambda: train(pause_seconds)))
         for subject in subjects
     ]
+    own_ns = timings[0][1].percentile_ns(50)
     rows = [
-        [subject.name, *(format_ns(timing.percentile_ns(percent)) for percent in PERCENTS)]
+        [
+            subject.name,
+            f"{timing.percentile_ns(50) / own_ns:.1f}",
+            *(format_ns(timing.percentile_ns(percent)) for percent in PERCENTS),
+        ]
         for subject, timing in timings
     ]
-    print_table(title, ["", *COLUMNS], rows)
+    print_table(title, ["", "ratio of p50", *COLUMNS], rows)
 
 
 if __name__ == "__main__":

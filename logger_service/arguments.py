@@ -1,4 +1,4 @@
-"""The command line of the logger: what there is, and what it means."""
+"""The arguments of the logger's commands, and what their help teaches."""
 
 import argparse
 from pathlib import Path
@@ -8,77 +8,168 @@ from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF, Serve
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT
 from tensorboard_sidecar.protocol.storage.key_files import SERVER_NAME
 
-_AS_WRITTEN: Final = argparse.RawDescriptionHelpFormatter
-_DESCRIPTION: Final = """\
-Keep what trainers send, and make event files for TensorBoard from it.
-
-  serve     receive from running trainers: journal first, event files from the journal
-  replay    make event files from recordings, now or years later; the same bytes as serve made
-  inspect   tell what is in a recording
-  verify    read every byte of recordings or event files and tell whether anything was lost
-  keys      make keys for trainers on other machines, let them in, shut them out
+_SERVE: Final = """\
+Run a logger. It receives records from running trainers, appends them to a journal below --recordings, and acknowledges
+them when they are on disk. A second process, the projection, reads the journal and writes event files to --logdir.
+Either process may be killed at any time: acknowledged records are kept, and each comes to the event files once.
+Ctrl-C or SIGTERM stops the logger in order; a second Ctrl-C stops it at once.
 """
-_EXAMPLES: Final = """\
+_SERVE_EXAMPLES: Final = """\
 examples:
   tensorboard-sidecar serve
   tensorboard-sidecar serve --bind tcp://127.0.0.1:6000 --recordings /data/recordings --logdir /data/runs
-  tensorboard-sidecar replay recordings --logdir replayed
+  tensorboard-sidecar serve --keys keys --bind tcp://0.0.0.0:5555     (trainers on other machines; see: keys --help)
+
+exit codes: 0 stopped in order, 2 wrong usage, or a folder or address that cannot be used, 130 stopped at once
+"""
+_REPLAY: Final = """\
+Make event files from recordings, now or years later. They hold the same bytes as those of the logger that received the
+records. Events that the log directory holds already are not written again. No torch is needed.
+"""
+_REPLAY_EXAMPLES: Final = """\
+examples:
+  tensorboard-sidecar replay recordings --logdir runs
+  tensorboard-sidecar replay recordings/team/run --logdir one-run
+  tensorboard-sidecar replay recordings --logdir runs && tensorboard --logdir runs
+
+exit codes: 0 done, 2 wrong usage, or a recording or folder that cannot be used, 130 stopped by Ctrl-C
+"""
+_INSPECT: Final = """\
+Show for each recording its run and trainer, its first and last sequence number, the kinds of its records, and its gaps.
+"""
+_INSPECT_EXAMPLES: Final = """\
+examples:
+  tensorboard-sidecar inspect recordings
+  tensorboard-sidecar inspect recordings/team/run
+  tensorboard-sidecar inspect recordings | less
+
+exit codes: 0 done, 2 wrong usage, or no recording there, 130 stopped by Ctrl-C
+"""
+_VERIFY: Final = """\
+Read every byte of recordings or event files, and report missing or damaged records and events.
+"""
+_VERIFY_EXAMPLES: Final = """\
+examples:
+  tensorboard-sidecar verify recordings
+  tensorboard-sidecar verify recordings runs
   tensorboard-sidecar verify recordings && echo nothing lost
-  tensorboard-sidecar keys create keys
-  tensorboard-sidecar serve --keys keys --bind tcp://0.0.0.0:5555
 
-Exit codes: 0 well, 2 wrong usage or a file that cannot be read, 3 something was lost (verify).
+exit codes: 0 complete, 2 wrong usage, or no files there, 3 something was lost, 130 stopped by Ctrl-C
 """
-_SERVE: Final = """\
-Receive from running trainers. Everything is written to --recordings and on disk before it is acknowledged; a second
-process draws from there into --logdir. Either may be killed at any time: what was acknowledged is kept, and comes to
-the event files once. Ctrl-C or SIGTERM stops in order; a second Ctrl-C at once.
-"""
-_REPLAY: Final = "Make event files from recordings. What the log directory holds already is not written again."
-_INSPECT: Final = "Tell for each recording whose it is, how far it goes, what is in it, and what is missing."
 _KEYS: Final = """\
-Trainers on other machines, or of other users, need keys: what they send is then encrypted, and taken from those alone
-that are on the logger's list. The logger has a pair of keys and every trainer has one; each gives the other its public
-key. A folder of keys, made by create, holds:
+Trainers on other machines, or of other users, need keys: their connections are then encrypted, and the logger accepts
+those trainers alone that are on its list. The logger has a pair of keys and every trainer has one; each side gives its
+public key to the other. A folder of keys, made by create, holds:
 
-  server.key     the logger's secret key; for its user alone (mode 0600)
+  server.key     the logger's secret key; readable by its user alone (mode 0600)
   server.pub     its public key, for trainers: --server_key
   allowed/NAME   the public key of a trainer that may send
 """
-_CREATE: Final = """\
-Make a pair of keys: the logger's, or with --name a trainer's. Nothing is overwritten. What to type next is printed.
+_KEYS_EXAMPLES: Final = """\
+examples:
+  tensorboard-sidecar keys create keys                     at the logger: make its keys
+  tensorboard-sidecar keys create keys --name gpu-box      at a trainer: make that trainer's keys
+  tensorboard-sidecar keys allow gpu-box gpu-box.pub       at the logger: let the trainer in
+
+exit codes: 0 done, 2 wrong usage, or a key or folder that cannot be used
 """
-_ALLOW: Final = "Let a trainer in. A logger that runs takes note at once."
+_CREATE: Final = """\
+Make a pair of keys: the logger's, or with --name a trainer's. Existing keys are not overwritten. The commands to type
+next are printed.
+"""
+_ALLOW: Final = "Let a trainer in. A running logger notices the change at once."
 _LIST: Final = "Show the logger's public key and those of the trainers that may send."
 _REVOKE: Final = """\
-Shut a trainer out. A logger that runs refuses its messages within a second; what it sent before is kept.
+Shut a trainer out. A running logger refuses its messages within a second; records that it sent before are kept.
 """
-_VERIFY: Final = "Read every byte of recordings or event files. Exit code 3 when something was lost, 0 when not."
+_PROJECT: Final = "Run the projection's process. The command serve starts it; it is not for people."
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser; ``command`` of what it parses is the command's name."""
-    parser = argparse.ArgumentParser(
-        prog="tensorboard-sidecar",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=_AS_WRITTEN,
+def add_serve(parser: argparse.ArgumentParser) -> None:
+    """Describe ``serve``."""
+    parser.description, parser.epilog = _SERVE, _SERVE_EXAMPLES
+    parser.add_argument(
+        "--bind",
+        default=DEFAULT_ENDPOINT,
+        metavar="ENDPOINT",
+        help="where trainers connect: tcp:// on this machine, with --keys on any (0.0.0.0: all its addresses; port *:"
+        " any free one), or ipc://DIR/NAME in a folder of mode 0700 (default: %(default)s)",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_serve(commands.add_parser("serve", help="receive from running trainers", description=_SERVE))
-    replay = commands.add_parser("replay", help="make event files from recordings", description=_REPLAY)
-    _add_paths(replay, "a recording, or a folder above recordings")
-    _add_logdir(replay, required=True)
-    inspect = commands.add_parser("inspect", help="tell what is in a recording", description=_INSPECT)
-    _add_paths(inspect, "a recording, or a folder above recordings")
-    verify = commands.add_parser("verify", help="tell whether anything was lost", description=_VERIFY)
-    _add_paths(verify, "a recording, a log directory, or a folder above them")
-    _add_keys(commands.add_parser("keys", help="who may send", description=_KEYS, formatter_class=_AS_WRITTEN))
-    project = commands.add_parser("project", description="What serve starts as its second process; not for people.")
-    project.add_argument("--recordings", type=Path, required=True)
-    project.add_argument("--disk_reserve_bytes", type=int)
-    _add_logdir(project, required=True)
-    return parser
+    parser.add_argument(
+        "--keys",
+        type=Path,
+        metavar="DIR",
+        help="encrypt, and take records only from trainers whose keys this folder allows; make the folder with:"
+        " tensorboard-sidecar keys create DIR (default: everybody who reaches --bind may send)",
+    )
+    parser.add_argument(
+        "--recordings",
+        type=Path,
+        default=Path("recordings"),
+        metavar="DIR",
+        help="folder of the journal (default: %(default)s)",
+    )
+    _add_logdir(parser, default=Path("runs_brain_v2"))
+    _add_watch(parser)
+    parser.add_argument(
+        "--drain_seconds",
+        "--drain-seconds",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long a stop waits for the event files to be up to date (default: %(default)g)",
+    )
+
+
+def add_replay(parser: argparse.ArgumentParser) -> None:
+    """Describe ``replay``."""
+    parser.description, parser.epilog = _REPLAY, _REPLAY_EXAMPLES
+    _add_paths(parser, "a recording, or a folder above recordings")
+    _add_logdir(parser, required=True)
+
+
+def add_inspect(parser: argparse.ArgumentParser) -> None:
+    """Describe ``inspect``."""
+    parser.description, parser.epilog = _INSPECT, _INSPECT_EXAMPLES
+    _add_paths(parser, "a recording, or a folder above recordings")
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Describe ``verify``."""
+    parser.description, parser.epilog = _VERIFY, _VERIFY_EXAMPLES
+    _add_paths(parser, "a recording, a log directory, or a folder above them")
+
+
+def add_keys(parser: argparse.ArgumentParser) -> None:
+    """Describe ``keys`` and its actions."""
+    parser.description, parser.epilog = _KEYS, _KEYS_EXAMPLES
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a pair of keys", description=_CREATE)
+    create.add_argument("folder", type=Path, metavar="DIR", help="folder of the keys; made, for this user alone")
+    create.add_argument("--name", default=SERVER_NAME, help="name of the trainer (default: the logger's keys)")
+    allow = actions.add_parser("allow", help="let a trainer in", description=_ALLOW)
+    allow.add_argument("name", metavar="NAME", help="the trainer's name, for this list and for the log")
+    allow.add_argument("public_key", metavar="PUBLIC_KEY", help="40 characters, in quotes, or the .pub file with them")
+    listed = actions.add_parser("list", help="show the trainers that may send", description=_LIST)
+    revoke = actions.add_parser("revoke", help="shut a trainer out", description=_REVOKE)
+    revoke.add_argument("name", metavar="NAME", help="the trainer's name")
+    for action in (allow, listed, revoke):
+        action.add_argument(
+            "--keys",
+            type=Path,
+            default=Path("keys"),
+            metavar="DIR",
+            help="the logger's folder of keys (default: %(default)s)",
+        )
+
+
+def add_project(parser: argparse.ArgumentParser) -> None:
+    """Describe ``project``, the projection's process."""
+    parser.description = _PROJECT
+    parser.add_argument("--recordings", type=Path, required=True)
+    parser.add_argument("--disk_reserve_bytes", type=int)
+    parser.add_argument("--lock", type=int, help="file descriptor of the parent's lock on the log directory")
+    _add_logdir(parser, required=True)
 
 
 def serve_config(options: argparse.Namespace) -> ServeConfig:
@@ -96,52 +187,19 @@ def serve_config(options: argparse.Namespace) -> ServeConfig:
     )
 
 
-def _add_serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--bind",
-        default=DEFAULT_ENDPOINT,
-        metavar="ENDPOINT",
-        help="where trainers connect: tcp:// on this machine, with --keys on any (0.0.0.0: all its addresses; port *:"
-        " any free one), or ipc://DIR/NAME in a folder of mode 0700 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--keys",
-        type=Path,
-        metavar="DIR",
-        help="take records only from trainers whose keys are allowed in this folder, encrypted; it is made by:"
-        " tensorboard-sidecar keys create DIR (default: whoever reaches --bind may send)",
-    )
-    parser.add_argument(
-        "--recordings",
-        type=Path,
-        default=Path("recordings"),
-        metavar="DIR",
-        help="where the journal is kept (default: %(default)s)",
-    )
-    _add_logdir(parser, default=Path("runs_brain_v2"))
-    _add_watch(parser)
-    parser.add_argument(
-        "--drain_seconds",
-        "--drain-seconds",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="how long a stop waits until the event files are up to date (default: %(default)g)",
-    )
-
-
 def _add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--health",
         metavar="HOST:PORT",
-        help="where /healthz (200: well, 503: not, and why) and /metrics (Prometheus) are served; port *: any free one;"
-        f" {OFF}: nowhere; 0.0.0.0 only in a container, as anybody may read them (default: {HEALTH_ADDRESS}, if free)",
+        help="address of /healthz (200: well, 503: not, with the reason) and /metrics (Prometheus); port *: any free"
+        f" one; {OFF}: no page; 0.0.0.0 only in a container, as anybody may read the page (default: {HEALTH_ADDRESS},"
+        " if free)",
     )
     parser.add_argument(
         "--adopt",
         metavar="DIR",
-        help="take what killed trainers left in outboxes below this folder, once they are gone for a few seconds;"
-        f" {OFF}: nothing (default: where trainers of this user on this machine put them)",
+        help="take the records that ended trainers left in outboxes below this folder, some seconds after their end;"
+        f" {OFF}: take none (default: the folders of this user's trainers on this machine)",
     )
     parser.add_argument(
         "--adopt_for",
@@ -149,47 +207,25 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ENDPOINT",
-        help="what trainers call this logger, where --bind does not tell, like tcp://logger:5555; what they left for it"
-        " is adopted too; may be given more than once",
+        help="another address by which trainers call this logger, like tcp://logger:5555: records left for that address"
+        " are adopted too; may be given more than once",
     )
     parser.add_argument(
         "--disk_reserve_bytes",
         "--disk-reserve-bytes",
         type=int,
         metavar="BYTES",
-        help="so much stays free on the disks of --recordings and --logdir: below it trainers are asked to keep what"
-        " they have and event files wait, until there is room; 0: no such mark (default: 256 MiB, or 5 %% of a small"
-        " disk)",
+        help="bytes to keep free on the disks of --recordings and --logdir: with less, trainers keep their records and"
+        " event files wait until there is room; 0: no reserve (default: 256 MiB, or 5 %% of a small disk)",
     )
 
 
-def _add_keys(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="make a pair of keys", description=_CREATE)
-    create.add_argument("folder", type=Path, metavar="DIR", help="where to; it is made, for this user alone")
-    create.add_argument("--name", default=SERVER_NAME, help="whose: a trainer's name (default: the logger's)")
-    allow = actions.add_parser("allow", help="let a trainer in", description=_ALLOW)
-    allow.add_argument("name", metavar="NAME", help="the trainer's name, for this list and for the log")
-    allow.add_argument("public_key", metavar="PUBLIC_KEY", help="40 characters, in quotes, or the .pub file with them")
-    shown = actions.add_parser("list", help="show who may send", description=_LIST)
-    revoke = actions.add_parser("revoke", help="shut a trainer out", description=_REVOKE)
-    revoke.add_argument("name", metavar="NAME", help="the trainer's name")
-    for action in (allow, shown, revoke):
-        action.add_argument(
-            "--keys",
-            type=Path,
-            default=Path("keys"),
-            metavar="DIR",
-            help="the logger's folder of keys (default: %(default)s)",
-        )
-
-
-def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help=what)
+def _add_paths(parser: argparse.ArgumentParser, explanation: str) -> None:
+    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help=explanation)
 
 
 def _add_logdir(parser: argparse.ArgumentParser, *, required: bool = False, default: Path | None = None) -> None:
-    told = "" if default is None else " (default: %(default)s)"
+    shown = "" if default is None else " (default: %(default)s)"
     parser.add_argument(
         "--logdir",
         "--log_dir",
@@ -198,5 +234,5 @@ def _add_logdir(parser: argparse.ArgumentParser, *, required: bool = False, defa
         required=required,
         default=default,
         metavar="DIR",
-        help=f"where TensorBoard reads event files{told}",
+        help=f"folder of the event files, which TensorBoard reads{shown}",
     )

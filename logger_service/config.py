@@ -1,4 +1,4 @@
-"""What ``serve`` can be told, and what of it is refused before anything is opened."""
+"""The settings of ``serve``, and the checks that need no folder or socket."""
 
 import os
 import re
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.logger_service.limits import STREAMS_MAX
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, is_loopback
-from tensorboard_sidecar.protocol.limits import STREAMS_MAX
 
 _TCP: Final = re.compile(r"tcp://(?P<host>[^/:]+):(?P<port>[0-9]{1,5}|\*)")
 _TRAINERS_ENDPOINT: Final = re.compile(r"tcp://.+:[0-9]{1,5}|ipc://.+")
@@ -23,32 +23,36 @@ HEALTH_ADDRESS: Final = "127.0.0.1:9155"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
-    """Settings of ``serve``; raises StartupError for an endpoint or folders that cannot be."""
+    """Settings of ``serve``; raises StartupError for settings that cannot work.
+
+    >>> ServeConfig(bind="tcp://127.0.0.1:6000", logdir=Path("runs")).recordings
+    PosixPath('recordings')
+    """
 
     bind: str = DEFAULT_ENDPOINT
-    """Where trainers connect: ``tcp://`` (port ``*``: any free one; without keys: on a loopback address), ``ipc://``."""
+    """Where trainers connect: ``tcp://`` (port ``*``: any free port; without keys: on a loopback address), ``ipc://``."""
     keys: Path | None = None
-    """The folder of the server's key and of those that are allowed; None: everybody on this machine may send."""
+    """The folder of the logger's keys and of the allowed keys; None: everybody on this machine may send."""
     recordings: Path = Path("recordings")
-    """The journal: what trainers sent, as it came."""
+    """The folder of the journal: the records of the trainers, byte for byte."""
     logdir: Path = Path("runs_brain_v2")
-    """Event files for TensorBoard, made from the recordings."""
+    """The folder of the event files, which are made from the recordings."""
     health: str | None = None
-    """Where ``/healthz`` and ``/metrics`` are served, HOST:PORT; ``none``: nowhere; None: HEALTH_ADDRESS, if free."""
+    """HOST:PORT of ``/healthz`` and ``/metrics``; ``none``: no page; None: HEALTH_ADDRESS, if free."""
     adopt: str | None = None
-    """Where outboxes of trainers that are gone are looked for; ``none``: nowhere; None: where this user's are."""
+    """The folder with the outboxes of ended trainers; ``none``: no folder; None: the folders of this user."""
     adopt_for: tuple[str, ...] = ()
-    """What else trainers call this logger, as their ``endpoint``: what they left for it is adopted as well."""
+    """Other addresses by which trainers call this logger: outboxes left for these are adopted as well."""
     disk_reserve_bytes: int | None = None
-    """So much stays free on the disks of both folders; 0: no mark; None: 256 MiB, or 5 % of a small disk."""
+    """Bytes that stay free on the disks of both folders; 0: no reserve; None: 256 MiB, or 5 % of a small disk."""
     drain_seconds: float = 60.0
-    """How long a stop waits for the event files to be brought up to date; the next start goes on from there."""
+    """How long a stop waits for the event files to be up to date; the next start continues from their end."""
     commit_interval_seconds: float = 0.05
-    """A record waits at most so long for its fdatasync (and others for the same one)."""
+    """The longest wait of a record for its fdatasync, which covers all records that wait."""
     commit_size_bytes: int = 8 * 2**20
-    """So many bytes wait for no clock."""
+    """Commit at once when this many bytes wait."""
     streams_max: int = STREAMS_MAX
-    """Streams remembered at a time; the one that was silent longest is asked for a HELLO when it speaks again."""
+    """LRU: at this many streams, forget the stream that has been silent longest; its next message needs a HELLO."""
 
     def __post_init__(self) -> None:
         check_endpoint(self.bind, keys=self.keys is not None)
@@ -67,7 +71,7 @@ class ServeConfig:
 
 
 def check_endpoint(endpoint: str, *, keys: bool = False) -> None:
-    """Raise StartupError when a logger should not listen there, given whether it knows trainers by their ``keys``."""
+    """Raise StartupError for an address where a logger cannot, or without ``keys`` should not, listen."""
     if endpoint.startswith("ipc://"):
         path = endpoint.removeprefix("ipc://")
         if not path or path[0] in "@*" or len(path.encode()) > _IPC_PATH_MAX_BYTES:
@@ -78,14 +82,18 @@ def check_endpoint(endpoint: str, *, keys: bool = False) -> None:
         raise StartupError(f"--bind {endpoint}: expected something like tcp://127.0.0.1:5555 or ipc://DIR/logger.sock")
     if not (keys or is_loopback(parts["host"])):
         raise StartupError(
-            f"--bind {endpoint}: others can reach that, so trainers need keys there; make the logger's with"
-            " tensorboard-sidecar keys create KEYS, which says what comes next, and add --keys KEYS"
-            f" (on this machine alone none are needed: --bind tcp://127.0.0.1:{parts['port']})"
+            f"--bind {endpoint}: other machines can reach this address, so trainers need keys there; make the logger's"
+            " keys with tensorboard-sidecar keys create KEYS, which prints the next steps, and add --keys KEYS"
+            f" (trainers on this machine need none: --bind tcp://127.0.0.1:{parts['port']})"
         )
 
 
 def parse_health_address(address: str) -> tuple[str, int]:
-    """Return host and port (0: any free one) of ``HOST:PORT``; raise StartupError for what no health page has."""
+    """Return host and port (``*`` is 0: any free port) of ``HOST:PORT``; raise StartupError for any other text.
+
+    >>> parse_health_address("127.0.0.1:*")
+    ('127.0.0.1', 0)
+    """
     parts = _HEALTH.fullmatch(address)
     port = int(parts["port"].replace("*", "0")) if parts is not None else -1
     if parts is None or port > 65535:
@@ -93,14 +101,14 @@ def parse_health_address(address: str) -> tuple[str, int]:
     if not (is_loopback(parts["host"]) or parts["host"] == "0.0.0.0"):  # noqa: S104 - only when asked for
         raise StartupError(
             f"--health {address}: the page is for this machine; choose 127.0.0.1:{parts['port']}, or 0.0.0.0:"
-            f"{parts['port']} in a container whose ports nobody else reaches (it tells numbers, and the names of"
+            f"{parts['port']} in a container whose ports nobody else reaches (the page shows numbers, and the names of"
             " runs and folders)"
         )
     return parts["host"], port
 
 
 def _check_apart(recordings: Path, logdir: Path) -> None:
-    """TensorBoard walks its log directory, the logger its recordings: neither should meet the other's files."""
+    """Raise StartupError if one folder lies in the other: TensorBoard walks its folder, the logger its recordings."""
     one, other = (Path(os.path.realpath(folder)) for folder in (recordings, logdir))  # resolve() fails in circles
     if one.is_relative_to(other) or other.is_relative_to(one):
         raise StartupError(

@@ -1,5 +1,5 @@
-"""What the logger raises at start-up."""
+"""The errors of the logger's start-up."""
 
 
 class StartupError(RuntimeError):
-    """A setting that cannot work, with what to do about it; raised at start-up only."""
+    """A setting that cannot work; the message says what to do. Raised at start-up only."""

@@ -1,8 +1,8 @@
 """``serve``: start-up, main loop, shutdown.
 
-The parent receives and journals; a child projects. They share nothing but files, so that neither can take the other
-down: a child that fails is started again, a parent that is killed takes the child with it and has lost nothing that
-was acknowledged.
+The parent process receives and journals; a child process projects. They share files alone, so that a failure of one
+does not harm the other. The parent starts a failed child again. When the parent is killed, the child ends too; no
+acknowledged record is lost.
 """
 
 import logging
@@ -25,21 +25,23 @@ from tensorboard_sidecar.logger_service.config import (
     parse_health_address,
 )
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.folders.logger_lock import LOGGER_LOCK_NAME, folder_lock
+from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
+from tensorboard_sidecar.logger_service.limits import JOURNAL_FILES_DIVISOR
 from tensorboard_sidecar.logger_service.monitoring.collector import Collector
 from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
 from tensorboard_sidecar.logger_service.monitoring.status import Status
-from tensorboard_sidecar.logger_service.projection.supervisor import Supervisor
-from tensorboard_sidecar.protocol.limits import JOURNAL_FILES_SHARE
+from tensorboard_sidecar.logger_service.projection.process import Supervisor
 from tensorboard_sidecar.protocol.outbox.location import outbox_root, spill_root
 from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_folder
 
-# How often the main loop looks for signals and at the child, when nothing comes.
+# The longest wait for messages in a turn of the main loop, which also handles signals and supervises the child.
 _TURN_SECONDS: Final = 0.2
-# A trainer on the same cores goes first: where they are few it gets three times as much of them.
+# The projection of a killed logger ends within moments, unless its disk hangs. The next logger waits this long for it.
+_ORPHAN_SECONDS: Final = 20.0
+# A trainer on the same cores has precedence: with niceness 5 against 0, the scheduler gives it three times the time.
 _NICENESS: Final = 5
 
 _log = logging.getLogger(__name__)
@@ -47,24 +49,24 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What a logger is made of while it runs."""
+    """The objects of a running logger."""
 
     receiver: Receiver
     projection: Supervisor
-    adoption: OrphanIntake | None
+    orphans: OrphanIntake | None
     page: HealthPage | None
-    observer: Collector
+    collector: Collector
 
 
 class Service:
-    """A logger. ``ready`` is called with the endpoint, once, when trainers can connect."""
+    """A logger. ``ready`` is called once, with the endpoint, when trainers can connect."""
 
     def __init__(self, config: ServeConfig, ready: Callable[[str], None]) -> None:
         self._config, self._ready = config, ready
         self._stopping = False
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises StartupError when it cannot begin."""
+        """Serve until SIGTERM or SIGINT. Raises StartupError for settings, folders or addresses that cannot be used."""
         with ExitStack() as stack:
             parts = self._startup(stack)
             self._main_loop(parts)
@@ -76,7 +78,7 @@ class Service:
             _check_writable(folder, flag)
         _sync_above(config.recordings)
         stack.enter_context(folder_lock(config.recordings, "--recordings"))
-        stack.enter_context(folder_lock(config.logdir, "--logdir", LOGGER_LOCK_NAME))
+        lock = stack.enter_context(folder_lock(config.logdir, "--logdir", orphan_seconds=_ORPHAN_SECONDS))
         page = _open_page(config.health)
         if page is not None:
             stack.callback(page.close)
@@ -85,61 +87,63 @@ class Service:
             time_ns,
             commit_interval_seconds=config.commit_interval_seconds,
             commit_size_bytes=config.commit_size_bytes,
-            open_files_max=min(config.streams_max, _open_files_limit() // JOURNAL_FILES_SHARE),
+            open_files_max=min(config.streams_max, _open_files_limit() // JOURNAL_FILES_DIVISOR),
             disk_reserve_bytes=config.disk_reserve_bytes,
         )
         receiver = Receiver(journal, config.bind, streams_max=config.streams_max, keys=config.keys)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         os.nice(_NICENESS)
-        projection = Supervisor(config.recordings, config.logdir, disk_reserve_bytes=config.disk_reserve_bytes)
+        projection = Supervisor(
+            config.recordings, config.logdir, disk_reserve_bytes=config.disk_reserve_bytes, lock=lock
+        )
         stack.callback(projection.kill)
         projection.supervise(monotonic())
-        roots = _adoption_roots(config.adopt)
+        roots = _outbox_roots(config.adopt)
         endpoints = (receiver.endpoint, *config.adopt_for)
-        adoption = OrphanIntake(roots, receiver.reception, endpoints, receiver.allowed) if roots else None
-        observer = Collector(config.recordings, journal, receiver, projection, adoption)
+        orphans = OrphanIntake(roots, receiver.dispatcher, endpoints, receiver.allowed) if roots else None
+        collector = Collector(config.recordings, journal, receiver, projection, orphans)
         self._ready(receiver.endpoint)
-        return _Parts(receiver, projection, adoption, page, observer)
+        return _Parts(receiver, projection, orphans, page, collector)
 
     def _main_loop(self, parts: _Parts) -> None:
         busy = False
         while not self._stopping:
             parts.receiver.turn(0.0 if busy else _TURN_SECONDS)
             parts.projection.supervise(monotonic())
-            busy = parts.adoption is not None and parts.adoption.turn(monotonic())
-            status = parts.observer.observe(monotonic())
+            busy = parts.orphans is not None and parts.orphans.step(monotonic())
+            status = parts.collector.observe(monotonic())
             if parts.page is not None and status is not None:
                 parts.page.status = status
 
     def _shutdown(self, parts: _Parts) -> None:
         _log.info(
             "stopping: %s; bringing event files up to date (Ctrl-C again ends at once)",
-            parts.receiver.reception.counts,
+            parts.receiver.dispatcher.counts,
         )
         if parts.page is not None:
             parts.page.close()
-        if parts.adoption is not None:
-            parts.adoption.close()
+        if parts.orphans is not None:
+            parts.orphans.close()
         parts.receiver.close()
         if not parts.projection.finish(monotonic(), self._config.drain_seconds):
             _log.warning("event files are not up to date; the next serve or a replay goes on from where they end")
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        """Stop in order at the first signal, at once at a Ctrl-C after it: nothing acknowledged can be lost by that."""
+        """Stop in order at the first signal; at a later Ctrl-C end at once, which loses no acknowledged record."""
         if self._stopping and number == signal.SIGINT:
             os._exit(128 + number)
         self._stopping = True
 
 
 def _open_page(health: str | None) -> HealthPage | None:
-    """Return the health page at the address that was asked for, or else at the usual one, if that is free."""
+    """Return the health page at the given address; without one, at HEALTH_ADDRESS, or None if that is taken."""
     if health == OFF:
         return None
     try:
         page = HealthPage(
             *parse_health_address(health or HEALTH_ADDRESS),
-            Status(at=monotonic(), troubles=("the logger is starting",)),
+            Status(at_seconds=monotonic(), troubles=("the logger is starting",)),
         )
     except StartupError as error:
         if health is not None:
@@ -150,8 +154,8 @@ def _open_page(health: str | None) -> HealthPage | None:
     return page
 
 
-def _adoption_roots(adopt: str | None) -> list[Path]:
-    """Return where orphaned outboxes are looked for: where it was asked for, or else where this user's are."""
+def _outbox_roots(adopt: str | None) -> list[Path]:
+    """Return the folders in which orphaned outboxes are looked for: the given one, or those of this user's trainers."""
     if adopt == OFF:
         return []
     if adopt is not None:
@@ -161,7 +165,7 @@ def _adoption_roots(adopt: str | None) -> list[Path]:
         try:
             roots.append(find_root())
         except OSError as error:
-            _log.warning("of what killed trainers leave, some is not adopted: %s", error)
+            _log.warning("outboxes of ended trainers in one folder are not adopted: %s", error)
     return roots
 
 
@@ -175,9 +179,9 @@ def _check_writable(folder: Path, flag: str) -> None:
 
 
 def _sync_above(folder: Path) -> None:
-    """Make a folder's name durable, and those of the folders above it: who made them may not have come so far.
+    """Make the names of a folder and of the folders above it durable; the process that made them may not have.
 
-    Those that may not be read, or whose file system knows no such thing, were made by somebody else.
+    A folder that this user may not open, or whose file system cannot sync folders, was made by somebody else: skip it.
     """
     for path in Path(os.path.realpath(folder)).parents:
         with suppress(OSError):
@@ -185,9 +189,9 @@ def _sync_above(folder: Path) -> None:
 
 
 def _open_files_limit() -> int:
-    """Take what the system allows: a connection is an open file, and so is a stream that is written."""
+    """Raise the limit on open files to its maximum, and return it: each connection and each written stream is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # some systems say that there is no limit, and then refuse to have none
+    with suppress(ValueError, OSError):  # some systems report an unlimited maximum, and refuse to set it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         return hard
     return soft

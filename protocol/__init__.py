@@ -1,5 +1,5 @@
-"""What trainers and loggers agree on: types and their bytes.
+"""The protocol between trainers and loggers: message types, their bytes, limits. SPEC.md defines every byte.
 
-Pure functions over bytes and arrays, frozen message types, limits. No I/O: files are in ``storage`` and ``outbox``.
-Needs no torch, no zmq, no matplotlib. SPEC.md defines every byte.
+Pure functions over bytes and arrays, and frozen types. No I/O: files are in ``storage`` and ``outbox``. Imports no
+torch, zmq or matplotlib.
 """

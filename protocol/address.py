@@ -1,18 +1,22 @@
-"""Where a host is: on this machine, or where others may listen in and answer in its name; and where a socket lies."""
+"""Addresses of loggers: the default, whether other machines can reach a host, and paths of sockets."""
 
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5555"
-"""Where a logger listens, and a trainer looks for one, unless told otherwise."""
+"""The endpoint where a logger listens and a trainer connects by default."""
 
 _LOCAL_NAME: Final = "localhost"
 _IPC: Final = "ipc://"
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, as a name or as an address without brackets, is this machine and reachable from it alone."""
+    """Tell whether a host, given as a name or as an address without brackets, can be reached from this machine only.
+
+    >>> is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, False)
+    """
     if host == _LOCAL_NAME:
         return True
     try:
@@ -22,8 +26,8 @@ def is_loopback(host: str) -> bool:
 
 
 def absolute_endpoint(endpoint: str) -> str:
-    """Return an address that leads to the same socket from any working folder."""
+    """Return an endpoint that means the same socket in every working folder: ``ipc://`` paths become absolute."""
     path = endpoint.removeprefix(_IPC)
-    if path in ("", endpoint) or path.startswith("@"):  # a socket without a file, which has a name of its own
+    if path in ("", endpoint) or path.startswith("@"):  # "@name" is an abstract socket: no file, so no folder
         return endpoint
     return _IPC + str(Path(path).absolute())

@@ -1,7 +1,7 @@
-"""A run of whole framed records, checked as it arrives and before it is kept.
+"""A batch of whole framed records, checked when received and before being kept.
 
-Only heads and headers are read. A run is taken whole or refused whole: a peer that sends one bad record in it has no
-claim on the rest, and go-back-N brings the good ones again.
+Only frame heads and record headers are read. A batch is accepted as a whole or refused as a whole: one bad record
+refuses the good records beside it, and go-back-N sends the good records again.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tensorboard_sidecar.protocol.record import Kind, parse_sequence
 
 @dataclass(frozen=True, slots=True)
 class FrameBatch:
-    """Frames that stand for the sequence numbers ``[first_sequence, next_sequence)``, byte for byte as they came."""
+    """Frames of the sequence numbers ``[first_sequence, next_sequence)``, byte for byte as received."""
 
     frames: memoryview
     first_sequence: int
@@ -23,7 +23,7 @@ class FrameBatch:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A run that begins after ``expected_sequence``: something before it was lost on the way."""
+    """The batch begins after ``expected_sequence``: records before the batch were lost on the way."""
 
     expected_sequence: int
 
@@ -31,21 +31,21 @@ class Hole:
 def check_batch(
     frames: memoryview, expected_sequence: int, *, record_size_max_bytes: int = RECORD_SIZE_MAX_BYTES
 ) -> FrameBatch | Hole:
-    """Check every frame, and that sequence numbers go on without a hole; drop what was received before.
+    """Check every frame, and that sequence numbers are consecutive; drop the records before ``expected_sequence``.
 
-    An empty :class:`Run` is the answer to records that all came before. Raises Malformed or UnsupportedVersion.
+    Returns an empty :class:`FrameBatch` when all records were received before. Raises Malformed or UnsupportedVersion.
     """
     offset, kept_from, following = 0, 0, None
     while offset < len(frames):
         frame = read_frame(frames, offset, payload_size_max_bytes=record_size_max_bytes, resynchronise=False)
         if not isinstance(frame, Frame):
             reason = frame.reason if isinstance(frame, Damage) else "cut off, or zeros"
-            raise Malformed(f"no whole frame at byte {offset:,} of a run of {len(frames):,}: {reason}")
+            raise Malformed(f"no whole frame at byte {offset:,} of a batch of {len(frames):,}: {reason}")
         kind, sequence, next_sequence = parse_sequence(frame.payload)
         if kind == Kind.SEGMENT:
-            raise Malformed("a segment head in a run; every recording writes its own")
+            raise Malformed("a segment head in a batch; every recording writes its own segment heads")
         if following not in (None, sequence):
-            raise Malformed(f"sequence {sequence} follows where {following} is due, in one run")
+            raise Malformed(f"sequence {sequence} follows in a batch; expected {following}")
         following, offset = next_sequence, frame.end
         if sequence < expected_sequence < next_sequence:
             raise Malformed(

@@ -1,4 +1,4 @@
-"""Where the buckets of a tensor summary lie on the number line.
+"""Edges of the histogram buckets in a tensor summary.
 
 A bucket index is the leading ``9 + mantissa_bits`` bits of the IEEE 754 binary32 pattern. Without the sign bit the
 patterns of growing magnitudes grow, so that bucket ``k`` of a sign holds the magnitudes from ``edge(k)`` up to, but not
@@ -8,7 +8,7 @@ including, ``edge(k + 1)``, where
     edge(k) = fraction * 2**(-126 - mantissa_bits)                       for exponent 0 (subnormal numbers)
 
 with the exponent the upper 8 and the fraction the lower ``mantissa_bits`` bits of ``k``. Edges are float64: the last
-one is 2**128, which binary32 does not hold.
+edge is 2**128, which binary32 does not hold.
 """
 
 from typing import Final, TypeAlias
@@ -23,7 +23,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]
 
 _EXPONENT_BIAS: Final = 127
-_EXPONENT_SPECIAL: Final = 255  # NaN and the infinities: counted apart, never a bucket
+_EXPONENT_SPECIAL: Final = 255  # NaN and the infinities: counted separately, never a bucket
 _MANTISSA_BITS_MAX: Final = 7  # indexes are uint16
 
 
@@ -31,7 +31,7 @@ def bucket_edges(indexes: npt.ArrayLike, mantissa_bits: int) -> tuple[Floats, Fl
     """Return the lower and upper edges of buckets, as signed values, ``lower < upper``, in the order of ``indexes``.
 
     Negative buckets are open at the lower edge, positive ones at the upper. :func:`value_order` puts them in ascending
-    order. Raises Malformed for an index that is no bucket of finite values.
+    order. Raises Malformed for an index outside the buckets of finite values.
     """
     negative, magnitude = _split(indexes, mantissa_bits)
     small = _edge(magnitude, mantissa_bits)
@@ -62,10 +62,10 @@ def bucket_octaves(indexes: npt.ArrayLike, mantissa_bits: int) -> Integers:
 def ordered_histogram(summary: TensorSummary) -> tuple[Floats, Floats]:
     """Return (limits, counts) of the finite values as TensorBoard takes them: ascending right edges, and counts.
 
-    The first and the last bucket are occupied; a range between in which nothing lies becomes one empty bucket. There is
-    no empty bucket in front to say where the first begins: TensorBoard puts the proto's ``min`` and ``max`` in place of
-    the outermost edges, and its data server keeps such a bucket, which then runs backwards. A tensor without finite
-    values gives one empty bucket at zero, which both loaders take.
+    The first and the last bucket are occupied; an empty range between two buckets becomes one empty bucket. No empty
+    bucket in front marks the lower edge of the first bucket: TensorBoard replaces the outermost edges by ``min`` and
+    ``max`` of the proto, and its data server would keep such a bucket with its edges in descending order. A tensor
+    without finite values gives one empty bucket at zero, which both loaders accept.
     """
     indexes = summary.indexes.numpy()
     bits = summary.mantissa_bits
@@ -88,7 +88,7 @@ def ordered_histogram(summary: TensorSummary) -> tuple[Floats, Floats]:
 
 
 def _split(indexes: npt.ArrayLike, mantissa_bits: int) -> tuple[npt.NDArray[np.bool_], Integers]:
-    """Take the sign bit off."""
+    """Return (whether the sign bit is set, the index without the sign bit)."""
     if not 0 <= mantissa_bits <= _MANTISSA_BITS_MAX:
         raise Malformed(f"buckets with {mantissa_bits} mantissa bits came; expected 0 to {_MANTISSA_BITS_MAX}")
     whole = np.asarray(indexes, np.int64)

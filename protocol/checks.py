@@ -1,4 +1,9 @@
-"""What a message must satisfy beyond its types, checked where it is made and again where it is read."""
+"""The rules that a message keeps beyond its types: one function for each kind.
+
+The sender checks a message before encoding, and the reader checks the message again after decoding. Every function
+raises Malformed or TooLarge, and the error names the field, the value and the rule. ``protocol.kinds`` says which
+function belongs to which kind.
+"""
 
 import math
 from collections.abc import Iterable
@@ -6,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tensorboard_sidecar.protocol import limits
-from tensorboard_sidecar.protocol.array import Array, check_array
+from tensorboard_sidecar.protocol.array import check_array
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.messages import (
     Audio,
@@ -19,8 +24,8 @@ from tensorboard_sidecar.protocol.messages import (
     Images,
     Layout,
     Matrix,
-    Message,
     ParameterValue,
+    RunEnd,
     RunStart,
     Scalars,
     SegmentHead,
@@ -31,64 +36,8 @@ from tensorboard_sidecar.protocol.messages import (
 from tensorboard_sidecar.protocol.names import check_run, check_step, check_tag
 
 
-def check_message(message: Message) -> None:
-    """Raise Malformed or TooLarge, naming the field, what was expected and what came."""
-    match message:
-        case SegmentHead():
-            _check_segment_head(message)
-        case RunStart():
-            check_step(message.first_step)
-            _check_parameters("run start", message.config)
-        case Scalars():
-            _check_tags(message.values)
-        case TensorSummaries():
-            _check_tags(message.summaries)
-            for tag, summary in message.summaries.items():
-                _check_summary(tag, summary)
-        case Matrix():
-            _check_matrix(message)
-        case Images():
-            _check_images(message.tag, message.images)
-            _check_labels(message.tag, message.captions, (0, message.images.shape[0]))
-        case Text():
-            check_tag(message.tag)
-            _check_size(f"text {message.tag} in characters", len(message.text), limits.TEXT_MAX_CHARACTERS)
-        case Audio():
-            _check_audio(message)
-        case Embedding():
-            _check_embedding(message)
-        case Graph():
-            _check_graph(message)
-        case Layout():
-            _check_layout(message)
-        case HParams():
-            _check_tags(message.parameters)
-            _check_parameters("hyperparameters", message.parameters)
-            _check_tags(message.metrics)
-        case Gap():
-            _check_size("gap: kinds", len(message.kinds), limits.KINDS_MAX)
-            _check_labels("gap", [message.reason, *message.kinds])
-            if min(message.kinds.values(), default=0) < 0:
-                raise Malformed(f"gap: negative counts in {message.kinds}")
-
-
-def node_parts(node: GraphNode) -> int:
-    """Return how much of ``GRAPH_PARTS_MAX`` a node takes."""
-    links = len(node.inputs) + len(node.output_shapes) + len(node.attributes)
-    return links + sum(map(len, node.output_shapes))
-
-
-def chart_parts(charts: Charts) -> int:
-    """Return how much of ``LAYOUT_PARTS_MAX`` a category takes."""
-    return len(charts) + sum(len(chart.tags) for chart in charts.values())
-
-
-def check_parts(what: str, parts: int, limit: int) -> None:
-    """Raise TooLarge when a whole has more parts than its limit."""
-    _check_size(f"{what}: parts", parts, limit)
-
-
-def _check_segment_head(head: SegmentHead) -> None:
+def check_segment_head(head: SegmentHead) -> None:
+    """Check the identity of the stream, and that the segment begins at a sequence number."""
     check_run(head.run)
     if len(head.stream) != 16 or head.first_sequence < 1:
         raise Malformed(f"segment head: stream of {len(head.stream)} bytes, first sequence {head.first_sequence}")
@@ -96,29 +45,26 @@ def _check_segment_head(head: SegmentHead) -> None:
         raise Malformed(f"segment head: rank {head.rank}, attempt {head.attempt}; expected 0 to 2**31")
 
 
-def _check_summary(tag: str, summary: TensorSummary) -> None:
-    check_array(f"{tag}: indexes", summary.indexes, dtypes=("uint16",), dimensions=1)
-    check_array(f"{tag}: counts", summary.counts, dtypes=("uint64",), dimensions=1)
-    _check_size(f"{tag}: buckets", summary.indexes.shape[0], limits.BUCKETS_MAX)
-    if summary.indexes.shape != summary.counts.shape:
-        raise Malformed(f"{tag}: {summary.indexes.shape[0]} indexes for {summary.counts.shape[0]} counts")
-    bits = summary.mantissa_bits
-    if not 0 <= bits <= 3:
-        raise Malformed(f"{tag}: {bits} mantissa bits came; expected 0 to 3")
-    indexes, infinity = summary.indexes.numpy(), 255 << bits
-    if (indexes[1:] <= indexes[:-1]).any() or (len(indexes) and int(indexes[-1]) >> (9 + bits)):
-        raise Malformed(f"{tag}: bucket indexes are not ascending below 2**{9 + bits}")
-    # One less than the magnitude, where that of zero is the largest: it wraps around.
-    if ((indexes & (256 << bits) - 1) - np.uint16(1) >= infinity - 1).any():
-        raise Malformed(f"{tag}: a bucket of zeros, infinities or NaN; these are counted apart")
-    infinities = (summary.positive_infinities, summary.negative_infinities)
-    if min(summary.count, summary.zeros, summary.nans, *infinities) < 0:
-        raise Malformed(f"{tag}: a count is negative")
-    if not (math.isfinite(summary.minimum) and math.isfinite(summary.maximum)):
-        raise Malformed(f"{tag}: minimum {summary.minimum}, maximum {summary.maximum}; expected finite values")
+def check_run_start(start: RunStart) -> None:
+    """Check the first step and the settings."""
+    check_step(start.first_step)
+    _check_parameters("run start", start.config)
 
 
-def _check_matrix(matrix: Matrix) -> None:
+def check_scalars(scalars: Scalars) -> None:
+    """Check the tags; any float is a value."""
+    _check_tags(scalars.values)
+
+
+def check_tensor_summaries(message: TensorSummaries) -> None:
+    """Check the tags, and every summary: its counts, its buckets, its finite minimum and maximum."""
+    _check_tags(message.summaries)
+    for tag, summary in message.summaries.items():
+        _check_summary(tag, summary)
+
+
+def check_matrix(matrix: Matrix) -> None:
+    """Check the tag, a 2-D float array within its limits, the labels, and a finite, ascending value range."""
     check_tag(matrix.tag)
     check_array(matrix.tag, matrix.values, dtypes=("float16", "float32"), dimensions=2)
     _check_sides(matrix.tag, matrix.values.shape, limits.MATRIX_SIDE_MAX)
@@ -129,16 +75,25 @@ def _check_matrix(matrix: Matrix) -> None:
             raise Malformed(f"{matrix.tag}: value range {matrix.value_range}; expected finite low < high")
 
 
-def _check_images(tag: str, images: Array) -> None:
-    check_tag(tag)
+def check_images(message: Images) -> None:
+    """Check the tag, pictures of uint8 ``[N, H, W, C]``, and the number of captions."""
+    tag, images = check_tag(message.tag), message.images
     check_array(tag, images, dtypes=("uint8",), dimensions=4)
     _check_size(f"{tag}: pictures", images.shape[0], limits.IMAGES_MAX)
     _check_sides(tag, images.shape[:3], limits.IMAGE_SIDE_MAX)
     if images.shape[3] not in (1, 3, 4):
         raise Malformed(f"{tag}: {images.shape[3]} channels; expected uint8 [N, H, W, C] with C of 1, 3 or 4")
+    _check_labels(tag, message.captions, (0, images.shape[0]))
 
 
-def _check_audio(audio: Audio) -> None:
+def check_text(text: Text) -> None:
+    """Check the tag and the length of the text."""
+    check_tag(text.tag)
+    _check_size(f"text {text.tag} in characters", len(text.text), limits.TEXT_MAX_CHARACTERS)
+
+
+def check_audio(audio: Audio) -> None:
+    """Check the tag, the sample rate, clips of int16 ``[frames, channels]``, and the number of captions."""
     check_tag(audio.tag)
     _check_size(f"{audio.tag}: clips", len(audio.clips), limits.CLIPS_MAX)
     if not 1 <= audio.sample_rate_hz <= limits.SAMPLE_RATE_MAX_HZ:
@@ -153,7 +108,8 @@ def _check_audio(audio: Audio) -> None:
     _check_labels(audio.tag, audio.captions, (0, len(audio.clips)))
 
 
-def _check_embedding(embedding: Embedding) -> None:
+def check_embedding(embedding: Embedding) -> None:
+    """Check the tag, the points, and that metadata and thumbnails have one item a point."""
     tag = check_tag(embedding.tag)
     check_array(tag, embedding.vectors, dtypes=("float32",), dimensions=2)
     rows = embedding.vectors.shape[0]
@@ -171,7 +127,8 @@ def _check_embedding(embedding: Embedding) -> None:
         _check_sides(tag, embedding.thumbnails.shape[1:3], limits.IMAGE_SIDE_MAX)
 
 
-def _check_graph(graph: Graph) -> None:
+def check_graph(graph: Graph) -> None:
+    """Check the number of nodes, of their parts together, and every node."""
     _check_size("graph: nodes", len(graph.nodes), limits.GRAPH_NODES_MAX)
     check_parts("graph", sum(map(node_parts, graph.nodes)), limits.GRAPH_PARTS_MAX)
     for node in graph.nodes:
@@ -186,7 +143,8 @@ def _check_graph(graph: Graph) -> None:
             raise Malformed(f"graph: node {node.name!r:.80} with output shapes {node.output_shapes!r:.80}")
 
 
-def _check_layout(layout: Layout) -> None:
+def check_layout(layout: Layout) -> None:
+    """Check the number of charts, of their parts together, and every chart."""
     _check_size("layout: categories", len(layout.categories), limits.LAYOUT_CHARTS_MAX)
     check_parts("layout", sum(map(chart_parts, layout.categories.values())), limits.LAYOUT_PARTS_MAX)
     for category, charts in layout.categories.items():
@@ -196,9 +154,66 @@ def _check_layout(layout: Layout) -> None:
             _check_labels(f"layout, chart {title!r:.80}", chart.tags, (3,) if chart.kind == "margin" else ())
 
 
-def _check_parameters(what: str, parameters: dict[str, ParameterValue]) -> None:
-    _check_size(f"{what}: parameters", len(parameters), limits.TAGS_MAX)
-    _check_labels(what, [*parameters, *(value for value in parameters.values() if isinstance(value, str))])
+def check_hparams(hparams: HParams) -> None:
+    """Check the tags of parameters and metrics, and the parameters."""
+    _check_tags(hparams.parameters)
+    _check_parameters("hyperparameters", hparams.parameters)
+    _check_tags(hparams.metrics)
+
+
+def check_gap(gap: Gap) -> None:
+    """Check the names of the kinds, and that their counts are not negative."""
+    _check_size("gap: kinds", len(gap.kinds), limits.KINDS_MAX)
+    _check_labels("gap", [gap.reason, *gap.kinds])
+    if min(gap.kinds.values(), default=0) < 0:
+        raise Malformed(f"gap: negative counts in {gap.kinds}")
+
+
+def check_run_end(_: RunEnd) -> None:
+    """Check nothing: the decoder takes no status that is not in the type."""
+
+
+def node_parts(node: GraphNode) -> int:
+    """Return the parts of a node that count towards ``GRAPH_PARTS_MAX``."""
+    links = len(node.inputs) + len(node.output_shapes) + len(node.attributes)
+    return links + sum(map(len, node.output_shapes))
+
+
+def chart_parts(charts: Charts) -> int:
+    """Return the parts of a category that count towards ``LAYOUT_PARTS_MAX``."""
+    return len(charts) + sum(len(chart.tags) for chart in charts.values())
+
+
+def check_parts(subject: str, parts: int, limit: int) -> None:
+    """Raise TooLarge when all items of a message together have more parts than the limit."""
+    _check_size(f"{subject}: parts", parts, limit)
+
+
+def _check_summary(tag: str, summary: TensorSummary) -> None:
+    check_array(f"{tag}: indexes", summary.indexes, dtypes=("uint16",), dimensions=1)
+    check_array(f"{tag}: counts", summary.counts, dtypes=("uint64",), dimensions=1)
+    _check_size(f"{tag}: buckets", summary.indexes.shape[0], limits.BUCKETS_MAX)
+    if summary.indexes.shape != summary.counts.shape:
+        raise Malformed(f"{tag}: {summary.indexes.shape[0]} indexes for {summary.counts.shape[0]} counts")
+    bits = summary.mantissa_bits
+    if not 0 <= bits <= 3:
+        raise Malformed(f"{tag}: {bits} mantissa bits came; expected 0 to 3")
+    indexes, infinity = summary.indexes.numpy(), 255 << bits
+    if (indexes[1:] <= indexes[:-1]).any() or (len(indexes) and int(indexes[-1]) >> (9 + bits)):
+        raise Malformed(f"{tag}: bucket indexes are not ascending below 2**{9 + bits}")
+    # Subtract 1 as uint16: the magnitude 0 wraps around to 65,535, so that one comparison refuses zeros as well.
+    if ((indexes & (256 << bits) - 1) - np.uint16(1) >= infinity - 1).any():
+        raise Malformed(f"{tag}: a bucket of zeros, infinities or NaN; these are counted apart")
+    infinities = (summary.positive_infinities, summary.negative_infinities)
+    if min(summary.count, summary.zeros, summary.nans, *infinities) < 0:
+        raise Malformed(f"{tag}: a count is negative")
+    if not (math.isfinite(summary.minimum) and math.isfinite(summary.maximum)):
+        raise Malformed(f"{tag}: minimum {summary.minimum}, maximum {summary.maximum}; expected finite values")
+
+
+def _check_parameters(subject: str, parameters: dict[str, ParameterValue]) -> None:
+    _check_size(f"{subject}: parameters", len(parameters), limits.TAGS_MAX)
+    _check_labels(subject, [*parameters, *(value for value in parameters.values() if isinstance(value, str))])
 
 
 def _check_tags(tags: Iterable[str]) -> None:
@@ -208,19 +223,19 @@ def _check_tags(tags: Iterable[str]) -> None:
     _check_size("tags in one record", number, limits.TAGS_MAX)
 
 
-def _check_labels(what: str, labels: list[str], allowed_lengths: tuple[int, ...] = ()) -> None:
+def _check_labels(subject: str, labels: list[str], allowed_lengths: tuple[int, ...] = ()) -> None:
     if allowed_lengths and len(labels) not in allowed_lengths:
-        raise Malformed(f"{what}: {len(labels)} labels came; expected {allowed_lengths[-1]}")
+        raise Malformed(f"{subject}: {len(labels)} labels came; expected {allowed_lengths[-1]}")
     for label in labels:
-        _check_size(f"{what}: label in characters", len(label), limits.LABEL_MAX_CHARACTERS)
+        _check_size(f"{subject}: label in characters", len(label), limits.LABEL_MAX_CHARACTERS)
 
 
-def _check_sides(what: str, sides: tuple[int, ...], limit: int) -> None:
+def _check_sides(subject: str, sides: tuple[int, ...], limit: int) -> None:
     if min(sides) < 1:
-        raise Malformed(f"{what}: shape {sides} is empty")
-    _check_size(f"{what}: largest side", max(sides), limit)
+        raise Malformed(f"{subject}: shape {sides} is empty")
+    _check_size(f"{subject}: largest side", max(sides), limit)
 
 
-def _check_size(what: str, size: int, limit: int) -> None:
+def _check_size(subject: str, size: int, limit: int) -> None:
     if size > limit:
-        raise TooLarge(what, size, limit)
+        raise TooLarge(subject, size, limit)

@@ -1,26 +1,26 @@
-"""The one error family of this package."""
+"""The error family of the protocol."""
 
 
 class ProtocolError(Exception):
-    """Bytes or values that break the protocol; nothing else escapes a parser."""
+    """Bytes or values that break the protocol; parsers and checks raise no other exception."""
 
 
 class Malformed(ProtocolError):
-    """The bytes are not what the specification says."""
+    """The bytes or values break a rule of the specification."""
 
 
 class UnsupportedVersion(ProtocolError):
-    """A well-formed head of a version this program does not read."""
+    """A valid head with a version that this program does not read."""
 
-    def __init__(self, what: str, version: int, supported: int) -> None:
-        super().__init__(f"{what}: version {version} came, this program reads version {supported}; upgrade it")
+    def __init__(self, subject: str, version: int, supported: int) -> None:
+        super().__init__(f"{subject}: version {version} came, this program reads version {supported}; upgrade it")
         self.version = version
 
 
 class TooLarge(ProtocolError):
     """A size or count beyond its limit (see ``protocol.limits``)."""
 
-    def __init__(self, what: str, size: int, limit: int) -> None:
-        super().__init__(f"{what}: {size:,} is above the limit of {limit:,}")
+    def __init__(self, subject: str, size: int, limit: int) -> None:
+        super().__init__(f"{subject}: {size:,} is above the limit of {limit:,}")
         self.size = size
         self.limit = limit

@@ -2,12 +2,13 @@
 
 A frame is ``u64 length | u32 masked crc32c(length) | payload | u32 masked crc32c(payload)``, little-endian.
 
-A head is valid when its checksum is right and its length within the limit.
+The first 12 bytes are the head. A head is valid when its checksum is right and its length within the limit.
 
-Rule 1: zeros from where a head should be are the end (the tail of a preallocated segment), unless a valid head
-follows them. No valid head is all zero, since the masked checksum of a zero length is not.
-Rule 2: a frame that runs over the end of the buffer is torn: the end, until somebody completes it.
-Rule 3: a bad payload costs that frame; a bad head costs everything up to the next valid head.
+Rule 1: zeros at the place of a head are the end (the tail of a preallocated segment), unless a valid head follows
+the zeros. No valid head is all zero: the masked checksum of the length 0 is not zero.
+Rule 2: a frame that runs over the end of the buffer is torn. A torn frame is the end, until the writer completes the
+frame.
+Rule 3: a bad payload costs one frame; a bad head costs everything up to the next valid head.
 """
 
 import re
@@ -29,13 +30,13 @@ _HEAD: Final = struct.Struct("<QI")
 _LENGTH: Final = struct.Struct("<Q")
 _CRC: Final = struct.Struct("<I")
 _ZERO_HEAD: Final = bytes(HEAD_SIZE_BYTES)
-# A length below 4 GiB ends in four zero bytes, the needle when looking for the next head.
+# A length below 4 GiB ends in four zero bytes: the search for the next head looks for these.
 _ZERO_RUN: Final = re.compile(rb"\0{4,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame whose two checksums are right, at ``[start, end)`` of the buffer."""
+    """A frame with two right checksums, at ``[start, end)`` of the buffer."""
 
     start: int
     end: int
@@ -44,7 +45,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes ``[start, end)`` that are no frame; reading goes on at ``end``."""
+    """Bytes ``[start, end)`` without a frame; reading goes on at ``end``."""
 
     start: int
     end: int
@@ -53,7 +54,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Nothing more to read at ``start``; ``needed`` bytes from there would complete a torn frame (0: clean end)."""
+    """The end of the frames, at ``start``; ``needed`` bytes from there would complete a torn frame (0: clean end)."""
 
     start: int
     needed: int = 0
@@ -65,18 +66,18 @@ def mask_crc(crc: int) -> int:
 
 
 def masked_crc(data: Buffer) -> int:
-    """Masked CRC-32C of ``data``."""
+    """Return the masked CRC-32C of ``data``."""
     return mask_crc(crc32c(data))
 
 
 def pack_head(length: int) -> bytes:
-    """Twelve bytes: the payload's length and its checksum."""
+    """Return the head, 12 bytes: the length of the payload, and the checksum of the length."""
     packed = _LENGTH.pack(length)
     return packed + _CRC.pack(masked_crc(packed))
 
 
 def pack_tail(payload: Buffer) -> bytes:
-    """Four bytes: the payload's checksum."""
+    """Return the tail, 4 bytes: the checksum of the payload."""
     return _CRC.pack(masked_crc(payload))
 
 
@@ -92,9 +93,9 @@ def read_frame(
     payload_size_max_bytes: int = RECORD_SIZE_MAX_BYTES,
     resynchronise: bool = True,
 ) -> Frame | Damage | End:
-    """Read what lies at ``start``: a frame, damage, or the end.
+    """Read a frame, damage, or the end at ``start``.
 
-    Without ``resynchronise`` a bad head costs the rest of the buffer: no search for those who refuse damage anyway.
+    Without ``resynchronise`` a bad head costs the rest of the buffer: callers that refuse all damage need no search.
     """
     left = len(buffer) - start
     if left < HEAD_SIZE_BYTES:
@@ -118,7 +119,7 @@ def read_frame(
 
 
 def read_frames(buffer: memoryview, start: int = 0) -> Iterator[Frame | Damage | End]:
-    """Yield everything from ``start`` on; the last item is always an :class:`End`."""
+    """Yield all frames and damage from ``start`` on; the last item is always an :class:`End`."""
     while True:
         item = read_frame(buffer, start)
         yield item
@@ -128,7 +129,7 @@ def read_frames(buffer: memoryview, start: int = 0) -> Iterator[Frame | Damage |
 
 
 def valid_length(buffer: Buffer, start: int) -> int | None:
-    """Return the payload length the head at ``start`` tells, or None when its checksum is wrong."""
+    """Return the payload length in the head at ``start``, or None for a wrong checksum."""
     length, crc = _HEAD.unpack_from(buffer, start)
     return int(length) if masked_crc(_LENGTH.pack(length)) == crc else None
 
@@ -136,8 +137,9 @@ def valid_length(buffer: Buffer, start: int) -> int | None:
 def _next_head(buffer: memoryview, start: int, payload_size_max_bytes: int) -> int | None:
     """Return the offset of the first valid head from ``start`` on, or None."""
     for zeros in _ZERO_RUN.finditer(buffer, start + 4):
-        # The upper half of the length lies in these zeros. Of the places that this leaves, only the first four and the
-        # last can be a head: at any other, the length is zero and its checksum begins with a zero, which is wrong.
+        # The upper half of the length lies in these zeros. Only the first four places and the last place that this
+        # leaves can be a head: at every other place the length is zero and the checksum begins with a zero byte, but
+        # the checksum of a zero length does not.
         first, last = zeros.start() - 4, min(zeros.end() - 8, len(buffer) - HEAD_SIZE_BYTES)
         for at in chain(range(first, min(first + 4, last)), range(max(first, last), last + 1)):
             length = valid_length(buffer, at)

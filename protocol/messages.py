@@ -1,8 +1,11 @@
-"""What can be said: a closed set of frozen types, one for each kind of record.
+"""The messages: a closed set of frozen types, one for each kind of record.
 
-The record's header carries sequence, step and wall time; a message carries the rest. New fields come last and have
-defaults; readers ignore fields they do not know. A message is checked by ``protocol.checks.check_message`` on its
-way out of a decoder; the types alone promise the shape of the data, and lists and maps no longer than their limits.
+The header of a record carries sequence, step and wall time; the message carries the rest. New fields come last and have
+defaults; readers ignore fields they do not know. The types bound the shape of the data and the length of every list and
+map. :func:`tensorboard_sidecar.protocol.kinds.check_message` checks the rest.
+
+A new message type also needs a row in ``protocol.kinds``. A message type inherits from :class:`UserMessage` when its
+record carries values that a user logged, and from ``msgspec.Struct`` alone when the record describes the stream itself.
 """
 
 from typing import Annotated, Literal, TypeAlias
@@ -32,8 +35,12 @@ Links: TypeAlias = Annotated[list[str], Meta(max_length=GRAPH_NODE_LINKS_MAX)]
 Dimensions: TypeAlias = Annotated[list[int], Meta(max_length=ARRAY_DIMENSIONS_MAX)]
 
 
+class UserMessage(msgspec.Struct, frozen=True):
+    """Base of the messages that carry values a user logged; all other messages describe the stream itself."""
+
+
 class SegmentHead(msgspec.Struct, frozen=True):
-    """First record of every segment: whose records follow, so that a segment explains itself."""
+    """First record of every segment: names the stream, so that a segment can be read without its folder."""
 
     stream: bytes
     run: str
@@ -49,19 +56,20 @@ class RunStart(msgspec.Struct, frozen=True):
     config: Parameters = {}
 
 
-class Scalars(msgspec.Struct, frozen=True):
+class Scalars(UserMessage, frozen=True):
     """Values of one step by tag."""
 
     values: Values
 
 
 class TensorSummary(msgspec.Struct, frozen=True):
-    """What is kept of a tensor: counts, moments, and a sparse histogram over the float's own bits.
+    """Statistics of one tensor: counts, moments, and a sparse histogram over the bits of its floats.
 
-    ``minimum``, ``maximum``, ``sum`` and ``sum_squares`` are over the finite values (all 0.0 when there is none). A
+    ``minimum``, ``maximum``, ``sum`` and ``sum_squares`` are over the finite values (all 0.0 without finite values). A
     bucket index is the leading ``9 + mantissa_bits`` bits of the IEEE binary32 pattern: sign, exponent, first mantissa
-    bits. ``indexes`` (uint16, ascending) are the occupied buckets of finite values but zeros, ``counts`` (uint64) how
-    many each holds. ``zeros`` counts the two buckets around zero (with 3 mantissa bits: below 1.5e-39 in magnitude).
+    bits. ``indexes`` (uint16, ascending) are the occupied buckets of the finite values except zeros; ``counts``
+    (uint64) is the number of values in each bucket. ``zeros`` counts the values in the two buckets around zero (with 3
+    mantissa bits: magnitudes below 1.5e-39).
     """
 
     count: int
@@ -78,14 +86,17 @@ class TensorSummary(msgspec.Struct, frozen=True):
     counts: Array
 
 
-class TensorSummaries(msgspec.Struct, frozen=True):
+class TensorSummaries(UserMessage, frozen=True):
     """Summaries of one step by tag."""
 
     summaries: Annotated[dict[str, TensorSummary], Meta(max_length=TAGS_MAX)]
 
 
-class Matrix(msgspec.Struct, frozen=True):
-    """A matrix to draw as a heatmap: float16 or float32 ``[rows, columns]``; ``value_range`` None means its own."""
+class Matrix(UserMessage, frozen=True):
+    """A heatmap as numbers: float16 or float32 ``[rows, columns]``.
+
+    ``value_range`` is the pair of values at the two ends of the colours; None takes the range of the matrix.
+    """
 
     tag: str
     values: Array
@@ -95,23 +106,23 @@ class Matrix(msgspec.Struct, frozen=True):
     value_range: tuple[float, float] | None = None
 
 
-class Images(msgspec.Struct, frozen=True):
-    """Pictures: uint8 ``[N, H, W, C]`` with C of 1, 3 or 4; ``captions`` is empty or one a picture."""
+class Images(UserMessage, frozen=True):
+    """Pictures: uint8 ``[N, H, W, C]`` with C of 1, 3 or 4; ``captions`` is empty or has one caption a picture."""
 
     tag: str
     images: Array
     captions: Annotated[list[str], Meta(max_length=IMAGES_MAX)] = []
 
 
-class Text(msgspec.Struct, frozen=True):
+class Text(UserMessage, frozen=True):
     """Markdown."""
 
     tag: str
     text: str
 
 
-class Audio(msgspec.Struct, frozen=True):
-    """Sound clips: int16 ``[frames, channels]`` each; ``captions`` is empty or one a clip."""
+class Audio(UserMessage, frozen=True):
+    """Sound clips: int16 ``[frames, channels]`` each; ``captions`` is empty or has one caption a clip."""
 
     tag: str
     clips: Annotated[list[Array], Meta(max_length=CLIPS_MAX)]
@@ -119,8 +130,12 @@ class Audio(msgspec.Struct, frozen=True):
     captions: Annotated[list[str], Meta(max_length=CLIPS_MAX)] = []
 
 
-class Embedding(msgspec.Struct, frozen=True):
-    """Points for the projector: float32 ``[N, D]``, a row of cells each, thumbnails uint8 ``[N, H, W, 3]`` or None."""
+class Embedding(UserMessage, frozen=True):
+    """Points for the embedding projector: float32 ``[N, D]``.
+
+    ``rows`` is empty or has N rows with a cell for each of ``columns``; ``thumbnails`` is uint8 ``[N, H, W, 3]`` or
+    None.
+    """
 
     tag: str
     vectors: Array
@@ -130,7 +145,7 @@ class Embedding(msgspec.Struct, frozen=True):
 
 
 class GraphNode(msgspec.Struct, frozen=True):
-    """One box of the model graph; ``/`` in names makes the hierarchy, ``inputs`` are names of other nodes."""
+    """One node of the model graph; ``/`` in names makes the hierarchy, ``inputs`` are names of other nodes."""
 
     name: str
     operation: str
@@ -139,8 +154,8 @@ class GraphNode(msgspec.Struct, frozen=True):
     attributes: Annotated[dict[str, str], Meta(max_length=GRAPH_NODE_LINKS_MAX)] = {}
 
 
-class Graph(msgspec.Struct, frozen=True):
-    """The model's architecture."""
+class Graph(UserMessage, frozen=True):
+    """The architecture of the model."""
 
     nodes: Annotated[list[GraphNode], Meta(max_length=GRAPH_NODES_MAX)]
 
@@ -155,23 +170,23 @@ class Chart(msgspec.Struct, frozen=True):
 Charts: TypeAlias = Annotated[dict[str, Chart], Meta(max_length=LAYOUT_CHARTS_MAX)]
 
 
-class Layout(msgspec.Struct, frozen=True):
-    """TensorBoard's custom scalars: chart by title by category."""
+class Layout(UserMessage, frozen=True):
+    """TensorBoard's custom scalars: categories of charts, each by title."""
 
     categories: Annotated[dict[str, Charts], Meta(max_length=LAYOUT_CHARTS_MAX)]
 
 
-class HParams(msgspec.Struct, frozen=True):
-    """Hyperparameters of a run, and the metrics it ended with."""
+class HParams(UserMessage, frozen=True):
+    """Hyperparameters of a run, and its final metrics."""
 
     parameters: Parameters
     metrics: Values
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Records that were refused or lost: how many of which kind (by name), and why.
+    """Records that were refused or lost: the number of each kind (by name), and the reason.
 
-    The record's header says which sequence numbers: ``sequence`` and ``span``.
+    ``sequence`` and ``span`` in the header of the record are the range of missing sequence numbers.
     """
 
     reason: str

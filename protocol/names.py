@@ -1,4 +1,4 @@
-"""Names that come from outside: a run becomes a folder, a tag a title. Both are checked before anything is made."""
+"""Checks of untrusted names and numbers: a run becomes a folder, a tag becomes a title, a step a place on an axis."""
 
 import re
 from typing import Final
@@ -12,24 +12,28 @@ from tensorboard_sidecar.protocol.limits import (
     TAG_MAX_CHARACTERS,
 )
 
-# Backslash and colon are separators elsewhere; the others confuse TensorBoard's routes or a shell.
+# Backslash and colon are path separators on other systems; the other characters break TensorBoard's routes or a shell.
 _RUN_FORBIDDEN: Final = frozenset('\\:*?"<>|&#+%')
-# What the logger itself makes in a run's folders, in the log directory and among the recordings: another run of that
-# name would share it, or stand in its place. TensorBoard takes whatever has "tfevents" in its name for an event file.
+# Names of files and folders that the logger makes in a run's folder, in the log directory or among the recordings. A
+# run with such a name would share or replace them. To TensorBoard every file with "tfevents" in its name is an event
+# file.
 _RUN_RESERVED: Final = re.compile(
     r"rank-\d+|attempt-\d+|projector|projector_config\.pbtxt|.*tfevents.*|stream-\d{4,}-\d{4,}-[0-9a-f]{32}", re.DOTALL
 )
-# Control characters (Unicode category Cc), lone surrogates (Cs), and the marks that turn text around.
+# Control characters (Unicode category Cc), lone surrogates (Cs), and marks of text direction.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 def check_run(run: str) -> str:
-    """Return ``run`` when it is a relative path that stays under the log directory.
+    """Return ``run``, a relative path that stays under the log directory; raise Malformed or TooLarge for another name.
 
-    Components are separated by ``/``; none is empty, begins with a dot, holds control characters, backslashes or any of
-    ``: * ? " < > | & # + %``, or is what the logger makes in a run's folders: ``rank-<number>``, ``attempt-<number>``,
-    ``projector``, ``projector_config.pbtxt``, a stream's recording, or a name with ``tfevents`` in it. Raises Malformed
-    or TooLarge.
+    Components are separated by ``/``. No component is empty, begins with a dot, begins or ends with white space, or
+    holds control characters, backslashes or any of ``: * ? " < > | & # + %``. Reserved for the logger are the
+    components ``rank-<number>``, ``attempt-<number>``, ``projector``, ``projector_config.pbtxt``, the folder name of a
+    recording, and every name with ``tfevents`` in it.
+
+    >>> check_run("team/first-try")
+    'team/first-try'
     """
     size = len(run.encode("utf-8", "surrogatepass"))
     if size > RUN_MAX_BYTES:
@@ -43,7 +47,7 @@ def check_run(run: str) -> str:
 
 
 def check_tag(tag: str) -> str:
-    """Return ``tag`` when it is printable, not empty and within its limit. Raises Malformed or TooLarge."""
+    """Return ``tag``; raise Malformed for a tag that is empty or does not print, TooLarge for a long tag."""
     if not isinstance(tag, str):
         raise Malformed(f"tag {tag!r:.80}; expected text")
     if not tag or tag.isspace():
@@ -56,7 +60,7 @@ def check_tag(tag: str) -> str:
 
 
 def check_step(step: int) -> int:
-    """Return ``step`` when TensorBoard can show it: 0 <= step <= 2**53. Raises Malformed."""
+    """Return ``step``; raise Malformed for a step that TensorBoard cannot show: expected 0 to 2**53."""
     if not 0 <= step <= STEP_MAX:
         raise Malformed(f"step {step}; expected 0 to {STEP_MAX:,}")
     return step

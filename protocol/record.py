@@ -1,6 +1,6 @@
-"""A record: the fixed header every program reads, and a body that only the projection decodes.
+"""A record: a header of 40 bytes that every program reads, and a body that only the projection decodes.
 
-The header says where the record stands in its stream, so that shipping and journalling never look inside the body.
+The header carries the place of the record in its stream, so that shipping and journalling never decode a body.
 """
 
 import struct
@@ -17,7 +17,7 @@ HEADER_SIZE_BYTES: Final = HEADER.size
 
 
 class Kind(IntEnum):
-    """What a record says; see ``protocol.messages`` for the bodies."""
+    """Numbers and names of the kinds of records; ``protocol.kinds`` has a row with everything else for each of them."""
 
     SEGMENT = 0
     RUN_START = 1
@@ -38,8 +38,8 @@ class Kind(IntEnum):
 class Record(NamedTuple):
     """One record.
 
-    ``kind`` may be unknown to this program (a newer trainer's): skip and count it. ``sequence`` is the first and
-    ``span`` the number of sequence numbers it stands for (1, but for a gap; 0 for a segment's head).
+    ``kind`` may be unknown to this program (a newer trainer made the record): skip and count such records. The record
+    stands for ``span`` sequence numbers from ``sequence`` on: 1, more for a gap, 0 for a segment head.
     """
 
     kind: int
@@ -51,34 +51,34 @@ class Record(NamedTuple):
 
     @property
     def next_sequence(self) -> int:
-        """The sequence number that the following record must have."""
+        """The sequence number of the following record."""
         return self.sequence + self.span
 
 
 def pack_header(kind: int, span: int, body_size_bytes: int, sequence: int, step: int, wall_time_ns: int) -> bytes:
-    """Return the 40 header bytes; flags and the reserved field are zero in this version."""
+    """Return the 40 bytes of the header; flags and the reserved field are zero in this version."""
     return HEADER.pack(RECORD_VERSION, kind, 0, span, body_size_bytes, 0, sequence, step, wall_time_ns)
 
 
 def pack_record(record: Record) -> bytes:
-    """Return the payload of the record's frame."""
+    """Return the payload of the frame: header and body."""
     kind, sequence, step, wall_time_ns, body, span = record
     return pack_header(kind, span, len(body), sequence, step, wall_time_ns) + body
 
 
 def parse_sequence(payload: Buffer) -> tuple[int, int, int]:
-    """Read only ``(kind, sequence, next_sequence)``; raise as :func:`parse_record` does."""
+    """Return ``(kind, sequence, next_sequence)`` without the body; raises the errors of :func:`parse_record`."""
     kind, span, _, sequence, _, _ = _parse_header(payload)
     return kind, sequence, sequence + span
 
 
 def parse_record(payload: Buffer) -> Record:
-    """Parse a frame's payload.
+    """Parse the payload of a frame.
 
-    The body may be followed by zero padding (a slot reserved before its size was known).
+    Zero padding may follow the body: a slot in an outbox is reserved before the size of the body is known.
 
-    Raises Malformed for a short payload, a body larger than it or numbers that its kind cannot have,
-    UnsupportedVersion for another version.
+    Raises Malformed for a payload shorter than the header or the body, and for a sequence or span that the kind cannot
+    have; UnsupportedVersion for another version.
     """
     kind, span, size, sequence, step, wall_time_ns = _parse_header(payload)
     body = bytes(payload[HEADER_SIZE_BYTES : HEADER_SIZE_BYTES + size])

@@ -1,15 +1,15 @@
-"""What trainer and logger say to each other over DEALER - ROUTER, one ZeroMQ frame a message.
+"""Messages between trainer and logger over DEALER - ROUTER, one ZeroMQ frame a message.
 
-``version u8 | type u8 | body``: the body of DATA is a run of framed records as they lie, any other is msgpack.
+``version u8 | type u8 | body``: the body of DATA is a batch of framed records, the body of any other type is msgpack.
 
     trainer                         logger
-      HELLO  ----------------------->         who I am
+      HELLO  ----------------------->         the identity of the stream
              <-----------------------  WELCOME  send from next_sequence, at most credit_bytes unacknowledged
-             <-----------------------  REJECT   no, and why; retry tells whether asking again later makes sense
-      DATA   ----------------------->         a run of whole records
+             <-----------------------  REJECT   refused, with the reason; retry: whether a later HELLO can succeed
+      DATA   ----------------------->         a batch of whole records
              <-----------------------  ACK      everything before next_sequence is on disk
-             <-----------------------  NAK      send again from next_sequence (0: say HELLO first)
-      BYE    ----------------------->         all of mine is acknowledged; forget me
+             <-----------------------  NAK      send again from next_sequence (0: send HELLO first)
+      BYE    ----------------------->         everything is acknowledged; the logger forgets the peer
 """
 
 from typing import Annotated, Final, TypeAlias
@@ -32,7 +32,7 @@ Size: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """Opens a stream; ``next_sequence`` is the first number the trainer still holds."""
+    """Opens a stream; ``next_sequence`` is the first sequence number that the trainer still holds."""
 
     stream: bytes
     run: str
@@ -41,7 +41,7 @@ class Hello(msgspec.Struct, frozen=True):
     next_sequence: Sequence
 
     def identity(self) -> Stream:
-        """Return the stream; raises Malformed or TooLarge when it names none."""
+        """Return the identity of the stream; raise Malformed or TooLarge for an impossible identity."""
         numbers_fit = 0 <= self.rank < 2**31 and 0 <= self.attempt < 2**31 and self.next_sequence > 0
         if len(self.stream) != 16 or not numbers_fit:
             raise Malformed(
@@ -52,40 +52,40 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Welcome(msgspec.Struct, frozen=True):
-    """Everything before ``next_sequence`` is on disk; at most ``credit_bytes`` may be on their way."""
+    """Everything before ``next_sequence`` is on disk; at most ``credit_bytes`` may be sent and unacknowledged."""
 
     next_sequence: Sequence
     credit_bytes: Size
 
 
 class Reject(msgspec.Struct, frozen=True):
-    """The stream or its data are refused."""
+    """The logger refuses the stream or its data; ``retry``: whether a later HELLO can succeed."""
 
     reason: str
     retry: bool
 
 
 class Data(msgspec.Struct, frozen=True):
-    """A run of whole framed records."""
+    """A batch of whole framed records."""
 
     frames: memoryview
 
 
 class Ack(msgspec.Struct, frozen=True):
-    """Everything before ``next_sequence`` is on disk."""
+    """Everything before ``next_sequence`` is on disk; ``credit_bytes`` replaces the credit of earlier answers."""
 
     next_sequence: Sequence
     credit_bytes: Size
 
 
 class Nak(msgspec.Struct, frozen=True):
-    """Send again from ``next_sequence``; 0 asks for a HELLO first."""
+    """Asks for all records from ``next_sequence`` on; 0 asks for a HELLO first."""
 
     next_sequence: Sequence
 
 
 class Bye(msgspec.Struct, frozen=True):
-    """The trainer has nothing more to send."""
+    """The trainer has nothing more to send, and everything sent is acknowledged."""
 
 
 WireMessage: TypeAlias = Hello | Welcome | Reject | Data | Ack | Nak | Bye
@@ -97,7 +97,7 @@ _HEADS: Final = {message_type: bytes((WIRE_VERSION, number)) for number, message
 
 
 def encode_wire(message: WireMessage) -> bytes:
-    """Return the one ZeroMQ frame of a message."""
+    """Return the ZeroMQ frame of a message."""
     head = _HEADS[type(message)]
     if isinstance(message, Data):
         return b"".join((head, message.frames))

@@ -1,5 +1,5 @@
-"""The client library: what a training loop calls, and what carries its records to a logger or a recording.
+"""The client library: a training loop calls it, and it carries the loop's records to a logger or a recording.
 
-``tensorboard_sidecar.Telemetry`` is its public name. Needs torch, pyzmq and msgpack; no torchvision, no matplotlib.
-May import ``protocol``.
+Its public name is ``tensorboard_sidecar.Telemetry``. Needs torch, pyzmq and msgpack; no torchvision, no matplotlib.
+May import ``protocol`` and its own rooms.
 """

@@ -1,4 +1,4 @@
-"""What went wrong in telemetry: counted, said once, and kept away from the training loop."""
+"""Faults: errors of telemetry, which are logged once for each kind and counted, and never reach the training loop."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -7,38 +7,38 @@ from typing import Any, Final, TypeVar
 from tensorboard_sidecar.protocol.names import check_tag
 
 T = TypeVar("T")
-_logger: Final = logging.getLogger("tensorboard_sidecar.telemetry")
+_log: Final = logging.getLogger("tensorboard_sidecar.telemetry")
 
 
 class BadValue(ValueError):
-    """One value of several that cannot be kept; the message names its tag."""
+    """One bad value among the values of a call; the message names its tag, ``__cause__`` is the original error."""
 
 
 class Faults:
-    """Counts faults in ``total``; a strict one raises them."""
+    """Counts faults in ``total`` and logs the first of each kind; with ``strict`` it raises each fault instead."""
 
     def __init__(self, *, strict: bool) -> None:
         self.strict = strict
         self.total = 0
-        self._said: set[tuple[str, type[BaseException | None]]] = set()
+        self._logged: set[tuple[str, type[BaseException | None]]] = set()
 
     def __repr__(self) -> str:
         return f"<Faults {self.total}>"
 
     def note(self, call: str, error: Exception) -> None:
-        """Count a fault and say it, once for each call and kind of error; raise it when strict."""
+        """Count a fault and log it, once for each method and type of error; when strict, raise ``error``."""
         self.total += 1
         if self.strict:
             raise error
         kind = type(error.__cause__ if isinstance(error, BadValue) else error)
-        if (call, kind) not in self._said:
-            self._said.add((call, kind))
-            _logger.warning("%s: %s: %.500s (said once; training goes on)", call, type(error).__name__, error)
+        if (call, kind) not in self._logged:
+            self._logged.add((call, kind))
+            _log.warning("%s: %s: %.500s (logged once; training goes on)", call, type(error).__name__, error)
 
-    def sift(self, call: str, values: Mapping[str, Any], convert: Callable[[Any], T]) -> dict[str, T]:
-        """Return ``values`` converted; one that cannot be, or whose tag cannot be shown, is a fault of its own.
+    def convert_each(self, call: str, values: Mapping[str, Any], convert: Callable[[Any], T]) -> dict[str, T]:
+        """Return the values converted, without those whose tag is invalid or whose conversion fails.
 
-        The others are none the worse for it. Raises TypeError for values that have no tags.
+        Each value left out is a fault. Raises TypeError when ``values`` is no mapping.
         """
         if not isinstance(values, Mapping):
             raise TypeError(f"a {type(values).__name__}; expected values by tag, like {{'loss': 0.5}}")
@@ -46,15 +46,15 @@ class Faults:
         for tag, value in values.items():
             try:
                 good[check_tag(tag)] = convert(value)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the others are kept
+            except Exception as error:  # noqa: BLE001 - the other values are kept, whatever the error
                 bad = BadValue(f"{tag!r:.80} is not kept: {error}")
                 bad.__cause__ = error
                 self.note(call, bad)
         return good
 
-    def say_total(self, run: str) -> None:
-        """Say, when a run ends, how much of it was not kept: what was said once may have scrolled away."""
+    def log_total(self, run: str) -> None:
+        """Log the number of faults at the end of a run: the first message of a kind may have scrolled away by then."""
         if self.total and not self.strict:
-            _logger.warning(
-                "run %s: %d calls or values were not kept; of each kind one is named above", run, self.total
+            _log.warning(
+                "run %s: %d calls or values were not kept; warnings above name the first of each kind", run, self.total
             )

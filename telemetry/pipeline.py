@@ -1,4 +1,4 @@
-"""From messages to the outbox, and the life of the threads and sinks behind it."""
+"""A stream's pipeline: encodes messages into the outbox; starts and ends the sender thread, the link, the recorder."""
 
 import logging
 import os
@@ -12,8 +12,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from tensorboard_sidecar.protocol.checks import check_message
-from tensorboard_sidecar.protocol.codec import KINDS, decode_message, encode_body
+from tensorboard_sidecar.protocol.codec import decode_message, encode_body
+from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.messages import Message, TensorSummaries
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, write_destination
 from tensorboard_sidecar.protocol.record import Record
@@ -21,44 +21,44 @@ from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
-from tensorboard_sidecar.telemetry.recovery.finish_recording import Recovery
-from tensorboard_sidecar.telemetry.recovery.reshipping import Reshipping
-from tensorboard_sidecar.telemetry.shipping.link import LoggerLink, Source
+from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
+from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 from tensorboard_sidecar.telemetry.shipping.sender import Sender
 from tensorboard_sidecar.telemetry.values.device_copy import start_copy
 
 _UNSHIPPED: Final = (
-    "telemetry of run %s is not all shipped; it waits in memory%s. Start a logger, then: "
+    "not all telemetry of run %s is shipped; the rest waits in memory%s. Start a logger, then run: "
     "tensorboard-sidecar drain %s --endpoint %s"
 )
 _UNRECORDED: Final = (
-    "telemetry of run %s is not all recorded; it waits in memory%s. "
-    "Finish it with: tensorboard-sidecar drain %s, when %s can be written"
+    "not all telemetry of run %s is recorded; the rest waits in memory%s. "
+    "Finish the recording with: tensorboard-sidecar drain %s, when %s can be written"
 )
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def encode_message(step: int, message: Message) -> bytes:
-    """Return the body of a message that every reader takes. Raises ProtocolError or TypeError for another.
+    """Return the body of a message. Raises ProtocolError or TypeError for a message that readers would reject.
 
-    What people gave is read back, so that a wrong type is said here and not by the logger, to nobody. Summaries are
-    made by this program; reading back thousands of them would take longer than making them.
+    The body is decoded again as a check: a value of a wrong type is reported here, where the user sees the error, and
+    not by the logger. Tensor summaries skip the decoding: this program makes them, and decoding thousands of summaries
+    takes longer than making them.
     """
     if isinstance(message, TensorSummaries):
         check_message(message)
         return encode_body(message)
     body = encode_body(message)
-    decode_message(Record(KINDS[type(message)], 1, step, 0, body))
+    decode_message(Record(kind_of(message), 1, step, 0, body))
     return body
 
 
 class Pipeline:
-    """The way of ``stream`` to a logger at ``endpoint``, to a recording under ``record``, or to both.
+    """Carries ``stream`` to a logger at ``endpoint``, to a recording under ``record``, or to both.
 
-    ``keys`` are for the logger. What other trainers left where ``storage`` is, for the same logger or below the same
-    folder, goes there too. Raises ProtocolError for a stream that no reader takes, ValueError for an endpoint or sizes
-    that cannot be, OSError when memory or folders cannot be had.
+    ``keys`` encrypt the link to the logger. The pipeline also ships the outboxes that dead trainers left in the folder
+    of ``storage`` for the same logger or the same recording folder. Raises ProtocolError for a stream that readers
+    would reject, ValueError for a wrong endpoint or size, OSError when memory or a folder is not available.
     """
 
     def __init__(
@@ -71,70 +71,69 @@ class Pipeline:
         keys: ClientKeys | None = None,
     ) -> None:
         encode_message(0, stream.segment_head(1))
-        now = time_ns()
+        wall_time_ns = time_ns()
         self._unusable = ""
         record = record and Path(os.path.realpath(record))
         self._unfinished = (_UNSHIPPED, endpoint) if endpoint else (_UNRECORDED, record)
         with ExitStack() as undo:
-            self.backlog = storage.make(stream, wall_time_ns=now)
+            self.backlog = storage.make(stream, wall_time_ns=wall_time_ns)
             self.outbox = self.backlog.outbox
             undo.callback(self.backlog.close, keep=False)
 
-            def connect(source: Source) -> LoggerLink:
-                return LoggerLink(source, endpoint or "", keys)
-
-            link = connect(self.backlog) if endpoint else None
+            link = LoggerLink(self.backlog, endpoint, keys) if endpoint else None
             if link:
                 undo.callback(link.close)
             destination = Destination(endpoint or NO_LOGGER, record, link.public_key if link else "")
             write_destination(self.outbox.folder, destination)
-            recorder = Recorder(self.backlog, record, wall_time_ns=now) if record else None
-            find = storage.find_outboxes
-            recovery = Recovery(find, record, wall_time_ns=now) if record else None
+            recorder = Recorder(self.backlog, record, wall_time_ns=wall_time_ns) if record else None
             self._pending = PendingRecords(self.outbox)
-            self._adoption = Reshipping(find, connect if endpoint else None, endpoint=endpoint or "", recovery=recovery)
-            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._adoption)
+            self._background = BackgroundRecovery(
+                storage.find_outboxes, record=record, endpoint=endpoint, keys=keys, wall_time_ns=wall_time_ns
+            )
+            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._background)
             self.sender.start()
             undo.pop_all()
         _mark_in_forked_children(self)
 
     @property
     def closed(self) -> bool:
-        """Tell whether records are no longer taken."""
+        """Tell whether the pipeline rejects records: after the close, and in a forked child."""
         return bool(self._unusable)
 
     def check_open(self) -> None:
-        """Raise RuntimeError when closed, or in a forked child."""
+        """Raise RuntimeError when ``closed``."""
         if self._unusable:
             raise RuntimeError(self._unusable)
 
     def append(self, kind: int, step: int, body: bytes) -> None:
-        """Keep a record whose body is encoded. Raises RuntimeError when closed, TooLarge."""
+        """Keep a record with an encoded body. Raises RuntimeError when closed, TooLarge for a body above the limit."""
         self.outbox.append(kind, step, time_ns(), body)
 
     def keep(self, step: int, message: Message) -> None:
         """Keep a message. Raises ProtocolError or TypeError for one that no reader takes, and as :meth:`append`."""
-        self.append(KINDS[type(message)], step, encode_message(step, message))
+        self.append(kind_of(message), step, encode_message(step, message))
 
     def keep_tensors(
         self, step: int, kind: int, tensors: Sequence[Tensor], build: Build, *, size_max_bytes: int = 0
     ) -> None:
-        """Keep ``build(arrays)``: now when all tensors are in host memory, else when their copies have arrived.
+        """Keep the message ``build(arrays)``, where ``arrays`` are the tensors as numpy arrays.
 
-        ``size_max_bytes`` bounds the encoded message where its size depends on the values. Raises as :meth:`keep`.
+        With all tensors in host memory the record is complete at once. Otherwise the call reserves a slot, and the
+        sender thread fills the slot when the copies have arrived. ``size_max_bytes`` bounds the encoded message where
+        its size depends on the values. Raises as :meth:`keep`.
         """
         if all(tensor.is_cpu for tensor in tensors):
             self.keep(step, build([tensor.numpy() for tensor in tensors]))
             return
         zeros = [torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu").numpy() for tensor in tensors]
         template = encode_message(step, build(zeros))
-        copies = [start_copy(tensor) for tensor in tensors]  # before the slot: what fails here leaves none unfilled
+        copies = [start_copy(tensor) for tensor in tensors]  # before the slot: a failing copy leaves no unfilled slot
         self._pending.let_go()
         size = max(BODY_SIZE_MIN_BYTES, size_max_bytes, len(template))
         self.outbox.reserve(kind, step, time_ns(), size, DeviceValues(copies, build))
 
     def health(self) -> dict[str, float]:
-        """Return by tag how late it is, what it holds and what it refused."""
+        """Return the lag, the bytes in memory and on disk, and the number of refused records, by tag."""
         return {
             "telemetry/lag_seconds": self.sender.lag_seconds,
             "telemetry/outbox_bytes": float(self.outbox.used_bytes),
@@ -143,9 +142,10 @@ class Pipeline:
         }
 
     def close(self, deadline_seconds: float) -> bool:
-        """Ship what is left for at most ``deadline_seconds``; tell whether all was shipped.
+        """Ship the backlog for at most ``deadline_seconds``; tell whether all records were shipped.
 
-        What was not stays in the outbox, and a line says how to finish. A second call does nothing.
+        Records that were not shipped stay in the outbox, and a warning names the command that ships them. A second
+        call does nothing.
         """
         if self._unusable:
             return True
@@ -154,24 +154,24 @@ class Pipeline:
         shipped = False
         try:
             shipped = self.sender.finish(deadline_seconds)
-        finally:  # Ctrl-C, by somebody who does not want to wait, is told the same
+        finally:  # warn after Ctrl-C too, when the user does not want to wait
             if not shipped:
                 on_disk = " and on disk" if self.backlog.spilled_bytes else ""
                 unfinished, where = self._unfinished
-                _logger.warning(unfinished, self.outbox.stream.run, on_disk, self.outbox.folder, where)
-        if not self.sender.is_alive():  # else it still uses the outbox, which stays as it is when the process ends
+                _log.warning(unfinished, self.outbox.stream.run, on_disk, self.outbox.folder, where)
+        if not self.sender.is_alive():  # a live sender still uses the outbox, which survives the end of the process
             self.backlog.close(keep=not shipped)
         return shipped
 
     def _forked(self) -> None:
         if not self._unusable:
-            self._unusable = "telemetry does not cross a fork; make a Telemetry of its own in the child process"
+            self._unusable = "a Telemetry does not work in a forked child; make a new Telemetry in the child process"
             self.backlog.disown()
-            self._adoption.disown()
+            self._background.disown()
 
 
 def _mark_in_forked_children(pipeline: Pipeline) -> None:
-    """Refuse records in a child: it has the outbox's memory but not its sender, and would tear what is there."""
+    """Reject records in a forked child: it shares the outbox's memory but has no sender, and would corrupt records."""
     reference = weakref.ref(pipeline)
 
     def mark() -> None:

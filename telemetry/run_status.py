@@ -1,4 +1,4 @@
-"""How a run ended, as its last record tells it."""
+"""The status in a run's last record: how the run ended."""
 
 from typing import Literal, TypeAlias
 
@@ -6,7 +6,7 @@ Status: TypeAlias = Literal["completed", "failed", "interrupted"]
 
 
 def status_after(error: BaseException | None) -> Status:
-    """Return how a run ended that ``error`` went through; None, and an exit with code 0, are a good end."""
+    """Return the status of a run that ``error`` ended: None and ``sys.exit(0)`` mean completed, Ctrl-C interrupted."""
     match error:
         case None | SystemExit(code=None | 0):
             return "completed"

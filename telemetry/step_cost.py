@@ -1,4 +1,4 @@
-"""What telemetry costs the training thread, measured by itself."""
+"""The time that telemetry takes from the training thread, measured by telemetry itself."""
 
 from collections import deque
 from typing import Final
@@ -7,7 +7,10 @@ _STEPS_KEPT: Final = 1024
 
 
 class StepCost:
-    """Sums the time of all calls of a step and keeps the last 1,024; ``step`` is the one being summed, -1 at first."""
+    """Sums the time of all calls of a step and keeps the sums of the last 1,024 steps.
+
+    ``step`` is the step whose calls are being summed; -1 before the first call.
+    """
 
     def __init__(self) -> None:
         self.step = -1
@@ -15,7 +18,7 @@ class StepCost:
         self._finished_ns: deque[int] = deque(maxlen=_STEPS_KEPT)
 
     def add(self, step: int, ns: int) -> None:
-        """Account for a call of ``ns`` nanoseconds that belongs to ``step``."""
+        """Add a call of ``ns`` nanoseconds to the sum of ``step``."""
         if step != self.step:
             if self._ns:
                 self._finished_ns.append(self._ns)
@@ -23,10 +26,10 @@ class StepCost:
         self._ns += ns
 
     def percentile_us(self, percent: float) -> float:
-        """Return a percentile over the finished steps in microseconds (nearest rank); 0.0 before there is one."""
+        """Return a percentile (nearest rank) over the finished steps, in microseconds; 0.0 without a finished step."""
         ordered = sorted(self._finished_ns)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] / 1000 if ordered else 0.0
 
     def health(self) -> dict[str, float]:
-        """Return the median and the 99th percentile by tag."""
+        """Return the median and the 99th percentile in microseconds, by tag."""
         return {f"telemetry/step_cost_us_p{percent}": self.percentile_us(percent) for percent in (50, 99)}

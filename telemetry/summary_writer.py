@@ -1,44 +1,37 @@
-"""A look-alike of ``torch.utils.tensorboard.SummaryWriter`` over a ``telemetry.Telemetry``.
+"""``telemetry.writer``: the methods of ``torch.utils.tensorboard.SummaryWriter`` on top of a ``Telemetry``.
 
-Change the line that makes the writer; the loop stays as it is. Parameters have torch's names, order and defaults. The
-differences are deliberate:
+A script replaces the line that makes its writer; its other lines stay. The methods have torch's parameters: the same
+names, order and defaults. The differences from torch's writer are deliberate:
 
-- No call touches a file. ``flush`` returns at once, there being nothing to flush on this side; after ``close`` nothing
-  is written any more.
-- A step left out is 0. Steps must not be negative, nor tensors on a device.
-- The time of a record is that of the call, whatever ``walltime`` says. Histograms have their own buckets, whatever
-  ``bins`` and ``max_bins`` say.
-- ``add_scalars`` and ``add_hparams`` write into this run; torch's writer makes runs of them.
-- What has no kind of record here is not kept. Such a call is a fault: said once, counted, and never raised.
+- No method writes a file. ``flush`` returns at once, because there is nothing to flush in this process. After
+  ``close`` the writer keeps no more values.
+- ``global_step=None`` means step 0. A negative step, or a step that is a tensor on a device, is a fault.
+- ``walltime``, ``bins`` and ``max_bins`` are ignored. A record has the time of its call; a histogram has the buckets
+  of ``telemetry.values.summaries``.
+- ``add_scalars`` and ``add_hparams`` write into this run. Torch's writer makes an additional run for each.
+- Methods of torch's writer without a kind of record here (``INSTEAD`` lists them) keep nothing. A call of such a
+  method is a fault: logged at the first call, counted at each call, never raised unless the telemetry is strict.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from tensorboard_sidecar.protocol.messages import Chart
+from tensorboard_sidecar.protocol.messages import Chart, Graph
+from tensorboard_sidecar.telemetry.faults import Faults
+from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
 from tensorboard_sidecar.telemetry.values.python_values import on_host
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import nn
-
-    from tensorboard_sidecar.telemetry.telemetry import Telemetry
-    from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
-    from tensorboard_sidecar.telemetry.values.scalars import Scalar
+from tensorboard_sidecar.telemetry.values.scalars import Scalar
 
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
 INSTEAD: Final = {
     "add_figure": "drawing would make the loop wait; send numbers with telemetry.matrix, or a picture with add_image",
-    "add_histogram_raw": "buckets are made from the values; send these with add_histogram",
-    "add_image_with_boxes": "draw the boxes into the picture and send it with add_image",
+    "add_histogram_raw": "send the values themselves with add_histogram, which makes the buckets",
+    "add_image_with_boxes": "draw the boxes into the picture and send the picture with add_image",
     "add_mesh": "send points with add_embedding",
     "add_onnx_graph": "send the model with add_graph",
     "add_pr_curve": "send precision and recall with add_scalars",
@@ -46,40 +39,104 @@ INSTEAD: Final = {
     "add_tensor": "send its histogram with add_histogram, or a matrix with telemetry.matrix",
     "add_video": "send some of its pictures with add_images",
 }
-"""Torch's methods that have no kind of record here, and what there is instead."""
+"""Methods of torch's writer that have no kind of record here, each with advice on a replacement."""
 
 
 class NotKept(NotImplementedError):
-    """A call that has no kind of record; the message says what there is instead."""
+    """A call of a method that keeps nothing; the message names a replacement."""
+
+
+class _TelemetryCalls(Protocol):
+    """The calls of ``Telemetry`` that a writer makes, or that a user makes as ``writer.telemetry.<call>``.
+
+    A protocol, because ``telemetry.telemetry`` imports this module to make the writer.
+    """
+
+    faults: Faults
+
+    def scalars(self, step: int, values: Mapping[str, Scalar]) -> None: ...
+
+    def summaries(self, step: int, tensors: Mapping[str, ArrayLike]) -> None: ...
+
+    def matrix(
+        self,
+        step: int,
+        tag: str,
+        values: ArrayLike,
+        *,
+        title: str = "",
+        row_label: str = "",
+        column_label: str = "",
+        value_range: tuple[float, float] | None = None,
+    ) -> None: ...
+
+    def images(
+        self, step: int, tag: str, images: ArrayLike, captions: Sequence[str] = (), *, layout: str = ""
+    ) -> None: ...
+
+    def text(self, step: int, tag: str, text: str) -> None: ...
+
+    def audio(
+        self, step: int, tag: str, clips: Sequence[ArrayLike], *, sample_rate_hz: int, captions: Sequence[str] = ()
+    ) -> None: ...
+
+    def embedding(
+        self,
+        step: int,
+        tag: str,
+        vectors: ArrayLike,
+        *,
+        metadata: Mapping[str, Sequence[str]] | None = None,
+        images: ArrayLike | None = None,
+    ) -> None: ...
+
+    def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None: ...
+
+    def graph(self, step: int, graph: Graph) -> None: ...
+
+    def layout(self, step: int, categories: Mapping[str, Mapping[str, Chart]]) -> None: ...
+
+    def health(self) -> dict[str, float]: ...
+
+    def close(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None: ...
 
 
 def _guarded(method: _Method) -> _Method:
-    """Keep the contract for what is done before telemetry itself is called."""
+    """Note as a fault what a method raises before it calls telemetry; telemetry's own calls raise nothing."""
 
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> None:
         try:
             method(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - whatever it was, it must not end training
+        except Exception as error:  # noqa: BLE001 - no error of any type may end training
             args[0].telemetry.faults.note(f"writer.{method.__name__}", error)
 
     return cast("_Method", call)
 
 
 def _step(global_step: Any) -> int:
-    """Return a step as torch's writer takes it: 0 for None, whole numbers of floats."""
+    """Return a step as torch's writer reads it: None is 0, a float loses its fraction."""
     if type(global_step) is int:
         return global_step
     return 0 if global_step is None else int(on_host("global_step", global_step))
 
 
 class SummaryWriter:
-    """Each method keeps what torch's method of the same name would have written; ``log_dir`` is for those who ask.
+    """Torch's ``SummaryWriter``, method by method, keeping records through a ``Telemetry``.
 
-    As everywhere in telemetry, nothing raises into the loop unless the telemetry is strict.
+    Make no writer directly; take ``telemetry.writer``. ``log_dir`` is for programs that read that attribute. As with
+    every call of telemetry, an error is a fault (logged once, counted) and raises only when the telemetry is strict. In
+    the examples of the methods, ``writer`` belongs to an open Telemetry.
+
+    >>> from tensorboard_sidecar import Telemetry
+    >>> with Telemetry("team/first-try", endpoint=None, record="recordings").writer as writer:
+    ...     for step in range(3):
+    ...         writer.add_scalar("loss/train", 1 / (step + 1), step)
     """
 
-    def __init__(self, telemetry: Telemetry, log_dir: str) -> None:
+    def __init__(self, telemetry: _TelemetryCalls, log_dir: str) -> None:
         self.telemetry = telemetry
         self.log_dir = log_dir
 
@@ -89,10 +146,10 @@ class SummaryWriter:
     def __exit__(self, exc_type: object, exc_val: BaseException | None, exc_tb: object) -> None:
         self.telemetry.__exit__(exc_type, exc_val, exc_tb)
 
-    if not TYPE_CHECKING:  # whoever checks types is told before the run
+    if not TYPE_CHECKING:  # a type checker reports an unknown method before the program runs
 
         def __getattr__(self, name: str) -> Callable[..., None]:
-            """Take calls of other ``add_`` methods, so that they do not end training."""
+            """Return, for an unknown ``add_`` method, a function that notes a fault: the call must not end training."""
             if not name.startswith("add_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
@@ -103,7 +160,13 @@ class SummaryWriter:
             return not_kept
 
     def get_logdir(self) -> str:
-        """Return the folder with this run's recording, or, without one, the run's name: its folder at the logger's."""
+        """Return the folder of this run's recording; without a recording, the run's name.
+
+        The logger makes a folder of that name in its log directory.
+
+        >>> writer.get_logdir().endswith("team/first-try")
+        True
+        """
         return self.log_dir
 
     @_guarded
@@ -116,8 +179,15 @@ class SummaryWriter:
         new_style: bool = False,
         double_precision: bool = False,
     ) -> None:
-        """Keep one number: a float, an int, or a tensor of one on any device."""
-        step = global_step if type(global_step) is int else _step(global_step)  # the one call made in every step
+        """Keep one number: a float, an int, or a tensor with one element, on any device.
+
+        ``walltime``, ``new_style`` and ``double_precision`` are ignored.
+
+        >>> writer.add_scalar("loss/train", 0.25, 100)
+        """
+        step = (
+            global_step if type(global_step) is int else _step(global_step)
+        )  # inlined: loops make this call each step
         self.telemetry.scalars(step, {tag: scalar_value})
 
     @_guarded
@@ -128,7 +198,10 @@ class SummaryWriter:
         global_step: int | None = None,
         walltime: float | None = None,
     ) -> None:
-        """Keep numbers under ``main_tag/<key>``."""
+        """Keep several numbers in one record, with the tags ``main_tag/<key>``.
+
+        >>> writer.add_scalars("loss", {"train": 0.25, "val": 0.5}, 100)
+        """
         values = {f"{main_tag}/{tag}": value for tag, value in tag_scalar_dict.items()}
         self.telemetry.scalars(_step(global_step), values)
 
@@ -142,7 +215,11 @@ class SummaryWriter:
         walltime: float | None = None,
         max_bins: int | None = None,
     ) -> None:
-        """Keep a histogram of a tensor of any shape."""
+        """Keep a histogram of a tensor or array of any shape and real dtype. ``bins`` and ``max_bins`` are ignored.
+
+        >>> import torch
+        >>> writer.add_histogram("weights/encoder", torch.randn(256, 128), 100)
+        """
         self.telemetry.summaries(_step(global_step), {tag: values})
 
     @_guarded
@@ -154,7 +231,11 @@ class SummaryWriter:
         walltime: float | None = None,
         dataformats: str = "CHW",
     ) -> None:
-        """Keep one picture; ``dataformats`` is CHW, HWC or HW."""
+        """Keep one picture: floats in 0..1 or integers in 0..255, dimensions as ``dataformats`` says: CHW, HWC or HW.
+
+        >>> import torch
+        >>> writer.add_image("samples/first", torch.rand(3, 32, 32), 100)
+        """
         self.telemetry.images(_step(global_step), tag, img_tensor, layout=dataformats.upper())
 
     @_guarded
@@ -166,14 +247,21 @@ class SummaryWriter:
         walltime: float | None = None,
         dataformats: str = "NCHW",
     ) -> None:
-        """Keep several pictures; ``dataformats`` is NCHW or NHWC."""
+        """Keep several pictures, as :meth:`add_image`; ``dataformats`` is NCHW or NHWC.
+
+        >>> import torch
+        >>> writer.add_images("samples/all", torch.rand(4, 32, 32, 3), 100, dataformats="NHWC")
+        """
         self.telemetry.images(_step(global_step), tag, img_tensor, layout=dataformats.upper())
 
     @_guarded
     def add_text(
         self, tag: str, text_string: str, global_step: int | None = None, walltime: float | None = None
     ) -> None:
-        """Keep markdown."""
+        """Keep a text; TensorBoard shows markdown.
+
+        >>> writer.add_text("notes", "The **second** half of the data begins here.", 100)
+        """
         self.telemetry.text(_step(global_step), tag, text_string)
 
     @_guarded
@@ -185,7 +273,11 @@ class SummaryWriter:
         sample_rate: int = 44100,
         walltime: float | None = None,
     ) -> None:
-        """Keep a clip, ``[frames]`` or ``[channels, frames]``, floats in -1..1."""
+        """Keep a clip, ``[frames]`` or ``[channels, frames]``: floats in -1..1, or int16. ``sample_rate`` is in Hz.
+
+        >>> import torch
+        >>> writer.add_audio("samples/tone", torch.sin(torch.arange(8000) / 3), 100, sample_rate=8000)
+        """
         self.telemetry.audio(
             _step(global_step), tag, [snd_tensor], sample_rate_hz=int(on_host("sample_rate", sample_rate))
         )
@@ -200,7 +292,14 @@ class SummaryWriter:
         tag: str = "default",
         metadata_header: Sequence[str] | None = None,
     ) -> None:
-        """Keep points ``[N, D]``, a label (or, with a header, a row of cells) each, and pictures ``[N, C, H, W]``."""
+        """Keep N points of D dimensions, ``mat [N, D]``, for the embedding projector.
+
+        ``metadata`` has N labels or, with ``metadata_header``, N rows with a cell for each name of the header.
+        ``label_img`` has N pictures ``[N, C, H, W]``; they are shown as thumbnails of at most 64 pixels a side.
+
+        >>> import torch
+        >>> writer.add_embedding(torch.randn(2, 8), metadata=["cat", "dog"], global_step=100, tag="animals")
+        """
         columns = None
         if metadata is not None:
             rows = on_host("metadata", metadata)
@@ -212,7 +311,14 @@ class SummaryWriter:
     def add_graph(
         self, model: nn.Module, input_to_model: Any = None, verbose: bool = False, use_strict_trace: bool = True
     ) -> None:
-        """Keep the architecture of ``model`` as one forward pass over its inputs shows it."""
+        """Run ``model`` once on ``input_to_model`` (a tensor, or a tuple of arguments) and keep its architecture.
+
+        The forward pass runs in this thread, in eval mode, without gradients; see :func:`trace_graph`. ``verbose`` and
+        ``use_strict_trace`` are ignored.
+
+        >>> import torch
+        >>> writer.add_graph(torch.nn.Linear(3, 4), torch.zeros(1, 3))
+        """
         given = () if input_to_model is None else input_to_model
         inputs = given if isinstance(given, tuple | list) else (given,)
         self.telemetry.graph(0, trace_graph(model, *inputs))
@@ -226,7 +332,12 @@ class SummaryWriter:
         run_name: str | None = None,
         global_step: int | None = None,
     ) -> None:
-        """Keep hyperparameters and final metrics of this run; those that are None are left out."""
+        """Keep the hyperparameters and final metrics of this run. Hyperparameters that are None are left out.
+
+        ``hparam_domain_discrete`` and ``run_name`` are ignored.
+
+        >>> writer.add_hparams({"lr": 1e-3, "depth": 12}, {"accuracy": 0.75}, global_step=100)
+        """
         plain = {
             name: on_host(f"parameter {name!r:.80}", value).item() if isinstance(value, Tensor) else value
             for name, value in hparam_dict.items()
@@ -236,7 +347,10 @@ class SummaryWriter:
 
     @_guarded
     def add_custom_scalars(self, layout: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:
-        """Keep a layout ``{category: {chart: ["Multiline" or "Margin", [tags]]}}``; the newest one is shown."""
+        """Keep a layout ``{category: {chart: ["Multiline" or "Margin", [tags]]}}``; TensorBoard shows the newest.
+
+        >>> writer.add_custom_scalars({"Losses": {"both": ["Multiline", ["loss/train", "loss/val"]]}})
+        """
         categories = {
             category: {title: Chart(kind.lower(), list(tags)) for title, (kind, tags) in charts.items()}
             for category, charts in layout.items()
@@ -247,19 +361,31 @@ class SummaryWriter:
     def add_custom_scalars_multilinechart(
         self, tags: Sequence[str], category: str = "default", title: str = "untitled"
     ) -> None:
-        """Keep a layout of one chart, with a line for each tag."""
+        """Keep a layout of one chart with a line for each tag.
+
+        >>> writer.add_custom_scalars_multilinechart(["loss/train", "loss/val"], title="Losses")
+        """
         self.add_custom_scalars({category: {title: ["Multiline", tags]}})
 
     @_guarded
     def add_custom_scalars_marginchart(
         self, tags: Sequence[str], category: str = "default", title: str = "untitled"
     ) -> None:
-        """Keep a layout of one chart, a value and its margin: three tags."""
+        """Keep a layout of one chart that shows a value between two margins; three tags: value, lower, upper.
+
+        >>> writer.add_custom_scalars_marginchart(["loss/mean", "loss/low", "loss/high"], title="Loss")
+        """
         self.add_custom_scalars({category: {title: ["Margin", tags]}})
 
     def flush(self) -> None:
-        """Return at once: what a call was given is kept when it returns."""
+        """Return at once: each call has kept its values when it returns.
+
+        >>> writer.flush()
+        """
 
     def close(self) -> None:
-        """Close the telemetry."""
+        """Close the telemetry; see ``Telemetry.close``.
+
+        >>> writer.close()
+        """
         self.telemetry.close()

@@ -1,8 +1,14 @@
-"""The facade a training loop talks to.
+"""The client's public class: a training loop calls the methods of a ``Telemetry``.
 
-The contract of every call made after start-up: it touches no disk and no socket, waits for no device and no peer, and
-raises nothing into the loop (``strict=True`` raises what went wrong, for tests). When a call with host values has
-returned, its record survives a kill of this process. A setting that cannot work raises at start-up, at once.
+The contract of every call after start-up:
+
+- The call touches no disk and no socket, and waits for no device and no logger.
+- The call raises nothing into the loop. An error is a fault: logged once for each kind, counted in ``health()``.
+  ``strict=True``, meant for tests, raises errors.
+- When a call with values in host memory has returned, its record survives a SIGKILL of this process. Values on a
+  device are kept from the moment their copy to host memory completes.
+
+Start-up fails fast: a setting that cannot work raises in the constructor.
 """
 
 import atexit
@@ -19,6 +25,7 @@ from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endp
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.names import check_step
+from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
 from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
@@ -45,20 +52,30 @@ from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, h
 
 
 class Telemetry:
-    """One process's telemetry for one attempt of ``run``.
+    """The telemetry of one process in one attempt of a run.
 
-    ``endpoint`` is a logger's ZeroMQ address, or None; ``record`` a folder to record into, or None; one of them is
-    needed. ``server_key`` (the logger's public key, or its file) and ``client_key`` (the file of one's own secret key)
-    are needed beyond this machine. ``attempt`` and ``first_step`` are those of a resumed run; ``config`` is shown with
-    it. ``close``, or the end of a ``with`` block, waits up to ``drain_seconds`` for the logger. Steps are not negative,
-    and a tag's steps grow.
+    ``run`` is a relative path, under which TensorBoard shows the values. ``endpoint`` is the ZeroMQ address of a
+    logger; "none" or None: no logger. ``record`` is a folder to write a recording into, or None. At least one of the
+    two is needed. A logger on another machine also needs ``server_key`` (the logger's public key, or a file with that
+    key) and ``client_key`` (the file with this trainer's secret key). A resumed run passes ``attempt`` (0, 1, 2 ...)
+    and ``first_step``; each process of a distributed run passes its ``rank``. TensorBoard shows ``config``.
 
-    What nobody has taken yet lies in memory, ``outbox_bytes`` of it, or less where memory is small, in a private folder
-    in ``outbox_dir`` (default: shared memory); from half of that on in ``spill_dir``, up to ``spill_bytes`` (default: a
-    private folder in ``outbox_dir``, else in /var/tmp; "none" or 0 bytes: nothing goes to disk).
+    Records wait in an outbox until the logger has acknowledged them or the recording holds them. The outbox takes
+    ``outbox_bytes`` of memory (less where memory is small), in a private folder in ``outbox_dir`` (default: shared
+    memory). When half of that is full, the oldest records go on to ``spill_dir``, at most ``spill_bytes`` (default: a
+    private folder in ``outbox_dir`` if that is given, else in /var/tmp; "none" or 0 bytes: records stay in memory).
 
-    Raises ProtocolError (a run that is no safe path), ValueError or TypeError (settings) or OSError (memory, folders)
-    at start-up.
+    The end of a ``with`` block, or ``close``, waits at most ``drain_seconds`` for the logger. Steps are whole numbers
+    from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
+    examples of the methods, ``telemetry`` is an open Telemetry.
+
+    Raises ProtocolError for a run that is no safe path, ValueError or TypeError for other wrong settings, OSError when
+    memory or a folder is not available.
+
+    >>> from tensorboard_sidecar import Telemetry
+    >>> with Telemetry("team/first-try", endpoint=None, record="recordings", config={"lr": 1e-3}) as telemetry:
+    ...     for step in range(3):
+    ...         telemetry.scalars(step, {"loss/train": 1 / (step + 1)})
     """
 
     # Long: a parameter for each setting
@@ -81,6 +98,8 @@ class Telemetry:
         server_key: Path | str | None = None,
         client_key: Path | str | None = None,
     ) -> None:
+        if endpoint == NO_LOGGER:
+            endpoint = None
         if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
         if not isinstance(run, str):
@@ -88,10 +107,10 @@ class Telemetry:
         self.drain_seconds = seconds("drain_seconds", drain_seconds)
         self._first_step = whole("first_step", first_step)
         start = encode_message(self._first_step, messages.RunStart(self._first_step, plain_parameters(config or {})))
-        folder = Path(record).absolute() if record else None  # programs change their working folder (Hydra does)
+        folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
         self.faults = Faults(strict=strict)
         self.writer = SummaryWriter(self, str(folder / run) if folder else run)
-        self._closing = threading.Lock()  # taken once, for good
+        self._closing = threading.Lock()  # the first close takes this lock and never releases it
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
         self._tags = CheckedTags()
@@ -110,7 +129,7 @@ class Telemetry:
         return f"<Telemetry {self.run} {self._pipeline.outbox!r}>"
 
     def __reduce__(self) -> Never:
-        raise TypeError("a Telemetry does not cross to another process; make one of its own there")
+        raise TypeError("a Telemetry cannot be sent to another process; make a new Telemetry there")
 
     def __enter__(self) -> Self:
         return self
@@ -120,31 +139,42 @@ class Telemetry:
 
     @property
     def run(self) -> str:
-        """The run's name."""
+        """The run's name.
+
+        >>> telemetry.run
+        'team/first-try'
+        """
         return self._pipeline.outbox.stream.run
 
     @property
     def lag_seconds(self) -> float:
-        """Age of the oldest record that is not yet on the logger's disk, or in the recording."""
+        """The age of the oldest record that is not yet on the logger's disk or in the recording; 0.0 without one.
+
+        >>> telemetry.lag_seconds < 60
+        True
+        """
         return self._pipeline.sender.lag_seconds
 
     @telemetry_call
     def scalars(self, step: int, values: Mapping[str, Scalar]) -> None:
-        """Keep numbers by tag: floats, ints, or tensors of one number on any device. One record, no wait.
+        """Keep numbers by tag in one record: floats, ints, or tensors and arrays with one element, on any device.
 
-        Beside a value on a device, those of the host are kept when that has arrived: keep them in a call of their own
-        where that matters. A value that is none is a fault, and costs the others nothing.
+        A value on a device delays its record until the value's copy has arrived in host memory. Host values of the
+        same call wait with it; send them in a separate call if they must survive a kill at once. A value that is no
+        real number is a fault; the other values of the call are kept.
+
+        >>> telemetry.scalars(100, {"loss/train": torch.tensor(0.25), "optimization/lr": 1e-3})
         """
         try:
             if not self._tags.issuperset(values):
                 self._tags.learn(values)
             numbers = host_scalars(values)
-        except Exception:  # noqa: BLE001 - which value it was, the careful way finds out
+        except Exception:  # noqa: BLE001 - the fast path failed; the slow path below reports which tag is bad
             numbers = None
         if numbers is not None:
             self._pipeline.append(Kind.SCALARS, check_step(step), encode_scalars(numbers))
             return
-        split = split_scalars(self.faults.sift("telemetry.scalars", values, check_scalar))
+        split = split_scalars(self.faults.convert_each("telemetry.scalars", values, check_scalar))
         if split.host or not values:
             self._pipeline.keep_tensors(
                 check_step(step), Kind.SCALARS, split.on_device, lambda arrays: messages.Scalars(split.merge(arrays))
@@ -152,12 +182,16 @@ class Telemetry:
 
     @telemetry_call
     def summaries(self, step: int, tensors: Mapping[str, ArrayLike]) -> None:
-        """Keep a histogram and the moments of tensors of any shape, as they are now. One record.
+        """Keep the histogram and the moments of each tensor (any shape, any real dtype) in one record.
 
-        Two or more tags that share their first component also get a picture, ``histograms/<component>``. What is no
-        plain tensor (a gradient that is None, or sparse) is a fault, and costs the others nothing.
+        The values are those at the time of the call. When two or more tags share their first component, the logger
+        also draws an overview of them, ``histograms/<component>``. A value that is no dense tensor (a gradient that is
+        None or sparse) is a fault; the other tensors of the call are kept.
+
+        >>> layer = torch.nn.Linear(128, 64)
+        >>> telemetry.summaries(100, {f"weights/{name}": values for name, values in layer.named_parameters()})
         """
-        values = self.faults.sift("telemetry.summaries", tensors, as_tensor)
+        values = self.faults.convert_each("telemetry.summaries", tensors, as_tensor)
         if tensors and not values:
             return
         split = self._summarizer.split(values)
@@ -181,9 +215,13 @@ class Telemetry:
         column_label: str = "",
         value_range: tuple[float, float] | None = None,
     ) -> None:
-        """Keep ``[rows, columns]``, to be drawn as a heatmap with colours for ``value_range`` (None: its own).
+        """Keep a matrix ``[rows, columns]``, which the logger draws as a heatmap.
 
-        As float16 where that shows every colour of the range, else as float32.
+        The colours cover ``value_range`` (None: the range of the matrix's own values). The matrix is kept as float16
+        where float16 distinguishes all colours of ``value_range``, otherwise as float32.
+
+        >>> text, image = torch.randn(2, 16, 64)
+        >>> telemetry.matrix(100, "similarity/text_vs_image", text @ image.T, row_label="text", column_label="image")
         """
         ends = plain_range(value_range)
         self._pipeline.keep_tensors(
@@ -195,9 +233,12 @@ class Telemetry:
 
     @telemetry_call
     def images(self, step: int, tag: str, images: ArrayLike, captions: Sequence[str] = (), *, layout: str = "") -> None:
-        """Keep pictures: floats in 0..1 or integers in 0..255, captions one each.
+        """Keep pictures, floats in 0..1 or integers in 0..255, with 1, 3 or 4 channels.
 
-        ``layout`` names the dimensions: NCHW, NHWC, CHW, HWC or HW; by default the one of NCHW, CHW and HW that fits.
+        ``layout`` names the dimensions: NCHW, NHWC, CHW, HWC or HW. The default is NCHW, CHW or HW, by the number of
+        dimensions. ``captions`` is empty or has one text for each picture.
+
+        >>> telemetry.images(100, "samples/images", torch.rand(2, 3, 32, 32), captions=["a dog", "a cat"])
         """
         labels = list(captions)
         self._pipeline.keep_tensors(
@@ -209,14 +250,23 @@ class Telemetry:
 
     @telemetry_call
     def text(self, step: int, tag: str, text: str) -> None:
-        """Keep markdown."""
+        """Keep a text; TensorBoard shows markdown.
+
+        >>> telemetry.text(100, "notes", "The **second** half of the data begins here.")
+        """
         self._pipeline.keep(step, messages.Text(tag, text))
 
     @telemetry_call
     def audio(
         self, step: int, tag: str, clips: Sequence[ArrayLike], *, sample_rate_hz: int, captions: Sequence[str] = ()
     ) -> None:
-        """Keep clips ``[frames]`` or ``[channels, frames]``: floats in -1..1 or int16; captions one each."""
+        """Keep sound clips, each ``[frames]`` or ``[channels, frames]``, floats in -1..1 or int16.
+
+        ``captions`` is empty or has one text for each clip.
+
+        >>> tone = torch.sin(torch.arange(8000) / 3)
+        >>> telemetry.audio(100, "samples/tones", [tone, tone / 2], sample_rate_hz=8000, captions=["loud", "quiet"])
+        """
         labels = list(captions)
         self._pipeline.keep_tensors(
             check_step(step),
@@ -235,7 +285,13 @@ class Telemetry:
         metadata: Mapping[str, Sequence[str]] | None = None,
         images: ArrayLike | None = None,
     ) -> None:
-        """Keep points ``[N, D]`` for the projector, with columns of N cells and pictures ``[N, C, H, W]``."""
+        """Keep N points of D dimensions, ``vectors [N, D]``, for the embedding projector.
+
+        ``metadata`` maps the name of each column to its N cells. ``images [N, C, H, W]`` are shown as thumbnails of at
+        most 64 pixels a side; floats in 0..1 or integers in 0..255.
+
+        >>> telemetry.embedding(100, "animals", torch.randn(2, 8), metadata={"name": ["cat", "dog"]})
+        """
         tensors = [as_tensor(vectors).to(torch.float32)]
         if images is not None:
             tensors.append(thumbnails_to_uint8(images))
@@ -252,37 +308,69 @@ class Telemetry:
 
     @telemetry_call
     def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None:
-        """Keep the hyperparameters of this run (bools, numbers, texts) and the metrics it ended with."""
+        """Keep the hyperparameters of this run (bools, numbers, texts) and its final metrics.
+
+        >>> telemetry.hparams(100, {"lr": 1e-3, "backbone": "resnet18"}, {"accuracy": 0.75})
+        """
         plain = plain_parameters(parameters)
-        split = split_scalars(self.faults.sift("telemetry.hparams", metrics, check_scalar))
+        split = split_scalars(self.faults.convert_each("telemetry.hparams", metrics, check_scalar))
         self._pipeline.keep_tensors(
             check_step(step), Kind.HPARAMS, split.on_device, lambda arrays: messages.HParams(plain, split.merge(arrays))
         )
 
     @telemetry_call
     def graph(self, step: int, graph: messages.Graph) -> None:
-        """Keep the model's architecture, see ``telemetry.values.model_graph.trace_graph``."""
+        """Keep a model's architecture, as :func:`trace_graph` returns.
+
+        >>> from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
+        >>> telemetry.graph(0, trace_graph(torch.nn.Linear(3, 4), torch.zeros(1, 3)))
+        """
         self._pipeline.keep(step, graph)
 
     @telemetry_call
     def layout(self, step: int, categories: Mapping[str, Mapping[str, messages.Chart]]) -> None:
-        """Keep the layout of TensorBoard's custom scalars: charts by title by category."""
+        """Keep the layout of TensorBoard's custom scalars: for each category, charts by title.
+
+        The tags of a ``multiline`` chart are regular expressions, each matched at the start of a tag; those of a
+        ``margin`` chart are exactly three tags: value, lower margin, upper margin.
+
+        >>> from tensorboard_sidecar.protocol.messages import Chart
+        >>> telemetry.layout(0, {"Losses": {"both": Chart("multiline", ["^loss/train$", "^loss/val$"])}})
+        """
         self._pipeline.keep(step, messages.Layout({name: dict(charts) for name, charts in categories.items()}))
 
     def health(self) -> dict[str, float]:
-        """Return the telemetry's own state by tag: what a step costs, its lag, what it holds, what it did not keep."""
+        """Return measurements of telemetry itself by tag, for logging with :meth:`scalars`.
+
+        ``step_cost_us_p50`` and ``_p99``: time in calls a step, in microseconds, over the last 1,024 steps.
+        ``lag_seconds``, ``outbox_bytes``, ``spilled_bytes``: the backlog. ``refused``: records refused because memory
+        and disk were full. ``faults``: calls or values that were not kept.
+
+        >>> for tag in sorted(telemetry.health()):
+        ...     print(tag)
+        telemetry/faults
+        telemetry/lag_seconds
+        telemetry/outbox_bytes
+        telemetry/refused
+        telemetry/spilled_bytes
+        telemetry/step_cost_us_p50
+        telemetry/step_cost_us_p99
+        """
         return {**self.cost.health(), **self._pipeline.health(), "telemetry/faults": float(self.faults.total)}
 
     def close(self, deadline_seconds: float | None = None, *, status: Status = "completed") -> None:
-        """End the run and ship what is left, for at most ``deadline_seconds`` (None: ``drain_seconds``).
+        """End the run and ship the backlog, waiting at most ``deadline_seconds`` (None: ``drain_seconds``).
 
-        What could not be shipped stays in shared memory, and a line says how to finish. Calling it again does nothing.
+        Records that are not shipped by then stay in shared memory, and a warning names the command that ships them. A
+        second call does nothing.
+
+        >>> telemetry.close(deadline_seconds=2.0)
         """
         try:
             deadline = self.drain_seconds if deadline_seconds is None else max(0.0, float(deadline_seconds))
             if not self._pipeline.closed and self._closing.acquire(blocking=False):
                 self._close(deadline, status)
-        except Exception as error:  # noqa: BLE001 - the loop may go on behind it
+        except Exception as error:  # noqa: BLE001 - code after the loop goes on
             self.faults.note("telemetry.close", error)
 
     def _close(self, deadline_seconds: float, status: Status) -> None:
@@ -290,9 +378,9 @@ class Telemetry:
         try:
             self._pipeline.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
         finally:
-            self.faults.say_total(self.run)
+            self.faults.log_total(self.run)
             self._summarizer.close()
             self._pipeline.close(deadline_seconds)
 
-    def _close_at_exit(self) -> None:  # where Python tells of an exception that ends it, and of no exit code
+    def _close_at_exit(self) -> None:  # Python tells exit handlers of an uncaught exception, but not of an exit code
         self.close(status=status_after(getattr(sys, "last_value", None)))

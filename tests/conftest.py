@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support.programs import LoggerProcess
-from support.shared_folder import shared_folder
+from support.machine.shared_folder import shared_folder
+from support.running.programs import LoggerProcess
 
 from tensorboard_sidecar.protocol.outbox import location
 
@@ -47,3 +47,9 @@ def logger(tmp_path: Path) -> Iterator[LoggerProcess]:
     yield logger
     if logger.process is not None and logger.process.poll() is None:
         logger.kill()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the long tests first: two processes that share the tests then end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("system") is None)

@@ -1,23 +1,26 @@
 """The habits that a program can check, checked: rules for the code, and what the README promises."""
 
+import ast
 import re
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import pytest
-from support.rules import RULES
-from support.source import PACKAGE, ROOT, Source, sources
+from support.rules import FOLDER_FILES_MAX, MAY_IMPORT, RULES
+from support.source import PACKAGE, ROOMS, ROOT, Source, sources
 
-from tensorboard_sidecar.__main__ import COMMANDS, main
+from tensorboard_sidecar.command_line import COMMANDS, main
 
 PAGES: Final = ("README.md", "CHANGELOG.md", "SECURITY.md", "protocol/SPEC.md", "benchmarks/README.md", "docs")
 WIDE: Final = "class A:\n    def __init__(self):\n" + "".join(f"        self.a{i} = 1\n" for i in range(14))
+CHARTER_LINES_MAX: Final = 4
 LONG: Final = "def f() -> None:\n" + "    g()\n" * 40
 
 # For each rule: a file that breaks it, and one that comes close and does not.
@@ -67,9 +70,10 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], tuple[str, str]]]] = {
 }
 
 
-def module_name(path: Path) -> str:
+def module_name(source: Source) -> str:
     """Return the full name of the module in a file of the repository."""
-    return ".".join([PACKAGE, *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
+    path = source.path.removeprefix(f"src/{PACKAGE}/").removesuffix(".py")
+    return f"{PACKAGE}.{path.replace('/', '.')}".removesuffix(".__init__")
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule.__name__ for rule in RULES])
@@ -86,20 +90,104 @@ def test_the_rule_bites(rule: Callable[[Source], Iterator[str]]) -> None:
     assert not list(rule(Source.parse(*good)))
 
 
+def circle_in(edges: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the nodes of a circle in a graph, first and last the same; an empty list when there is none."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def imports_of_modules(found: Iterable[Source]) -> dict[str, set[str]]:
+    """Return, for each module of the package, the modules of the package that it imports anywhere in its text."""
+    by_name = {module_name(source): source for source in found if source.top in ("src", *ROOMS)}
+    edges: dict[str, set[str]] = {name: set() for name in by_name}
+    for name, source in by_name.items():
+        for _, imported in source.imports():
+            module = imported if imported in by_name else imported.rpartition(".")[0]
+            if module in by_name and module != name:
+                edges[name].add(module)
+    return edges
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """An import for type checkers alone counts too: each module can be read after those that it imports."""
+    edges = imports_of_modules(sources())
+    assert edges[f"{PACKAGE}.telemetry.telemetry"] >= {f"{PACKAGE}.telemetry.summary_writer"}
+    assert circle_in(edges) == []
+
+
+def test_a_circle_of_imports_is_found() -> None:
+    texts = {
+        "trainer/a.py": "from tensorboard_sidecar.trainer.b import x",
+        "trainer/b.py": "from tensorboard_sidecar.trainer import c",
+        "trainer/c.py": "if TYPE_CHECKING:\n    import tensorboard_sidecar.trainer.a",
+    }
+    edges = imports_of_modules(Source.parse(*item) for item in texts.items())
+    assert {name.rpartition(".")[2] for name in circle_in(edges)} == {"a", "b", "c"}
+    assert circle_in({name: set() if name.endswith("c") else imported for name, imported in edges.items()}) == []
+
+
+def test_no_rooms_may_import_each_other_in_a_circle() -> None:
+    edges = {room: set(allowed) for room, allowed in MAY_IMPORT.items()}
+    edges["telemetry.shipping"].discard("telemetry.recovery")  # the last one: each of the two imports the other
+    assert circle_in(edges) == []
+
+
+def test_no_folder_of_a_room_has_too_many_files() -> None:
+    folders = {path.parent for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    files = {folder.relative_to(ROOT).as_posix(): sum(map(Path.is_file, folder.iterdir())) for folder in folders}
+    assert {folder: number for folder, number in files.items() if number > FOLDER_FILES_MAX} == {}
+
+
+def charter_problem(source: Source) -> str | None:
+    """Tell what is wrong with the docstring of a room, if anything."""
+    charter = ast.get_docstring(source.tree) or ""
+    if not 1 <= len(charter.splitlines()) <= CHARTER_LINES_MAX:
+        return f"a charter of {len(charter.splitlines())} lines; expected 1 to {CHARTER_LINES_MAX}"
+    if MAY_IMPORT[source.room] and not re.search(r"\bMay import\b", charter):
+        return "a charter that does not say what the room may import"
+    return None
+
+
+def test_every_room_has_a_charter() -> None:
+    """A few lines: what the room is, and what it may import."""
+    found = [source for source in sources() if source.top in ROOMS and source.path.endswith("/__init__.py")]
+    rooms = {source.room: source for source in found}
+    assert rooms.keys() == MAY_IMPORT.keys() - {""}
+    assert {room: problem for room, source in rooms.items() if (problem := charter_problem(source))} == {}
+
+
+@pytest.mark.parametrize(
+    ("charter", "problem"),
+    [("", "0 lines"), ("A room.\n\nB.\n\nMay import x.", "5 lines"), ("A room.", "may import")],
+)
+def test_a_room_without_a_charter_is_found(charter: str, problem: str) -> None:
+    found = charter_problem(Source.parse("telemetry/__init__.py", f'"""{charter}"""'))
+    assert found is not None
+    assert problem in found
+
+
 @pytest.mark.parametrize(
     ("statement", "strangers"),
     [
         (
-            "import tensorboard_sidecar.telemetry",
-            ["torchvision", "torchaudio", "matplotlib", "tensorboardX", "logger_service", "PIL"],
+            "from tensorboard_sidecar import Telemetry",
+            ["torchvision", "torchaudio", "matplotlib", "tensorboardX", "tensorboard_sidecar.logger_service", "PIL"],
         ),
-        ("import tensorboard_sidecar.logger_service.__main__", ["torch", "trainer"]),
         (
-            "import " + ", ".join(f"protocol.{path.stem}" for path in sorted((ROOT / "protocol").glob("*.py"))),
+            "import tensorboard_sidecar.logger_service.commands",
+            ["torch", "tensorboard_sidecar.trainer", "tensorboard_sidecar.telemetry"],
+        ),
+        ("import tensorboard_sidecar.telemetry.recovery.commands", ["torch", "matplotlib"]),
+        ("import tensorboard_sidecar", ["torch", "zmq", "torchvision", "matplotlib"]),
+        (
+            "import " + ", ".join(sorted(module_name(source) for source in sources() if source.top == "protocol")),
             ["torch", "zmq", "PIL"],
         ),
     ],
-    ids=["telemetry", "logger", "protocol"],
+    ids=["telemetry", "logger", "recovery", "package", "protocol"],
 )
 def test_an_import_brings_no_strangers(statement: str, strangers: list[str]) -> None:
     """What people install for one part is all that this part needs."""

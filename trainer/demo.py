@@ -1,6 +1,6 @@
-"""``make demo``: a logger, a TensorBoard and a trainer on this machine, on a small data set made for it.
+"""``make demo``: a logger, a TensorBoard and a trainer on this machine, on a small data set.
 
-Three programs, started as anybody would start them; this one only waits, and stops what it started.
+The demo starts the three programs with the commands that users type, waits, and stops them.
 """
 
 import argparse
@@ -15,23 +15,36 @@ from time import sleep
 from types import FrameType
 from typing import Final, Never
 
+from tensorboard_sidecar.command_line import HelpFormatter
 from tensorboard_sidecar.trainer.invocation import how_to_run
 
 DATA: Final = Path("data/flickr8k")
 SYNTHETIC_DATA: Final = Path("data/flickr8k-synthetic")
 STOP_SECONDS: Final = 60.0
+_DESCRIPTION: Final = """\
+Start a logger, a TensorBoard and a trainer on this machine, and train on a small data set. The demo prints the address
+of TensorBoard. All programs end with the training.
+"""
+_EPILOG: Final = """\
+examples:
+  python -m tensorboard_sidecar.trainer.demo
+  python -m tensorboard_sidecar.trainer.demo --keep --folder /tmp/demo
+  python -m tensorboard_sidecar.trainer.demo -- --epochs 3 --batch_size 16     (flags behind -- go to the trainer)
+
+exit codes: 0 finished, 2 a program could not start, or wrong settings, 130 stopped by Ctrl-C, 143 stopped by SIGTERM
+"""
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: unlike a Ctrl-C on the terminal it reached this program alone."""
+    """SIGTERM, which only this program received; a Ctrl-C on the terminal reaches the foreground programs too."""
 
 
 class _NotUp(RuntimeError):
-    """A program that the demo needs did not come up."""
+    """A program that the demo needs ended before it was ready."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; return the trainer's exit code, 130 or 143 when it was stopped, 2 when it could not begin."""
+    """Run the demo; return the trainer's exit code, 130 or 143 when stopped, 2 when a program could not start."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -65,7 +78,7 @@ def _demo(options: argparse.Namespace) -> int:
             str(recordings),
             "--logdir",
             str(logdir),
-            *("--health", "none", "--adopt", "none"),  # other runs and loggers of this machine are not the demo's
+            *("--health", "none", "--adopt", "none"),  # the demo leaves other runs and loggers on this machine alone
         ]
         endpoint = stack.enter_context(_program(logger, folder / "logger.log", r"^listening on (\S+)\n"))
         address = stack.enter_context(
@@ -84,7 +97,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _run(command: str, *arguments: str) -> int:
-    """Run a command of this project in the foreground; Ctrl-C and SIGTERM reach it, and it ends in its own way."""
+    """Run a command of this project in the foreground; pass SIGTERM on, and wait for the command's own end."""
     with subprocess.Popen([sys.executable, "-m", "tensorboard_sidecar", command, *arguments]) as process:
         while True:
             try:
@@ -97,10 +110,10 @@ def _run(command: str, *arguments: str) -> int:
 
 @contextmanager
 def _program(arguments: Sequence[str], log: Path, announcement: str) -> Iterator[str]:
-    """Run a module in the background, out of Ctrl-C's reach, and end it with SIGTERM.
+    """Run a module in the background, in a session that Ctrl-C does not reach; end the program with SIGTERM.
 
-    Yields the address that it announces: it chose a port that is its own, and at any other may be somebody else.
-    Raises _NotUp, with what it said, when it ends before that.
+    Yields the announced address: the program chose its own port, and at a guessed port another program may listen.
+    Raises _NotUp, with the last lines of the log, when the program ends before the announcement.
     """
     before = log.stat().st_size if log.exists() else 0
     with log.open("ab") as output:
@@ -120,7 +133,7 @@ def _program(arguments: Sequence[str], log: Path, announcement: str) -> Iterator
 
 
 def _announced(process: subprocess.Popen[bytes], announcement: str, log: Path, before: int) -> str:
-    """Wait until ``process`` has said ``announcement`` behind the first ``before`` bytes of ``log``."""
+    """Wait for ``announcement`` behind the first ``before`` bytes of ``log``; return its first group."""
     while True:
         ended = process.poll() is not None
         said = log.read_bytes()[before:].decode("utf-8", errors="replace")
@@ -132,7 +145,7 @@ def _announced(process: subprocess.Popen[bytes], announcement: str, log: Path, b
 
 
 def _tensorboard(logdir: Path) -> list[str]:
-    """TensorBoard's command; without a port it takes the first free one from 6006."""
+    """Return TensorBoard's command; TensorBoard takes the first free port from 6006 on."""
     kept = "scalars=100000,images=200,text=200,audio=50"
     options = {"--logdir": str(logdir), "--host": "127.0.0.1", "--samples_per_plugin": kept}
     return ["tensorboard.main", "--reload_interval=5", *(f"{name}={value}" for name, value in options.items())]
@@ -141,13 +154,26 @@ def _tensorboard(logdir: Path) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tensorboard_sidecar.trainer.demo",
-        description="Start a logger, a TensorBoard and a trainer here, and train on a small data set.",
-        epilog="Arguments behind -- go to the trainer: python -m tensorboard_sidecar.trainer.demo -- --epochs 3",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=HelpFormatter,
     )
-    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where runs go (default: %(default)s)")
-    parser.add_argument("--root_dir", "--root-dir", type=Path, help=f"data set (default: {DATA} or {SYNTHETIC_DATA})")
-    parser.add_argument("--keep", action="store_true", help="keep TensorBoard up after training, until Ctrl-C")
-    parser.add_argument("trainer", nargs="*", help="more arguments for the trainer")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("demo"),
+        metavar="DIR",
+        help="folder of recordings, event files, checkpoints and logs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--root_dir",
+        "--root-dir",
+        type=Path,
+        metavar="DIR",
+        help=f"the data set (default: {DATA} if there is one, else {SYNTHETIC_DATA}, which is made)",
+    )
+    parser.add_argument("--keep", action="store_true", help="keep TensorBoard running after training, until Ctrl-C")
+    parser.add_argument("trainer", nargs="*", metavar="FLAG", help="a flag of tensorboard-sidecar train")
     return parser
 
 

@@ -1,9 +1,9 @@
-"""Several processes on one run: each trains on its share of the pictures, and the gradients are averaged.
+"""Data-parallel training: each process trains on a shard of the images, and gradients are averaged.
 
-    torchrun --nproc_per_node 2 -m -- trainer --run NAME ...
+    torchrun --nproc_per_node 2 -m -- tensorboard_sidecar train --run NAME ...
 
-There is no more to it: rank 0 alone validates, keeps checkpoints and logs the run's curves; the other ranks log
-their training curves as streams of their own. Batch statistics are each rank's own, and rank 0's are kept.
+Only rank 0 validates, saves checkpoints and logs the run's curves; every other rank logs its training curves as a
+separate stream. Batch-norm statistics are not synchronized; checkpoints keep those of rank 0.
 """
 
 import os
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Placement(NamedTuple):
-    """Which of how many processes this is; ``local_rank`` counts on this machine and picks the GPU."""
+    """This process among those of the run; ``local_rank`` counts on this machine and selects the GPU."""
 
     rank: int = 0
     local_rank: int = 0
@@ -29,9 +29,9 @@ class Placement(NamedTuple):
 
 
 def read_placement(environment: Mapping[str, str] = os.environ) -> Placement:
-    """Return what torchrun says in the environment; a process started by itself is alone.
+    """Return the placement from torchrun's environment variables; without them, the process is the only one.
 
-    Raises ConfigError for numbers that make no sense.
+    Raises ConfigError for variables that are incomplete or contradict each other.
     """
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     meeting = ("MASTER_ADDR", "MASTER_PORT")
@@ -44,14 +44,14 @@ def read_placement(environment: Mapping[str, str] = os.environ) -> Placement:
             f"{', '.join(names)} are not all set to numbers: start with torchrun, or unset them"
         ) from error
     if not 0 <= placement.local_rank <= placement.rank < placement.world_size:
-        raise ConfigError(f"{placement} cannot be: expected 0 <= LOCAL_RANK <= RANK < WORLD_SIZE")
+        raise ConfigError(f"{placement} is impossible: expected 0 <= LOCAL_RANK <= RANK < WORLD_SIZE")
     if placement.world_size > 1 and not all(environment.get(name) for name in meeting):
         raise ConfigError(f"WORLD_SIZE is set, but not {' and '.join(meeting)}: start with torchrun, or unset it")
     return placement
 
 
 def choose_device(wanted: str, placement: Placement) -> torch.device:
-    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Raises ConfigError where there is none such."""
+    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Raises ConfigError for a missing GPU."""
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     device = torch.device(f"cuda:{placement.local_rank}" if wanted in ("auto", "cuda") else wanted)
@@ -62,7 +62,7 @@ def choose_device(wanted: str, placement: Placement) -> torch.device:
 
 @contextmanager
 def process_group(placement: Placement, device: torch.device) -> Iterator[None]:
-    """Connect the processes for as long as the block lasts; alone, do nothing."""
+    """Connect the processes for the duration of the block; do nothing for a single process."""
     if placement.world_size == 1:
         yield
         return
@@ -75,18 +75,18 @@ def process_group(placement: Placement, device: torch.device) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def share(pairs: tuple[Pair, ...], placement: Placement) -> tuple[Pair, ...]:
-    """Return the pairs of every ``world_size``-th image; all ranks get as many images, and so make as many steps."""
+def shard(pairs: tuple[Pair, ...], placement: Placement) -> tuple[Pair, ...]:
+    """Return the pairs of every ``world_size``-th image; all ranks get equally many images, so equally many steps."""
     images = list(dict.fromkeys(pair.image_name for pair in pairs))
     own = set(images[placement.rank :: placement.world_size][: len(images) // placement.world_size])
     return tuple(pair for pair in pairs if pair.image_name in own)
 
 
 def average_gradients(parameters: Iterable[Tensor], placement: Placement, *, counts: bool = True) -> None:
-    """Replace each gradient by its mean over the ranks whose gradient ``counts``, in one exchange.
+    """Replace each gradient by its mean over the ranks whose gradient ``counts``, in one all-reduce.
 
-    A parameter without a gradient has zeros. A rank that had nothing to learn from takes part all the same: if each
-    did not make the same exchanges, gradients of different steps would meet, or one rank wait for ever.
+    A missing gradient is zeros. A rank without a loss takes part too: if ranks made different numbers of all-reduces,
+    gradients of different steps would be mixed, or a rank would wait forever.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained]
@@ -104,16 +104,16 @@ def average_gradients(parameters: Iterable[Tensor], placement: Placement, *, cou
 
 
 def gather(value: T, placement: Placement) -> list[T]:
-    """Return what each rank says, in their order; all ranks ask at the same place."""
+    """Return the values of all ranks in rank order; every rank must make this call."""
     if placement.world_size == 1:
         return [value]
-    said: list[Any] = [None] * placement.world_size
-    distributed.all_gather_object(said, value)
-    return said
+    values: list[Any] = [None] * placement.world_size
+    distributed.all_gather_object(values, value)
+    return values
 
 
 def check_agreement(facts: Mapping[str, object], placement: Placement) -> None:
-    """Raise ConfigError, on every rank, where the ranks differ in one of these facts: they would train no one model."""
+    """Raise ConfigError on every rank when the ranks differ in a fact: they would not train the same model."""
     first, *others = gather(dict(facts), placement)
     differing = [name for name, value in first.items() if any(other.get(name) != value for other in others)]
     if differing:

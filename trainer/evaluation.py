@@ -1,4 +1,4 @@
-"""One pass over the validation split: its losses, and all its embeddings on the CPU."""
+"""One pass over the validation split: losses, retrieval quality, and all embeddings in host memory."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ THUMBNAIL_SIDE_PX: Final = 32
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The validation split as the model sees it now: N pairs, one for each picture.
+    """The results on the validation split: N pairs, one for each image.
 
-    ``units`` are float32 ``[N, D]``, ``thumbnails`` uint8 ``[N, 3, 32, 32]``, ``first`` the first batch.
+    ``units`` are unit vectors, float32 ``[N, D]``; ``thumbnails`` are uint8 ``[N, 3, 32, 32]``; ``first`` is the first
+    batch.
     """
 
     losses: dict[str, float]
@@ -34,15 +35,15 @@ class Evaluation:
     chance: float
 
     def recall_at_1(self) -> float:
-        """Return Recall@1, the mean of the six directions."""
+        """Return the mean Recall@1 of the six directions."""
         values = [value for name, value in self.recalls.items() if name.endswith("/recall_at_1")]
         return sum(values) / len(values)
 
 
-class _Part(NamedTuple):
-    """What is kept of a batch until the last one has been seen: hundreds of pictures in full would be a gigabyte.
+class _BatchResult(NamedTuple):
+    """The results of one batch; thumbnails, since hundreds of full-size images would take a gigabyte.
 
-    ``losses`` (float32 ``[5]``, on the device) are None where a batch has too few pairs for any.
+    ``losses`` (float32 ``[5]``, on the device) is None for a batch of less than PAIRS_MIN pairs.
     """
 
     units: Latents
@@ -55,12 +56,13 @@ class _Part(NamedTuple):
 
 @torch.no_grad()
 def evaluate(model: Brain, batches: Iterable[Batch], device: torch.device, autocast: torch.autocast) -> Evaluation:
-    """Run the model in eval mode, and leave it in training mode.
+    """Run the model in eval mode over all batches, and switch the model back to training mode.
 
-    A loss is the mean over the pairs, each against the others of its batch. Raises DataError if no batch has two.
+    A loss is the mean over all pairs; the negatives of a pair are the other pairs of its batch. Raises DataError when
+    no batch has two pairs.
     """
     model.eval()
-    parts: list[_Part] = []
+    parts: list[_BatchResult] = []
     first: Batch | None = None
     for host_batch in batches:
         if len(host_batch) == 0:
@@ -73,11 +75,11 @@ def evaluate(model: Brain, batches: Iterable[Batch], device: torch.device, autoc
         if len(batch) >= PAIRS_MIN:
             losses = torch.stack(contrastive_losses(units, model.scale(), same_items(batch.caption_keys)))
         names, thumbnails = host_batch.image_names, _thumbnails(host_batch.images)
-        parts.append(_Part(units, losses, host_batch.caption_keys, host_batch.captions, names, thumbnails))
+        parts.append(_BatchResult(units, losses, host_batch.caption_keys, host_batch.captions, names, thumbnails))
     model.train()
     if first is None or all(part.losses is None for part in parts):
         raise DataError("no two pairs of the validation split could be decoded: there is nothing to validate with")
-    return _joined(parts, first)
+    return _combined(parts, first)
 
 
 def forward(model: Brain, batch: Batch) -> Latents:
@@ -86,7 +88,7 @@ def forward(model: Brain, batch: Batch) -> Latents:
     return latents
 
 
-def _joined(parts: list[_Part], first: Batch) -> Evaluation:
+def _combined(parts: list[_BatchResult], first: Batch) -> Evaluation:
     units = Latents(*(torch.cat(part).cpu() for part in zip(*(part.units for part in parts), strict=True)))
     compared = [(float(len(part.captions)), part.losses) for part in parts if part.losses is not None]
     sizes = torch.tensor([size for size, _ in compared])

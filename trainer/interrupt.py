@@ -1,4 +1,4 @@
-"""Stopping on Ctrl-C or SIGTERM between two steps, so that nothing is cut in half."""
+"""Stop training on Ctrl-C or SIGTERM between two steps, so that no step and no file is cut in half."""
 
 import signal
 from collections.abc import Callable
@@ -10,7 +10,7 @@ SAME_WISH_SECONDS: Final = 1.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop by a signal; as with Ctrl-C, no fault handler should swallow it."""
+    """A signal asked training to stop. It is a KeyboardInterrupt, which handlers of faults do not catch."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -18,10 +18,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopSignals:
-    """While entered, remembers SIGINT and SIGTERM; a second one takes effect at once, as if nobody listened.
+    """While entered, remembers SIGINT and SIGTERM; a second signal acts at once, with the handlers of before.
 
-    What comes within a second of the first is the same wish: a terminal's Ctrl-C reaches torchrun as well, which sends
-    its processes another SIGINT and a SIGTERM in the next millisecond.
+    A signal within a second of the first counts as the same request: a terminal's Ctrl-C reaches torchrun as well, and
+    torchrun sends its processes another SIGINT and a SIGTERM in the next millisecond.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -41,7 +41,7 @@ class StopSignals:
         self._restore()
 
     def check(self) -> None:
-        """Raise Interrupted if a signal came."""
+        """Raise Interrupted if a signal was received."""
         if self._received is not None:
             raise Interrupted(self._received)
 

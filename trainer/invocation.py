@@ -1,4 +1,4 @@
-"""How this project's commands are typed where it runs: a hint that does not work as it stands is none."""
+"""How this project's commands are typed in this environment, for hints that can be copied as they stand."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def how_to_run(command: str) -> str:
-    """Return ``tensorboard-sidecar command``, or the same by this interpreter's path where the shell finds another.
+    """Return ``tensorboard-sidecar COMMAND`` if the shell finds this environment's; else start it by the interpreter.
 
     >>> how_to_run("replay").endswith(" replay")
     True

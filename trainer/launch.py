@@ -1,4 +1,4 @@
-"""From the given settings to a finished run: all is checked before telemetry starts, and that before training."""
+"""From the given settings to a finished run: check the settings, start telemetry, train."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -20,25 +20,25 @@ from tensorboard_sidecar.trainer.distributed import Placement, choose_device, re
 from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
 from tensorboard_sidecar.trainer.loop import train
 from tensorboard_sidecar.trainer.progress import Progress
-from tensorboard_sidecar.trainer.settings.config import AUTO_RESUME, NO_ENDPOINT, Config
+from tensorboard_sidecar.trainer.settings.config import AUTO_RESUME, Config
 from tensorboard_sidecar.trainer.settings.setting import ConfigError
 from tensorboard_sidecar.trainer.summary import TrainingSummary
 
 UserError: Final = (ConfigError, CheckpointError, DataError)
-"""What the user can put right: one clear line, no traceback."""
+"""Errors that the user can correct: the program prints one clear line for them, and no traceback."""
 
 
 def launch(given: Mapping[str, Any], progress: Progress, *, default_run: str) -> TrainingSummary | None:
     """Train with the given settings; return None on ranks that do not validate, and for a run that was finished.
 
-    Raises one of ``UserError``, or Interrupted after saying how to go on.
+    Raises one of ``UserError``; Interrupted, after printing how to resume the run.
     """
     placement = read_placement()
     if placement.rank > 0:
-        progress = Progress(None)  # one of several processes speaks for all
+        progress = Progress(None)  # rank 0 prints for all processes
     resume = given.get("resume")
     if resume == AUTO_RESUME and not given.get("run"):
-        raise ConfigError("resume is auto, and run is not given: name the run to begin or to go on with, --run NAME")
+        raise ConfigError("resume is auto, and run is not given: name the run to begin or to resume, --run NAME")
     named = load_checkpoint(resume) if resume and resume != AUTO_RESUME else None
     config = settle_config(given, named, default_run=default_run)
     if placement.world_size > 1 and not (given.get("run") or named):
@@ -49,7 +49,9 @@ def launch(given: Mapping[str, Any], progress: Progress, *, default_run: str) ->
         checkpoint = settle_checkpoint(config, resume, named, progress, leading=leading)
         if checkpoint is not None:
             if is_done(given, checkpoint):
-                progress.lines(f"run {config.run} has finished its {checkpoint.epoch} epochs; more of them: --epochs N")
+                progress.lines(
+                    f"run {config.run} has finished its {checkpoint.epoch} epochs; to train more: --epochs N"
+                )
                 return None
             config = settle_config(given, checkpoint, default_run=default_run)
             checkpoint = comparable(checkpoint, config, progress)
@@ -60,7 +62,7 @@ def _train(
     config: Config, checkpoint: Checkpoint | None, progress: Progress, placement: Placement
 ) -> TrainingSummary | None:
     if not config.num_workers and choose_device(config.device, placement).type == "cuda":
-        progress.lines("num_workers is 0: the GPU waits while files are decoded between its steps; try --num_workers 4")
+        progress.lines("num_workers is 0: the GPU waits while files are decoded between two steps; try --num_workers 4")
     data = _read_data(config, progress)
     with StopSignals() as stop, _start_telemetry(config, checkpoint, placement) as telemetry:
         try:
@@ -88,7 +90,7 @@ def _start_telemetry(config: Config, checkpoint: Checkpoint | None, placement: P
     try:
         return Telemetry(
             config.run,
-            endpoint=None if config.endpoint == NO_ENDPOINT else config.endpoint,
+            endpoint=config.endpoint,
             server_key=config.server_key,
             client_key=config.client_key,
             record=config.record,

@@ -1,4 +1,4 @@
-"""How TensorBoard's custom scalars are arranged: train and validation together, and what else belongs side by side."""
+"""The layout of TensorBoard's custom scalars: each loss of training and validation in one chart, and related curves."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ EMBEDDING_STATISTICS: Final = ("mean", "std", "norm")
 
 
 def custom_layout() -> dict[str, dict[str, Chart]]:
-    """Return charts by title by category."""
+    """Return the layout: for each category, charts by title."""
     losses = {
         name: [f"loss/{split}/{name}" for split in ("train", "val")] + ["loss/train/epoch_mean"] * (name == "total")
         for name in Losses._fields
@@ -37,5 +37,5 @@ def custom_layout() -> dict[str, dict[str, Chart]]:
 
 
 def _chart(tags: Iterable[str]) -> Chart:
-    """Return a chart of exactly these tags: TensorBoard takes regular expressions and matches prefixes."""
+    """Return a chart of exactly these tags, anchored: TensorBoard matches a chart's regular expressions as prefixes."""
     return Chart("multiline", [f"^{re.escape(tag)}$" for tag in tags])

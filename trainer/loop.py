@@ -1,4 +1,4 @@
-"""The training loop, top to bottom. What it logs is in ``trainer.reporting``; nothing here waits for telemetry."""
+"""The training loop, top to bottom. ``trainer.reporting`` does the logging; the loop never waits for telemetry."""
 
 import time
 import zlib
@@ -13,13 +13,13 @@ from tensorboard_sidecar.trainer.checkpoints.random_state import deterministic, 
 from tensorboard_sidecar.trainer.checkpoints.state import TrainingState, restore_vocabulary
 from tensorboard_sidecar.trainer.data import (
     DataError,
+    EpochCounts,
+    EpochNotes,
     Flickr8k,
     Loader,
-    Seen,
-    SeenNotes,
     Vocabulary,
     make_loader,
-    seen_together,
+    sum_counts,
 )
 from tensorboard_sidecar.trainer.distributed import (
     Placement,
@@ -27,7 +27,7 @@ from tensorboard_sidecar.trainer.distributed import (
     choose_device,
     gather,
     process_group,
-    share,
+    shard,
 )
 from tensorboard_sidecar.trainer.evaluation import Evaluation, evaluate, forward
 from tensorboard_sidecar.trainer.interrupt import StopSignals
@@ -44,7 +44,7 @@ _ALONE = Placement()
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run is given: its settings, whom it tells, when to stop, and where it computes."""
+    """The settings and collaborators of a run: telemetry, terminal output, stop signals, placement, device."""
 
     config: Config
     telemetry: Telemetry
@@ -55,11 +55,11 @@ class RunContext:
 
     @property
     def leading(self) -> bool:
-        """Whether this process validates, saves, and speaks for the run."""
+        """Whether this process is rank 0, which validates, saves checkpoints and prints."""
         return self.placement.rank == 0
 
     def autocast(self) -> torch.autocast:
-        """Return the context of a forward pass in the precision that was set."""
+        """Return the autocast context for the configured precision."""
         precision = self.config.precision
         return torch.autocast(self.device.type, _DTYPES[precision], enabled=precision != "fp32")
 
@@ -74,10 +74,10 @@ def train(
     stop: StopSignals | None = None,
     placement: Placement = _ALONE,
 ) -> TrainingSummary | None:
-    """Train as the settings say, from the checkpoint on if there is one; ``config.run`` names the run.
+    """Train a new run, or resume from ``checkpoint``; return the summary on rank 0, None on other ranks.
 
-    Returns None on ranks that do not validate. Raises DataError when nothing is left to train or validate on,
-    CheckpointError for a checkpoint that does not fit, ConfigError for a device that is not there, and Interrupted.
+    Raises DataError when no readable pairs are left to train or validate on, CheckpointError for a checkpoint of
+    another model, ConfigError for a missing device, Interrupted after a stop signal.
     """
     device = choose_device(config.device, placement)
     context = RunContext(config, telemetry, progress or Progress(None), stop or StopSignals(), placement, device)
@@ -85,14 +85,14 @@ def train(
         seed_everything(config.seed)
         vocabulary = restore_vocabulary(checkpoint) or Vocabulary.build(pair.caption for pair in data.train)
         train_loader, validation_loader = make_loaders(context, data, vocabulary)
-        total_steps = steps_in_all(config, len(train_loader), checkpoint)
+        total_steps = count_total_steps(config, len(train_loader), checkpoint)
         state = TrainingState.create(config, len(vocabulary), total_steps, device)
         if checkpoint is not None:
             state.restore(checkpoint)
         if placement.world_size > 1:
-            check_agreement(facts_of(config, state, vocabulary, total_steps), placement)
+            check_agreement(facts_to_agree_on(config, state, vocabulary, total_steps), placement)
         if checkpoint is not None:
-            # Now, so that the next resume counts one attempt more even if this one does not finish an epoch.
+            # Saved now, so that the attempt number grows even if this attempt finishes no epoch.
             save(context, state, vocabulary, best=False)
         if context.leading:
             report_start(telemetry, state.global_step, state.model, state.model.example_inputs(config.image_size))
@@ -102,22 +102,22 @@ def train(
             return train_epochs(context, state, vocabulary, train_loader, validation_loader)
         except RuntimeError:
             if placement.world_size > 1:
-                context.stop.check()  # others stopped a step earlier, and the exchange with them failed for that alone
+                context.stop.check()  # the error may come from ranks that were stopped a step earlier
             raise
 
 
 def train_epochs(
     context: RunContext, state: TrainingState, vocabulary: Vocabulary, train_loader: Loader, validation_loader: Loader
 ) -> TrainingSummary | None:
-    """Train, validate, report and save, epoch by epoch; return what came of it."""
+    """Train, validate, report and save, epoch by epoch; return the summary on rank 0, otherwise None."""
     config, telemetry, started = context.config, context.telemetry, time.perf_counter()
-    notes = SeenNotes(config.max_seconds)
+    notes = EpochNotes(config.max_seconds)
     evaluation: Evaluation | None = None
     unsaved: CheckpointError | None = None
     for epoch in range(state.epoch + 1, config.epochs + 1):
         epoch_started = time.perf_counter()
-        loss, seen = train_epoch(context, state, train_loader, epoch)
-        pairs_per_second = seen.pairs / (time.perf_counter() - epoch_started)
+        loss, counts = train_epoch(context, state, train_loader, epoch)
+        pairs_per_second = counts.pairs / (time.perf_counter() - epoch_started)
         state.epoch = epoch
         if not context.leading:
             continue
@@ -130,7 +130,7 @@ def train_epochs(
 
         lag_seconds = telemetry.lag_seconds
         context.progress.lines(epoch_line(config, state, float(loss.mean()), evaluation, pairs_per_second, lag_seconds))
-        context.progress.lines(*notes.lines(seen_together((seen, validation_loader.seen()))))
+        context.progress.lines(*notes.lines(sum_counts((counts, validation_loader.counts()))))
     if evaluation is None:
         return None
     recall_at_1, best_loss = evaluation.recall_at_1(), state.best_validation_loss
@@ -140,11 +140,13 @@ def train_epochs(
     return summarize(config, state, evaluation, telemetry.health(), time.perf_counter() - started)
 
 
-def train_epoch(context: RunContext, state: TrainingState, loader: Loader, epoch: int) -> tuple[RunningMoments, Seen]:
-    """Take the steps of one epoch; return mean and deviation of the total loss, still on the device, and what was seen.
+def train_epoch(
+    context: RunContext, state: TrainingState, loader: Loader, epoch: int
+) -> tuple[RunningMoments, EpochCounts]:
+    """Take the steps of one epoch; return the moments of the total loss, still on the device, and the epoch's counts.
 
-    The order of the pairs alone decides how many steps there are, on every rank: a batch that unreadable files leave
-    too small is a step without a loss. Raises DataError if all were, on all ranks, and Interrupted between two steps.
+    All ranks make the same number of steps: a batch with too few readable pairs is a step without a loss. Raises
+    DataError when no step of any rank had a loss, Interrupted between two steps.
     """
     config, telemetry, device = context.config, context.telemetry, context.device
     moments = RunningMoments(device)
@@ -168,23 +170,23 @@ def train_epoch(context: RunContext, state: TrainingState, loader: Loader, epoch
                 bar.show(losses.total, telemetry.lag_seconds)
             bar.advance(len(batch))
             context.stop.check()
-    of_all = gather((moments.count, loader.seen()), context.placement)
-    if not any(steps for steps, _ in of_all):
+    of_all_ranks = gather((moments.count, loader.counts()), context.placement)
+    if not any(steps for steps, _ in of_all_ranks):
         raise DataError("no two pairs of a training batch could be decoded: there is nothing to train on")
-    return moments, seen_together(seen for _, seen in of_all)
+    return moments, sum_counts(counts for _, counts in of_all_ranks)
 
 
 def make_loaders(context: RunContext, data: Flickr8k, vocabulary: Vocabulary) -> tuple[Loader, Loader]:
-    """Return the loaders of this rank's training pairs, and of the validation split.
+    """Return the loaders of this rank's training pairs and of the validation split.
 
-    Raises DataError where either has less than two pictures.
+    Raises DataError when either has less than two pictures.
     """
     config = context.config
-    train_pairs = share(data.train, context.placement)
+    train_pairs = shard(data.train, context.placement)
     pictures = [len({pair.image_name for pair in pairs}) for pairs in (train_pairs, data.validation)]
     if min(pictures) < PAIRS_MIN:
         counts = f"{pictures[0]} pictures to train on and {pictures[1]} to validate with"
-        raise DataError(f"{config.root_dir} leaves {counts}; two of each are needed, to be told apart")
+        raise DataError(f"{config.root_dir} leaves {counts}; two of each are needed for a contrastive loss")
     common = partial(
         make_loader,
         vocabulary=vocabulary,
@@ -199,14 +201,16 @@ def make_loaders(context: RunContext, data: Flickr8k, vocabulary: Vocabulary) ->
     return train_loader, validation_loader
 
 
-def steps_in_all(config: Config, steps_per_epoch: int, checkpoint: Checkpoint | None) -> int:
-    """Return the steps of the whole run: those that are done, and those of the epochs to come as they are now."""
+def count_total_steps(config: Config, steps_per_epoch: int, checkpoint: Checkpoint | None) -> int:
+    """Return the steps of the whole run: finished steps plus those of all coming epochs."""
     done, epochs = (checkpoint.global_step, checkpoint.epoch) if checkpoint else (0, 0)
     return done + steps_per_epoch * (config.epochs - epochs)
 
 
-def facts_of(config: Config, state: TrainingState, vocabulary: Vocabulary, total_steps: int) -> dict[str, object]:
-    """Return what must be the same on every rank, or their gradients are not of one model."""
+def facts_to_agree_on(
+    config: Config, state: TrainingState, vocabulary: Vocabulary, total_steps: int
+) -> dict[str, object]:
+    """Return the facts that must be equal on all ranks, so that their gradients belong to the same model."""
     return {
         **config.of_training(),
         "attempt": state.attempt,
@@ -217,7 +221,7 @@ def facts_of(config: Config, state: TrainingState, vocabulary: Vocabulary, total
 
 
 def save(context: RunContext, state: TrainingState, vocabulary: Vocabulary, *, best: bool) -> None:
-    """Write the checkpoint of this moment; only the leading rank does. Raises CheckpointError."""
+    """Write a checkpoint of the current state, on rank 0 only. Raises CheckpointError."""
     if context.leading:
         save_checkpoint(context.config.checkpoint_dir, state.snapshot(context.config, vocabulary), best=best)
 
@@ -225,14 +229,14 @@ def save(context: RunContext, state: TrainingState, vocabulary: Vocabulary, *, b
 def save_epoch(
     context: RunContext, state: TrainingState, vocabulary: Vocabulary, validation_loss: float
 ) -> CheckpointError | None:
-    """Write the checkpoint of an epoch, or return why it cannot be written: what is trained so far is worth more."""
+    """Write the checkpoint of an epoch; return the error if that fails, so that training goes on."""
     best_before = state.best_validation_loss
-    best = state.note_validation(validation_loss)
+    best = state.record_validation_loss(validation_loss)
     try:
         save(context, state, vocabulary, best=best)
     except CheckpointError as error:
-        state.best_validation_loss = best_before  # that of the checkpoint that is there
+        state.best_validation_loss = best_before  # the loss of the checkpoint on disk
         if state.epoch < context.config.epochs:
-            context.progress.lines(f"WARNING: {error}; training goes on, and the next epoch is to be saved again")
+            context.progress.lines(f"WARNING: {error}; training goes on, and the next epoch is saved again")
         return error
     return None

@@ -1,4 +1,4 @@
-"""Symmetric InfoNCE between modalities; every value stays on the device."""
+"""Contrastive losses: symmetric InfoNCE between modalities. All values stay on the device."""
 
 from typing import Final, NamedTuple
 
@@ -9,11 +9,11 @@ from torch.nn import functional
 from tensorboard_sidecar.trainer.model.brain import Latents
 
 PAIRS_MIN: Final = 2
-"""One pair alone has nothing to be told apart from."""
+"""A single pair has no negatives."""
 
 
 class Losses(NamedTuple):
-    """Losses of a batch, 0-d each; ``total`` is the sum of the others."""
+    """The losses of a batch, 0-d each; ``total`` is the sum of the other four."""
 
     total: Tensor
     text_image: Tensor
@@ -23,9 +23,10 @@ class Losses(NamedTuple):
 
 
 def contrastive_losses(units: Latents, scale: Tensor, duplicates: Tensor) -> Losses:
-    """Return the losses of unit vectors ``[N, D]``; ``global_modal`` is the mean of global against each modality.
+    """Return the losses of unit vectors ``[N, D]``.
 
-    ``duplicates`` marks the rows that say the same (bool ``[N, N]``, see :func:`same_items`).
+    ``global_modal`` is the mean loss of the global latent against each modality. ``scale`` is one over the temperature.
+    ``duplicates`` marks rows with equal captions (bool ``[N, N]``, see :func:`same_items`).
     """
     text, image, audio, global_ = units
     text_image = info_nce(text, image, scale, duplicates)
@@ -38,10 +39,10 @@ def contrastive_losses(units: Latents, scale: Tensor, duplicates: Tensor) -> Los
 
 
 def info_nce(a: Tensor, b: Tensor, scale: Tensor, duplicates: Tensor) -> Tensor:
-    """Return the mean of both directions' cross-entropy, 0-d (arXiv:2103.00020, figure 3).
+    """Return the mean cross-entropy of both directions, 0-d (arXiv:2103.00020, figure 3).
 
-    Row ``n`` of ``a`` belongs to row ``n`` of ``b``; all others are its negatives, but for its duplicates, which
-    are left out of the softmax.
+    Row ``n`` of ``a`` matches row ``n`` of ``b``. All other rows are negatives, except duplicates, which are left out
+    of the softmax.
     """
     own = torch.eye(len(a), dtype=torch.bool, device=a.device)
     logits = (scale * a @ b.T).masked_fill(duplicates & ~own, -torch.inf)
@@ -50,9 +51,8 @@ def info_nce(a: Tensor, b: Tensor, scale: Tensor, duplicates: Tensor) -> Tensor:
 
 
 def same_items(keys: Tensor) -> Tensor:
-    """Return bool ``[N, N]`` from keys ``[N]``: true where two are equal, so on the diagonal.
+    """Return bool ``[N, N]`` from keys ``[N]``: true where two keys are equal, including the diagonal.
 
-    Two pictures of a batch may have the same caption. As negatives of each other they would teach that what belongs
-    together does not.
+    Two images of a batch may have equal captions. As negatives of each other they would push matching pairs apart.
     """
     return keys[:, None] == keys[None, :]

@@ -1,18 +1,18 @@
-"""Mean and deviation of a series of device scalars, without reading any of them."""
+"""Mean and standard deviation of a series of device scalars, without copying a scalar to the host."""
 
 import torch
 from torch import Tensor
 
 
 class RunningMoments:
-    """Sums 0-d values in float64 on their device; mean and deviation are 0-d tensors there."""
+    """Sums 0-d values in float64 on their device; the results are 0-d tensors on that device."""
 
     def __init__(self, device: torch.device) -> None:
         self.count = 0
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)
 
     def add(self, value: Tensor) -> None:
-        """Count one more value."""
+        """Add a value to the sums."""
         double = value.detach().double()
         self._sums += torch.stack((double, double * double))
         self.count += 1
@@ -22,5 +22,5 @@ class RunningMoments:
         return self._sums[0] / self.count
 
     def std(self) -> Tensor:
-        """Return the standard deviation of the values themselves (not an estimate for others)."""
+        """Return the population standard deviation (divisor N); NaN without values."""
         return (self._sums[1] / self.count - self.mean().square()).clamp(min=0).sqrt()

@@ -1,4 +1,4 @@
-"""What the terminal shows while training runs: a live bar an epoch, and a line when one is done."""
+"""The terminal's output during training: a progress bar for each epoch, and a line at its end."""
 
 from contextlib import suppress
 from types import TracebackType
@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 
 class LateValue:
-    """A device scalar, read one update late, so that nobody waits for it: by then its copy has long arrived.
+    """A device scalar, read one update late without a wait: its copy to the host has arrived by then.
 
-    ``shown`` is the newest value known, None at first. If a copy is not there yet, the older value stays. A value in
+    ``shown`` is the newest known value, None at first. While a copy has not arrived, the older value stays. A value in
     host memory is known at once.
     """
 
@@ -22,7 +22,7 @@ class LateValue:
         self._arrived: Any = None  # a CUDA event, whose class torch leaves untyped
 
     def update(self, value: Tensor) -> float | None:
-        """Begin to copy a new 0-d value; return ``shown``."""
+        """Start the copy of a new 0-d value; return ``shown``."""
         if not value.is_cuda:
             self.shown = float(value.detach())
             return self.shown
@@ -38,7 +38,7 @@ class LateValue:
 
 
 class Bar:
-    """One epoch's bar: pairs done and their rate, the loss, and how far telemetry is behind."""
+    """The progress bar of an epoch: pairs, pairs a second, the loss, and telemetry's lag in seconds."""
 
     def __init__(self, title: str, pairs: int, output: TextIO | None, loss: LateValue, *, enabled: bool) -> None:
         self._loss = loss
@@ -59,27 +59,27 @@ class Bar:
         self._bar.update(pairs)
 
     def show(self, loss: Tensor, lag_seconds: float) -> None:
-        """Show the newest loss that is known without waiting for it, and the lag."""
+        """Show the newest loss that is known without a wait, and the lag."""
         shown = self._loss.update(loss)
         known = "" if shown is None else f"loss {shown:.3f}, "
         self._bar.set_postfix_str(f"{known}telemetry lag {lag_seconds:.1f} s", refresh=False)
 
 
 class Progress:
-    """Writes to a terminal, or plain lines to anything else; nothing at all without an output."""
+    """Writes bars and lines to a terminal, only lines to other outputs, and nothing to None."""
 
     def __init__(self, output: TextIO | None) -> None:
-        tqdm.monitor_interval = 0  # its thread only helps bars that are seldom updated
+        tqdm.monitor_interval = 0  # tqdm's monitor thread helps only bars that are seldom updated
         self._output = output
         self._loss = LateValue()
 
     def bar(self, title: str, pairs: int) -> Bar:
-        """Return the bar of one epoch; it vanishes when done, and without a terminal never appears."""
+        """Return the bar of an epoch; it disappears at the end, and is shown only on a terminal."""
         enabled = self._output is not None and self._output.isatty()
         return Bar(title, pairs, self._output, self._loss, enabled=enabled)
 
     def lines(self, *texts: str) -> None:
-        """Write lines that stay; where nobody reads them any more, training goes on unheard."""
+        """Write lines that stay. An output that fails, as a closed pipe does, does not end training."""
         if self._output is not None:
             with suppress(OSError):
                 self._output.writelines(f"{text}\n" for text in texts)

@@ -1,4 +1,4 @@
-"""What the loop tells telemetry: every tag of the trainer is spelt here and in ``trainer.layout``, nowhere else."""
+"""The trainer's telemetry calls. All tags of the trainer are defined in this module and in ``trainer.layout``."""
 
 import re
 from typing import Final
@@ -19,19 +19,19 @@ from tensorboard_sidecar.trainer.settings.config import Config
 
 SAMPLE_RATE_HZ: Final = 16_000
 
-# What is shown of the validation split, always its first pairs: enough to look at, small enough to send every epoch.
+# The first pairs of the validation split are shown: enough to look at, small enough to log every epoch.
 HEATMAP_SIDE: Final = 64
 SAMPLE_IMAGES: Final = 16
 SAMPLE_CLIPS: Final = 8
-# With the joint space of four points a pair this stays below 10,000 points, where t-SNE begins to sample.
+# The joint space has four points a pair: 8,000 points, below the 10,000 at which the projector's t-SNE samples.
 PROJECTOR_PAIRS: Final = 2_000
 
-# What markdown would take for more than itself in a cell.
+# Characters with a meaning in markdown, escaped in table cells.
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]|])")
 
 
 def report_start(telemetry: Telemetry, step: int, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Send the layout of the custom scalars, and the model's graph, traced with the inputs."""
+    """Log the layout of the custom scalars, and the model's graph, traced with ``inputs``."""
     telemetry.layout(step, custom_layout())
     telemetry.graph(step, trace_graph(model, *inputs))
 
@@ -39,10 +39,10 @@ def report_start(telemetry: Telemetry, step: int, model: nn.Module, inputs: tupl
 def report_step(
     telemetry: Telemetry, step: int, losses: Losses, latents: Latents, *, lr: float, grad_norm: Tensor
 ) -> None:
-    """Send the 19 numbers of a training step in one record; all but the learning rate are still on the device.
+    """Log the 19 numbers of a training step in one record; all but the learning rate are on the device.
 
-    Embedding statistics are of the latents before they are normalised: mean and deviation of all components, and
-    the mean length of a vector.
+    The embedding statistics describe the latents before normalization: mean and standard deviation of all components,
+    and the mean norm of a vector.
     """
     values: dict[str, Tensor | float] = {f"loss/train/{name}": loss.detach() for name, loss in losses._asdict().items()}
     values["optimization/lr"] = lr
@@ -58,7 +58,7 @@ def report_step(
 def report_epoch(
     telemetry: Telemetry, step: int, epoch: int, evaluation: Evaluation, *, loss_mean: Tensor, loss_std: Tensor
 ) -> None:
-    """Send an epoch's numbers, heatmaps, samples and embeddings; ``loss_mean`` and ``loss_std`` are of its steps."""
+    """Log an epoch's numbers, heatmaps, samples and embeddings; ``loss_mean`` and ``loss_std`` are over its steps."""
     telemetry.scalars(
         step,
         {
@@ -77,14 +77,14 @@ def report_epoch(
 
 
 def report_parameters(telemetry: Telemetry, step: int, model: nn.Module) -> None:
-    """Send histograms of every trainable parameter and of its gradient as the optimizer last saw it, clipped."""
+    """Log histograms of all trainable parameters and of their gradients after clipping."""
     named = {name.replace(".", "/"): p for name, p in model.named_parameters() if p.requires_grad}
     telemetry.summaries(step, {f"weights/{name}": p.detach() for name, p in named.items()})
     telemetry.summaries(step, {f"gradients/{name}": p.grad for name, p in named.items() if p.grad is not None})
 
 
 def report_end(telemetry: Telemetry, step: int, config: Config, *, best_loss: float, recall_at_1: float) -> None:
-    """Send the settings with what they led to."""
+    """Log the settings as hyperparameters, with the run's best loss and Recall@1."""
     metrics = {"hparam/best_val_loss": best_loss, "hparam/recall_at_1": recall_at_1}
     telemetry.hparams(step, config.parameters(), metrics)
 
@@ -104,7 +104,7 @@ def _report_similarities(telemetry: Telemetry, step: int, units: Latents) -> Non
 
 
 def _report_samples(telemetry: Telemetry, step: int, batch: Batch) -> None:
-    """Send pictures, their captions and how those sound, numbered from 1 as they are drawn."""
+    """Log images, captions and spoken captions, numbered from 1 like the logger's contact sheet."""
     captions = batch.captions[:SAMPLE_IMAGES]
     telemetry.images(step, "samples/images", batch.images[:SAMPLE_IMAGES], captions)
     telemetry.text(step, "samples/captions", caption_table(captions))
@@ -114,7 +114,7 @@ def _report_samples(telemetry: Telemetry, step: int, batch: Batch) -> None:
 
 
 def caption_table(captions: tuple[str, ...]) -> str:
-    """Return a markdown table of numbered captions, each shown as it is spelt."""
+    """Return a markdown table of numbered captions, with markdown characters escaped."""
     rows = [f"| {number} | {_cell(caption)} |" for number, caption in enumerate(captions, 1)]
     return "\n".join(["| image | caption |", "| ---: | :--- |", *rows])
 
@@ -124,13 +124,13 @@ def _cell(text: str) -> str:
 
 
 def projector_pairs(units: Latents, thumbnails: Tensor) -> int:
-    """Return how many pairs the projector shows: as many as leave the record of ``joint`` a quarter for its texts."""
+    """Return how many pairs the projector shows: vectors and thumbnails take at most 3/4 of the ``joint`` record."""
     bytes_a_pair = sum(unit[0].numel() * 4 + thumbnails[0].numel() for unit in units)
     return min(PROJECTOR_PAIRS, RECORD_SIZE_MAX_BYTES * 3 // 4 // bytes_a_pair)
 
 
 def _report_embeddings(telemetry: Telemetry, step: int, evaluation: Evaluation) -> None:
-    """Send each space with captions and thumbnails, and ``joint``, all of them in one."""
+    """Log the embeddings of each space, and of all spaces together as ``joint``, with captions and thumbnails."""
     pairs = projector_pairs(evaluation.units, evaluation.thumbnails)
     captions, names = evaluation.captions[:pairs], evaluation.image_names[:pairs]
     thumbnails = evaluation.thumbnails[:pairs]

@@ -1,4 +1,4 @@
-"""Retrieval quality and alignment: pure functions over unit vectors, row n of each modality being the same pair."""
+"""Retrieval quality and alignment: pure functions over unit vectors; row n of each modality is the same pair."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ MODALITY_PAIRS: Final = (("text", "image"), ("text", "audio"), ("image", "audio"
 def recalls(units: Latents, relevant: Tensor) -> dict[str, float]:
     """Return ``<query>_to_<answer>/recall_at_<k>`` for the six directions and :data:`RANKS`.
 
-    ``relevant`` (bool ``[N, N]``, true on the diagonal) says which answers are right for which query.
+    ``relevant`` (bool ``[N, N]``, true on the diagonal) marks the correct answers of each query.
     """
     found: dict[str, float] = {}
     for query, answer in DIRECTIONS:
@@ -25,14 +25,14 @@ def recalls(units: Latents, relevant: Tensor) -> dict[str, float]:
 
 
 def chance_at_1(relevant: Tensor) -> float:
-    """Return the Recall@1 of answers in random order."""
+    """Return the expected Recall@1 of a random ranking."""
     return float(relevant.double().mean())
 
 
 def best_ranks(similarity: Tensor, relevant: Tensor) -> Tensor:
     """Return int64 ``[N]``: the rank, from 1, of each query's best relevant answer.
 
-    Pessimistic: a wrong answer that ties stands before it, and so does every one where a value is NaN.
+    Pessimistic: an irrelevant answer ranks first on a tie, and whenever either similarity is NaN.
     """
     best = similarity.masked_fill(~relevant, -torch.inf).amax(1, keepdim=True)
     return 1 + (~(similarity < best) & ~relevant).sum(1)
@@ -41,8 +41,8 @@ def best_ranks(similarity: Tensor, relevant: Tensor) -> Tensor:
 def alignments(units: Latents) -> dict[str, float]:
     """Return the cosine similarity of the three modality pairs.
 
-    ``<a>_vs_<b>/diagonal_similarity`` is the mean over what belongs together, ``<a>_vs_<b>/mean_similarity`` over
-    everything with everything.
+    ``<a>_vs_<b>/diagonal_similarity`` is the mean over matching pairs, ``<a>_vs_<b>/mean_similarity`` the mean over all
+    combinations.
     """
     found: dict[str, float] = {}
     for first, second in MODALITY_PAIRS:

@@ -4,9 +4,9 @@ import math
 
 
 def warmup_cosine(step: int, *, warmup_steps: int, total_steps: int) -> float:
-    """Return the factor on the peak learning rate for the step after ``step`` finished ones.
+    """Return the factor on the peak learning rate after ``step`` finished steps.
 
-    It rises in a line over ``warmup_steps`` (at most half of the run), then falls like half a cosine to zero at
+    The factor rises linearly over ``warmup_steps`` (at most half of the run), then falls along a half cosine to zero at
     ``total_steps`` (arXiv:1608.03983, equation 5, without restarts).
     """
     warmup_steps = min(warmup_steps, total_steps // 2)

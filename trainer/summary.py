@@ -1,4 +1,4 @@
-"""What a training run led to, for people."""
+"""The summary of a training run for the terminal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from tensorboard_sidecar.trainer.settings.config import Config
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """Results of the last epoch, and the best validation loss of all; ``chance`` is the Recall@1 of guessing.
+    """The results of the last epoch, and the best validation loss of all epochs.
 
-    ``step_cost_us_p50`` and ``step_cost_us_p99`` are what telemetry took of the training thread in a step it logged.
+    ``chance`` is the Recall@1 of a random ranking. ``step_cost_us_p50`` and ``step_cost_us_p99`` are the time that
+    telemetry took from the training thread in a logged step, in microseconds.
     """
 
     run: str
@@ -34,12 +35,10 @@ class TrainingSummary:
     def lines(self) -> tuple[str, ...]:
         """Return the summary for a terminal, one line a fact."""
         each = (f"{q} to {a} {self.recalls[f'{q}_to_{a}/recall_at_1']:.0%}" for q, a in DIRECTIONS)
-        similarity = (
-            f"{self.diagonal_similarity:.2f} of what belongs together, {self.mean_similarity:.2f} of everything"
-        )
+        similarity = f"{self.diagonal_similarity:.2f} of matching pairs, {self.mean_similarity:.2f} of all combinations"
         cost = (
             f"{_duration(self.step_cost_us_p50)} a logged step (p50), {_duration(self.step_cost_us_p99)} (p99:"
-            " some carry an epoch's pictures and histograms)"
+            " some steps also log an epoch's pictures and histograms)"
         )
         return (
             f"run                   {self.run}",
@@ -55,7 +54,7 @@ class TrainingSummary:
 def summarize(
     config: Config, state: TrainingState, evaluation: Evaluation, health: Mapping[str, float], seconds: float
 ) -> TrainingSummary:
-    """Return the summary of a run that ended with this evaluation; similarities are means of the modality pairs."""
+    """Return the summary of a finished run; similarities are means over the three modality pairs."""
     diagonal, mean = (
         sum(evaluation.alignments[f"{a}_vs_{b}/{name}_similarity"] for a, b in MODALITY_PAIRS) / len(MODALITY_PAIRS)
         for name in ("diagonal", "mean")
@@ -85,7 +84,7 @@ def epoch_line(
     pairs_per_second: float,
     lag_seconds: float,
 ) -> str:
-    """Return what the terminal keeps of a finished epoch."""
+    """Return the line for the terminal about a finished epoch."""
     return (
         f"epoch {state.epoch:{len(str(config.epochs))}}/{config.epochs}  step {state.global_step}"
         f"  loss {train_loss:.3f}  validation {evaluation.losses['total']:.3f}"

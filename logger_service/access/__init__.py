@@ -1,4 +1,5 @@
-"""Who may connect and stay: keys, the allow-list, limits on connections and on unread bytes.
+"""Access: keys, the list of allowed keys, limits on connections and on unread bytes.
 
-Uses zmq's authentication and monitoring only. May import ``protocol``.
+The room decides which peers may connect, and which connections stay. zmq is imported for authentication and monitoring
+only. May import ``protocol``.
 """

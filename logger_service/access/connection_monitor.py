@@ -1,11 +1,16 @@
-"""The connections below the messages: those that fail to shake hands are counted, and those that hoard are cut.
+"""The connections below the messages: counts failed handshakes, and cuts connections beyond the bounds.
 
-ZeroMQ says what happens to connections, one by one, on a socket of its own (a monitor). A thread reads it and looks at
-them, so that whoever fills our memory is cut also while the receiver waits for a disk.
+ZeroMQ reports the events of connections on a socket of their own, the monitor. A thread reads the monitor and watches
+the connections, so that a connection that fills the memory is cut also while the receiver waits for a disk.
+
+What "full" means: every connection is an open file, and open files are bounded. LRU: at the cap, the connection that
+has been idle longest is closed for a new connection. A trainer whose idle connection was closed reconnects when it has
+records to send. How many bytes may wait unread is decided in ``unread_bytes``.
 """
 
 import errno
 import logging
+import resource
 import socket
 import struct
 import threading
@@ -16,8 +21,9 @@ from typing import Final
 
 import zmq
 
-from tensorboard_sidecar.logger_service.access.connection_lru import ConnectionLru, connections_limit
 from tensorboard_sidecar.logger_service.access.unread_bytes import UnreadBytes, received_bytes
+from tensorboard_sidecar.logger_service.counters import Counters, counter
+from tensorboard_sidecar.logger_service.limits import CONNECTIONS_FILES_DIVISOR, CONNECTIONS_MAX
 
 _MONITOR_ENDPOINT: Final = "inproc://connections"
 _EVENTS: Final = (
@@ -29,50 +35,78 @@ _EVENTS: Final = (
     | zmq.EVENT_MONITOR_STOPPED
 )
 _EVENT: Final = struct.Struct("=HI")  # event, value
-_SAY_INTERVAL_SECONDS: Final = 1.0
-# Before a part of a message: flags, and its length in 1 or in 8 bytes. With keys also a command's name, a nonce, flags
-# of its own and a code that authenticates it.
+_LOG_INTERVAL_SECONDS: Final = 1.0
+# The bytes that ZMTP puts before a frame: flags, and the length in 1 or in 8 bytes. CURVE adds the name of the command,
+# a nonce, flags and an authentication code.
 _SHORT_MAX_BYTES: Final = 255
 _SHORT_FRAME_BYTES: Final = 2
 _LONG_FRAME_BYTES: Final = 9
 _CURVE_BYTES: Final = 33
-# Where there are no keys, whoever hangs up by itself was not refused: it looked whether somebody listens.
+# Without keys, a peer that hangs up during the handshake was not refused: the peer tested whether a logger listens.
 _HUNG_UP: Final = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class ConnectionCounts:
-    """Numbers since the start; they only grow.
+class ConnectionCounts(Counters):
+    """Counters since the start of the logger."""
 
-    ``accepted`` were begun, and ``ended`` whoever ended them, and why: those that ZeroMQ itself cuts, as for a frame
-    that is too large, it does not tell apart. ``refused`` were turned away before their first message, or, where there
-    are keys, hung up without having shown one; ``crowded_out`` were cut to make room for others; ``hoarding`` were cut
-    since too much had come over them that was not taken; ``over_credit`` since more came than their credit allows.
-    """
+    accepted: int = counter("connections begun")
+    ended: int = counter("connections ended, by either side; also those that ZeroMQ cut for a frame that was too large")
+    refused: int = counter("failed handshakes; with keys also peers that hung up without a key")
+    crowded_out: int = counter("idle connections closed for new connections")
+    hoarding: int = counter("connections cut because too many bytes waited unread")
+    over_credit: int = counter("connections cut because the peer sent more than its credit")
 
-    accepted: int = 0
-    ended: int = 0
-    refused: int = 0
-    crowded_out: int = 0
-    hoarding: int = 0
-    over_credit: int = 0
+
+class ConnectionLru:
+    """Connections by file descriptor, the longest idle first; a descriptor that comes again is a new connection."""
+
+    def __init__(self, connections_max: int) -> None:
+        self._connections_max = connections_max
+        self._connections: dict[int, None] = {}
+
+    def __repr__(self) -> str:
+        return f"<ConnectionLru of {len(self)}, at most {self._connections_max}>"
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def come(self, descriptor: int) -> int | None:
+        """Add a connection; beyond the cap, remove and return the connection that has been idle longest."""
+        self._connections.pop(descriptor, None)
+        self._connections[descriptor] = None
+        if len(self._connections) <= self._connections_max:
+            return None
+        longest_idle = next(iter(self._connections))
+        del self._connections[longest_idle]
+        return longest_idle
+
+    def heard(self, descriptor: int) -> None:
+        """Note a message over a connection."""
+        if descriptor in self._connections:
+            del self._connections[descriptor]
+            self._connections[descriptor] = None
+
+    def gone(self, descriptor: int) -> None:
+        """Remove a connection."""
+        self._connections.pop(descriptor, None)
 
 
 class ConnectionMonitor:
-    """What is known of the connections of ``server``, which is not bound yet."""
+    """Watches the connections of ``server``, which is not bound yet; ``keys`` tells whether the server needs keys."""
 
     def __init__(self, context: "zmq.Context[zmq.SyncSocket]", server: "zmq.SyncSocket", *, keys: bool) -> None:
         self.counts = ConnectionCounts()
-        self._crowd, self._hoards = ConnectionLru(connections_limit()), UnreadBytes(received_bytes)
+        self._connections, self._unread = ConnectionLru(connections_limit()), UnreadBytes(received_bytes)
         self._keys, self._server = keys, server
-        self._said_at = float("-inf")
-        self._lock = threading.Lock()  # for the crowd and the hoards: short, and never held while we wait
+        self._logged_at = float("-inf")
+        self._lock = threading.Lock()  # for _connections and _unread: held briefly, never during a wait
         server.monitor(_MONITOR_ENDPOINT, _EVENTS)
         self._monitor = context.socket(zmq.PAIR)
         self._monitor.setsockopt(zmq.LINGER, 0)
-        self._monitor.setsockopt(zmq.RCVHWM, 0)  # ZeroMQ's own thread would wait for us at any other mark
+        self._monitor.setsockopt(zmq.RCVHWM, 0)  # with any other mark, the I/O thread of ZeroMQ would wait for us
         self._monitor.connect(_MONITOR_ENDPOINT)
         self._thread = threading.Thread(target=self._watch, name="connections", daemon=True)
 
@@ -80,119 +114,131 @@ class ConnectionMonitor:
         return f"<ConnectionMonitor: {self.counts}>"
 
     def watch(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread.start()
 
     def wire_size_bytes(self, size_bytes: int) -> int:
-        """Return how long a part of a message is as ZMTP 3 sends it (rfc.zeromq.org/spec/23, with keys spec/26)."""
+        """Return the size of a frame as ZMTP 3 sends it (rfc.zeromq.org/spec/23, with keys spec/26)."""
         if self._keys:
             size_bytes += _CURVE_BYTES
         return size_bytes + (_SHORT_FRAME_BYTES if size_bytes <= _SHORT_MAX_BYTES else _LONG_FRAME_BYTES)
 
-    def heard(self, frame: zmq.Frame, wire_bytes: int, *, streams: bool) -> None:
-        """Note that a message was taken, how long it was on the wire, and whether its connection has a stream open."""
+    def heard(self, frame: zmq.Frame, wire_bytes: int, *, has_stream: bool) -> None:
+        """Note a message that was read: its bytes on the wire, and whether its connection has an open stream."""
         with suppress(zmq.ZMQError):
             descriptor = int(frame.get(zmq.SRCFD))
             with self._lock:
-                self._crowd.heard(descriptor)
-                self._hoards.took(descriptor, wire_bytes, streams=streams)
+                self._connections.heard(descriptor)
+                self._unread.read(descriptor, wire_bytes, has_stream=has_stream)
 
     def opened(self, frame: zmq.Frame) -> None:
-        """Note that a stream is opened over the connection that a message came by; before its sender learns it."""
-        self.heard(frame, 0, streams=True)
+        """Note that the connection of a message has an open stream; called before the peer learns that."""
+        self.heard(frame, 0, has_stream=True)
 
     def drained(self) -> None:
         """Note that no whole message waits any more."""
         with self._lock:
-            self._hoards.drained()
+            self._unread.drained()
 
     def cut_over_credit(self, frame: zmq.Frame) -> None:
-        """Cut the connection of a peer that ignores its credit, and what it has sent on top with it."""
+        """Cut the connection of a peer that ignores its credit; bytes in the connection are lost with it."""
         self.counts.over_credit += 1
         cut(frame)
 
     def close(self) -> None:
-        """Look no more, once it was begun; to be called before the server is closed."""
+        """Stop the thread, which was started; called before the server is closed."""
         self._server.disable_monitor()
         self._thread.join()
 
     def _watch(self) -> None:
-        """Look until ZeroMQ says that there is no more to see."""
+        """Watch until ZeroMQ reports that the monitor stopped."""
         with closing(self._monitor):
             while True:
-                self._monitor.poll(round(1000 * self._hoards.look_seconds))
+                self._monitor.poll(round(1000 * self._unread.check_interval_seconds))
                 with self._lock:
-                    if not self._take_news():
+                    if not self._read_events():
                         return
-                    self._cut_hoarders()
+                    self._cut_for_unread_bytes()
 
-    def _take_news(self) -> bool:
-        """Note what happened; tell whether more can."""
+    def _read_events(self) -> bool:
+        """Handle the events that wait; return False when the monitor stopped."""
         with suppress(zmq.Again):
             while True:
                 event, value = _EVENT.unpack(self._monitor.recv_multipart(zmq.NOBLOCK)[0])
                 if event == zmq.EVENT_MONITOR_STOPPED:
                     return False
-                self._note(event, value)
+                self._handle(event, value)
         return True
 
-    def _note(self, event: int, value: int) -> None:
+    def _handle(self, event: int, value: int) -> None:
         if event == zmq.EVENT_DISCONNECTED:
             self.counts.ended += 1
-            self._crowd.gone(value)
-            self._hoards.gone(value)
+            self._connections.gone(value)
+            self._unread.gone(value)
         elif event == zmq.EVENT_ACCEPTED:
             self.counts.accepted += 1
-            self._hoards.come(value)
-            if (surplus := self._crowd.come(value)) is not None:
+            self._unread.come(value)
+            if (longest_idle := self._connections.come(value)) is not None:
                 self.counts.crowded_out += 1
                 with suppress(OSError):
-                    _shut_down(surplus)
-        elif why := why_refused(event, value, keys=self._keys):
+                    _shut_down(longest_idle)
+        elif reason := why_refused(event, value, keys=self._keys):
             self.counts.refused += 1
-            self._say("connection refused: %s (%d refused so far)", why, self.counts.refused)
+            self._warn("connection refused: %s (%d refused so far)", reason, self.counts.refused)
 
-    def _cut_hoarders(self) -> None:
-        for descriptor in self._hoards.look():
+    def _cut_for_unread_bytes(self) -> None:
+        for descriptor in self._unread.check():
             self.counts.hoarding += 1
-            self._say("connection cut: too much has come over it that waits (%d cut so far)", self.counts.hoarding)
+            self._warn("connection cut: too many of its bytes wait unread (%d cut so far)", self.counts.hoarding)
             with suppress(OSError):
                 _shut_down(descriptor)
 
-    def _say(self, text: str, *what: object) -> None:
-        if monotonic() - self._said_at >= _SAY_INTERVAL_SECONDS:
-            self._said_at = monotonic()
-            _log.warning(text, *what)
+    def _warn(self, text: str, *arguments: object) -> None:
+        """Log a warning, at most one a second."""
+        if monotonic() - self._logged_at >= _LOG_INTERVAL_SECONDS:
+            self._logged_at = monotonic()
+            _log.warning(text, *arguments)
+
+
+def connections_limit() -> int:
+    """Return how many connections this process may have, given its limit of open files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return min(CONNECTIONS_MAX, max(1, soft // CONNECTIONS_FILES_DIVISOR))
 
 
 def why_refused(event: int, value: int, *, keys: bool) -> str:
-    """Return why a handshake failed, for people; nothing when the other side hung up and needed no ``keys``."""
+    """Return why a handshake failed, in words; empty when the peer hung up and no ``keys`` are needed."""
     match event, value:
         case zmq.EVENT_HANDSHAKE_FAILED_AUTH, _:
             return "its key is not allowed"
         case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
             return "keys are in use on one side only"
         case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC:
-            return "it has another server's public key"
+            return "the peer has another server's public key"
         case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, _:
             return f"its handshake is wrong (ZeroMQ's code {value:#x})"
         case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, errno.EFAULT:
-            return "there is no authenticator, so nobody is let in"
+            return "there is no authenticator, so no peer may connect"
         case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, reason if reason not in _HUNG_UP:
-            return "it did not finish its handshake in time"
-    return "it hung up when it was asked for a key" if keys else ""
+            return "the peer did not finish its handshake in time"
+    return "the peer hung up when it was asked for a key" if keys else ""
 
 
 def cut(frame: zmq.Frame) -> None:
-    """Cut the connection that a message came by. Where that is gone already, another one may be cut, and come again."""
+    """Cut the connection of a message.
+
+    When that connection has ended, a new connection may have its descriptor and be cut instead: its peer reconnects.
+    """
     with suppress(OSError, zmq.ZMQError):
         _shut_down(int(frame.get(zmq.SRCFD)))
 
 
 def _shut_down(descriptor: int) -> None:
-    """Have ZeroMQ find a connection closed. Raises OSError when it is gone, or is none any more.
+    """Shut a connection down; ZeroMQ then closes it. Raises OSError when the descriptor is no connection.
 
-    Without a descriptor of our own: there may be none left, which is why it is cut.
+    The function needs no descriptor of its own: the connection may be cut because no descriptor is left.
     """
     connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
     try:

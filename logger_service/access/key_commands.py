@@ -1,4 +1,4 @@
-"""``keys``: make keys, let trainers in, shut them out. Each command returns what there is to say and to do next."""
+"""The ``keys`` commands: make keys, allow trainers, revoke keys. Each function returns the text to print."""
 
 import shlex
 from pathlib import Path
@@ -26,62 +26,62 @@ _PROGRAM = "tensorboard-sidecar"
 
 
 def create_keys(folder: Path, name: str) -> str:
-    """Make the pair ``name`` in ``folder``: the logger's, named ``server``, or a trainer's.
+    """Make the key pair ``name`` in ``folder``: of the logger when the name is ``server``, else of a trainer.
 
-    Raises BadKey for a name or folder that cannot be used, and when the pair exists; OSError.
+    Raises BadKey for a name or folder that cannot be used, and for a pair that exists; OSError.
     """
     public, secret = make_key_pair()
     public_path, secret_path = write_key_pair(folder, name, public=public, secret=secret)
     lines = [
         f"public key  {public}  in {public_path}",
-        f"secret key  in {secret_path}, which stays on this machine; nobody else may read it",
+        f"secret key  in {secret_path}; keep the file on this machine, readable by you alone",
         "",
     ]
     if name == SERVER_NAME:
         make_private_folder(folder / ALLOWED_NAME)
         lines += [
-            "Next, where the trainer runs (NAME is whatever you call it):",
+            "Next, on the machine of the trainer (choose any NAME):",
             f"  {_PROGRAM} keys create KEYS --name NAME",
-            "then here, with the public key that it prints:",
+            "then here, with the public key that the command prints:",
             f"  {ALLOW_COMMAND} --keys {_quote(folder)}",
             f"  {_PROGRAM} serve --keys {_quote(folder)} --bind tcp://0.0.0.0:5555",
-            "and there:",
+            "and on the machine of the trainer:",
             _how_to_train("THIS-HOST", _quote(public), f"KEYS/NAME{SECRET_SUFFIX}"),
         ]
     else:
         lines += [
-            "Next, where the logger runs (KEYS is its folder of keys):",
+            "Next, on the machine of the logger (KEYS is the logger's folder of keys):",
             f"  {_PROGRAM} keys allow {name} {_quote(public)} --keys KEYS",
-            "then here, with the logger's public key, which is in its KEYS/server.pub:",
+            "then here, with the logger's public key from KEYS/server.pub on that machine:",
             _how_to_train("LOGGER-HOST", "PUBLIC_KEY", _quote(secret_path)),
         ]
     return "\n".join(lines)
 
 
 def allow_key(keys: Path, name: str, public_key: str) -> str:
-    """Let a trainer in, given its public key or the file that holds it. Raises BadKey, TooLarge, OSError."""
+    """Allow a trainer, given its public key or the file of the key. Raises BadKey, TooLarge, OSError."""
     _check_is_made(keys)
     path = allow(keys, check_key_name(name), read_public_key(public_key))
-    return f"{name} may send, from now on ({path})"
+    return f"{name} may send from now on ({path})"
 
 
 def list_keys(keys: Path) -> str:
-    """Return the logger's public key and a line for each that is allowed. Raises BadKey, TooLarge, OSError."""
+    """Return the logger's public key and a line for each allowed key. Raises BadKey, TooLarge, OSError."""
     _check_is_made(keys)
     public = read_public_key(keys / (SERVER_NAME + PUBLIC_SUFFIX))
     allowed, complaints = read_allowed(keys / ALLOWED_NAME)
-    lines = [f"{public}  {SERVER_NAME} (this logger: trainers need it as --server_key)"]
+    lines = [f"{public}  {SERVER_NAME} (this logger; trainers need this key as --server_key)"]
     lines += [f"{key}  {name}" for key, name in allowed.items()]
     if not allowed:
-        lines.append(f"nobody may send yet: {ALLOW_COMMAND} --keys {_quote(keys)}")
+        lines.append(f"no trainer may send yet; allow a key: {ALLOW_COMMAND} --keys {_quote(keys)}")
     return "\n".join([*lines, *complaints])
 
 
 def revoke_key(keys: Path, name: str) -> str:
-    """Shut a trainer out. Raises BadKey when it is not on the list, OSError."""
+    """Revoke a trainer's key. Raises BadKey when the name is not on the list, OSError."""
     _check_is_made(keys)
     revoke(keys, name)
-    return f"{name} may send no more; a logger that runs refuses it within a second"
+    return f"{name} may no longer send; a running logger refuses the key within a second"
 
 
 def _how_to_train(host: str, server_key: str, client_key: str) -> str:
@@ -93,7 +93,7 @@ def _how_to_train(host: str, server_key: str, client_key: str) -> str:
 def _check_is_made(keys: Path) -> None:
     if not (keys / (SERVER_NAME + SECRET_SUFFIX)).exists():
         raise BadKey(
-            f"{keys} holds no {SERVER_NAME}{SECRET_SUFFIX}; give the logger's folder with --keys, or make it with:"
+            f"{keys} holds no {SERVER_NAME}{SECRET_SUFFIX}; give the logger's folder with --keys, or make the key with:"
             f" {_PROGRAM} keys create {_quote(keys)}"
         )
 

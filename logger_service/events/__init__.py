@@ -1,3 +1,8 @@
-"""From messages to TensorBoard event files; the only place that imports tensorboardX."""
+"""Messages to TensorBoard event files, and back for checks; the only room that imports tensorboardX.
 
-import tensorboard_sidecar.logger_service.events.without_torch  # noqa: F401 - before any other import of tensorboardX
+``to_events`` is pure: record to bytes. ``event_file`` and ``embedding_projector`` write files; ``audit`` reads them.
+May import ``protocol``, ``protocol.storage`` and ``rendering``.
+"""
+
+# Must run before any other import of tensorboardX.
+import tensorboard_sidecar.logger_service.events.without_torch  # noqa: F401 - see above

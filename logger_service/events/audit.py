@@ -1,21 +1,20 @@
-"""Is every event of a folder there, once? Told by the ids that the events carry."""
+"""Checks by the ids in the events of a folder that every event is there exactly once."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
-from tensorboard_sidecar.logger_service.events.event_names import names_in
+from tensorboard_sidecar.logger_service.events.event_paths import comes_late, names_in
 from tensorboard_sidecar.logger_service.events.event_reader import read_events
 from tensorboard_sidecar.logger_service.events.identity import EventId, find_id
-from tensorboard_sidecar.logger_service.events.run_directory import comes_late
 from tensorboard_sidecar.logger_service.events.to_events import GAP_RECORDS_TAG
 from tensorboard_sidecar.protocol.frame import Damage, End
 
 
 @dataclass(slots=True)
 class Audit:
-    """What the event files of one folder hold; ``losses`` say what is missing, damaged or there twice."""
+    """Result for the event files of one folder; ``losses`` are lines about missing, damaged and duplicate events."""
 
     folder: Path
     files: int = 0
@@ -27,9 +26,9 @@ class Audit:
 
 
 def audit(folder: Path) -> Audit:
-    """Read every event file of a folder, in the order TensorBoard does. Raises OSError.
+    """Read every event file of a folder in TensorBoard's order. Raises OSError.
 
-    What comes late goes on from the run's own folder.
+    The events in a folder for late events continue those in the run's own folder.
     """
     found = Audit(folder)
     if comes_late(folder):
@@ -57,16 +56,16 @@ def _check_event(found: Audit, event: Event, name: str) -> None:
         found.losses.append(f"{name}: {identity} comes twice or late, after {last}")
         return
     found.last_ids[identity.stream] = identity
-    found.losses += (f"{name}: {loss}" for loss in _losses_before(identity, last, told=_is_gap(event)))
+    found.losses += (f"{name}: {loss}" for loss in _losses_before(identity, last, is_gap=_is_gap(event)))
 
 
-def _losses_before(identity: EventId, last: EventId | None, *, told: bool) -> list[str]:
-    """Say what should stand between an event and the one before of its stream."""
+def _losses_before(identity: EventId, last: EventId | None, *, is_gap: bool) -> list[str]:
+    """Return a line about the events missing between an event and the previous event of its stream."""
     previous = last.sequence if last is not None else 0
     if identity.sequence == previous and last is not None:
         return [f"events before {identity} are missing"] if identity.place != last.place + 1 else []
     losses = [f"events before {identity} are missing"] if identity.place else []
-    if told:
+    if is_gap:
         losses.append(f"gap: records {previous + 1:,} to {identity.sequence:,} of {identity.stream.hex()} were lost")
     elif identity.sequence > previous + 1:
         losses.append(f"no event of records {previous + 1:,} to {identity.sequence - 1:,} of {identity.stream.hex()}")

@@ -1,8 +1,8 @@
-"""The files TensorBoard's projector reads for one embedding, as bytes.
+"""Contents of the files that TensorBoard's embedding projector reads for one embedding. Pure functions.
 
-Points are raw little-endian float32, which load hundreds of times faster than text. The plugin first tries to read
-them as lines of text and falls back on a decoding error, so that bytes which happen to begin with a line of valid
-UTF-8 (zeros, for one) must go as text.
+Points are raw little-endian float32, which loads hundreds of times faster than text. The plugin first reads the points
+as lines of text, and reads raw numbers only after a decoding error. Bytes that begin with a line of valid UTF-8 (zeros,
+for example) are therefore written as text.
 """
 
 import math
@@ -18,7 +18,7 @@ from PIL import Image
 
 from tensorboard_sidecar.logger_service.rendering.png import Picture, encode_png
 
-# WebGL's largest texture on common hardware; the projector refuses more.
+# The largest WebGL texture on common hardware; the embedding projector refuses a larger sprite.
 SPRITE_SIDE_MAX_PIXELS: Final = 8192
 _EMPTY_CELL: Final = "-"
 _FILE_NAME_MAX_CHARACTERS: Final = 80
@@ -27,7 +27,7 @@ _UNSAFE_IN_TITLES: Final = re.compile(r"[&#+%:]")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What the projector must know of an embedding; files are named relative to the config, "" for none."""
+    """An embedding in the config: its file names are relative to the config; "" means no file."""
 
     tag: str
     step: int
@@ -39,15 +39,16 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def file_name(tag: str) -> str:
-    """Return a name for a tag's files: ASCII, no separators, different for different tags."""
+    """Return the name for the files of a tag: ASCII, no separators, different for different tags."""
     name = _UNSAFE_IN_FILE_NAMES.sub("_", tag)[:_FILE_NAME_MAX_CHARACTERS]
     return name if name == tag else f"{name}-{zlib.crc32(tag.encode('utf-8', 'replace')):08x}"
 
 
 def tensor_name(tag: str, step: int, *, latest: bool) -> str:
-    """Return what the projector's menu shows; without the characters its routes trip over.
+    """Return the name in the menu of the embedding projector, without the characters that break its routes.
 
-    The menu is sorted and its first entry is opened, so that "latest" comes before "step".
+    The menu is sorted and opens its first entry: the name of the latest step begins with "latest", which sorts before
+    "step".
     """
     title = _UNSAFE_IN_TITLES.sub("_", tag)
     if title != tag:
@@ -56,7 +57,7 @@ def tensor_name(tag: str, step: int, *, latest: bool) -> str:
 
 
 def points_file(vectors: npt.NDArray[np.float32]) -> tuple[str, bytes]:
-    """Return the suffix and content of the points' file: ``bytes``, or ``tsv`` where raw bytes read as text."""
+    """Return suffix and content of the file of points: ``bytes``, or ``tsv`` when the raw bytes begin as valid text."""
     data = np.ascontiguousarray(vectors, "<f4").tobytes()
     if not _begins_with_text(data):
         return "bytes", data
@@ -65,7 +66,7 @@ def points_file(vectors: npt.NDArray[np.float32]) -> tuple[str, bytes]:
 
 
 def metadata_file(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
-    """Return the metadata: a head and a line a point, or the lines alone for a single column, as the plugin expects."""
+    """Return the metadata, a line a point. The plugin expects a head line for two or more columns, and none for one."""
     lines = [[_cell(cell) for cell in row] for row in rows]
     if len(columns) > 1:
         lines.insert(0, [_cell(column) for column in columns])
@@ -75,10 +76,11 @@ def metadata_file(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> byte
 def sprite(
     thumbnails: npt.NDArray[np.uint8], side_max_pixels: int = SPRITE_SIDE_MAX_PIXELS
 ) -> tuple[Picture, tuple[int, int]]:
-    """Lay thumbnails, uint8 ``[N, H, W, 3]``, in rows from the upper left; return picture and (width, height) of one.
+    """Lay thumbnails, uint8 ``[N, H, W, 3]``, in rows from the upper left.
 
-    There are as many rows as columns, though the last may stay black: the projector divides by the wrong one of the
-    two. Thumbnails are made smaller where the whole would pass ``side_max_pixels``.
+    Returns the picture, and (width, height) of a thumbnail in it. There are as many rows as columns, and the last rows
+    may stay black: the embedding projector divides by the number of columns where the number of rows belongs.
+    Thumbnails are scaled down when the sheet would be wider than ``side_max_pixels``.
     """
     number, height, width, _ = thumbnails.shape
     across = math.ceil(math.sqrt(number))
@@ -93,7 +95,7 @@ def sprite(
 
 
 def config_block(entry: Entry, *, latest: bool) -> str:
-    """Return an embedding's part of ``projector_config.pbtxt``."""
+    """Return the part of ``projector_config.pbtxt`` for one embedding."""
     lines = [
         f"tensor_name: {_quote(tensor_name(entry.tag, entry.step, latest=latest))}",
         *(f"tensor_shape: {side}" for side in entry.shape),
@@ -109,7 +111,7 @@ def config_block(entry: Entry, *, latest: bool) -> str:
 
 
 def _begins_with_text(data: bytes) -> bool:
-    """Tell whether a reader of lines decodes one before it meets bytes that are no UTF-8."""
+    """Tell whether the first line, which the plugin decodes first, is valid UTF-8."""
     first_line = data.lstrip(b"\n").split(b"\n", 1)[0]
     try:
         first_line.decode()
@@ -123,7 +125,7 @@ def _resize(picture: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDAr
 
 
 def _cell(text: str) -> str:
-    """Return one line without tabs, never blank: the projector skips blank lines, and every label after one shifts."""
+    """Return one line without tabs, never blank: the plugin skips blank lines, and all labels after them shift."""
     return " ".join(text.split()) or _EMPTY_CELL
 
 
@@ -132,6 +134,6 @@ def _lines(lines: Iterable[str]) -> bytes:
 
 
 def _quote(text: str) -> str:
-    """Return a string literal of the protobuf text format, with everything but plain ASCII escaped."""
+    """Return a string literal of the protobuf text format, with all characters except plain ASCII escaped."""
     plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03o}" for byte in text.encode())
     return f'"{"".join(plain)}"'

@@ -1,14 +1,16 @@
-"""Embeddings for TensorBoard's projector: files in the run's folder, beside the event files.
+"""Embeddings for TensorBoard's embedding projector: files in the run's folder, beside the event files.
 
-    <run>/projector_config.pbtxt                        what the plugin reads; newest step first, for it opens the first
+    <run>/projector_config.pbtxt                        the config; newest step first: the plugin opens the first entry
     <run>/projector/step-000000000240/joint.bytes ...   points, metadata, sprite, and an entry for the config
-    <run>/projector/latest-step-240-joint/              an event file that says nothing; or latest-before-step-240
+    <run>/projector/latest-step-240-joint/              an event file without content; or latest-before-step-240
 
-Rule 1: files appear whole, by rename; the config comes after what it names, deletions after the config.
-Rule 2: the plugin caches the config until the set of runs changes (ProjectorPlugin._update_configs). So every update
-makes the folder ``latest-...``, which both loaders take for a new run, and removes the one before, which they then
-forget. That is one run without data in the list, named for what it announces.
-Rule 3: of every tag the last steps are shown, and one more is kept for a plugin that is reading the config before.
+Rule 1: files appear whole, by rename. The config is written after the files that it names; files are deleted after the
+config that no longer names them.
+Rule 2: the plugin caches the config until the set of runs changes (ProjectorPlugin._update_configs). Every update
+therefore makes a marker, the folder ``latest-...``, which both loaders read as a new run, and removes the marker
+before, which both loaders then forget. The list of runs shows one run without data, with the name of the marker.
+Rule 3: the config shows the last steps of every tag. The files of one more step are kept for a plugin that still reads
+the config before.
 """
 
 import os
@@ -28,7 +30,7 @@ from tensorboard_sidecar.logger_service.events.embedding_files import (
     points_file,
     sprite,
 )
-from tensorboard_sidecar.logger_service.events.run_directory import inside
+from tensorboard_sidecar.logger_service.events.event_paths import inside
 from tensorboard_sidecar.logger_service.events.to_events import version_event
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import Embedding
@@ -52,7 +54,7 @@ class EmbeddingProjector:
         self._folder = directory / FOLDER_NAME
 
     def write(self, embedding: Embedding, record: Record) -> None:
-        """Write an embedding and show it; writing it again changes nothing."""
+        """Write an embedding, and show it in the config; a second call with the same arguments changes nothing."""
         step_folder = inside(self._directory, self._folder / f"step-{record.step:012d}")
         step_folder.mkdir(parents=True, exist_ok=True)
         self._write_embedding(step_folder, embedding, record.step)
@@ -64,7 +66,7 @@ class EmbeddingProjector:
                 _remove(path)
 
     def rewind(self, step: int, wall_time_ns: int) -> None:
-        """Forget what an earlier attempt wrote from ``step`` on, where another one begins; show what remains."""
+        """Delete the embeddings of earlier attempts from ``step`` on, where a new attempt begins; show the others."""
         inside(self._directory, self._folder)
         entries = self._entries()
         beyond = [path for path, entry in entries if entry.step >= step]
@@ -76,7 +78,7 @@ class EmbeddingProjector:
             _remove(path)
 
     def _write_embedding(self, folder: Path, embedding: Embedding, step: int) -> None:
-        """Write the files of an embedding, its entry last."""
+        """Write the files of an embedding, the entry last."""
         name = file_name(embedding.tag)
         relative = f"{FOLDER_NAME}/{folder.name}/{name}"
         suffix, points = points_file(embedding.vectors.numpy())
@@ -93,7 +95,7 @@ class EmbeddingProjector:
         _replace(folder / f"{name}{_ENTRY_SUFFIX}", msgspec.json.encode(entry))
 
     def _write_config(self, shown: list[tuple[int, Entry]]) -> None:
-        """Put the parts of the shown embeddings together, newest step first."""
+        """Write the config of the shown embeddings, newest step first; delete the config when none is shown."""
         config = inside(self._directory, self._directory / CONFIG_NAME)
         shown.sort(key=lambda item: (-item[1].step, item[1].tag))
         if shown:
@@ -101,10 +103,10 @@ class EmbeddingProjector:
         else:
             config.unlink(missing_ok=True)
 
-    def _announce(self, what: str, wall_time_ns: int) -> None:
-        """Change the set of runs: make the marker that says ``what``, if anything, in place of the one before."""
-        marker = self._folder / f"{_MARKER_PREFIX}{what}"
-        if what:
+    def _announce(self, news: str, wall_time_ns: int) -> None:
+        """Change the set of runs: replace the marker by ``latest-<news>``, or remove the marker for empty news."""
+        marker = self._folder / f"{_MARKER_PREFIX}{news}"
+        if news:
             marker.mkdir(exist_ok=True)
             event_file = f"events.out.tfevents.{max(0, wall_time_ns // 10**9):010d}{MARKER_FILE_SUFFIX}"
             _replace(marker / event_file, pack_frame(version_event(wall_time_ns)))
@@ -113,7 +115,7 @@ class EmbeddingProjector:
                 _remove_marker(other)
 
     def _entries(self) -> list[tuple[Path, Entry]]:
-        """Return what is on disk and complete; an entry that a power loss emptied is as good as none."""
+        """Return the complete embeddings on disk; skip an entry that a power loss left empty."""
         entries = []
         for path in sorted(self._folder.glob(f"step-*/*{_ENTRY_SUFFIX}")):
             with suppress(msgspec.DecodeError):
@@ -122,7 +124,7 @@ class EmbeddingProjector:
 
 
 def _rank(entries: list[tuple[Path, Entry]]) -> list[tuple[int, Path, Entry]]:
-    """Return every embedding with its place among those of its tag, 0 the newest step."""
+    """Return every embedding with its place among the embeddings of its tag; place 0 is the newest step."""
     seen: Counter[str] = Counter()
     ranked = []
     for path, entry in sorted(entries, key=lambda item: item[1].step, reverse=True):
@@ -132,7 +134,7 @@ def _rank(entries: list[tuple[Path, Entry]]) -> list[tuple[int, Path, Entry]]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all; no link is followed."""
+    """Write a file that appears whole or not at all; follow no link."""
     unfinished = path.with_name(f".{path.name}.new")
     unfinished.unlink(missing_ok=True)
     file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
@@ -142,7 +144,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _remove(entry: Path) -> None:
-    """Delete an embedding, its entry last, so that a deletion that was cut short is done again."""
+    """Delete an embedding, its entry last: a process that was killed in between leaves the entry to the next."""
     name = entry.name.removesuffix(_ENTRY_SUFFIX)
     for suffix in ("bytes", "tsv", "metadata.tsv", "sprite.png"):
         entry.with_name(f"{name}.{suffix}").unlink(missing_ok=True)
@@ -151,7 +153,7 @@ def _remove(entry: Path) -> None:
 
 
 def _remove_marker(folder: Path) -> None:
-    """Delete a marker; a folder that holds anything else (a run of that name) stays."""
+    """Delete a marker; a folder with other files (a run of that name) stays."""
     for file in folder.glob(f"*{MARKER_FILE_SUFFIX}"):
         file.unlink(missing_ok=True)
     _remove_folder(folder)

@@ -1,14 +1,14 @@
-"""The event files of one stream: their order, where they lie, and where they stand.
+"""Writer of the event files of one stream.
 
-Rule 1: a file is begun once, exclusively, and appended to by the object that began it, or found it empty. After a crash
-a new file is begun, whose name sorts later; what a torn one lost is written again there. Nothing is truncated, renamed
-or rewritten, since TensorBoard's loaders follow none of that. (What comes into an empty file follows from the records:
-who has read it before it was emptied misses nothing.)
-Rule 2: the events of a record leave in one write. Which were written is read back from the events' own ids.
-Rule 3: names only grow within a folder, even where the clocks of its writers go back.
-Rule 4: a folder has one writer. When a later attempt has begun in the run's folder, what an earlier one has still to
-say (it lay in the memory of a killed trainer, or that trainer is not dead yet) goes to a folder of its own,
-``attempt-<n>`` in the run's: in the run's it would hide what is newer. A stream that left a folder does not come back.
+Rule 1: only the object that created a file, or found the file empty, appends to the file. After a crash the next object
+begins a new file, with a name that sorts later, and writes the events that a torn file lost. Nothing is truncated,
+renamed or rewritten: TensorBoard's loaders follow none of that. (The content of a file that was empty depends on the
+records alone: a loader that read the file before the file was emptied misses nothing.)
+Rule 2: one write holds all events of a record. The ids in the events on disk tell which were written.
+Rule 3: names only grow within a folder, even when the clocks of its writers go back.
+Rule 4: a folder has one writer. After a later attempt has begun in the run's folder, late events of an earlier attempt
+(they were in the memory of a killed trainer, or the trainer still runs) go to the folder ``attempt-<n>`` in the run's
+folder: in the run's folder they would hide the newer events. A stream never returns to a folder that it left.
 """
 
 import os
@@ -17,16 +17,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tensorboard_sidecar.logger_service.events.attempt_order import Attempt, in_order
-from tensorboard_sidecar.logger_service.events.event_names import EventFileName, names_in, next_name, own_names_in
-from tensorboard_sidecar.logger_service.events.event_reader import began_at_seconds, last_id
-from tensorboard_sidecar.logger_service.events.identity import EventId
-from tensorboard_sidecar.logger_service.events.run_directory import (
+from tensorboard_sidecar.logger_service.events.event_paths import (
+    Attempt,
+    EventFileName,
+    in_order,
     inside,
     late_directories,
     late_directory,
+    names_in,
+    next_name,
+    own_names_in,
     run_directory,
 )
+from tensorboard_sidecar.logger_service.events.event_reader import began_at_seconds, last_id
+from tensorboard_sidecar.logger_service.events.identity import EventId
 from tensorboard_sidecar.logger_service.events.to_events import version_event
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.stream import Stream
@@ -36,16 +40,16 @@ _NEW: Final = os.O_CREAT | os.O_EXCL
 
 
 class EventFile:
-    """Appends the events of ``stream`` under ``logdir``; ``last_id`` is the last event that was there before, or None.
+    """Appends the events of ``stream`` under ``logdir``; ``last_id`` is the id of the last event on disk, or None.
 
-    ``start_ns`` is when the stream began, in all calls. Raises PermissionError when the run's folder leads out of the
-    log directory, OSError.
+    ``start_ns`` is the time of the first record of the stream, in all calls. Raises PermissionError when a link leads
+    from the run's folder out of the log directory, OSError.
     """
 
     def __init__(self, logdir: Path, stream: Stream) -> None:
         self._logdir, self._stream = logdir, stream
         self._writer = stream.attempt, stream.id.hex()[:8]
-        # The run's, that for what comes late there, and that for what comes late among what came late.
+        # The run's folder, the folder for late events in it, and the folder for events that are late there as well.
         self._folders = [run_directory(logdir, stream)]
         self._folders += (late_directory(logdir, stream, depth) for depth in (1, 2))
         self._place = max((place for place, folder in enumerate(self._folders) if self._own_names(folder)), default=0)
@@ -60,8 +64,9 @@ class EventFile:
     def append(self, events: Sequence[bytes], wall_time_ns: int, start_ns: int) -> None:
         """Append serialised events by one write.
 
-        ``wall_time_ns`` is the time of the first of them; it names and heads a file begun now. Raises OSError, also
-        when the file was deleted or changed by somebody else; another :class:`EventFile` then finds out what is there.
+        ``wall_time_ns`` is the time of the first event; the name and the first event of a new file carry this time.
+        Raises OSError, also when another program deleted or changed the file: the caller then makes a new
+        :class:`EventFile`, which reads the files on disk again.
         """
         frames = [pack_frame(event) for event in events]
         directory = self.directory(start_ns)
@@ -79,19 +84,19 @@ class EventFile:
             view = view[os.write(self._file, view) :]
 
     def directory(self, start_ns: int) -> Path:
-        """Return the folder for the events that come next: the run's, unless they come late; makes none."""
+        """Return the folder for the next events: the run's folder, or a folder for late events; creates no folder."""
         while self._place < len(self._folders) - 1 and self._comes_late(self._folders[self._place], start_ns):
             self._place += 1
         return self._folders[self._place]
 
     def close(self) -> None:
-        """Close the file; a later append opens it again."""
+        """Close the file; the next :meth:`append` opens the file again."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
     def _begin(self, directory: Path, wall_time_ns: int) -> Path:
-        """Begin the next file, or take the last one when a failed write left nothing in it."""
+        """Open the next file: a new file, or the last file when a failed write left it empty."""
         inside(self._logdir, directory).mkdir(parents=True, exist_ok=True)
         newest = next(map(EventFileName.parse, reversed(names_in(directory))), None)
         if newest is not None and newest.writer == self._writer and _is_empty(directory / str(newest)):
@@ -109,7 +114,7 @@ class EventFile:
             raise FileNotFoundError(f"{path} was deleted or changed while it was written; events are written anew")
 
     def _comes_late(self, folder: Path, start_ns: int) -> bool:
-        """Tell whether this stream has no place in a folder any more: the last that began there is a later one."""
+        """Tell whether the last attempt that began in a folder is later than this stream."""
         names = own_names_in(folder)
         if not names or names[-1].writer == self._writer:
             return False
@@ -121,11 +126,11 @@ class EventFile:
         return own in order[: order.index(begun.get(names[-1].writer, own))]
 
     def _own_names(self, directory: Path) -> list[EventFileName]:
-        """Return the names of this stream's files in the order of writing."""
+        """Return the names of the files of this stream, in the order of writing."""
         return [name for name in own_names_in(directory) if name.writer == self._writer]
 
     def _read_back(self) -> EventId | None:
-        """Return the last event of all folders: a stream may have left one of them long ago."""
+        """Return the id of the last event in all folders: the stream may have left a folder long ago."""
         return max(filter(None, map(self._last_id, self._folders)), default=None)
 
     def _last_id(self, directory: Path) -> EventId | None:
@@ -138,7 +143,7 @@ class EventFile:
 
 
 def _begun_in(folder: Path) -> dict[tuple[int, str], Attempt]:
-    """Return who has written to a folder, or came late there, with the time of the first event of its first file."""
+    """Return the attempts that wrote to a folder or to its folders for late events; they start at their first event."""
     found: dict[tuple[int, str], Attempt] = {}
     for directory in (folder, *late_directories(folder)):
         for name in own_names_in(directory):

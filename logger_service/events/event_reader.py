@@ -1,4 +1,4 @@
-"""Reading event files back: frames first, then events, with damage told and never raised."""
+"""Reader of event files: frames first, then events. Damage is yielded, and never raised."""
 
 import mmap
 from collections import deque
@@ -12,16 +12,16 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboard_sidecar.logger_service.events.identity import EventId, find_id
 from tensorboard_sidecar.protocol.frame import Damage, End, Frame, read_frame
 
-# An event holds a whole record, drawn: more than a record's own bytes, far less than this.
+# An event holds a whole record with its pictures: larger than the record, far smaller than this.
 EVENT_SIZE_MAX_BYTES: Final = 2**30
-# Every event this program writes has an id; a few at the end are enough to find one.
+# Every event of this program has an id: a few events at the end of a file are enough to find an id.
 _TAIL_EVENTS: Final = 8
 
 
 def read_payloads(path: Path) -> Iterator[memoryview | Damage | End]:
-    """Yield the payload of every whole frame, and what is no frame; the last item is an :class:`End`.
+    """Yield the payload of every whole frame, and damage between frames; the last item is an :class:`End`.
 
-    A bad head ends the file, as it does for TensorBoard: what may lie behind it is shown by nobody.
+    A bad head ends the file here as in TensorBoard, which shows no event behind the bad head.
     """
     with path.open("rb") as file:
         empty = file.seek(0, 2) == 0
@@ -36,7 +36,7 @@ def read_payloads(path: Path) -> Iterator[memoryview | Damage | End]:
 
 
 def read_events(path: Path) -> Iterator[Event | Damage | End]:
-    """As :func:`read_payloads`, parsed; a payload that is no event is :class:`Damage` of unknown place."""
+    """Yield the parsed events, damage, and the end; a payload that is no event becomes :class:`Damage` at place 0."""
     for item in read_payloads(path):
         if isinstance(item, memoryview):
             event = parse_event(item)
@@ -46,7 +46,7 @@ def read_events(path: Path) -> Iterator[Event | Damage | End]:
 
 
 def parse_event(payload: memoryview) -> Event | None:
-    """Return the event, or None when the bytes are none."""
+    """Return the event in ``payload``; None when the bytes are no event."""
     try:
         return Event.FromString(payload)
     except DecodeError:
@@ -54,13 +54,13 @@ def parse_event(payload: memoryview) -> Event | None:
 
 
 def began_at_seconds(path: Path) -> float | None:
-    """Return the time of the first event in a file; None when there is none, or none that is whole."""
+    """Return the time of the first event in a file; None for a file that does not begin with a whole event."""
     event = next(read_events(path))
     return event.wall_time if isinstance(event, Event) else None
 
 
 def last_id(path: Path) -> EventId | None:
-    """Return the id of the last event in a file; a torn one at the end does not count."""
+    """Return the id of the last whole event in a file, or None."""
     tail = deque((item for item in read_payloads(path) if isinstance(item, memoryview)), maxlen=_TAIL_EVENTS)
     for payload in reversed(tail):
         event = parse_event(payload)

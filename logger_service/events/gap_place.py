@@ -1,8 +1,9 @@
-"""Where a gap is shown. A record that stands for lost ones may know neither its step nor its time: 0 says so.
+"""Step and time at which a gap is shown. The record of a gap may know neither: both are then 0.
 
-TensorBoard's fast loader drops the points of a tag from a step on when a later one has that step or an earlier one. So
-gaps of a stream go up: a gap is shown at the highest step before it, or one further when the last gap is there already,
-and at the time of what came before. That follows from the records alone, live, replayed and gone on with.
+TensorBoard's fast loader drops the points of a tag from a step on when a later point has the same or an earlier step.
+The steps of the gaps in a stream therefore only grow: a gap is shown at the highest step before it, or a step later
+when the previous gap has that step, and at the time of the record before. Step and time depend on the records alone, so
+that they are the same live, replayed and after a restart.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,13 +18,13 @@ _MISSING: Final = encode_body(Gap("missing from the recording"))
 
 
 class GapPlace:
-    """Follows the records of a stream that began at ``start_ns``, from its first on."""
+    """Follows all records of a stream that began at ``start_ns``, from the first record on."""
 
     def __init__(self, start_ns: int) -> None:
         self._step, self._wall_time_ns = 0, start_ns
 
     def place(self, record: Record) -> Record:
-        """Return the record that comes next as it is shown: a gap at its place, any other as it is."""
+        """Return the next record as shown: a gap with its step and time, any other record unchanged."""
         if record.kind == Kind.GAP:
             step = min(max(record.step, self._step), STEP_MAX)
             record = record._replace(step=step, wall_time_ns=record.wall_time_ns or self._wall_time_ns)
@@ -35,7 +36,7 @@ class GapPlace:
 
 
 def with_gaps(records: Iterable[Record], next_sequence: int) -> Iterator[Record]:
-    """Yield records, the first to have ``next_sequence``, and gaps over the numbers that are missing between them."""
+    """Yield the records, and a gap over the missing sequence numbers from ``next_sequence`` on and between records."""
     for record in records:
         if record.sequence > next_sequence:
             yield missing(next_sequence, record)
@@ -44,6 +45,6 @@ def with_gaps(records: Iterable[Record], next_sequence: int) -> Iterator[Record]
 
 
 def missing(first_sequence: int, record: Record) -> Record:
-    """Return the gap over the sequence numbers from ``first_sequence`` to the record's."""
+    """Return the gap over the sequence numbers ``[first_sequence, record.sequence)``."""
     step = min(max(record.step, 0), STEP_MAX)
     return Record(Kind.GAP, first_sequence, step, record.wall_time_ns, _MISSING, record.sequence - first_sequence)

@@ -1,9 +1,9 @@
-"""Which event is which: each names the record it was made from, in a field that TensorBoard ignores.
+"""Ids of events: every event names its record, in a field that TensorBoard ignores.
 
-The name is ``<stream, 32 hex digits>/<sequence>/<place>``. ``sequence`` is the last number the record stands for (a gap
-stands for several), ``place`` counts the record's events from 0. It stands in the ``node_name`` of the first value, in
-the ``msg`` of a session log, or in an attribute of a graph's first node. What is on disk thus tells where a projection
-stands, and no other file can disagree.
+An id is ``<stream, 32 hex digits>/<sequence>/<place>``. ``sequence`` is the last sequence number of the record (a gap
+has several), ``place`` counts the events of the record from 0. The id is in the ``node_name`` of the first value, in
+the ``msg`` of a session log, or in an attribute of the first node of a graph. The event files themselves thus tell how
+far a projection has come, and no second file can disagree with them.
 """
 
 import re
@@ -18,7 +18,7 @@ _PATTERN: Final = re.compile(r"([0-9a-f]{32})/([0-9]{1,20})/([0-9]{1,9})")
 
 
 class EventId(NamedTuple):
-    """Sorts, within a stream, in the order of writing."""
+    """Id of an event; within a stream, ids sort in the order of writing."""
 
     stream: bytes
     sequence: int
@@ -29,7 +29,7 @@ class EventId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Return the id that ``text`` spells, or None."""
+        """Return the id in ``text``; None for a text that is no id."""
         match = _PATTERN.fullmatch(text)
         return None if match is None else cls(bytes.fromhex(match[1]), int(match[2]), int(match[3]))
 
@@ -45,12 +45,12 @@ def name_event(event: Event, identity: EventId) -> None:
             graph = GraphDef.FromString(event.graph_def)
             graph.node[0].attr[GRAPH_ATTRIBUTE].s = str(identity).encode()
             event.graph_def = graph.SerializeToString(deterministic=True)
-        case what:
-            raise ValueError(f"an event with {what} has no place for an id")
+        case content:
+            raise ValueError(f"an event with {content} has no place for an id")
 
 
 def find_id(event: Event) -> EventId | None:
-    """Return the id of an event; None for a file's version and for what another program wrote."""
+    """Return the id of an event; None for the version of a file and for the event of another program."""
     match event.WhichOneof("what"):
         case "summary" if event.summary.value:
             return EventId.parse(event.summary.value[0].node_name)
@@ -64,7 +64,7 @@ def find_id(event: Event) -> EventId | None:
 
 
 def _nodes(graph_def: bytes) -> list[Any]:
-    """Return the nodes of a graph; none where another program wrote what is no graph."""
+    """Return the nodes of a graph; no nodes when another program wrote bytes that are no graph."""
     try:
         return list(GraphDef.FromString(graph_def).node)
     except DecodeError:

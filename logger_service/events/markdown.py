@@ -1,4 +1,4 @@
-"""Text that TensorBoard renders as markdown, from names and values that are not markdown."""
+"""Markdown for TensorBoard, from names and values that are plain text."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,18 +6,22 @@ from typing import Final
 
 from tensorboard_sidecar.protocol.limits import TEXT_MAX_CHARACTERS
 
-# What python-markdown takes a backslash before, and the column separator of its tables.
+# The characters that python-markdown lets a backslash escape, and the column separator of its tables.
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()>#+\-.!|])")
 _LAST_ROW_MAX_CHARACTERS: Final = 40
 
 
 def plain(text: str) -> str:
-    """Return one line that is shown as it is spelt."""
+    r"""Return one line that renders as ``text``: white space is collapsed, special characters are escaped.
+
+    >>> plain("a|b_c")
+    'a\\|b\\_c'
+    """
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], characters_max: int = TEXT_MAX_CHARACTERS) -> str:
-    """Return a table of plain cells; of rows that are too many characters, the last one says how many are left out."""
+    """Return a table of plain cells, at most ``characters_max``; the last row counts the rows that did not fit."""
     lines = [_row(head), _row(["---"] * len(head))]
     room = characters_max - sum(len(line) + 1 for line in lines) - _LAST_ROW_MAX_CHARACTERS
     for place, row in enumerate(rows):
@@ -31,7 +35,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], characters_max: in
 
 
 def numbered(items: Iterable[str]) -> str:
-    """Return a list numbered from 1."""
+    """Return a numbered list, from 1."""
     return "\n".join(f"{number}. {plain(item)}" for number, item in enumerate(items, 1))
 
 

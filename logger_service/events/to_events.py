@@ -1,27 +1,30 @@
-"""From a record to its events: pure, so that the same recording gives the same bytes.
+"""From a record to its serialised events: pure, so that the same recording gives the same bytes.
 
-The values of a record share one event. A record that shows nothing (an embedding, whose points lie in files of their
-own; a kind this program does not know) leaves an event without content, so that whoever reads the file back sees that
-it was here. Drawing may fail; the rest of the record is written all the same, and what was raised is handed back.
+All values of a record share one event. A record without anything to show (an embedding, whose points are files of their
+own; a kind that this program does not know) leaves an event without content: the id in this event tells a later reader
+that the record was projected. When drawing a picture fails, the rest of the record is written, and the caller gets the
+exception.
+
+Scalars are nine records in ten. :class:`ScalarEvents` is their fast path, with the same bytes as :func:`project`.
 """
 
 from collections.abc import Mapping, Sized
 from itertools import accumulate, islice, takewhile
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 from tensorboard_sidecar.logger_service.events import markdown
-from tensorboard_sidecar.logger_service.events.custom_scalars import layout_value
-from tensorboard_sidecar.logger_service.events.graph import graph_bytes
-from tensorboard_sidecar.logger_service.events.hparams import hparams_values
 from tensorboard_sidecar.logger_service.events.identity import EventId, name_event
 from tensorboard_sidecar.logger_service.events.values import (
     Value,
     audio_value,
+    graph_bytes,
     histogram_value,
+    hparams_values,
     image_value,
+    layout_value,
     scalar_value,
     text_value,
 )
@@ -33,6 +36,7 @@ from tensorboard_sidecar.logger_service.rendering.pictures import grid, plain
 from tensorboard_sidecar.protocol.errors import TooLarge
 from tensorboard_sidecar.protocol.messages import (
     Audio,
+    Embedding,
     Gap,
     Graph,
     HParams,
@@ -43,6 +47,7 @@ from tensorboard_sidecar.protocol.messages import (
     RunEnd,
     RunStart,
     Scalars,
+    SegmentHead,
     TensorSummaries,
     TensorSummary,
     Text,
@@ -52,45 +57,108 @@ from tensorboard_sidecar.protocol.record import Record
 FILE_VERSION: Final = "brain.Event:2"
 GAP_RECORDS_TAG: Final = "telemetry/gap_records"
 GAPS_TAG: Final = "telemetry/gaps"
-# Overviews of one record, and names of layers in them: one takes 60 ms, the other 1 ms, and nobody looks at more.
+# Overviews of one record, and names of layers in all of them: an overview takes 60 ms, a name 1 ms, and nobody looks at
+# more.
 OVERVIEWS_MAX: Final = 64
 OVERVIEW_NAMES_MAX: Final = 16 * NAMES_SHOWN_MAX
+# Memory for the events that ScalarEvents keeps: 100 sets of 19 tags, or one set of 2,500 tags. A larger set is not
+# kept.
+_KEPT_MAX_BYTES: Final = 2**20
+_EVENT_SIZE_BYTES: Final = 2**10
+_VALUE_SIZE_BYTES: Final = 2**8
+_CHARACTER_SIZE_MAX_BYTES: Final = 4
+# A protobuf message keeps the memory of every string that was assigned to its fields. ScalarEvents makes its events
+# anew after this many uses: 200 KB of strings.
+_USES_MAX: Final = 4096
 
 
 class Projected(NamedTuple):
-    """The serialised events of one record, and what was raised by parts of it that could not be drawn."""
+    """The serialised events of one record, and the exceptions from parts that could not be drawn."""
 
     events: list[bytes]
     failures: list[Exception]
 
 
 def project(message: Message | None, record: Record, stream: bytes) -> Projected:
-    """Return the events of a record, at least one, each named by its id.
+    """Return the events of a record, at least one, each with its id; ``message`` is None for an unknown kind.
 
-    Raises Malformed, ValueError or whatever drawing raises when the record as a whole cannot be shown.
+    Raises Malformed, ValueError, or any exception from drawing when nothing of the record can be shown.
     """
     failures: list[Exception] = []
-    events = _events(message, record, failures) or [Event(summary=Summary(value=[Value()]))]
+    events = _events(message, record, failures) or [_empty_event()]
     return Projected(_finish(events, record, stream), failures)
 
 
 def blank(record: Record, stream: bytes) -> list[bytes]:
-    """Return the event without content of a record that cannot be shown."""
-    return _finish([Event(summary=Summary(value=[Value()]))], record, stream)
+    """Return the event without content, for a record that cannot be shown."""
+    return _finish([_empty_event()], record, stream)
 
 
 def first_new_step(message: RunStart) -> int:
-    """Return the first step that an attempt says anew: what was said at ``first_step`` itself stays."""
+    """Return the first step that an attempt logs anew; records of earlier attempts stay up to ``first_step``."""
     return message.first_step + 1 if message.first_step else 0
 
 
 def version_event(wall_time_ns: int) -> bytes:
-    """Return the event that every file begins with, serialised."""
+    """Return the serialised first event of every file."""
     serialised: bytes = Event(wall_time=wall_time_ns / 1e9, file_version=FILE_VERSION).SerializeToString()
     return serialised
 
 
+class ScalarEvents:
+    """Packs the scalars of one stream: makes an event once a set of tags, and fills in the numbers of each record."""
+
+    def __init__(self, stream: bytes) -> None:
+        self._stream = stream
+        self._events: dict[tuple[str, ...], tuple[Event, list[Summary.Value]]] = {}
+        self._size_bytes = 0
+        self._uses = 0
+
+    def forget(self) -> None:
+        """Drop all kept events; :meth:`pack` makes them again."""
+        self._events.clear()
+        self._size_bytes = self._uses = 0
+
+    def pack(self, message: Scalars, record: Record) -> bytes:
+        """Return the serialised event of a record with at least one scalar, byte for byte as :func:`project`."""
+        event, values = self._event(tuple(message.values))
+        event.wall_time = record.wall_time_ns / 1e9
+        event.step = record.step
+        values[0].node_name = str(EventId(self._stream, record.next_sequence - 1, 0))
+        for value, number in zip(values, message.values.values(), strict=True):
+            value.simple_value = number
+        serialised: bytes = event.SerializeToString()
+        return serialised
+
+    def _event(self, tags: tuple[str, ...]) -> tuple[Event, list[Summary.Value]]:
+        self._uses += 1
+        found = self._events.get(tags)
+        if self._uses > _USES_MAX:
+            self.forget()
+            found = None
+        if found is None:
+            event = Event(summary=Summary(value=[scalar_value(tag, 0.0) for tag in tags]))
+            found = event, list(event.summary.value)
+            self._keep(tags, found)
+        return found
+
+    def _keep(self, tags: tuple[str, ...], event: tuple[Event, list[Summary.Value]]) -> None:
+        texts_bytes = _CHARACTER_SIZE_MAX_BYTES * sum(map(len, tags))
+        size_bytes = _EVENT_SIZE_BYTES + _VALUE_SIZE_BYTES * len(tags) + texts_bytes
+        if size_bytes > _KEPT_MAX_BYTES:
+            return
+        if self._size_bytes + size_bytes > _KEPT_MAX_BYTES:
+            self.forget()
+        self._events[tags] = event
+        self._size_bytes += size_bytes
+
+
+def _empty_event() -> Event:
+    return Event(summary=Summary(value=[Value()]))
+
+
 def _finish(events: list[Event], record: Record, stream: bytes) -> list[bytes]:
+    """Add time, step and id to the events of a record; return them serialised."""
     for index, event in enumerate(events):
         event.wall_time = record.wall_time_ns / 1e9
         if event.WhichOneof("what") != "session_log":
@@ -103,41 +171,40 @@ def _events(message: Message | None, record: Record, failures: list[Exception]) 
     match message:
         case RunStart():
             return _run_start(message)
-        case Graph() if message.nodes:
-            return [Event(graph_def=graph_bytes(message))]
-        case _:
-            values = _values(message, record, failures)
-            return [Event(summary=Summary(value=values))] if values else []
-
-
-def _values(message: Message | None, record: Record, failures: list[Exception]) -> list[Value]:
-    match message:
+        case Graph():
+            return [Event(graph_def=graph_bytes(message))] if message.nodes else []
         case Scalars():
-            return [scalar_value(tag, number) for tag, number in message.values.items()]
+            values = [scalar_value(tag, number) for tag, number in message.values.items()]
         case TensorSummaries():
-            return _summaries(message.summaries, record.step, failures)
+            values = _summaries(message.summaries, record.step, failures)
         case Matrix():
-            return [_matrix(message, record.step)]
+            values = [_matrix(message, record.step)]
         case Images():
-            return [_images(message, record.step)]
+            values = [_images(message, record.step)]
         case Text():
-            return [text_value(message.tag, message.text)]
-        case Audio() if message.clips:
-            return _audio(message)
+            values = [text_value(message.tag, message.text)]
+        case Audio():
+            values = _audio(message)
         case Layout():
-            return [layout_value(message)]
+            values = [layout_value(message)]
         case HParams():
-            return hparams_values(message)
+            values = hparams_values(message)
         case Gap():
-            return _gap(message, record)
+            values = _gap(message, record)
         case RunEnd():
-            return [text_value("run/status", f"**{message.status}** at step {record.step:,}")]
+            values = [text_value("run/status", f"**{message.status}** at step {record.step:,}")]
+        case Embedding() | SegmentHead() | None:  # files beside the events; read by the reader; an unknown kind
+            values = []
         case _:
-            return []
+            assert_never(message)
+    return [Event(summary=Summary(value=values))] if values else []
 
 
 def _run_start(message: RunStart) -> list[Event]:
-    """Return the config, after a session start: the slow loader drops what an earlier attempt wrote from there on."""
+    """Return a session start, and the config.
+
+    At a session start the slow loader drops the points of earlier attempts from the step of the start on.
+    """
     start = Event(step=first_new_step(message), session_log=SessionLog(status=SessionLog.START))
     if not message.config:
         return [start]
@@ -147,7 +214,7 @@ def _run_start(message: RunStart) -> list[Event]:
 
 
 def _summaries(summaries: Mapping[str, TensorSummary], step: int, failures: list[Exception]) -> list[Value]:
-    """Return a histogram a tag, and an overview of every group of two or more that share their first component."""
+    """Return a histogram a tag, and an overview of every group of two or more tags with the same first component."""
     values = [histogram_value(tag, summary) for tag, summary in summaries.items()]
     groups: dict[str, list[tuple[str, TensorSummary]]] = {}
     for tag, summary in summaries.items():
@@ -155,16 +222,16 @@ def _summaries(summaries: Mapping[str, TensorSummary], step: int, failures: list
         if layer:
             groups.setdefault(component, []).append((layer, summary))
     groups = {component: layers for component, layers in groups.items() if len(layers) > 1}
-    for component, layers in islice(groups.items(), _drawn(groups, failures)):
+    for component, layers in islice(groups.items(), _overviews(groups, failures)):
         try:
             values.append(image_value(f"histograms/{component}", layer_overview(layers, title=component, step=step)))
-        except Exception as error:  # noqa: BLE001 - whatever the overview raises must not cost the histograms
+        except Exception as error:  # noqa: BLE001 - an overview that fails must not cost the histograms
             failures.append(error)
     return values
 
 
-def _drawn(groups: Mapping[str, Sized], failures: list[Exception]) -> int:
-    """Return how many groups, from the first on, have an overview; when that is not all of them, it is a failure."""
+def _overviews(groups: Mapping[str, Sized], failures: list[Exception]) -> int:
+    """Return the number of groups, from the first on, that get an overview; add a failure when some get none."""
     names = accumulate(min(len(layers), NAMES_SHOWN_MAX) for layers in groups.values())
     number = sum(1 for _ in takewhile(lambda count: count <= OVERVIEW_NAMES_MAX, islice(names, OVERVIEWS_MAX)))
     if number < len(groups):
@@ -192,7 +259,9 @@ def _images(message: Images, step: int) -> Value:
 
 
 def _audio(message: Audio) -> list[Value]:
-    """Return the clips as samples of one tag; captions, which TensorBoard's audio tab has no place for, as a text."""
+    """Return the clips as samples of one tag, and the captions as a text: TensorBoard's audio tab shows no captions."""
+    if not message.clips:
+        return []
     values = [audio_value(message.tag, message.clips, message.sample_rate_hz)]
     if message.captions:
         values.append(text_value(f"{message.tag}/captions", markdown.numbered(message.captions)))

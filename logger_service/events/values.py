@@ -1,31 +1,59 @@
-"""Values of a summary: one tag's content in the form both of TensorBoard's loaders take.
+"""Content of TensorBoard's plugins: values of a summary, and the graph.
 
-Tags stand exactly as sent. TensorBoard tells text and audio by the plugin named in the metadata, not by the tag.
+A value is the content of one tag, in a form that both loaders of TensorBoard read. Tags stay exactly as sent.
+TensorBoard finds texts, audio, layouts and hyperparameters by the plugin name in the metadata, not by the tag.
+
+All bytes are deterministic: the same message gives the same bytes in every process.
 """
 
 import io
 import wave
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
+from tensorboardX.proto import layout_pb2
+from tensorboardX.proto.api_pb2 import DataType, Experiment, HParamInfo, MetricInfo, MetricName, Status
+from tensorboardX.proto.attr_value_pb2 import AttrValue
+from tensorboardX.proto.graph_pb2 import GraphDef
+from tensorboardX.proto.node_def_pb2 import NodeDef
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboardX.proto.plugin_text_pb2 import TextPluginData
 from tensorboardX.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
 from tensorboardX.proto.tensor_pb2 import TensorProto
 from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboardX.proto.versions_pb2 import VersionDef
 
 from tensorboard_sidecar.logger_service.rendering.png import Picture
 from tensorboard_sidecar.protocol.array import Array
 from tensorboard_sidecar.protocol.buckets import ordered_histogram
-from tensorboard_sidecar.protocol.messages import TensorSummary
+from tensorboard_sidecar.protocol.messages import (
+    Chart,
+    Graph,
+    GraphNode,
+    HParams,
+    Layout,
+    ParameterValue,
+    TensorSummary,
+)
 
 Value: TypeAlias = Summary.Value
 
-# AudioPluginData(encoding=WAV) of tensorboard/plugins/audio/plugin_data.proto, which tensorboardX does not carry.
+# AudioPluginData(encoding=WAV) of tensorboard/plugins/audio/plugin_data.proto; tensorboardX has no such proto.
 _AUDIO_IS_WAV: Final = b"\x10\x0b"
+# The tag that tensorboard/plugins/custom_scalar/metadata.py looks for.
+_LAYOUT_TAG: Final = "custom_scalars__config__"
+# Tags of tensorboard/plugins/hparams/metadata.py.
+_EXPERIMENT_TAG: Final = "_hparams_/experiment"
+_SESSION_START_TAG: Final = "_hparams_/session_start_info"
+_SESSION_END_TAG: Final = "_hparams_/session_end_info"
+# The attribute of a node that holds the labels of its edges (tensorboard/plugins/graph/tf_graph_common/graph.ts).
+_OUTPUT_SHAPES: Final = "_output_shapes"
+# The producer version in graphs of TensorFlow 1.x; TensorBoard needs no other field of the versions.
+_GRAPH_PRODUCER: Final = 22
 
 
 def scalar_value(tag: str, number: float) -> Value:
-    """Return one point of a curve; float32, beyond its range infinite."""
+    """Return one point of a curve as float32; numbers beyond the range of float32 become infinite."""
     return Value(tag=tag, simple_value=number)
 
 
@@ -51,16 +79,16 @@ def image_value(tag: str, picture: Picture) -> Value:
 
 
 def text_value(tag: str, text: str) -> Value:
-    """Return markdown."""
-    metadata = plugin_metadata("text", TextPluginData(version=0).SerializeToString())
-    return Value(tag=tag, metadata=metadata, tensor=string_tensor([text.encode("utf-8", "replace")]))
+    """Return a markdown text."""
+    metadata = _plugin_metadata("text", TextPluginData(version=0).SerializeToString())
+    return Value(tag=tag, metadata=metadata, tensor=_string_tensor([text.encode("utf-8", "replace")]))
 
 
 def audio_value(tag: str, clips: Sequence[Array], sample_rate_hz: int) -> Value:
     """Return the clips, int16 ``[frames, channels]`` each, as the samples of one tag."""
     sounds = [encode_wav(clip, sample_rate_hz) for clip in clips]
     return Value(
-        tag=tag, metadata=plugin_metadata("audio", _AUDIO_IS_WAV), tensor=string_tensor(sounds, (len(sounds),))
+        tag=tag, metadata=_plugin_metadata("audio", _AUDIO_IS_WAV), tensor=_string_tensor(sounds, (len(sounds),))
     )
 
 
@@ -75,12 +103,89 @@ def encode_wav(clip: Array, sample_rate_hz: int) -> bytes:
     return file.getvalue()
 
 
-def plugin_metadata(plugin: str, content: bytes = b"") -> SummaryMetadata:
-    """Return the metadata that hands a value to one of TensorBoard's plugins."""
+def layout_value(layout: Layout) -> Value:
+    """Return the layout of TensorBoard's custom scalars."""
+    categories = [
+        layout_pb2.Category(title=title, chart=[_chart(name, chart) for name, chart in charts.items()])
+        for title, charts in layout.categories.items()
+    ]
+    content = layout_pb2.Layout(category=categories).SerializeToString()
+    return Value(tag=_LAYOUT_TAG, metadata=_plugin_metadata("custom_scalars"), tensor=_string_tensor([content]))
+
+
+def hparams_values(message: HParams) -> list[Value]:
+    """Return experiment, start and end of the session, and one scalar a metric.
+
+    The values are in the event file of the run, so that TensorBoard lists the run itself as the session. tensorboardX's
+    own builder serialises maps in an order that differs between processes; these bytes are deterministic.
+    """
+    infos = [HParamInfo(name=name, type=_data_type(value)) for name, value in message.parameters.items()]
+    metrics = [MetricInfo(name=MetricName(tag=tag)) for tag in message.metrics]
+    experiment = Experiment(hparam_infos=infos, metric_infos=metrics)
+    start, end = _session_start(message.parameters), SessionEndInfo(status=Status.STATUS_SUCCESS)
+    return [
+        _hparams_value(_EXPERIMENT_TAG, HParamsPluginData(experiment=experiment)),
+        _hparams_value(_SESSION_START_TAG, HParamsPluginData(session_start_info=start)),
+        _hparams_value(_SESSION_END_TAG, HParamsPluginData(session_end_info=end)),
+        *(scalar_value(tag, number) for tag, number in message.metrics.items()),
+    ]
+
+
+def graph_bytes(graph: Graph) -> bytes:
+    """Return the architecture of a model as a serialised GraphDef."""
+    nodes = [_node(node) for node in graph.nodes]
+    definition = GraphDef(node=nodes, versions=VersionDef(producer=_GRAPH_PRODUCER))
+    serialised: bytes = definition.SerializeToString(deterministic=True)
+    return serialised
+
+
+def _plugin_metadata(plugin: str, content: bytes = b"") -> SummaryMetadata:
+    """Return the metadata that assigns a value to one of TensorBoard's plugins."""
     return SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin, content=content))
 
 
-def string_tensor(items: Iterable[bytes], shape: Sequence[int] = ()) -> TensorProto:
-    """Return a tensor of byte strings; a scalar by default."""
-    sides = [TensorShapeProto.Dim(size=side) for side in shape]
-    return TensorProto(dtype="DT_STRING", string_val=items, tensor_shape=TensorShapeProto(dim=sides))
+def _string_tensor(items: Iterable[bytes], shape: Sequence[int] = ()) -> TensorProto:
+    """Return a tensor of byte strings, with no dimension by default."""
+    return TensorProto(dtype="DT_STRING", string_val=items, tensor_shape=_shape(shape))
+
+
+def _shape(sides: Sequence[int]) -> TensorShapeProto:
+    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=side) for side in sides])
+
+
+def _chart(title: str, chart: Chart) -> layout_pb2.Chart:
+    if chart.kind == "multiline":
+        return layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=chart.tags))
+    value, lower, upper = chart.tags
+    series = layout_pb2.MarginChartContent.Series(value=value, lower=lower, upper=upper)
+    return layout_pb2.Chart(title=title, margin=layout_pb2.MarginChartContent(series=[series]))
+
+
+def _session_start(parameters: Mapping[str, ParameterValue]) -> SessionStartInfo:
+    start = SessionStartInfo()
+    for name, value in parameters.items():
+        if isinstance(value, bool):
+            start.hparams[name].bool_value = value
+        elif isinstance(value, str):
+            start.hparams[name].string_value = value
+        else:
+            start.hparams[name].number_value = value
+    return start
+
+
+def _data_type(value: ParameterValue) -> DataType:
+    if isinstance(value, bool):
+        return DataType.DATA_TYPE_BOOL
+    return DataType.DATA_TYPE_STRING if isinstance(value, str) else DataType.DATA_TYPE_FLOAT64
+
+
+def _hparams_value(tag: str, content: HParamsPluginData) -> Value:
+    return Value(tag=tag, metadata=_plugin_metadata("hparams", content.SerializeToString(deterministic=True)))
+
+
+def _node(node: GraphNode) -> NodeDef:
+    attributes = {key: AttrValue(s=text.encode("utf-8", "replace")) for key, text in node.attributes.items()}
+    if node.output_shapes:
+        shapes = [_shape(sides) for sides in node.output_shapes]
+        attributes[_OUTPUT_SHAPES] = AttrValue(list=AttrValue.ListValue(shape=shapes))
+    return NodeDef(name=node.name, op=node.operation, input=node.inputs, attr=attributes)

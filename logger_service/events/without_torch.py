@@ -1,6 +1,6 @@
-"""Imports tensorboardX before anybody else does, and keeps torch out of it.
+"""Imports tensorboardX without torch.
 
-tensorboardX imports torch where it finds it: two seconds and half a gigabyte for nothing that is used here.
+tensorboardX imports torch when torch is installed: two seconds and half a gigabyte, and this room uses none of that.
 """
 
 import sys
@@ -8,6 +8,6 @@ import sys
 if "torch" not in sys.modules:
     sys.modules["torch"] = None  # type: ignore[assignment]
     try:
-        import tensorboardX  # noqa: F401 - for what it finds, or does not, while it is imported
+        import tensorboardX  # noqa: F401 - imported here, while torch cannot be imported
     finally:
         del sys.modules["torch"]

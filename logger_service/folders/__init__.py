@@ -1,4 +1,4 @@
-"""The folders a logger writes: one logger each, and enough free space.
+"""The folders that a logger writes: each has one writer, and enough free space.
 
 May import ``protocol`` and the logger's own errors.
 """

@@ -1,4 +1,4 @@
-"""How much room a disk has."""
+"""The size and the free space of a disk."""
 
 import os
 from pathlib import Path
@@ -6,18 +6,22 @@ from typing import NamedTuple
 
 
 class DiskSpace(NamedTuple):
-    """What a file system says of itself; ``free_bytes`` are those that this user may still write."""
+    """The figures of a file system; ``free_bytes``: as many bytes may this user still write."""
 
     free_bytes: int
     total_bytes: int
 
 
 def measure_disk(folder: Path) -> DiskSpace | None:
-    """Return the space of the disk that ``folder`` lies on, or None where that cannot be told."""
+    """Return the space of the disk of ``folder``; None if the file system does not report its space.
+
+    >>> measure_disk(Path("/no/such/folder")) is None
+    True
+    """
     try:
         found = os.statvfs(folder)
     except OSError:
         return None
-    if found.f_blocks == 0:  # some file systems of networks and user space have no answer
+    if found.f_blocks == 0:  # as some network and user-space file systems report
         return None
     return DiskSpace(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)

@@ -1,28 +1,33 @@
-"""The low-water mark: stop before the disk is full, go on when there is room again; decided without I/O.
+"""The low-water mark: stop before the disk is full, continue when there is room again. Decides without I/O.
 
-Rule 1: below the reserve nothing more is asked for. Room is back a quarter above it, so that a disk at the mark is not
-switched on and off with every file.
-Rule 2: what may come before the next look fits into the room that was found. The disk is looked at once a second, and
+Rule 1: with less free space than the reserve, give no credit. The disk counts as well again a quarter above the
+reserve, so that a disk at the mark does not switch with every file (hysteresis).
+Rule 2: the records that may arrive before the next measurement fit into the measured room. Measure once a second, and
 earlier when a quarter of that room was written since.
-Rule 3: a disk that does not tell its space has room; the error of a write says otherwise in time.
+Rule 3: a disk that does not report its space counts as well; a failing write reports a full disk in time.
 """
 
 from collections.abc import Callable
 from typing import Final
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
-from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
+from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES
 
 RESERVE_BYTES: Final = 256 * 2**20
-# The same on a small disk, as a share of it.
+# On a small disk the reserve is this share of the disk: a twentieth.
 _RESERVE_SHARE: Final = 20
 LOOK_SECONDS: Final = 1.0
 
 
 class LowWater:
-    """Watches a disk through ``measure``; ``reserve_bytes`` stay free: None for the default, 0 for no mark.
+    """Decides from the measurements of a disk whether there is room. Attribute ``low``: there is none.
 
-    ``now`` is a steady time in seconds, ``written_bytes`` what was written to the disk so far, by whoever asks.
+    ``reserve_bytes`` stay free; None: 256 MiB or 5 % of the disk; 0: off. ``now_seconds`` is monotonic time;
+    ``written_bytes`` is the number of bytes that the caller has written to the disk so far.
+
+    >>> mark = LowWater(lambda: DiskSpace(free_bytes=900, total_bytes=9000), reserve_bytes=1000)
+    >>> mark.look(0.0), mark.low
+    (True, True)
     """
 
     def __init__(self, measure: Callable[[], DiskSpace | None], reserve_bytes: int | None = None) -> None:
@@ -37,39 +42,36 @@ class LowWater:
 
     def __str__(self) -> str:
         free = "unknown" if self.space is None else f"{self.space.free_bytes:,} bytes"
-        return f"{free} free on the disk, {self.reserve_bytes:,} to stay so (--disk_reserve_bytes)"
+        return f"{free} free on the disk, reserve {self.reserve_bytes:,} (--disk_reserve_bytes)"
 
     @property
     def reserve_bytes(self) -> int:
-        """How much is to stay free."""
+        """The bytes that stay free."""
         if self._reserve_bytes is not None:
             return self._reserve_bytes
         return RESERVE_BYTES if self.space is None else min(RESERVE_BYTES, self.space.total_bytes // _RESERVE_SHARE)
 
     @property
     def resume_bytes(self) -> int:
-        """How much must be free for a disk that was low to be well."""
+        """The free bytes at which a low disk is well again."""
         return self.reserve_bytes + self.reserve_bytes // 4
 
-    def look(self, now: float, written_bytes: int = 0) -> bool:
-        """Look at the disk, if that is due; tell whether it is low now and was not, or the other way round."""
-        if now < self._look_at and written_bytes < self._look_at_bytes:
+    def look(self, now_seconds: float, written_bytes: int = 0) -> bool:
+        """Measure the disk, if a measurement is due; tell whether ``low`` has changed."""
+        if now_seconds < self._look_at and written_bytes < self._look_at_bytes:
             return False
         self.space = self._measure()
-        self._look_at = now + LOOK_SECONDS
+        self._look_at = now_seconds + LOOK_SECONDS
         self._look_at_bytes = written_bytes + max(self._room_bytes // 4, BATCH_SIZE_MAX_BYTES)
         was_low = self.low
         free_bytes = float("inf") if self.space is None else self.space.free_bytes
         self.low = free_bytes < (self.resume_bytes if was_low else self.reserve_bytes)
         return self.low != was_low
 
-    def credit_max_bytes(self, streams: int) -> int:
-        """How many bytes each of so many streams may have on their way: none below the mark, and all of them fit."""
-        if self.low:
-            return 0
-        if self.reserve_bytes == 0:
-            return CREDIT_BYTES
-        return min(CREDIT_BYTES, max(BATCH_SIZE_MAX_BYTES, self._room_bytes // max(1, streams)))
+    @property
+    def room_bytes(self) -> int | None:
+        """Bytes above the reserve; None without a mark, and for a disk that does not tell its space."""
+        return None if self.reserve_bytes == 0 or self.space is None else self._room_bytes
 
     @property
     def _room_bytes(self) -> int:

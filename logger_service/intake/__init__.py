@@ -1,4 +1,4 @@
-"""From a socket, or an orphaned outbox on this machine, to the durable journal.
+"""Intake: records come from a socket, or from an orphaned outbox on this machine, and become durable in the journal.
 
-Never decodes a body and never draws. May import ``protocol``, ``access`` and ``folders``.
+The room never decodes a body and never draws. May import ``protocol``, ``access`` and ``folders``.
 """

@@ -1,21 +1,17 @@
-"""What was received, for logs, health and metrics."""
+"""Counters of the messages that the logger receives."""
 
 from dataclasses import dataclass
 
+from tensorboard_sidecar.logger_service.counters import Counters, counter
+
 
 @dataclass(slots=True)
-class IntakeCounts:
-    """Numbers since the start; they only grow."""
+class IntakeCounts(Counters):
+    """Counters since the start of the logger."""
 
-    records: int = 0
-    record_bytes: int = 0
-    hellos: int = 0
-    holes: int = 0
-    refused: int = 0
-    journal_failures: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.records:,} records, {self.record_bytes:,} bytes, {self.refused:,} messages refused,"
-            f" {self.journal_failures:,} failures of the journal"
-        )
+    records: int = counter("records written to the journal")
+    record_bytes: int = counter("bytes of these records")
+    hellos: int = counter("streams opened, or opened again")
+    holes: int = counter("batches that arrived out of order; the trainer sends the missing ones again")
+    refused: int = counter("messages refused")
+    journal_failures: int = counter("failed writes and fsyncs of the journal; their records are not acknowledged")

@@ -1,21 +1,21 @@
-"""How long something takes, counted in buckets: plain numbers, cheap enough for every message."""
+"""Histograms of durations, cheap enough to update for every message."""
 
 from bisect import bisect_left
 from typing import Final, NamedTuple
 
-# From a local SSD's fdatasync to a disk that stalls.
+# The range reaches from an fdatasync on a local SSD to a disk that stalls.
 BOUNDS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class DurationCounts(NamedTuple):
-    """A copy of what was counted: how many in each bucket of ``BOUNDS_SECONDS`` and beyond, and their sum."""
+    """A snapshot: the count of each bucket of BOUNDS_SECONDS, then the count above the last bound; and the sum."""
 
-    buckets: tuple[int, ...]
-    sum_seconds: float
+    buckets: tuple[int, ...] = (0,) * (len(BOUNDS_SECONDS) + 1)
+    sum_seconds: float = 0.0
 
 
 class Durations:
-    """Counts durations; used by one thread."""
+    """Counts durations. Not thread-safe."""
 
     def __init__(self) -> None:
         self._buckets = [0] * (len(BOUNDS_SECONDS) + 1)
@@ -25,10 +25,10 @@ class Durations:
         return f"<Durations of {sum(self._buckets)}, {self._sum_seconds:.3f} s in all>"
 
     def add(self, seconds: float) -> None:
-        """Count one; a bucket holds what is not above its bound."""
+        """Count one duration. A duration equal to a bound belongs to the bucket below."""
         self._buckets[bisect_left(BOUNDS_SECONDS, seconds)] += 1
         self._sum_seconds += seconds
 
     def counts(self) -> DurationCounts:
-        """Return what was counted so far."""
+        """Return a snapshot."""
         return DurationCounts(tuple(self._buckets), self._sum_seconds)

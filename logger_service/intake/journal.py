@@ -1,11 +1,11 @@
-"""The journal: a recording for each stream, made durable together.
+"""The journal: one recording per stream; all of them become durable together.
 
-Appending is a write, durability an fdatasync, and one fdatasync serves all that came before it. So appends gather until
-the oldest has waited for the commit interval or there are enough bytes; then every file that changed is synced. What is
-before ``durable_sequence`` may be acknowledged, nothing else.
+Appending is a write, durability is an fdatasync, and one fdatasync covers all writes before it. Group commit: appends
+gather until the oldest has waited for the commit interval, or until there are enough bytes; then every changed file is
+synced. Only records before ``durable_sequence`` may be acknowledged.
 
-Open files are few: when there is one too many, the one that was not written for longest is closed, or, where all of
-them are to be committed, a commit is due. A stream that comes back goes on in the same file.
+What "full" means: the open files are bounded. Beyond the bound, the file with the oldest write is closed; when all open
+files wait for a commit, a commit is due at once. A stream that comes back continues in the same file.
 """
 
 import os
@@ -20,24 +20,55 @@ from tensorboard_sidecar.logger_service.folders.disk_space import measure_disk
 from tensorboard_sidecar.logger_service.folders.low_water import LowWater
 from tensorboard_sidecar.logger_service.intake.durations import Durations
 from tensorboard_sidecar.logger_service.intake.stream_owner import check_owner, note_owner
+from tensorboard_sidecar.logger_service.limits import STREAMS_MAX
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
-from tensorboard_sidecar.protocol.limits import STREAMS_MAX
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
 from tensorboard_sidecar.protocol.stream import Stream
 
 
 class Committed(NamedTuple):
-    """How a commit went for one stream; after an error, all from ``durable_sequence`` on is needed again."""
+    """The result of a commit for one stream; after an error, all records from ``durable_sequence`` on are lost."""
 
     stream: Stream
     error: OSError | None
 
 
-class Journal:
-    """Recordings ``<folder>/<run>/<stream>``; ``now`` is a steady time in seconds, ``wall_time_ns`` stamps segments.
+class GroupCommit:
+    """Decides when a commit is due; ``changed`` holds the ids of the streams that wait for a commit."""
 
-    ``low_water`` watches the disk they lie on, ``sync_durations`` says how long an fdatasync takes by ``clock``.
+    def __init__(self, interval_seconds: float, size_bytes: int) -> None:
+        self.changed: dict[bytes, None] = {}
+        self._interval_seconds, self._size_bytes = interval_seconds, size_bytes
+        self._waiting_bytes = 0
+        self._oldest_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<GroupCommit of {len(self.changed)} streams, {self._waiting_bytes:,} bytes>"
+
+    def appended(self, stream_id: bytes, size_bytes: int, now_seconds: float) -> None:
+        """Note an append."""
+        if not self.changed:
+            self._oldest_at, self._waiting_bytes = now_seconds, 0
+        self.changed[stream_id] = None
+        self._waiting_bytes += size_bytes
+
+    def due_at(self, *, at_once: bool) -> float:
+        """Return the time of the next commit: infinity when nothing waits; in the past when many bytes wait."""
+        if not self.changed:
+            return float("inf")
+        full = at_once or self._waiting_bytes >= self._size_bytes
+        return self._oldest_at if full else self._oldest_at + self._interval_seconds
+
+    def done(self) -> None:
+        """Note that all changed streams were synced."""
+        self.changed, self._waiting_bytes = {}, 0
+
+
+class Journal:
+    """The recordings ``<folder>/<run>/<stream>``; ``now_seconds`` is monotonic, ``wall_time_ns`` stamps segments.
+
+    ``low_water`` watches the disk of ``folder``. ``sync_durations`` counts the seconds of each fdatasync by ``clock``.
     """
 
     def __init__(
@@ -55,74 +86,72 @@ class Journal:
         self.sync_durations = Durations()
         self._clock = clock
         self._folder, self._wall_time_ns = folder, wall_time_ns
-        self._commit_interval_seconds, self._commit_size_bytes = commit_interval_seconds, commit_size_bytes
         self._open_files_max = open_files_max
         self._writers: dict[bytes, RecordingWriter] = {}
-        self._open: OrderedDict[bytes, None] = OrderedDict()
-        self._changed: dict[bytes, None] = {}
-        self._unsynced_bytes = 0
-        self._changed_at = 0.0
+        self._open: OrderedDict[bytes, None] = (
+            OrderedDict()
+        )  # ids of the streams whose file is open, oldest write first
+        self._group_commit = GroupCommit(commit_interval_seconds, commit_size_bytes)
 
     def __repr__(self) -> str:
-        return f"<Journal of {len(self._writers)} streams, {len(self._changed)} to commit, {len(self._open)} open>"
+        changed = len(self._group_commit.changed)
+        return f"<Journal of {len(self._writers)} streams, {changed} to commit, {len(self._open)} open>"
 
     def open(self, stream: Stream, first_held_sequence: int, owner: str = "") -> None:
-        """Find the stream's recording; where there is none, none is made before something comes.
+        """Open the stream's recording if there is one; the first append makes a recording that is missing.
 
-        ``first_held_sequence`` is the first number that its trainer, with the key ``owner``, can send again. Raises
-        Malformed for a recording that is damaged or somebody else's, UnsupportedVersion for a newer logger's, OSError.
+        ``first_held_sequence`` is the first record that the trainer can send again; ``owner`` is the name of the
+        trainer's key. Raises Malformed for a recording that is damaged or holds another stream, UnsupportedVersion for
+        the recording of a newer logger, OSError.
         """
         if stream.id not in self._writers and self._path(stream).is_dir():
             self._make_writer(stream, first_held_sequence, owner)
 
     def next_sequence(self, stream: Stream) -> int:
-        """Return what the next run of an open stream must begin with."""
+        """Return the sequence number with which the next batch of an open stream must begin."""
         writer = self._writers.get(stream.id)
         return 1 if writer is None else writer.next_sequence
 
     def durable_sequence(self, stream: Stream) -> int:
-        """Return the number before which all of an open stream survives a power loss."""
+        """Return the sequence number before which all records of an open stream survive a power loss."""
         writer = self._writers.get(stream.id)
         return 1 if writer is None else writer.durable_sequence
 
     def check_owner(self, stream: Stream, owner: str, open_as: str) -> None:
-        """Raise NotItsOwner when another key than ``owner`` opened the stream; ``open_as``: it is open for that one."""
+        """Raise NotItsOwner when the stream belongs to another key than ``owner``.
+
+        ``open_as`` is the key that has the stream open now, empty when the stream is closed.
+        """
         check_owner(self._path(stream), owner, open_as)
 
-    def append(self, stream: Stream, run: FrameBatch, now: float, owner: str = "") -> None:
-        """Append a run that begins at ``next_sequence``, the first one of a stream once its ``owner`` is on disk.
+    def append(self, stream: Stream, batch: FrameBatch, now_seconds: float, owner: str = "") -> None:
+        """Append a batch that begins at ``next_sequence``. Before the first batch, ``owner`` becomes durable.
 
-        Raises OSError; the stream then goes back to durable.
+        Raises OSError; ``next_sequence`` then goes back to ``durable_sequence``.
         """
         writer = self._writers.get(stream.id)
         if writer is None:
             writer = self._make_writer(stream, 1, owner)
         try:
-            writer.append(run)
+            writer.append(batch)
         except OSError:
             self._open.pop(stream.id, None)
-            self._changed.pop(stream.id, None)
+            self._group_commit.changed.pop(stream.id, None)
             raise
-        if not self._changed:
-            self._changed_at, self._unsynced_bytes = now, 0
-        self._changed[stream.id] = None
+        self._group_commit.appended(stream.id, len(batch.frames), now_seconds)
         self._open[stream.id] = None
         self._open.move_to_end(stream.id)
-        self._unsynced_bytes += len(run.frames)
-        self._rest_some()
+        self._suspend_surplus()
 
     @property
     def commit_at(self) -> float:
-        """When a commit is due: infinity while there is nothing to commit."""
-        if not self._changed:
-            return float("inf")
-        full = self._unsynced_bytes >= self._commit_size_bytes or len(self._open) > self._open_files_max
-        return self._changed_at if full else self._changed_at + self._commit_interval_seconds
+        """The time at which a commit is due; infinity: there is nothing to commit."""
+        return self._group_commit.due_at(at_once=len(self._open) > self._open_files_max)
 
     def commit(self) -> list[Committed]:
-        """Make all that was appended durable; tell how it went for every stream that had changed."""
+        """Make all appended records durable; return the result for every stream that had changed."""
         committed = []
-        for stream_id in self._changed:
+        for stream_id in self._group_commit.changed:
             writer, failure = self._writers[stream_id], None
             began_at = self._clock()
             try:
@@ -132,15 +161,15 @@ class Journal:
                 del self._open[stream_id]
             self.sync_durations.add(self._clock() - began_at)
             committed.append(Committed(writer.stream, failure))
-        self._changed, self._unsynced_bytes = {}, 0
-        self._rest_some()
+        self._group_commit.done()
+        self._suspend_surplus()
         return committed
 
     def forget(self, stream: Stream) -> None:
-        """Let go of a stream that is committed."""
+        """Close a stream that is committed."""
         self._open.pop(stream.id, None)
         if stream.id in self._writers:
-            with suppress(OSError):  # everything in it is durable: what close says is of no more interest
+            with suppress(OSError):  # all records are durable, so an error of close means nothing
                 self._writers.pop(stream.id).close()
 
     def _make_writer(self, stream: Stream, first_held_sequence: int, owner: str) -> RecordingWriter:
@@ -155,12 +184,13 @@ class Journal:
         self._writers[stream.id] = writer
         return writer
 
-    def _rest_some(self) -> None:
-        """Close the files that were not written for longest, as far as they are committed; those come first."""
-        while len(self._open) > self._open_files_max and (longest := next(iter(self._open))) not in self._changed:
-            del self._open[longest]
+    def _suspend_surplus(self) -> None:
+        """LRU: beyond ``open_files_max``, close the files with the oldest writes, as far as they are committed."""
+        changed = self._group_commit.changed
+        while len(self._open) > self._open_files_max and (oldest := next(iter(self._open))) not in changed:
+            del self._open[oldest]
             with suppress(OSError):
-                self._writers[longest].rest()
+                self._writers[oldest].suspend()
 
     def _path(self, stream: Stream) -> Path:
         path = self._folder / stream.run / stream.folder_name

@@ -1,128 +1,93 @@
-"""One orphaned outbox on its way into the journal: a trainer's end of the conversation, held within this process."""
+"""Sends an orphaned outbox to the dispatcher as a peer of the network does, inside this process."""
 
 from collections import deque
-from enum import Enum
+from collections.abc import Callable
 from secrets import token_bytes
 from typing import Final
 
 from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
-from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES
+from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, SEQUENCE_MAX
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
-from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage, encode_wire
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import Refused, TryLater
+from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
+from tensorboard_sidecar.protocol.wire import Bye, Data, WireMessage, encode_wire
 
-# What is sent before an acknowledgement: some 20 MB/s, which leaves the disk to trainers that are alive.
+# The limit before an acknowledgement: some 20 MB/s, which leaves most of the disk's bandwidth to live trainers.
 TURN_SIZE_BYTES: Final = 2**20
-PATIENCE_SECONDS: Final = 30.0
-
-
-class Outcome(Enum):
-    """How a shipment ended."""
-
-    DONE = "all of it is on disk"
-    LATER = "not now"
-    LEFT = "not by this logger"
 
 
 class LocalPeer:
-    """Sends ``outbox`` to ``reception`` as a peer with the key ``owner`` does.
+    """A link from ``orphan`` to ``dispatcher``.
 
-    ``now`` is a steady time in seconds everywhere. ``outcome`` is None until it ends, ``reason`` says why it did not go
-    well, ``records`` how many there were to send.
+    ``owner_name`` is called with a monotonic time at each step. It returns the current name of the trainer's key, empty
+    where trainers have no keys, and raises TryLater when the key is not allowed.
     """
 
-    def __init__(self, outbox: OrphanedOutbox, reception: Dispatcher, now: float, owner: str = "") -> None:
-        self.outbox, self.owner = outbox, owner
-        self.outcome: Outcome | None = None
-        self.reason = ""
-        self.records = 0
-        self._reception = reception
-        # A name that nobody on the network has, or can guess.
-        self._peer = b"\0" + token_bytes(16)
+    def __init__(
+        self, orphan: OrphanedOutbox, dispatcher: Dispatcher, now_seconds: float, owner_name: Callable[[float], str]
+    ) -> None:
+        self.session = SendSession(orphan.stream, SEQUENCE_MAX)  # the journal may hold more than the orphan
+        self.endpoint = "this process"
+        self._orphan, self._dispatcher, self._owner_name = orphan, dispatcher, owner_name
+        self._owner = owner_name(now_seconds)
+        self._peer = b"\0" + token_bytes(16)  # no peer of the network has, or can guess, this name
         self._answers: deque[WireMessage] = deque()
-        self._next_sequence = self._acked_sequence = 0
-        self._credit_bytes = 0
-        self._progress_at = now
-        reception.join(self._peer, self._deliver)
-        self._greet(now)
+        self._now_seconds = now_seconds
+        dispatcher.join(self._peer, self._take_answer)
+        self.session.opened()
+        self._greet()
 
     def __repr__(self) -> str:
-        return f"<LocalPeer of {self.outbox.folder.name}: {self._acked_sequence} of {self.outbox.next_sequence}>"
+        return f"<LocalPeer {self.session!r}>"
 
-    def step(self, now: float) -> bool:
-        """Take the answers that came, and send what may be sent; tell whether anything was sent."""
-        while self._answers and self.outcome is None:
-            self._receive(self._answers.popleft(), now)
-        if self.outcome is not None:
-            return False
-        if self._acked_sequence >= self.outbox.next_sequence:
-            self._end(Outcome.DONE)
-        elif self._credit_bytes > 0 and self._acked_sequence == self._next_sequence:
-            return self._send(now)
-        elif now - self._progress_at >= PATIENCE_SECONDS:
-            self._end(Outcome.LATER, f"nothing of it was acknowledged for {PATIENCE_SECONDS:g} s")
-        return False
+    def step(self, now_seconds: float) -> bool:
+        """Take the answers, then send up to TURN_SIZE_BYTES; return whether data were sent."""
+        session, first_sequence = self.session, self._orphan.first_sequence
+        self._now_seconds = now_seconds
+        if self._owner_name(now_seconds) != self._owner:
+            raise TryLater("its trainer's key has another name now")
+        while self._answers:
+            session.receive(self._answers.popleft(), now_seconds)
+        if session.state is SendState.PAUSED:
+            raise TryLater(session.reason)
+        if session.state is SendState.OPENING:
+            self._greet()
+        if session.state is SendState.STREAMING and session.acked_sequence < first_sequence:
+            raise Refused(
+                f"its records before {first_sequence} were acknowledged by another logger; this one has those before"
+                f" {session.acked_sequence}"
+            )
+        return self._send()
 
-    def close(self, *, keep: bool) -> None:
-        """Let go of the stream and of the outbox; delete that unless it is to ``keep``."""
-        self._reception.handle(self._peer, encode_wire(Bye()), self._progress_at, self.owner)
-        self._reception.leave(self._peer)
-        self.outbox.close(keep=keep)
+    def close(self) -> None:
+        """Leave the stream to other peers."""
+        self._dispatcher.handle(self._peer, encode_wire(Bye()), self._now_seconds, self._owner)
+        self._dispatcher.leave(self._peer)
 
-    def _deliver(self, message: WireMessage) -> bool:
+    def _take_answer(self, message: WireMessage) -> bool:
         self._answers.append(message)
         return True
 
-    def _greet(self, now: float) -> None:
-        stream = self.outbox.stream
-        hello = Hello(stream.id, stream.run, stream.rank, stream.attempt, self.outbox.first_sequence)
-        self._reception.handle(self._peer, encode_wire(hello), now, self.owner)
+    def _greet(self) -> None:
+        hello = self.session.hello(self._orphan.first_sequence)
+        self._dispatcher.handle(self._peer, encode_wire(hello), self._now_seconds, self._owner)
+        self.session.greeted(self._now_seconds)
 
-    def _receive(self, answer: WireMessage, now: float) -> None:
-        match answer:
-            case Welcome(sequence, credit_bytes) if sequence < self.outbox.first_sequence:
-                self._end(
-                    Outcome.LEFT,
-                    f"its records before {self.outbox.first_sequence} were acknowledged by another logger; this one has"
-                    f" those before {sequence}",
-                )
-            case Welcome(sequence, credit_bytes):
-                if not self._next_sequence:
-                    self.records = max(0, self.outbox.next_sequence - sequence)
-                self._next_sequence = self._acked_sequence = sequence
-                self._credit_bytes, self._progress_at = credit_bytes, now
-            case Ack(sequence, credit_bytes):
-                if sequence > self._acked_sequence:
-                    self._acked_sequence, self._progress_at = sequence, now
-                self._credit_bytes = credit_bytes
-            case Nak(0):
-                self._greet(now)
-            case Nak(sequence):
-                self._next_sequence = sequence
-            case Reject(reason, retry):
-                self._end(Outcome.LATER if retry else Outcome.LEFT, reason)
-            case _:
-                pass
-
-    def _send(self, now: float) -> bool:
-        """Send what one turn may, in runs as a trainer sends them."""
-        end_bytes = min(TURN_SIZE_BYTES, self._credit_bytes)
-        sent_bytes = 0
-        try:
-            while sent_bytes < end_bytes and self._next_sequence < self.outbox.next_sequence:
-                run = self.outbox.read(self._next_sequence, min(BATCH_SIZE_MAX_BYTES, end_bytes - sent_bytes))
-                if run is None or (sent_bytes and sent_bytes + len(run.frames) > end_bytes):
-                    break
-                self._reception.handle(self._peer, encode_wire(Data(run.frames)), now, self.owner)
-                self._next_sequence = run.next_sequence
-                sent_bytes += len(run.frames)
-                if self._answers:  # nothing good comes at once
-                    break
-        except OSError as error:
-            self._end(Outcome.LATER, str(error))
-        except (ProtocolError, LookupError) as error:
-            self._end(Outcome.LEFT, str(error))
-        return sent_bytes > 0
-
-    def _end(self, outcome: Outcome, reason: str = "") -> None:
-        self.outcome, self.reason = outcome, reason
+    def _send(self) -> bool:
+        window, sent = self.session.window, False
+        while window.next_sequence < self._orphan.next_sequence:
+            room_bytes = min(self.session.size_max_bytes, TURN_SIZE_BYTES - window.in_flight_bytes)
+            if room_bytes <= 0:
+                break
+            try:
+                batch = self._orphan.read(window.next_sequence, min(BATCH_SIZE_MAX_BYTES, room_bytes))
+            except OSError as error:
+                raise TryLater(str(error)) from error
+            if batch is None or (not window.idle and len(batch.frames) > room_bytes):
+                break
+            self._dispatcher.handle(self._peer, encode_wire(Data(batch.frames)), self._now_seconds, self._owner)
+            self.session.sent(batch, self._now_seconds)
+            sent = True
+            if self._answers:  # an answer before the commit is a NAK or a REJECT
+                break
+        return sent

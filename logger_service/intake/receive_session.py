@@ -1,137 +1,121 @@
-"""One stream and the peer that sends it, decided without I/O.
+"""The receiving side of one stream: accepts batches in order and answers the peer. Pure: no I/O, time is passed in.
 
-Rule 1: records are taken in order, each once. What came before is dropped without a word; for a hole the peer is asked
-once, and again only after something was taken.
-Rule 2: while the journal cannot be written the session is held: all data are dropped, the peer gets no credit and is
-told to begin again at what is durable. When the pause is over it gets credit for one batch, and all of it again after a
-commit that succeeded. The pause doubles with every failure. A disk that is nearly full is no failure: then what comes
-is taken, and there is no credit for more.
-Rule 3: one stream, one peer. A trainer that connects anew is a new peer to ZeroMQ, so another one may take the stream
-over when the first can no longer be reached or was silent for ``SILENCE_SECONDS``. Until then it is told to ask again,
-which trainers do. A stream's id is random and secret to its trainer, and where there are keys a stream belongs to the
-one that opened it, so nobody else gets in between.
-Rule 4: credit is a bound. Counted in bytes from a WELCOME on, a peer may send up to the farthest that any answer with
-its credit has reached: it may know less than the last one, when the credit shrinks while data are on their way. One run
-may be larger, when nothing is on its way and there was credit. More breaks the protocol. What is dropped or comes again
-does not count.
+Rule 1: records are accepted in order, each once. Records that came before are dropped without an answer. A hole is
+answered with one NAK; the next NAK is sent only after a batch was accepted.
+Rule 2: after a failure of the journal the session is paused: all data are dropped, and the peer is told to go back to
+the first record that is not durable. The pause doubles with every failure. A disk that is nearly full is no failure:
+data on their way are accepted, and there is no credit for more.
+Rule 3: one stream has one peer. A trainer that reconnects is a new peer to ZeroMQ. The new peer takes the stream over
+when the old peer cannot be reached, or was silent for ``SILENCE_SECONDS``; until then the new peer is told to ask again
+later. Nobody else can take a stream over: the id of a stream is random and known to its trainer alone, and where keys
+are in use a stream belongs to the key that opened the stream.
+Rule 4: a peer that sends more than its credit breaks the protocol; see ``credit``.
 """
 
-from collections import deque
 from typing import Final
 
+from tensorboard_sidecar.logger_service.intake.credit import CreditAccount, JournalState, stream_credit_bytes
 from tensorboard_sidecar.protocol.batch import FrameBatch, Hole, check_batch
-from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
+from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Ack, Nak, Welcome
 
 SILENCE_SECONDS: Final = 10.0
-HOLD_MIN_SECONDS: Final = 0.5
-HOLD_MAX_SECONDS: Final = 10.0
-
-
-class CreditExceeded(ProtocolError):
-    """A peer sends more than it was ever allowed to."""
+PAUSE_MIN_SECONDS: Final = 0.5
+PAUSE_MAX_SECONDS: Final = 10.0
 
 
 class ReceiveSession:
-    """What is known of ``stream`` while ``peer`` sends it, with the key ``owner``; ``now`` in steady seconds."""
+    """The state of ``stream`` while ``peer`` sends it; ``owner`` is the name of the peer's key, empty without keys.
 
-    def __init__(self, stream: Stream, peer: bytes, now: float, owner: str = "") -> None:
+    ``retry_at`` is the end of the pause after a failure of the journal, None outside of a pause. ``now_seconds`` is a
+    monotonic time.
+    """
+
+    def __init__(self, stream: Stream, peer: bytes, now_seconds: float, owner: str = "") -> None:
         self.stream, self.owner = stream, owner
         self.peer = peer
         self.retry_at: float | None = None
-        self._heard_at = now
-        self._asked_for = 0
-        self._hold_seconds = 0.0
-        # Counted from the last WELCOME on: how far the peer may send, how much was taken, and how much was durable when
-        # that was told; of what is not, the number behind each run, and the count with it.
-        self._allowed_bytes = self._taken_bytes = self._durable_bytes = 0
-        self._taken: deque[tuple[int, int]] = deque()
+        self._last_heard_at = now_seconds
+        self._nak_sequence = 0  # the last NAK, 0 after a batch was accepted
+        self._pause_seconds = 0.0  # the last pause, 0 after a commit succeeded
+        self._account = CreditAccount()
 
     def __repr__(self) -> str:
-        state = "held" if self.retry_at is not None else "recovering" if self.troubled else "open"
+        state = self.journal_state.name.lower()
         return f"<ReceiveSession {self.stream.run} rank {self.stream.rank} attempt {self.stream.attempt} {state}>"
 
     @property
-    def troubled(self) -> bool:
+    def failing(self) -> bool:
         """Tell whether no commit has succeeded since the journal failed."""
-        return self._hold_seconds > 0
+        return self._pause_seconds > 0
 
     @property
-    def credit_bytes(self) -> int:
-        """How many bytes the peer may have on their way."""
+    def journal_state(self) -> JournalState:
+        """How the journal of this stream works."""
         if self.retry_at is not None:
-            return 0
-        return BATCH_SIZE_MAX_BYTES if self.troubled else CREDIT_BYTES
+            return JournalState.PAUSED
+        return JournalState.RETRYING if self.failing else JournalState.WORKING
 
-    def silent(self, now: float) -> bool:
-        """Tell whether the peer has said nothing for so long that another one may speak for the stream."""
-        return now - self._heard_at >= SILENCE_SECONDS
+    def credit_bytes(self, share_bytes: int = CREDIT_BYTES) -> int:
+        """Return how many bytes the peer may have on their way, given the stream's share."""
+        return stream_credit_bytes(self.journal_state, share_bytes)
 
-    def welcome(self, peer: bytes, durable_sequence: int, now: float, credit_max_bytes: int = CREDIT_BYTES) -> Welcome:
-        """Begin with ``peer``, or begin again, at what is durable."""
-        self.peer, self._heard_at, self._asked_for = peer, now, 0
-        self._allowed_bytes = self._taken_bytes = self._durable_bytes = 0
-        self._taken.clear()
-        return Welcome(durable_sequence, self._grant(durable_sequence, credit_max_bytes))
+    def silent(self, now_seconds: float) -> bool:
+        """Tell whether the peer was silent long enough for another peer to take the stream over."""
+        return now_seconds - self._last_heard_at >= SILENCE_SECONDS
 
-    def take(self, frames: memoryview, expected_sequence: int, now: float) -> FrameBatch | Nak | None:
-        """Return the run to append, the answer to send, or None.
+    def welcome(
+        self, peer: bytes, durable_sequence: int, now_seconds: float, share_bytes: int = CREDIT_BYTES
+    ) -> Welcome:
+        """Begin, or begin again, with ``peer`` at the first record that is not durable."""
+        self.peer, self._last_heard_at, self._nak_sequence = peer, now_seconds, 0
+        self._account.reset()
+        return Welcome(durable_sequence, self._grant(durable_sequence, share_bytes))
+
+    def receive(self, frames: memoryview, expected_sequence: int, now_seconds: float) -> FrameBatch | Nak | None:
+        """Return the batch to append, or the NAK to send, or None: nothing to do.
 
         Raises Malformed, UnsupportedVersion, CreditExceeded.
         """
-        self._heard_at = now
+        self._last_heard_at = now_seconds
         if self.retry_at is not None:
             return None
-        found = check_batch(frames, expected_sequence)
-        if isinstance(found, Hole):
-            if self._asked_for == expected_sequence:
+        batch = check_batch(frames, expected_sequence)
+        if isinstance(batch, Hole):
+            if self._nak_sequence == expected_sequence:
                 return None
-            self._asked_for = expected_sequence
+            self._nak_sequence = expected_sequence
             return Nak(expected_sequence)
-        if not found.frames:
+        if not batch.frames:
             return None
-        self._spend(len(found.frames))
-        self._taken.append((found.next_sequence, self._taken_bytes))
-        self._asked_for = 0
-        return found
+        self._account.spend(len(batch.frames), batch.next_sequence)
+        self._nak_sequence = 0
+        return batch
 
-    def acknowledge(self, durable_sequence: int, credit_max_bytes: int = CREDIT_BYTES) -> Ack:
-        """Say what is durable, and how much may come."""
-        return Ack(durable_sequence, self._grant(durable_sequence, credit_max_bytes))
+    def acknowledge(self, durable_sequence: int, share_bytes: int = CREDIT_BYTES) -> Ack:
+        """Return the ACK for all records before ``durable_sequence``, with the credit from there on."""
+        return Ack(durable_sequence, self._grant(durable_sequence, share_bytes))
 
     def committed(self) -> bool:
-        """Account for a commit that succeeded; tell whether that is the end of a trouble."""
-        recovered, self._hold_seconds = self.troubled, 0.0
+        """Note a commit that succeeded; tell whether the commit is the first since a failure."""
+        recovered, self._pause_seconds = self.failing, 0.0
         return recovered
 
-    def hold(self, now: float) -> None:
-        """Account for an append or a commit that failed: take nothing for a while."""
-        self._hold_seconds = min(max(HOLD_MIN_SECONDS, 2 * self._hold_seconds), HOLD_MAX_SECONDS)
-        self.retry_at = now + self._hold_seconds
+    def pause(self, now_seconds: float) -> None:
+        """Note an append or a commit that failed: drop all data until ``retry_at``."""
+        self._pause_seconds = min(max(PAUSE_MIN_SECONDS, 2 * self._pause_seconds), PAUSE_MAX_SECONDS)
+        self.retry_at = now_seconds + self._pause_seconds
 
     def resume(self) -> None:
-        """Try again: take what comes."""
-        self.retry_at, self._asked_for = None, 0
+        """End the pause: accept data again."""
+        self.retry_at, self._nak_sequence = None, 0
 
-    def _spend(self, size_bytes: int) -> None:
-        """Account for a run that is taken; raise CreditExceeded."""
-        alone = self._taken_bytes == self._durable_bytes < self._allowed_bytes
-        if self._taken_bytes + size_bytes > self._allowed_bytes and not alone:
-            raise CreditExceeded(
-                f"more came than the credit allows: {self._taken_bytes + size_bytes:,} bytes since the WELCOME, where"
-                f" {self._allowed_bytes:,} may"
-            )
-        self._taken_bytes += size_bytes
-
-    def _grant(self, durable_sequence: int, credit_max_bytes: int) -> int:
-        """Return the credit, and remember how far it lets the peer send."""
-        while self._taken and self._taken[0][0] <= durable_sequence:
-            self._durable_bytes = self._taken.popleft()[1]
-        if self.retry_at is not None:  # the rest is dropped, and comes again
-            self._taken.clear()
-            self._taken_bytes = self._durable_bytes
-        credit_bytes = min(self.credit_bytes, credit_max_bytes)
-        self._allowed_bytes = max(self._allowed_bytes, self._durable_bytes + credit_bytes)
+    def _grant(self, durable_sequence: int, share_bytes: int) -> int:
+        """Return the credit for the next answer, and note the credit in the account."""
+        self._account.settle(durable_sequence)
+        if self.retry_at is not None:
+            self._account.drop_pending()
+        credit_bytes = self.credit_bytes(share_bytes)
+        self._account.grant(credit_bytes)
         return credit_bytes

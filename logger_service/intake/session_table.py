@@ -1,16 +1,17 @@
-"""Who is connected: sessions by stream and by peer, so many at most."""
+"""The open sessions, found by stream and by peer, in the order in which their peers spoke last (LRU)."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
 
 from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession
-from tensorboard_sidecar.protocol.limits import STREAMS_A_KEY_MAX
+from tensorboard_sidecar.logger_service.limits import STREAMS_A_KEY_MAX
 
 
 class SessionTable:
-    """At most ``sessions_max``, and ``owner_sessions_max`` of one key; what is too many tells :meth:`surplus`.
+    """Holds at most ``sessions_max`` sessions, and ``owner_sessions_max`` of one key.
 
-    To forget a session costs its peer a HELLO more, nothing else.
+    The table does not remove a session by itself: after :meth:`add`, the caller removes :meth:`surplus`. A peer whose
+    session was removed says HELLO again, and loses nothing.
     """
 
     def __init__(self, sessions_max: int, owner_sessions_max: int = STREAMS_A_KEY_MAX) -> None:
@@ -29,28 +30,28 @@ class SessionTable:
         return self._by_stream.get(stream_id)
 
     def of_peer(self, peer: bytes) -> ReceiveSession | None:
-        """Return the session of a peer that speaks now."""
+        """Return the session of a peer that speaks now: the session becomes the most recent."""
         session = self._by_peer.get(peer)
         if session is not None:
             self._by_stream.move_to_end(session.stream.id)
         return session
 
     def add(self, session: ReceiveSession) -> None:
-        """Keep a session that is new."""
+        """Add a new session."""
         self._by_stream[session.stream.id] = self._by_peer[session.peer] = session
 
     def hand_over(self, session: ReceiveSession, peer: bytes) -> None:
-        """Let ``peer`` speak for a stream from now on."""
+        """Give the stream of a session to ``peer``; the old peer has no stream any more."""
         del self._by_peer[session.peer]
         session.peer = peer
         self._by_peer[peer] = session
 
     def remove(self, session: ReceiveSession) -> None:
-        """Forget a session."""
+        """Remove a session."""
         del self._by_stream[session.stream.id], self._by_peer[session.peer]
 
     def surplus(self, owner: str) -> ReceiveSession | None:
-        """Return the session to forget, if there are too many: the one of ``owner``, or of all, silent for longest."""
+        """Return the session to remove when there are too many: the least recent of ``owner``, else of all."""
         own = [session for session in self if session.owner == owner] if owner else []
         if len(own) > self._owner_sessions_max:
             return own[0]

@@ -1,4 +1,5 @@
-"""What a running logger says of itself: status, health page, metrics.
+"""The state of a running logger: status, health page, metrics.
 
-Reads counts of all other rooms; only ``service`` may import it.
+May import ``protocol``, the logger's config, counters and errors, and the rooms whose counters it reads: ``access``,
+``folders``, ``intake``, ``projection``. Only ``service`` imports this room.
 """

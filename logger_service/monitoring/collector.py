@@ -1,7 +1,7 @@
-"""Looks at all parts of a logger once a second, from the thread that runs them, and says what it sees.
+"""Makes a status once a second, in the thread of the main loop.
 
-It never touches the log directory: a file system that hangs there must not hold up the journal. What there is to know
-of it, the projection says.
+The collector does not touch the log directory: a file system that hangs there must not hold up the journal. The
+projection reports the state of the log directory.
 """
 
 import os
@@ -15,15 +15,15 @@ from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
 from tensorboard_sidecar.logger_service.monitoring.run_lag import RunLags
 from tensorboard_sidecar.logger_service.monitoring.status import Status
-from tensorboard_sidecar.logger_service.projection.supervisor import Supervisor
+from tensorboard_sidecar.logger_service.projection.process import Supervisor
 
 OBSERVE_SECONDS: Final = 1.0
-# Runs whose lag is told one by one, those that lag most: each is a series of its own in whatever collects them.
+# A status lists the largest lags, this many of them: Prometheus keeps a series for each run on the page.
 RUNS_MAX: Final = 100
 
 
 class Collector:
-    """Sees ``recordings`` and the parts of a logger; ``now`` is a steady time in seconds."""
+    """Observes ``recordings`` and the parts of a logger. All times are of one monotonic clock."""
 
     def __init__(
         self,
@@ -36,58 +36,59 @@ class Collector:
         self._recordings = recordings
         self._journal, self._receiver, self._projection, self._adoption = journal, receiver, projection, adoption
         self._lags = RunLags()
-        self._observe_at = float("-inf")
+        self._observe_at_seconds = float("-inf")
 
     def __repr__(self) -> str:
         return f"<Collector of {self._receiver!r}, {self._projection!r}, {self._adoption!r}>"
 
-    def observe(self, now: float) -> Status | None:
-        """Return the status, when it is time for a new one."""
-        progress = self._receiver.reception.progress
+    def observe(self, now_seconds: float) -> Status | None:
+        """Take the commits since the last call; return a status when one is due."""
+        progress = self._receiver.dispatcher.streams.progress
         for stream, (run, sequence) in progress.items():
-            self._lags.committed(stream, run, sequence, now)
+            self._lags.committed(stream, run, sequence, now_seconds)
         progress.clear()
-        if now < self._observe_at:
+        if now_seconds < self._observe_at_seconds:
             return None
-        self._observe_at = now + OBSERVE_SECONDS
-        return self._look(now)
+        self._observe_at_seconds = now_seconds + OBSERVE_SECONDS
+        return self._status(now_seconds)
 
-    def _look(self, now: float) -> Status:
-        reception, adoption = self._receiver.reception, self._adoption
-        lags = self._lags.lags(self._projection.positions, now)
+    def _status(self, now_seconds: float) -> Status:
+        dispatcher, adoption, health = self._receiver.dispatcher, self._adoption, self._projection.health
+        lags = self._lags.lags(health.positions, now_seconds)
         worst = sorted(lags.items(), key=lambda item: (-item[1].seconds, item[0]))
         return Status(
-            at=now,
-            troubles=tuple(self._troubles(now)),
-            received=replace(reception.counts),
+            at_seconds=now_seconds,
+            troubles=tuple(self._troubles(now_seconds)),
+            received=replace(dispatcher.counts),
             connections=replace(self._receiver.connections.counts),
-            ack_durations=reception.ack_durations.counts(),
+            ack_durations=dispatcher.streams.ack_times.durations.counts(),
             sync_durations=self._journal.sync_durations.counts(),
-            streams=reception.streams,
-            credit_held_back_bytes=reception.credit_held_back_bytes,
+            streams=len(dispatcher.streams),
+            credit_held_back_bytes=dispatcher.streams.credit_held_back_bytes,
             disks=self._disks(),
-            adopted_outboxes=adoption.adopted if adoption else 0,
+            adopted_outboxes=adoption.delivered if adoption else 0,
             adopted_records=adoption.records if adoption else 0,
-            left_outboxes=adoption.left if adoption else 0,
-            projection=dict(self._projection.counts),
-            projection_failing=self._projection.state.failing,
+            left_outboxes=adoption.failed if adoption else 0,
+            projection=health.counts,
+            projection_failing=health.state.failing,
             projection_restarts=self._projection.restarts,
             lags=dict(worst[:RUNS_MAX]),
             lag_seconds_max=worst[0][1].seconds if worst else 0.0,
         )
 
-    def _troubles(self, now: float) -> list[str]:
+    def _troubles(self, now_seconds: float) -> list[str]:
         low_water = self._journal.low_water
-        found = [self._receiver.reception.trouble(now)]
+        found = [self._receiver.dispatcher.streams.failure(now_seconds)]
         if not os.access(self._recordings, os.W_OK | os.X_OK):
             found.append(f"--recordings {self._recordings} cannot be written")
         if low_water.low:
             found.append(f"the disk of the recordings is nearly full: {low_water}")
-        found.append(self._projection.trouble(now))
+        found.append(self._projection.trouble(now_seconds))
         return [trouble for trouble in found if trouble]
 
     def _disks(self) -> dict[str, DiskSpace]:
-        state = self._projection.state
+        """Return the disks that report their size, by folder."""
+        state = self._projection.health.state
         spaces = {
             "recordings": self._journal.low_water.space,
             "logdir": DiskSpace(state.disk_free_bytes, state.disk_size_bytes),

@@ -1,8 +1,8 @@
-"""The health page: ``/healthz`` for what restarts a logger, ``/metrics`` for what watches it.
+"""The health page: ``/healthz`` for a supervisor that restarts the logger, ``/metrics`` for Prometheus.
 
-It shows the last status that it was given and touches nothing else, so that no request can hold up the logger. A
-request has ``HEALTH_REQUEST_MAX_SECONDS`` to come, and the same to be answered. When ``HEALTH_CONNECTIONS_MAX`` are
-open, the oldest is cut for the newest, so that connections which say nothing keep nobody out.
+The page reads the last status and nothing else, so no request can hold up the logger. A request must arrive within
+``HEALTH_REQUEST_MAX_SECONDS``, and its answer must leave within the same time. At ``HEALTH_CONNECTIONS_MAX`` open
+connections, a new connection cuts the oldest, so silent connections cannot block the page.
 """
 
 import errno
@@ -22,24 +22,25 @@ from typing import Any, Final
 
 from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.monitoring.metrics import METRICS_TYPE, render_metrics
-from tensorboard_sidecar.logger_service.monitoring.status import Status
-from tensorboard_sidecar.protocol.limits import (
+from tensorboard_sidecar.logger_service.limits import (
     HEALTH_CONNECTIONS_MAX,
     HEALTH_REQUEST_MAX_BYTES,
     HEALTH_REQUEST_MAX_SECONDS,
 )
+from tensorboard_sidecar.logger_service.monitoring.metrics import METRICS_TYPE, render_metrics
+from tensorboard_sidecar.logger_service.monitoring.status import Status
 
 _POLL_SECONDS: Final = 0.1
-
 _JSON_TYPE: Final = "application/json"
+
 _log = logging.getLogger(__name__)
 
 
 class HealthPage:
-    """Serves at ``host`` and ``port`` (0: any free one) from a thread of its own, until it is closed.
+    """Serves ``status`` at ``host`` and ``port`` (0: any free port) from a thread of its own, until :meth:`close`.
 
-    ``status`` is what it shows; ``clock`` is that of its ``at``. Raises StartupError when it cannot listen there.
+    The owner replaces ``status`` at any time. ``clock`` is the clock of ``Status.at_seconds``. Raises StartupError when
+    the address cannot be used.
     """
 
     def __init__(self, host: str, port: int, status: Status, clock: Callable[[], float] = monotonic) -> None:
@@ -62,13 +63,13 @@ class HealthPage:
         return f"<HealthPage at {self.address}>"
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening, and end the thread."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
-        """Return status, type and body of the answer to a request for ``path``. Any thread may ask."""
+        """Return the status, the content type and the body for a request. Any thread may call this."""
         match path.partition("?")[0]:
             case "/healthz":
                 reasons = self.status.reasons(self._clock())
@@ -80,7 +81,7 @@ class HealthPage:
                 return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"expected /healthz or /metrics\n"
 
     def _metrics(self) -> bytes:
-        """Return the metrics, rendered once for each status, however many ask."""
+        """Return the metrics; render each status once."""
         with self._rendering:
             status = self.status
             if self._rendered is None or self._rendered[0] is not status:
@@ -104,7 +105,7 @@ class _Server(ThreadingTCPServer):
         try:
             return super().get_request()
         except OSError:
-            sleep(_POLL_SECONDS)  # no file is left for a connection: it waits, and would be announced again at once
+            sleep(_POLL_SECONDS)  # no free file descriptor: the connection stays pending, and select reports it again
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -123,13 +124,13 @@ class _Server(ThreadingTCPServer):
             super().close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as the library calls it
-        if not isinstance(sys.exception(), OSError):  # who hangs up is no error
+        if not isinstance(sys.exception(), OSError):  # an OSError is a client that hung up
             _log.exception("a request for the health page failed")
 
 
 class _Handler(BaseHTTPRequestHandler):
     def __init__(self, request: Any, client_address: Any, server: BaseServer) -> None:
-        assert isinstance(server, _Server)  # noqa: S101 - it is used there alone
+        assert isinstance(server, _Server)  # noqa: S101 - only _Server uses this class
         self._page = server.page
         super().__init__(request, client_address, server)
 
@@ -145,11 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def version_string(self) -> str:
-        """Tell no more than the name."""
+        """Return the name without a version."""
         return "tensorboard-sidecar"
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: somebody asks every few seconds."""
+        """Log nothing: requests arrive every few seconds."""
 
     def _answer(self, *, with_body: bool) -> None:
         status, content_type, body = self._page.answer(self.path)
@@ -164,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _read_head(connection: socket.socket) -> bytes:
-    """Return a request up to its empty line, or nothing when it does not come in time, or is too long."""
+    """Return a request up to its empty line; return nothing if the request is late or too long."""
     deadline, head = monotonic() + HEALTH_REQUEST_MAX_SECONDS, b""
     with suppress(OSError):
         while (left_seconds := deadline - monotonic()) > 0 and len(head) < HEALTH_REQUEST_MAX_BYTES:
@@ -180,6 +181,7 @@ def _read_head(connection: socket.socket) -> bytes:
 
 
 def _why_not(address: str, error: OSError) -> str:
+    """Return the message for an address that cannot be used."""
     if error.errno == errno.EADDRINUSE:
         return (
             f"--health {address}: the address is in use, by another logger perhaps; choose another port"

@@ -1,20 +1,21 @@
-"""How far event files are behind the journal, by run: from what was committed when, and what was projected.
+"""How far the event files of each run are behind the journal.
 
-The clock is the logger's own: a record's age is that of its commit. Streams are few and marks a stream too, so that
-neither many runs nor a long lag cost memory; a long lag is told a little larger than it is.
+The lag compares the commits of the journal with the positions of the projection. All times are of the logger's
+monotonic clock: the age of a record is the time since its commit. The number of streams is bounded, and each stream
+keeps a bounded number of marks. For a long lag, marks are merged, so the reported age is an upper bound.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-# Streams remembered; the one that was committed least recently is forgotten first.
+# LRU: at this many streams, forget the stream that has been without a commit longest.
 STREAMS_MAX: Final = 1024
 _MARKS_MAX: Final = 64
 
 
 class RunLag(NamedTuple):
-    """What is committed and not projected: how many records, and how long the first of them has waited."""
+    """The committed and unprojected records of a run: their number, and the age of the oldest in seconds."""
 
     records: int
     seconds: float
@@ -22,11 +23,12 @@ class RunLag(NamedTuple):
 
 class _Marks(NamedTuple):
     run: str
-    marks: deque[tuple[int, float]]  # before this number all was committed, the newest of it after this time
+    marks: deque[tuple[int, float]]
+    """(sequence, seconds): all records before the sequence are committed, since the last mark not before this time."""
 
 
 class RunLags:
-    """Remembers commits; ``now`` is a steady time in seconds everywhere."""
+    """Remembers the commits of each stream."""
 
     def __init__(self) -> None:
         self._streams: OrderedDict[bytes, _Marks] = OrderedDict()
@@ -34,26 +36,26 @@ class RunLags:
     def __repr__(self) -> str:
         return f"<RunLags of {len(self._streams)} streams>"
 
-    def committed(self, stream: bytes, run: str, sequence: int, now: float) -> None:
-        """Account for a commit of everything before ``sequence``."""
+    def committed(self, stream: bytes, run: str, sequence: int, now_seconds: float) -> None:
+        """Note a commit of all records before ``sequence``."""
         marks = self._streams.setdefault(stream, _Marks(run, deque())).marks
         self._streams.move_to_end(stream)
         if len(self._streams) > STREAMS_MAX:
             self._streams.popitem(last=False)
-        marks.append((sequence, now))
+        marks.append((sequence, now_seconds))
         if len(marks) >= _MARKS_MAX:
             pairs = [(marks[at + 1][0], marks[at][1]) for at in range(0, len(marks), 2)]
             marks.clear()
             marks.extend(pairs)
 
-    def lags(self, positions: Mapping[bytes, int], now: float) -> dict[str, RunLag]:
-        """Return the lag of each run, given the number behind the last that was projected of each stream."""
+    def lags(self, positions: Mapping[bytes, int], now_seconds: float) -> dict[str, RunLag]:
+        """Return the lag of each run. ``positions`` holds the sequence number that each stream projects next."""
         lags: dict[str, RunLag] = {}
         for stream, (run, marks) in self._streams.items():
             projected = positions.get(stream, 1)
             while marks and marks[0][0] <= projected:
                 marks.popleft()
-            records, seconds = (marks[-1][0] - projected, now - marks[0][1]) if marks else (0, 0.0)
+            records, seconds = (marks[-1][0] - projected, now_seconds - marks[0][1]) if marks else (0, 0.0)
             known = lags.get(run, RunLag(0, 0.0))
             lags[run] = RunLag(known.records + records, max(known.seconds, seconds))
         return lags

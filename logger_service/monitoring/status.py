@@ -1,50 +1,52 @@
-"""What a logger says of itself: plain numbers of one moment, which other threads may read at leisure."""
+"""The state of a logger at one moment. A status never changes: any thread may read a status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from tensorboard_sidecar.logger_service.access.connection_monitor import ConnectionCounts
+from tensorboard_sidecar.logger_service.counters import counter, gauge
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.logger_service.intake.counts import IntakeCounts
-from tensorboard_sidecar.logger_service.intake.durations import BOUNDS_SECONDS, DurationCounts
+from tensorboard_sidecar.logger_service.intake.durations import DurationCounts
 from tensorboard_sidecar.logger_service.monitoring.run_lag import RunLag
+from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 
-# A status is made once a second; one that is older tells of a main loop that hangs, in a write to a dead disk perhaps.
+# The main loop makes a status each second. An older status means that the loop hangs, perhaps in a write to a disk.
 STALE_SECONDS: Final = 10.0
-
-_NONE: Final = DurationCounts((0,) * (len(BOUNDS_SECONDS) + 1), 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A logger at the steady time ``at``; ``troubles`` are for people, none when it is well."""
+    """A logger at the monotonic time ``at_seconds``. Counters and gauges appear on the metrics page by their names."""
 
-    at: float
+    at_seconds: float
     troubles: tuple[str, ...] = ()
+    """Sentences for people; none when the logger is healthy."""
     received: IntakeCounts = field(default_factory=IntakeCounts)
     connections: ConnectionCounts = field(default_factory=ConnectionCounts)
-    ack_durations: DurationCounts = _NONE
-    sync_durations: DurationCounts = _NONE
-    streams: int = 0
-    credit_held_back_bytes: int = 0
+    ack_durations: DurationCounts = field(default_factory=DurationCounts)
+    sync_durations: DurationCounts = field(default_factory=DurationCounts)
+    streams: int = gauge("streams that are open")
+    credit_held_back_bytes: int = gauge("bytes that trainers are asked to keep for now")
     disks: Mapping[str, DiskSpace] = field(default_factory=dict)
-    """By ``recordings`` and ``logdir``; a disk that does not tell is left out."""
-    adopted_outboxes: int = 0
-    adopted_records: int = 0
-    left_outboxes: int = 0
-    projection: Mapping[str, int] = field(default_factory=dict)
-    """By the names of ``logger_service.projection.counts.Counts``."""
-    projection_failing: int = 0
-    """Recordings that cannot be projected."""
-    projection_restarts: int = 0
+    """By ``recordings`` and ``logdir``, without a disk that does not report its size."""
+    adopted_outboxes: int = counter("outboxes of ended trainers, adopted by this logger")
+    adopted_records: int = counter("records in the adopted outboxes")
+    left_outboxes: int = gauge("outboxes that cannot be adopted")
+    projection: ProjectionCounts = field(default_factory=ProjectionCounts)
+    projection_failing: int = gauge("recordings that cannot be projected")
+    projection_restarts: int = counter("times the projection ended and was started again")
     lags: Mapping[str, RunLag] = field(default_factory=dict)
-    """By run, as many as are shown."""
-    lag_seconds_max: float = 0.0
-    """Of all runs."""
+    """By run, the largest lags only."""
+    lag_seconds_max: float = gauge("age of the oldest unprojected record of all runs")
 
-    def reasons(self, now: float) -> list[str]:
-        """Return what is not well at ``now``."""
-        late_seconds = now - self.at
-        stale = [f"the logger has not come round for {late_seconds:.0f} s"] if late_seconds >= STALE_SECONDS else []
+    def reasons(self, now_seconds: float) -> list[str]:
+        """Return why the logger is unhealthy; empty when it is healthy."""
+        late_seconds = now_seconds - self.at_seconds
+        stale = (
+            [f"the main loop of the logger has not run for {late_seconds:.0f} s"]
+            if late_seconds >= STALE_SECONDS
+            else []
+        )
         return [*stale, *self.troubles]

@@ -1,4 +1,4 @@
-"""Reads finished recordings and log directories for people: what they hold, and whether they are whole.
+"""Reads finished recordings and log directories: describes their contents, and verifies that they are complete.
 
 May import ``protocol`` and ``events``.
 """

@@ -1,4 +1,4 @@
-"""How far long work has come, on one line of a terminal that is written again and again."""
+"""Progress of long work, on one line of a terminal that is overwritten."""
 
 import shutil
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _CLEAR: Final = "\r\x1b[K"
 
 
 class ProgressLine:
-    """Shows at most four texts a second on ``stream``, and none where that is no terminal; cleared in the end."""
+    """Shows at most four texts a second on ``stream``, and clears the line at the end; silent without a terminal."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = monotonic) -> None:
         self._stream, self._clock = stream, clock
@@ -28,7 +28,7 @@ class ProgressLine:
             self._write(_CLEAR)
 
     def show(self, text: str) -> None:
-        """Show ``text``, cut to the terminal's width, unless the last one is not old enough."""
+        """Show ``text``, cut to the width of the terminal; skip the text within 0.25 s of the last shown text."""
         if self._shows and self._clock() >= self._show_at:
             self._show_at = self._clock() + _INTERVAL_SECONDS
             self._write(_CLEAR + text[: shutil.get_terminal_size().columns - 1])

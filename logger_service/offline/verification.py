@@ -1,9 +1,9 @@
-"""Is everything there, once? Of recordings and of log directories, by reading every byte.
+"""Verifies recordings and log directories by reading every byte: everything is there, exactly once.
 
 A recording is lossy when records are missing (refused by the trainer, or lost on the way), damaged or malformed. A log
-directory is lossy when a file is damaged, when an event is missing between the first and the last of its stream or
-comes twice, or when the events say that records are missing. What would come after the last event cannot be told from
-a log directory: verify the recording too.
+directory is lossy when a file is damaged, when an event is missing between the first and the last event of its stream,
+when an event is there twice, or when a gap among the events says that records are missing. A log directory does not
+tell whether events are missing after the last event: verify the recording too.
 """
 
 import os
@@ -13,8 +13,7 @@ from pathlib import Path
 
 from tensorboard_sidecar.logger_service.events.audit import Audit, audit
 from tensorboard_sidecar.logger_service.events.embedding_projector import MARKER_FILE_SUFFIX
-from tensorboard_sidecar.logger_service.offline.contents import read_contents
-from tensorboard_sidecar.logger_service.offline.inspection import losses
+from tensorboard_sidecar.logger_service.offline.inspection import losses, read_contents
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.find import find_recordings
@@ -22,7 +21,7 @@ from tensorboard_sidecar.protocol.storage.find import find_recordings
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """``lines`` for people, and whether anything was lost."""
+    """Result: ``lines`` for people, and ``lossy`` when anything is missing, damaged or there twice."""
 
     lines: tuple[str, ...]
     lossy: bool
@@ -34,7 +33,7 @@ class Verification:
 def verify(path: Path) -> Verification:
     """Verify every recording and every folder of event files at or below ``path``.
 
-    Raises FileNotFoundError where there is neither, OSError.
+    Raises FileNotFoundError when there is neither, OSError.
     """
     parts = [_verify_recording(folder) for folder, _ in find_recordings(path)]
     parts += [_verify_events(folder) for folder in _event_folders(path)]
@@ -67,7 +66,7 @@ def _event_lines(found: Audit) -> Iterator[str]:
 
 
 def _event_folders(path: Path) -> Iterator[Path]:
-    """Yield the folders with event files, in order."""
+    """Yield the folders with event files, sorted; skip the markers of the embedding projector."""
     for folder, folders, files in os.walk(path):
         folders.sort()
         names = [name for name in files if name.startswith("events.out.tfevents.")]

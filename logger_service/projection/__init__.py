@@ -1,4 +1,4 @@
-"""Recordings to event files, restartable at any record, in a process of its own.
+"""From recordings to event files, in a process of its own that may restart at any record.
 
-Reads recordings and writes through ``events``. May import ``protocol``, ``events`` and ``folders``.
+Reads recordings, writes through ``events``. May import ``protocol``, ``counters``, ``events`` and ``folders``.
 """

@@ -1,10 +1,12 @@
-"""From recordings that grow to event files that grow: the main loop of the projection process.
+"""The main loop of the projection's process: from recordings that grow to event files that grow.
 
-It reads recordings and nothing else, so that whatever happens to it costs a restart and no record, and what happens
-again and again costs its record alone (see ``quarantine``). Every run gets its turn: a bounded amount, for
-a bounded time, then the next. A recording that cannot be projected (a head that is no head, a disk that is full,
-whatever is raised) is said once, left alone for a while and tried again; the others go on. When the event files' disk
-is nearly full, all of them wait, so that no event is torn, and go on alone when there is room.
+The follower only reads the recordings: a crash costs a restart and no record. A record that crashes each process stays
+blank (see ``quarantine``).
+
+Rule 1: each recording gets a turn, bounded in bytes and in time, then the next recording.
+Rule 2: an error stops one recording, never the others. The error is logged once, and the recording is tried again after
+a pause that doubles. A recording without a valid head, a full disk and any exception count as errors.
+Rule 3: when the disk of the event files is nearly full, all recordings wait until there is room: no event is torn.
 """
 
 import logging
@@ -13,33 +15,31 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace, measure_disk
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.folders.low_water import LowWater
-from tensorboard_sidecar.logger_service.projection.counts import Counts
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
-from tensorboard_sidecar.logger_service.projection.report import ProjectionState
-from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
-from tensorboard_sidecar.logger_service.projection.stream_order import in_stream_order
+from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts, ProjectionState
+from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, in_stream_order
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.storage.find import beginning_of, find_recordings
+from tensorboard_sidecar.protocol.storage.find import Beginning, beginning_of, find_recordings
 
-# What one turn of a run reads: a thousand steps of scalars, or a few pictures, which take longest to draw.
+# A turn reads this much: a thousand steps of scalars, or a few pictures. A picture takes longest to draw.
 TURN_SIZE_BYTES: Final = 2**18
-# When it has lasted so long, nothing more is drawn in it.
+# A turn that has lasted this long draws no further picture.
 TURN_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.15
 _FIND_SECONDS: Final = 0.5
-# The files of a recording that does not grow for this long are closed until it does.
+# The files of a recording that has not grown for this long are closed.
 _PARK_SECONDS: Final = 60.0
-# A recording that is read and its event file, and what opening them takes.
+# Open files of a stream: its segment, its event file, and one more while either is opened.
 _FILES_A_STREAM: Final = 3
 _FILES_BESIDE: Final = 64
-# A recording that failed is tried again after the first pause, and then after one twice as long each time.
+# The pause before a failed recording is tried again: the first, and the longest.
 _RETRY_MIN_SECONDS: Final = 5.0
 _RETRY_MAX_SECONDS: Final = 80.0
 
@@ -47,23 +47,72 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Followed:
-    """A recording, and what is known of it."""
+class _Failure:
+    """The state of a recording's last error, and the time of the next try. Pure: every call receives the time."""
 
-    token: tuple[str, int]
-    stream: StreamProjection | None = None
-    waits: bool = False
-    grew_at_seconds: float = float("-inf")
+    reason: str = ""
+    """The text of the error; empty while the recording is projected."""
+    stuck: bool = False
+    """Whether the recording is valid: the file system or this program is at fault."""
     retry_at_seconds: float = 0.0
     pause_seconds: float = _RETRY_MIN_SECONDS
-    failure: str = ""
-    stuck: bool = False
+
+    def note(self, error: Exception, now_seconds: float) -> bool:
+        """Note an error; return whether it differs from the last one."""
+        reason, last = str(error) or repr(error), self.reason
+        self.reason, self.stuck = reason, not isinstance(error, ProtocolError)
+        self.retry_at_seconds = now_seconds + self.pause_seconds
+        self.pause_seconds = min(2 * self.pause_seconds, _RETRY_MAX_SECONDS)
+        return reason != last
+
+    def clear(self) -> None:
+        """Forget the error: the recording is projected again."""
+        self.reason, self.stuck, self.pause_seconds = "", False, _RETRY_MIN_SECONDS
+
+
+@dataclass(slots=True)
+class _Followed:
+    """One recording, and its projection once it is open. A parked recording has no turns and no open files."""
+
+    folder: Path
+    token: tuple[str, int]
+    stream: StreamProjection | None = None
+    parked: bool = False
+    grew_at_seconds: float = float("-inf")
+    failure: _Failure = field(default_factory=_Failure)
+
+    def notice(self, token: tuple[str, int], now_seconds: float, *, thorough: bool) -> None:
+        """Resume turns if the recording has grown, or if the pause after a failure is over."""
+        if self.failure.reason:
+            self.parked = not (thorough or now_seconds >= self.failure.retry_at_seconds)
+        elif token != self.token:
+            self.parked = False
+        self.token = token
+
+    def beginning(self) -> Beginning:
+        """Return how the recording begins. Raises ProtocolError, OSError."""
+        return self.stream.beginning if self.stream else beginning_of(self.folder)
+
+    def settle(self, now_seconds: float, *, grew: bool, idle: bool) -> None:
+        """Account for a turn without an error; park the recording if it has been idle for _PARK_SECONDS."""
+        self.failure.clear()
+        if grew:
+            self.grew_at_seconds = now_seconds
+        elif idle and now_seconds - self.grew_at_seconds >= _PARK_SECONDS:
+            self.park()
+
+    def park(self) -> None:
+        """Close the files; give no turns until :meth:`notice` resumes them."""
+        if self.stream is not None:
+            self.stream.close()
+        self.parked = True
 
 
 class Follower:
-    """Projects every recording below ``recordings`` into ``logdir``. Times are those of one steady clock.
+    """Projects every recording below ``recordings`` into ``logdir``. All times are of one monotonic clock.
 
-    ``disk_reserve_bytes`` are left free, as ``logger_service.folders.low_water.LowWater`` has it.
+    ``disk_reserve_bytes`` of the disk of ``logdir`` stay free (see ``logger_service.folders.low_water.LowWater``).
+    ``after_each`` is called after each step that may take long: opening a recording, drawing a picture.
     """
 
     def __init__(
@@ -73,72 +122,70 @@ class Follower:
         *,
         disk_reserve_bytes: int | None = None,
         suspects: Quarantine | None = None,
+        after_each: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.counts = Counts()
-        self._suspects = suspects or Quarantine()
-        self._clock = clock
-        self._open_max = _open_streams_max()
-        self._low_water = LowWater(lambda: measure_disk(logdir), disk_reserve_bytes)
+        self.counts = ProjectionCounts()
         self._recordings, self._logdir = recordings, logdir
+        self._suspects = suspects or Quarantine()
+        self._after_each, self._clock = after_each, clock
+        self._low_water = LowWater(lambda: measure_disk(logdir), disk_reserve_bytes)
         self._followed: dict[Path, _Followed] = {}
         self._find_at_seconds = float("-inf")
 
     def __repr__(self) -> str:
         return f"<Follower of {len(self._followed)} recordings: {self.counts}>"
 
-    def turn(
-        self, now_seconds: float, *, thorough: bool = False, after_each: Callable[[], object] = lambda: None
-    ) -> bool:
-        """Give every recording its turn; tell whether there was anything to do.
+    def turn(self, now_seconds: float, *, thorough: bool = False) -> bool:
+        """Give each recording a turn; return whether a recording had something to project.
 
-        ``thorough`` looks for new recordings now, and tries failed ones again, whatever the time. ``after_each`` is
-        called after all that may take long: whatever is opened, or drawn.
+        ``thorough`` looks for new recordings and tries failed recordings again without regard to the time.
         """
         if not self._has_room(now_seconds):
             return False
         if thorough or now_seconds >= self._find_at_seconds:
             self._find(now_seconds, thorough=thorough)
-        busy = False
-        behind: set[tuple[str, int]] = set()
-        for place, (folder, followed) in enumerate(self._ready(now_seconds, after_each)):
-            stream = self._opened(folder, followed, now_seconds)
-            after_each()
+        busy, open_max = False, _open_streams_max()
+        behind: set[tuple[str, int]] = set()  # runs and ranks with an earlier attempt that is not up to date
+        for place, followed in enumerate(self._ready(now_seconds)):
+            stream = self._opened(followed, now_seconds)
+            self._after_each()
             if stream is None:
                 continue
-            whose = stream.stream.run, stream.stream.rank
-            # Its earlier attempt first: behind this one's events, that one's would come late.
-            if whose not in behind:
-                advanced = self._advance(folder, followed, stream, now_seconds, after_each)
+            run_and_rank = stream.stream.run, stream.stream.rank
+            # A later attempt waits: events of an earlier attempt behind its own would be late.
+            if run_and_rank not in behind:
+                advanced = self._advance(followed, stream, now_seconds)
                 busy |= advanced
                 if advanced or stream.waits:
-                    behind.add(whose)
-                if place >= self._open_max:
+                    behind.add(run_and_rank)
+                if place >= open_max:
                     stream.close()
-                after_each()
+                self._after_each()
                 if not self._has_room(now_seconds):
                     return False
         return busy
 
     @property
     def waits(self) -> bool:
-        """Whether nothing is projected, as there is no room for it."""
+        """Whether nothing is written because the disk is nearly full."""
         return self._low_water.low
 
     def state(self) -> ProjectionState:
-        """Return how it is."""
+        """Return the state for a report."""
         space = self._low_water.space or DiskSpace(0, 0)
+        failures = [followed.failure for followed in self._followed.values() if followed.failure.reason]
         return ProjectionState(
             waits=self.waits,
             writable=os.access(self._logdir, os.W_OK | os.X_OK),
-            failing=sum(bool(followed.failure) for followed in self._followed.values()),
+            failing=len(failures),
             disk_free_bytes=space.free_bytes,
             disk_size_bytes=space.total_bytes,
-            stuck=sum(followed.stuck for followed in self._followed.values()),
+            stuck=sum(failure.stuck for failure in failures),
         )
 
     def positions(self) -> Iterator[tuple[bytes, int]]:
-        """Yield, for each stream that is projected, its id and the number behind the last that was."""
+        """Yield the id of each open stream and the sequence number that is projected next."""
         for followed in self._followed.values():
             if followed.stream is not None:
                 yield followed.stream.stream.id, followed.stream.next_sequence
@@ -146,100 +193,82 @@ class Follower:
     def close(self) -> None:
         """Close all files."""
         for followed in self._followed.values():
-            self._park(followed)
+            followed.park()
 
     def _find(self, now_seconds: float, *, thorough: bool) -> None:
-        """Notice recordings that are new or gone, and parked or failed ones that are due."""
+        """Find new recordings, forget deleted ones, and resume parked ones that have grown or are due."""
         self._find_at_seconds = now_seconds + _FIND_SECONDS
         found = dict(find_recordings(self._recordings))
         for folder in self._followed.keys() - found:
-            self._park(self._followed.pop(folder))
+            self._followed.pop(folder).park()
         for folder, token in found.items():
-            followed = self._followed.setdefault(folder, _Followed(token))
-            if followed.failure:
-                followed.waits = not (thorough or now_seconds >= followed.retry_at_seconds)
-            elif token != followed.token:
-                followed.waits = False
-            followed.token = token
+            followed = self._followed.setdefault(folder, _Followed(folder, token))
+            followed.notice(token, now_seconds, thorough=thorough)
 
-    def _ready(self, now_seconds: float, after_each: Callable[[], object]) -> list[tuple[Path, _Followed]]:
-        """Return what may be advanced now; the earlier attempts of runs first."""
+    def _ready(self, now_seconds: float) -> list[_Followed]:
+        """Return the recordings that are not parked, earlier attempts of a run first."""
         ready = []
-        for folder, followed in self._followed.items():
-            if not followed.waits:
+        for followed in self._followed.values():
+            if not followed.parked:
                 try:
-                    beginning = followed.stream.beginning if followed.stream else beginning_of(folder)
-                except Exception as error:  # noqa: BLE001 - whatever one recording raises costs no other its turn
-                    self._fail(folder, followed, error, now_seconds)
-                else:
-                    ready.append((beginning, (folder, followed)))
-                after_each()
+                    ready.append((followed.beginning(), followed))
+                except Exception as error:  # noqa: BLE001 - no error of one recording may stop another
+                    self._fail(followed, error, now_seconds)
+                self._after_each()
         return in_stream_order(ready)
 
-    def _opened(self, folder: Path, followed: _Followed, now_seconds: float) -> StreamProjection | None:
+    def _opened(self, followed: _Followed, now_seconds: float) -> StreamProjection | None:
+        """Return the projection of a recording, or None after an error."""
         try:
-            followed.stream = followed.stream or StreamProjection(folder, self._logdir, self.counts, self._suspects)
+            if followed.stream is None:
+                followed.stream = StreamProjection(followed.folder, self._logdir, self.counts, self._suspects)
         except Exception as error:  # noqa: BLE001 - as in _ready
-            self._fail(folder, followed, error, now_seconds)
+            self._fail(followed, error, now_seconds)
         return followed.stream
 
-    def _advance(
-        self,
-        folder: Path,
-        followed: _Followed,
-        stream: StreamProjection,
-        now_seconds: float,
-        after_each: Callable[[], object],
-    ) -> bool:
+    def _advance(self, followed: _Followed, stream: StreamProjection, now_seconds: float) -> bool:
+        """Project the next records of a recording; return whether there were any."""
         written, until_seconds = self.counts.records, self._clock() + TURN_SECONDS
 
         def enough() -> bool:
-            after_each()
+            self._after_each()
             return self._clock() >= until_seconds
 
         try:
             busy = stream.advance(TURN_SIZE_BYTES, now_seconds, enough) > 0
-            if busy and self.counts.records == written:  # the last record once more: of most that is the end
+            if busy and self.counts.records == written:  # only the last record, read again: most recordings end there
                 busy = stream.advance(TURN_SIZE_BYTES, now_seconds, enough) > 0
         except Exception as error:  # noqa: BLE001 - as in _ready
-            self._fail(folder, followed, error, now_seconds)
+            self._fail(followed, error, now_seconds)
             return False
-        followed.failure, followed.stuck, followed.pause_seconds = "", False, _RETRY_MIN_SECONDS
-        if self.counts.records > written or stream.waits:
-            followed.grew_at_seconds = now_seconds
-        elif not busy and now_seconds - followed.grew_at_seconds >= _PARK_SECONDS:
-            self._park(followed)
+        followed.settle(now_seconds, grew=self.counts.records > written or stream.waits, idle=not busy)
         return busy
 
-    def _fail(self, folder: Path, followed: _Followed, error: Exception, now_seconds: float) -> None:
+    def _fail(self, followed: _Followed, error: Exception, now_seconds: float) -> None:
+        """Count an error, log a new error, and park the recording until the next try."""
         self.counts.stream_failures += 1
-        why = str(error) or repr(error)
-        if followed.failure != why:
-            _log.error("%s is not projected: %s (said once; tried again and again)", folder, why)
-        self._park(followed)
+        if followed.failure.note(error, now_seconds):
+            _log.error(
+                "%s is not projected: %s (logged once; tried again within %g s)",
+                followed.folder,
+                followed.failure.reason,
+                _RETRY_MAX_SECONDS,
+            )
+        followed.park()
         followed.stream = None
-        followed.stuck = not isinstance(error, ProtocolError)
-        followed.failure, followed.retry_at_seconds = why, now_seconds + followed.pause_seconds
-        followed.pause_seconds = min(2 * followed.pause_seconds, _RETRY_MAX_SECONDS)
 
     def _has_room(self, now_seconds: float) -> bool:
-        """Tell whether event files may be written, and say so when that has changed."""
+        """Return whether the disk has room for event files; log each change."""
         if self._low_water.look(now_seconds, self.counts.event_bytes):
             if self._low_water.low:
                 _log.error("%s: %s: event files wait until there is room", self._logdir, self._low_water)
             else:
-                _log.info("%s: %s: there is room again, event files go on", self._logdir, self._low_water)
+                _log.info("%s: %s: there is room again, event files are written", self._logdir, self._low_water)
         return not self._low_water.low
-
-    @staticmethod
-    def _park(followed: _Followed) -> None:
-        if followed.stream is not None:
-            followed.stream.close()
-        followed.waits = True
 
 
 def _open_streams_max() -> int:
-    """Return how many streams keep their files open between turns; the others open them again."""
+    """Return how many streams keep their files open between turns; all others open their files in each turn."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(0, files - _FILES_BESIDE) // _FILES_A_STREAM if files != resource.RLIM_INFINITY else sys.maxsize
 
@@ -250,35 +279,36 @@ def follow(
     stop: Callable[[], bool],
     *,
     disk_reserve_bytes: int | None = None,
-    tell: Callable[[Follower, float], object] = lambda _projection, _now: None,
+    report: Callable[[Follower, float], object] = lambda *_: None,
     wait: Callable[[float], object] = time.sleep,
-    poll_seconds: float = POLL_SECONDS,
     suspects: Quarantine | None = None,
+    lock: int | None = None,
 ) -> Follower:
-    """Project recordings as they grow until ``stop`` is true, and then to the end of what is there; return how it went.
+    """Project recordings as they grow until ``stop()`` is true, and then all records that exist; return the follower.
 
-    ``tell`` is called again and again, ``wait`` idles for so many seconds, or less. ``suspects`` are opened and closed
-    here. Raises FolderInUse, OSError when
-    the log directory cannot be made.
+    ``report`` gets the follower and the monotonic time after each step that may take long. ``suspects`` is opened and
+    closed here. ``lock`` is the file of the parent's lock on the log directory. Raises FolderInUse, OSError.
     """
-    with folder_lock(logdir, "--logdir"):
+    with folder_lock(logdir, "--logdir", inherited=lock):
         suspects = suspects or Quarantine()
         suspects.open(logdir)
-        projection = Follower(recordings, logdir, disk_reserve_bytes=disk_reserve_bytes, suspects=suspects)
-
-        def said() -> None:
-            tell(projection, time.monotonic())
-
+        follower = Follower(
+            recordings,
+            logdir,
+            disk_reserve_bytes=disk_reserve_bytes,
+            suspects=suspects,
+            after_each=lambda: report(follower, time.monotonic()),
+        )
         try:
             while True:
                 stopping = stop()
-                busy = projection.turn(time.monotonic(), thorough=stopping, after_each=said)
-                said()
-                if stopping and not busy and not suspects.let_go():
-                    return projection
+                busy = follower.turn(time.monotonic(), thorough=stopping)
+                report(follower, time.monotonic())
+                if stopping and not busy and not suspects.end_waits():
+                    return follower
                 if not busy:
-                    wait(poll_seconds)
+                    wait(POLL_SECONDS)
         finally:
-            projection.close()
+            follower.close()
             suspects.close()
-            _log.info("projection closed: %s", projection.counts)
+            _log.info("projection closed: %s", follower.counts)

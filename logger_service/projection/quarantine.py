@@ -1,12 +1,16 @@
-"""Which records the projection's process died of, remembered over its deaths.
+"""Remembers, over restarts of the projection's process, which records killed the process.
 
-Drawing can end a process from within: a fault in a library, all memory taken. What is deterministic ends it again at
-each start. So a record is noted in a file in the log directory before it is shown, and the note is taken back after it.
-A note that is found at the start is a death of its record. One that has died so has to wait while others go first; one
-that has died ``DEATHS_MAX`` times is fatal: it is passed over, and its event is blank. (A kill from outside counts as
-well, for who died of too much memory was killed from outside, too; three of them at one record are hardly chance.)
+Drawing a record can kill the process: a fault in a library, or no memory left. A deterministic fault kills the next
+process at the same record. Therefore the process writes a note to a file in the log directory before it shows a record,
+and removes the note afterwards. A note that the next process finds counts as a death of its record:
 
-The file holds ``SUSPECTS_MAX`` entries of stream, sequence and deaths, the first of them the record that is shown now.
+- after a death, the record waits for PATIENCE_SECONDS while other runs are projected;
+- after DEATHS_MAX deaths, the record is fatal: it is skipped, and its event stays blank.
+
+A kill from outside counts too, because the kernel's OOM killer looks the same. Three unrelated kills at the same record
+are improbable.
+
+The file holds SUSPECTS_MAX entries of (stream, sequence, deaths); the first entry is the record being shown.
 """
 
 import os
@@ -18,19 +22,18 @@ from typing import Final, TypeAlias
 
 FILE_NAME: Final = ".tensorboard-sidecar-suspects"
 DEATHS_MAX: Final = 3
-# What the others have for themselves after a death, before its record is shown again.
 PATIENCE_SECONDS: Final = 10.0
-# More have not died before some of them were passed over: of each stream only the next record is a suspect.
+# Each stream has one suspect at most, the record that comes next. Beyond this number, the oldest entry is dropped.
 SUSPECTS_MAX: Final = 64
 _ENTRY: Final = struct.Struct("<16sQQ")
-_NOBODY: Final = bytes(_ENTRY.size)
+_NO_ENTRY: Final = bytes(_ENTRY.size)
 
 Suspect: TypeAlias = tuple[bytes, int]
-"""The stream and the sequence of a record."""
+"""A record: the id of its stream and its sequence number."""
 
 
 class Quarantine:
-    """Remembers nothing beyond this process until it is opened."""
+    """Counts the deaths of each record. Until :meth:`open` is called, nothing outlives this process."""
 
     def __init__(self) -> None:
         self._path = Path()
@@ -42,28 +45,25 @@ class Quarantine:
         return f"<Quarantine {self._deaths}>"
 
     def open(self, logdir: Path) -> None:
-        """Take up what is noted in a log directory that nobody else writes; where nothing can be noted, go without."""
+        """Read the notes in a log directory that is locked for this process; do without a file if there can be none."""
         self._path = logdir / FILE_NAME
         with suppress(OSError):
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-            noted = os.pread(self._file, SUSPECTS_MAX * _ENTRY.size, 0)
-            for stream, sequence, deaths in _ENTRY.iter_unpack(noted[: len(noted) // _ENTRY.size * _ENTRY.size]):
-                if deaths:
-                    died = self._deaths.get((stream, sequence), 0) + deaths
-                    self._deaths[stream, sequence] = min(died, DEATHS_MAX)
+            for suspect, deaths in _unpack(os.pread(self._file, SUSPECTS_MAX * _ENTRY.size, 0)):
+                self._deaths[suspect] = min(self._deaths.get(suspect, 0) + deaths, DEATHS_MAX)
             self._save()
 
     def close(self) -> None:
-        """Note no more."""
+        """Close the file; delete it if no record died."""
         file = self._file
-        self.pardon()
+        self.stop_noting()
         if file >= 0:
             os.close(file)
 
-    def pardon(self) -> None:
-        """Take back the note of what is shown, as this process ends for another reason, and note no more.
+    def stop_noting(self) -> None:
+        """Remove the note of the record being shown: this process ends for another reason. Write no more notes.
 
-        Any thread may ask: the file stays open, for another thread may write to it at this moment.
+        Any thread may call this. The file stays open, because another thread may be writing to it.
         """
         if self._file >= 0:
             self._save()
@@ -72,30 +72,33 @@ class Quarantine:
                 self._path.unlink(missing_ok=True)
 
     def is_fatal(self, record: Suspect) -> bool:
-        """Tell whether a record is to be passed over."""
+        """Return whether the record must be skipped."""
         return self._deaths.get(record, 0) >= DEATHS_MAX
 
-    def has_to_wait(self, record: Suspect, now_seconds: float) -> bool:
-        """Tell whether others go before this record."""
+    def must_wait(self, record: Suspect, now_seconds: float) -> bool:
+        """Return whether other records go first. The first call for a suspect starts its PATIENCE_SECONDS."""
         if record not in self._deaths or self.is_fatal(record):
             return False
         return now_seconds < self._wait_until_seconds.setdefault(record, now_seconds + PATIENCE_SECONDS)
 
-    def let_go(self) -> bool:
-        """Let no record wait any longer; tell whether one did."""
+    def end_waits(self) -> bool:
+        """End all waits; return whether a record waited."""
         waiting = [record for record, seconds in self._wait_until_seconds.items() if seconds > float("-inf")]
         self._wait_until_seconds.update(dict.fromkeys(waiting, float("-inf")))
         return bool(waiting)
 
     def clear(self, record: Suspect) -> None:
-        """Forget the deaths of a record that is in the event files."""
+        """Forget the deaths of a record whose events are written."""
         if self._deaths.pop(record, 0):
             self._wait_until_seconds.pop(record, None)
             self._save()
 
     @contextmanager
     def showing(self, record: Suspect) -> Iterator[None]:
-        """Note a record while it is shown; what it raises, unless that is a disk's fault, is a death of it as well."""
+        """Keep a note in the file while the record is shown.
+
+        An exception counts as a death of the record, except an OSError, which is the fault of a disk.
+        """
         self._save(shown=record)
         try:
             yield
@@ -114,7 +117,19 @@ class Quarantine:
             return
         while len(self._deaths) >= SUSPECTS_MAX:
             del self._deaths[next(iter(self._deaths))]
-        entries = [_ENTRY.pack(*shown, 1) if shown else _NOBODY]
-        entries += (_ENTRY.pack(*record, deaths) for record, deaths in self._deaths.items())
-        with suppress(OSError):  # on a full disk: nothing is drawn there either
-            os.pwrite(self._file, b"".join(entries).ljust(SUSPECTS_MAX * _ENTRY.size, b"\0"), 0)
+        with suppress(OSError):  # the disk is full; nothing is drawn either until there is room
+            os.pwrite(self._file, _pack(self._deaths, shown), 0)
+
+
+def _unpack(data: bytes) -> Iterator[tuple[Suspect, int]]:
+    """Yield the suspects in a file and their deaths; ignore an incomplete entry at the end."""
+    for stream, sequence, deaths in _ENTRY.iter_unpack(data[: len(data) // _ENTRY.size * _ENTRY.size]):
+        if deaths:
+            yield (stream, sequence), deaths
+
+
+def _pack(deaths: dict[Suspect, int], shown: Suspect | None) -> bytes:
+    """Return the content of the file. The record being shown counts as one death, should the process end now."""
+    entries = [_ENTRY.pack(*shown, 1) if shown else _NO_ENTRY]
+    entries += (_ENTRY.pack(*record, count) for record, count in deaths.items())
+    return b"".join(entries).ljust(SUSPECTS_MAX * _ENTRY.size, b"\0")

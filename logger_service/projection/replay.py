@@ -1,14 +1,13 @@
-"""Recordings into a log directory, once: the same bytes as ``serve`` writes, runs in the order they were made."""
+"""Projects finished recordings into a log directory, once. The result has the same bytes as the result of ``serve``."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
-from tensorboard_sidecar.logger_service.projection.counts import Counts
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
-from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
-from tensorboard_sidecar.logger_service.projection.stream_order import in_stream_order
+from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
+from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, in_stream_order
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.find import beginning_of, require_recordings
@@ -17,10 +16,10 @@ _TURN_SIZE_BYTES: Final = 2**20
 
 
 class Replayed(NamedTuple):
-    """A recording and what was written of it: nothing when the log directory held all of it, or with a ``failure``."""
+    """A recording and the counts of its replay: all 0 if the log directory holds its events, or after a ``failure``."""
 
     folder: Path
-    counts: Counts
+    counts: ProjectionCounts
     failure: str = ""
 
     def __str__(self) -> str:
@@ -30,10 +29,11 @@ class Replayed(NamedTuple):
 
 
 def replay(paths: Sequence[Path], logdir: Path, progress: Callable[[Replayed], None] | None = None) -> list[Replayed]:
-    """Project the recordings at or below ``paths``; what the log directory holds already is not written again.
+    """Project the recordings at or below ``paths``; skip the events that the log directory holds.
 
-    ``progress`` is called with what is done so far after every bounded amount of work. A recording whose head is no
-    head is reported and left out. Raises FileNotFoundError where there is no recording, FolderInUse, OSError.
+    ``progress`` receives the present counts after each turn of about 1 MiB. A recording without a valid head is
+    reported as a failure; the others are replayed. Raises FileNotFoundError where there is no recording, FolderInUse,
+    OSError.
     """
     folders = _in_order(require_recordings(paths))
     suspects = Quarantine()
@@ -48,7 +48,7 @@ def replay(paths: Sequence[Path], logdir: Path, progress: Callable[[Replayed], N
 def _replay_one(
     folder: Path, logdir: Path, suspects: Quarantine, progress: Callable[[Replayed], None] | None
 ) -> Replayed:
-    counts = Counts()
+    counts = ProjectionCounts()
     try:
         projection = StreamProjection(folder, logdir, counts, suspects)
     except ProtocolError as error:
@@ -64,7 +64,7 @@ def _replay_one(
 
 
 def _in_order(folders: Sequence[Path]) -> list[Path]:
-    """Return recordings run by run, earlier attempts first: file names within a run's folder only grow."""
+    """Return the recordings without a valid head first, then the others in the order of projection."""
     broken, found = [], []
     for folder in folders:
         try:

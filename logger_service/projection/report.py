@@ -1,53 +1,73 @@
-"""What the projection's process tells its parent: counts and positions, a line of JSON at a time, through a pipe.
+"""Reports of the projection's process to its parent: one line of JSON each, through a pipe.
 
-Nobody waits: a line that does not fit into the pipe is left out, and what it would have said comes with a later one. A
-line fits into PIPE_BUF, so that it is written whole or not at all. The parent takes nothing on trust: what is no report
-is dropped and counted.
+The child never blocks on the pipe: a line that does not fit is dropped, and a later report carries the same positions.
+A line is shorter than PIPE_BUF: the system writes all of a line or nothing. The parent drops and counts invalid lines.
 """
 
 import os
 import select
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
-from tensorboard_sidecar.logger_service.projection.counts import Counts
+from tensorboard_sidecar.logger_service.counters import Counters, counter
 from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX
 
 REPORT_SECONDS: Final = 1.0
-# Of some 60 bytes each; with the counts before them they fit into a line.
+# A position takes about 60 bytes; this many fit into a line behind the counts.
 _POSITIONS_MAX: Final = 48
-# What the parent reads at a time: all that a pipe holds.
+# The capacity of a pipe; the parent reads all of it at once.
 _PIPE_SIZE_BYTES: Final = 2**16
 
 _Number = Annotated[int, Meta(ge=0, le=SEQUENCE_MAX)]
 _StreamId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
 
-class ProjectionState(msgspec.Struct, frozen=True):
-    """How it is with a projection: ``waits`` for room, may write in its log directory, fails with so many recordings.
+@dataclass(slots=True)
+class ProjectionCounts(Counters):
+    """Counters since the start of a projection."""
 
-    ``stuck`` are those of them that fail at the file system or at this program, not at what is in them.
-    The disk is that of the log directory; it has 0 bytes when it does not tell.
-    """
+    records: _Number = counter("records projected to event files")
+    events: _Number = counter("events written")
+    event_bytes: _Number = counter("bytes of these events")
+    unknown_kinds: _Number = counter("records of kinds that this logger does not know")
+    malformed: _Number = counter("records whose body is corrupt")
+    drawings: _Number = counter("records whose pictures were drawn")
+    drawing_failures: _Number = counter("records that could not be drawn")
+    gaps: _Number = counter("gaps in the streams of trainers")
+    missing_records: _Number = counter("records that these gaps stand for")
+    damages: _Number = counter("damaged places in recordings")
+    stream_failures: _Number = counter("times a recording could not be projected")
+
+
+class ProjectionState(msgspec.Struct, frozen=True):
+    """The state of a projection at the time of its report."""
 
     waits: bool = False
+    """Whether nothing is written because the disk of the log directory is nearly full."""
     writable: bool = True
+    """Whether the process may write to the log directory."""
     failing: _Number = 0
+    """Recordings that cannot be projected."""
     disk_free_bytes: _Number = 0
     disk_size_bytes: _Number = 0
+    """The disk of the log directory; 0 if the file system does not report its size."""
     stuck: _Number = 0
+    """Those of the failing recordings that are valid: the file system or this program is at fault."""
 
 
 class ProjectionReport(msgspec.Struct, frozen=True):
-    """Counts since the child's start; for streams that moved, the number behind the last that was projected."""
+    """Counters since the start of the child, and the positions that changed since its last report.
 
-    counts: dict[str, _Number]
+    ``positions`` maps the hexadecimal id of a stream to the sequence number that the child projects next.
+    """
+
+    counts: ProjectionCounts
     positions: dict[_StreamId, _Number]
     state: ProjectionState
 
@@ -56,69 +76,72 @@ _DECODER: Final = msgspec.json.Decoder(ProjectionReport)
 
 
 class ReportWriter:
-    """The child's end: writes reports to the pipe ``file``, once a second at most; anything else gets none."""
+    """The child's end: writes reports to the file descriptor ``file``, at most one a second.
+
+    A file that is no pipe gets no reports.
+    """
 
     def __init__(self, file: int) -> None:
         self._file = file
-        self._told: dict[bytes, int] = {}
-        self._tell_at_seconds = float("-inf")
+        self._written: dict[bytes, int] = {}
+        self._write_at_seconds = float("-inf")
         if stat.S_ISFIFO(os.fstat(file).st_mode):
             os.set_blocking(file, False)
         else:
-            self._tell_at_seconds = float("inf")
+            self._write_at_seconds = float("inf")
 
     def __repr__(self) -> str:
-        return f"<ReportWriter to {self._file}, {len(self._told)} streams told>"
+        return f"<ReportWriter to {self._file}, {len(self._written)} streams written>"
 
-    def due(self, now_seconds: float) -> bool:
-        """Tell whether it is time to."""
-        return now_seconds >= self._tell_at_seconds
+    def is_due(self, now_seconds: float) -> bool:
+        """Return whether it is time for a report."""
+        return now_seconds >= self._write_at_seconds
 
-    def tell(
-        self, now_seconds: float, counts: Counts, positions: Iterable[tuple[bytes, int]], state: ProjectionState
+    def write(
+        self,
+        now_seconds: float,
+        counts: ProjectionCounts,
+        positions: Iterable[tuple[bytes, int]],
+        state: ProjectionState,
     ) -> None:
-        """Tell what is new, if it is time to."""
-        if not self.due(now_seconds):
+        """Write a report if one is due, in as many lines as the changed positions need."""
+        if not self.is_due(now_seconds):
             return
-        self._tell_at_seconds = now_seconds + REPORT_SECONDS
-        moved = [(stream, sequence) for stream, sequence in positions if self._told.get(stream) != sequence]
+        self._write_at_seconds = now_seconds + REPORT_SECONDS
+        moved = [(stream, sequence) for stream, sequence in positions if self._written.get(stream) != sequence]
         for start in range(0, max(1, len(moved)), _POSITIONS_MAX):
             some = dict(moved[start : start + _POSITIONS_MAX])
-            report = ProjectionReport(asdict(counts), {stream.hex(): some[stream] for stream in some}, state)
+            report = ProjectionReport(counts, {stream.hex(): some[stream] for stream in some}, state)
             try:
                 os.write(self._file, msgspec.json.encode(report) + b"\n")
-            except OSError:  # full, or nobody is left to read
+            except OSError:  # the pipe is full, or the parent is gone
                 return
-            self._told.update(some)
+            self._written.update(some)
 
 
 class ReportReader:
-    """The parent's end: what a child said so far, and when it said it last."""
+    """The parent's end: reads reports from the file descriptor ``file``, and never blocks."""
 
-    def __init__(self, file: int, now: float) -> None:
+    def __init__(self, file: int) -> None:
         os.set_blocking(file, False)
         self._file = file
         self._rest = b""
-        self.heard_at = now
-        self.state = ProjectionState()
-        self.counts: dict[str, int] = {}
         self.malformed = 0
 
     def __repr__(self) -> str:
-        return f"<ReportReader heard at {self.heard_at:.1f}: {self.counts}>"
+        return f"<ReportReader from {self._file}, {self.malformed} malformed>"
 
-    def read(self, now: float) -> Iterator[tuple[bytes, int]]:
-        """Take what was said; yield the positions, by stream id."""
+    def read(self) -> list[ProjectionReport]:
+        """Return the reports that arrived since the last call."""
         data = b""
         with suppress(BlockingIOError):
             data = os.read(self._file, _PIPE_SIZE_BYTES)
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._rest = self._rest[-select.PIPE_BUF :]
+        reports = []
         for line in lines:
             try:
-                report = _DECODER.decode(line)
+                reports.append(_DECODER.decode(line))
             except msgspec.DecodeError:
                 self.malformed += 1
-                continue
-            self.heard_at, self.state, self.counts = now, report.state, report.counts
-            yield from ((bytes.fromhex(stream), sequence) for stream, sequence in report.positions.items())
+        return reports

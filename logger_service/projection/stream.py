@@ -1,87 +1,90 @@
-"""One recording's way into one run directory, a bounded amount at a time."""
+"""From one recording to the event files of one run directory, a bounded amount at a time.
+
+A record takes these steps, each in a part of its own:
+
+1. ``_Tail`` reads the record from the recording;
+2. ``HoleWait`` decides whether records that are missing before it may still arrive, or are shown as a gap;
+3. ``Quarantine`` decides whether the record killed earlier processes, and must wait or stay blank;
+4. :class:`StreamProjection` decodes and draws the record;
+5. ``EventBatch`` collects its events, and ``EventFile`` writes them.
+"""
 
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar, assert_never
 
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
 from tensorboard_sidecar.logger_service.events.event_file import EventFile
-from tensorboard_sidecar.logger_service.events.gap_place import GapPlace, missing, with_gaps
-from tensorboard_sidecar.logger_service.events.identity import EventId
-from tensorboard_sidecar.logger_service.events.scalar_events import ScalarEvents
-from tensorboard_sidecar.logger_service.events.to_events import blank, first_new_step, project
-from tensorboard_sidecar.logger_service.projection.counts import Counts
-from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
+from tensorboard_sidecar.logger_service.events.event_paths import Attempt, in_order
+from tensorboard_sidecar.logger_service.events.gap_place import missing, with_gaps
+from tensorboard_sidecar.logger_service.events.to_events import Projected, ScalarEvents, blank, first_new_step, project
+from tensorboard_sidecar.logger_service.projection.event_batch import EventBatch
+from tensorboard_sidecar.logger_service.projection.hole_wait import HoleWait
+from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine, Suspect
+from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.kinds import PICTURES
 from tensorboard_sidecar.protocol.messages import (
     Embedding,
     Gap,
-    Images,
-    Matrix,
     Message,
+    RunEnd,
     RunStart,
     Scalars,
-    TensorSummaries,
+    SegmentHead,
+    UserMessage,
 )
 from tensorboard_sidecar.protocol.record import Kind, Record
-from tensorboard_sidecar.protocol.storage.find import beginning_of
+from tensorboard_sidecar.protocol.storage.find import Beginning, beginning_of
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.stream import Stream
 
-# What leaves in one write at most, but for a record that is larger by itself.
-_WRITE_SIZE_BYTES: Final = 2**20
-# How long a hole is waited for: a trainer whose logger is there again asks for it within some seconds.
-HOLE_SECONDS: Final = 30.0
-# How soon is looked again when something is waited for.
-_LOOK_SECONDS: Final = 2.0
-# Scalars of such a size are shown in no time, and nobody dies of them.
+# Scalars up to this size take microseconds and cannot kill the process: the quarantine does not note them.
 _LIGHT_MAX_BYTES: Final = 2**16
 
-# What is drawn.
-_PICTURES: Final = (Matrix, Images, TensorSummaries, Embedding)
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 
-# Wide: to be split into hole waiting, quarantine and event batch
 class StreamProjection:
-    """Projects the recording in ``folder``; goes on where the event files under ``logdir`` end.
+    """Projects the recording in ``folder``; continues where the event files under ``logdir`` end.
 
-    ``next_sequence`` is that of the record that comes next; ``beginning`` is complete with the first record; ``waits``
-    tells that a hole is waited for, or that others go first. A record that is fatal, as ``suspects`` knows, is left
-    blank. Raises Malformed when the recording has no valid head, OSError.
+    ``next_sequence`` is the sequence number of the next record. ``beginning`` is complete once the recording has a
+    record. ``waits`` is true while the next record waits for a hole to be filled, or as a suspect of ``suspects``.
+    Raises Malformed when the recording has no valid head, OSError.
     """
 
-    def __init__(self, folder: Path, logdir: Path, counts: Counts, suspects: Quarantine | None = None) -> None:
+    def __init__(
+        self, folder: Path, logdir: Path, counts: ProjectionCounts, suspects: Quarantine | None = None
+    ) -> None:
         self.beginning = beginning_of(folder)
-        self.stream = self.beginning.stream
-        self.counts = counts
-        self._file = EventFile(logdir, self.stream)
-        self._done = self._file.last_id
-        # The last record is read again: it may have more events than were written before a crash.
-        self.next_sequence = 1 if self._done is None else self._done.sequence
-        self._folder = folder
-        self._suspects = suspects or Quarantine()
-        self._reader: RecordingReader | None = None
-        self._unread: deque[Record] = deque()
-        self._scalars = ScalarEvents(self.stream.id)
-        self._gaps: GapPlace | None = None
-        self._said: set[str] = set()
-        self._damages: set[str] = set()
-        self._damages_seen = 0
-        self._hole_sequence = 0
-        self._hole_until_seconds = 0.0
-        self._look_at_seconds = 0.0
         self.waits = False
-        self._batch: list[bytes] = []
-        self._batch_size_bytes = 0
-        self._batch_wall_time_ns = 0
+        self._tail = _Tail(folder)
+        self._tally = _Tally(counts, self.stream.run, folder)
+        self._hole = HoleWait()
+        self._suspects = suspects or Quarantine()
+        self._scalars = ScalarEvents(self.stream.id)
+        self._file = EventFile(logdir, self.stream)
+        self._batch = EventBatch(self.stream.id, self._file.last_id, self._tail.records_before)
+        self.next_sequence = self._batch.first_sequence
 
     def __repr__(self) -> str:
         return f"<StreamProjection {self.stream.run} rank {self.stream.rank} at {self.next_sequence}>"
+
+    @property
+    def stream(self) -> Stream:
+        """The stream that is projected."""
+        return self.beginning.stream
+
+    @property
+    def counts(self) -> ProjectionCounts:
+        """The counters that this projection updates."""
+        return self._tally.counts
 
     def advance(
         self,
@@ -89,138 +92,111 @@ class StreamProjection:
         now_seconds: float | None = None,
         enough: Callable[[], bool] = lambda: False,
     ) -> int:
-        """Project what comes next, about ``size_max_bytes`` of it; return how many records, 0 when there are none now.
+        """Project about ``size_max_bytes`` of the next records; return their number, 0 if there is none at present.
 
-        With a steady time, a hole that a power loss tore is waited for: its records were never acknowledged, and a
-        trainer that is still there sends them again; and so is the time of others before a suspect. ``enough`` is asked
-        after every record that may take long; when it says so, the next call goes on from there. Raises OSError, and
-        what a record does that ends the process elsewhere (MemoryError); the object is then of no more use, another one
-        finds out what was written.
+        ``now_seconds`` is a monotonic time. With a time, holes and suspects wait; without, nothing waits. ``enough`` is
+        called after each record that may take long; if the result is true, ``advance`` returns, and the next call
+        continues from there. Raises OSError, and MemoryError or any other error outside of a drawing. After an error,
+        make a new object, which reads its position back from the event files.
         """
-        if self.waits and now_seconds is not None and now_seconds < self._look_at_seconds:
+        if self.waits and now_seconds is not None and not self._hole.is_due(now_seconds):
             return 0
-        reader = self._read_on(size_max_bytes)
+        self.waits = False
+        unread = self._read_on(size_max_bytes)
         taken = 0
-        while self._unread:
-            record = self._unread[0]
+        while unread:
+            record = unread[0]
             light, comes_next = _is_light(record), record.sequence <= self.next_sequence
-            if light and comes_next:  # nine records in ten
+            if light and comes_next:  # nine of ten records
                 self._show(record)
-            elif now_seconds is not None and self._has_to_wait(record, reader, now_seconds):
+            elif now_seconds is not None and self._must_wait(record, now_seconds):
                 self._write()
                 self.waits = True
                 return taken
             else:
                 if not comes_next:
-                    self._take_record(missing(self.next_sequence, record))
-                self._take_record(record)
-            self._unread.popleft()
+                    self._show_heavy(missing(self.next_sequence, record))
+                self._show_heavy(record)
+            unread.popleft()
             self.next_sequence = record.next_sequence
             taken += 1
             if not light and enough():
                 break
-        self._note_damages(reader.damages)
+        self._tally.note_damages(self._tail.new_damages())
         self._write()
         return taken
 
     def close(self) -> None:
         """Close the files; ``advance`` opens them again."""
-        self._unread.clear()
+        self._tail.close()
         self._scalars.forget()
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
         self._file.close()
 
-    def _read_on(self, size_max_bytes: int) -> RecordingReader:
-        """Read what comes next, unless something is left of what was read before."""
-        self.waits = False
-        if self._reader is None:
-            self._reader = RecordingReader(self._folder, next_sequence=self.next_sequence)
-            self._damages_seen = 0
-        if not self._unread:
-            self._unread.extend(self._reader.read(size_max_bytes))
-        if self._unread and not self.beginning.start_ns:
-            self.beginning = beginning_of(self._folder)
-        return self._reader
+    def _read_on(self, size_max_bytes: int) -> deque[Record]:
+        unread = self._tail.read_on(self.next_sequence, size_max_bytes)
+        if unread and not self.beginning.start_ns:
+            self.beginning = beginning_of(self._tail.folder)
+        return unread
 
-    def _has_to_wait(self, record: Record, reader: RecordingReader, now_seconds: float) -> bool:
-        """Tell whether a hole before the record may still be filled, or others go before it."""
-        if record.sequence > self.next_sequence and reader.in_last_segment and self._may_be_filled(now_seconds):
+    def _must_wait(self, record: Record, now_seconds: float) -> bool:
+        """Return whether a hole before the record may still be filled, or whether other runs go before a suspect."""
+        hole = record.sequence > self.next_sequence and self._tail.in_last_segment
+        if hole and self._hole.may_be_filled(self.next_sequence, now_seconds):
             self._write()
-            self.close()  # what fills the hole lies before what was read
-            self._look_at_seconds = now_seconds + _LOOK_SECONDS
+            self.close()  # the missing records will lie before those already read: read them all again
             return True
-        return self._suspects.has_to_wait(self._name(record), now_seconds)
+        return self._suspects.must_wait(self._suspect(record), now_seconds)
 
-    def _may_be_filled(self, now_seconds: float) -> bool:
-        """Tell whether the hole at ``next_sequence`` is so young that its records may still come."""
-        if self._hole_sequence != self.next_sequence:
-            self._hole_sequence, self._hole_until_seconds = self.next_sequence, now_seconds + HOLE_SECONDS
-        return now_seconds < self._hole_until_seconds
-
-    def _take_record(self, record: Record) -> None:
-        """Show a record, and note it meanwhile if it may take long; pass over one that ends the process each time."""
-        name = self._name(record)
-        if self._suspects.is_fatal(name):
+    def _show_heavy(self, record: Record) -> None:
+        """Show a record under the protection of the quarantine; leave a fatal record blank."""
+        suspect = self._suspect(record)
+        if self._suspects.is_fatal(suspect):
             self.counts.drawing_failures += 1
-            self._say_once(f"record {record.sequence} is left blank", "the projection ended whenever it was drawn")
+            self._tally.warn_once(
+                f"record {record.sequence} is left blank", "the projection ended each time while drawing this record"
+            )
             self._add(blank(self._placed(record), self.stream.id), record)
             self._write()
-            self._suspects.clear(name)
+            self._suspects.clear(suspect)
         else:
-            with self._suspects.showing(name):
+            with self._suspects.showing(suspect):
                 self._show(record)
 
     def _show(self, record: Record) -> None:
+        """Decode and draw a record, and add its events to the batch."""
         try:
             message = decode_message(record)
             record = self._placed(record)
-        except ProtocolError as error:
+        except (ProtocolError, MemoryError) as error:
             record = self._placed(record)
-            self.counts.malformed += 1
-            self._say_once(f"kind {record.kind} malformed", error)
-            self._add(blank(record, self.stream.id), record)
-            return
-        except MemoryError as error:
-            record = self._placed(record)
-            self._not_drawn(record, error)
+            self._tally.note_undecoded(record, error)
             self._add(blank(record, self.stream.id), record)
             return
         if message is None:
             self.counts.unknown_kinds += 1
-            self._say_once(f"kind {record.kind} is unknown", "a newer trainer's; upgrade the logger to see it")
-        if isinstance(message, Scalars) and message.values:
-            self._add(self._curves(message, record), record)
-        else:
-            self._draw(message, record)
-
-    def _curves(self, message: Scalars, record: Record) -> list[bytes]:
-        try:
-            return [self._scalars.pack(message, record)]
-        except Exception as error:  # noqa: BLE001 - as in _draw
-            self._not_drawn(record, error)
-            return blank(record, self.stream.id)
-
-    def _draw(self, message: Message | None, record: Record) -> None:
-        """Show a record: files of the projector first, then its events."""
-        try:
-            events, failures = project(message, record, self.stream.id)
-        except Exception as error:  # noqa: BLE001 - whatever drawing raises costs this record its picture, no more
-            events, failures = blank(record, self.stream.id), [error]
-        if not self._was_begun(record):
-            failures += self._show_beside(message, record)
+            self._tally.warn_once(
+                f"kind {record.kind} is unknown", "a newer trainer sent it; upgrade the logger to see it"
+            )
+        events, failures = self._draw(message, record)
         for failure in failures:
-            self._not_drawn(record, failure)
-        self.counts.drawings += isinstance(message, _PICTURES) and not failures
+            self._tally.note_undrawn(record, failure)
+        self.counts.drawings += isinstance(message, PICTURES) and not failures
         self._add(events, record)
 
-    def _not_drawn(self, record: Record, why: Exception) -> None:
-        self.counts.drawing_failures += 1
-        self._say_once(f"kind {record.kind} not drawn", str(why) or repr(why))
+    def _draw(self, message: Message | None, record: Record) -> Projected:
+        """Return the events of a record; a blank event if the drawing raises an error of any kind."""
+        try:
+            if isinstance(message, Scalars) and message.values:
+                return Projected([self._scalars.pack(message, record)], [])
+            events, failures = project(message, record, self.stream.id)
+        except Exception as error:  # noqa: BLE001 - a failed drawing costs its record the picture, and no other record
+            events, failures = blank(record, self.stream.id), [error]
+        if not self._batch.was_begun(record):
+            failures += self._show_beside(message, record)
+        return Projected(events, failures)
 
     def _show_beside(self, message: Message | None, record: Record) -> list[Exception]:
-        """Do what a record asks for beside its events; return what kept an embedding from being drawn."""
+        """Update what a record changes besides events; return the error that kept an embedding from being written."""
         match message:
             case RunStart():
                 self._projector().rewind(first_new_step(message), record.wall_time_ns)
@@ -234,74 +210,143 @@ class StreamProjection:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _draw
                     return [error]
-            case _:
+            case SegmentHead() | RunEnd() | UserMessage() | None:  # events alone; an unknown kind
                 pass
+            case _:
+                assert_never(message)
         return []
 
-    def _name(self, record: Record) -> tuple[bytes, int]:
+    def _suspect(self, record: Record) -> Suspect:
         return self.stream.id, record.sequence
 
     def _projector(self) -> EmbeddingProjector:
         return EmbeddingProjector(self._file.directory(self.beginning.start_ns))
 
     def _placed(self, record: Record) -> Record:
-        """Return the record as it is shown. What came before a restart is looked up when the first gap asks for it."""
-        if self._gaps is None and (self._done is None or record.kind == Kind.GAP):
-            self._gaps = GapPlace(self.beginning.start_ns)
-            if record.sequence > 1:
-                self._follow_to(record.sequence, self._gaps)
-        return record if self._gaps is None else self._gaps.place(record)
-
-    def _follow_to(self, sequence: int, gaps: GapPlace) -> None:
-        reader = RecordingReader(self._folder)
-        try:
-            records = chain.from_iterable(iter(reader.read, []))
-            for record in with_gaps(takewhile(lambda record: record.sequence < sequence, records), 1):
-                gaps.place(record)
-        finally:
-            reader.close()
-
-    def _was_begun(self, record: Record) -> bool:
-        """Tell whether an event of the record was in the files before."""
-        return self._done is not None and record.next_sequence - 1 <= self._done.sequence
+        return self._batch.place(record, self.beginning.start_ns)
 
     def _add(self, events: list[bytes], record: Record) -> None:
-        """Put the events that are not in the files yet into the batch."""
-        batched = len(self._batch)
-        for index, event in enumerate(events):
-            identity = EventId(self.stream.id, record.next_sequence - 1, index)
-            if self._done is not None and identity <= self._done:
-                continue
-            if not self._batch:
-                self._batch_wall_time_ns = record.wall_time_ns
-            self._batch.append(event)
-            self._batch_size_bytes += len(event)
-        self.counts.records += len(self._batch) > batched
-        if self._batch_size_bytes >= _WRITE_SIZE_BYTES:
+        self.counts.records += self._batch.add(events, record)
+        if self._batch.is_full:
             self._write()
 
     def _write(self) -> None:
-        if not self._batch:
-            return
-        self._file.append(self._batch, self._batch_wall_time_ns, self.beginning.start_ns)
-        self.counts.events += len(self._batch)
-        self.counts.event_bytes += self._batch_size_bytes
-        self._batch, self._batch_size_bytes = [], 0
+        batch = self._batch
+        if batch.events:
+            self._file.append(batch.events, batch.wall_time_ns, self.beginning.start_ns)
+            self.counts.events += len(batch.events)
+            self.counts.event_bytes += batch.size_bytes
+            batch.clear()
 
-    def _note_damages(self, damages: list[str]) -> None:
-        """Count what is new: a recording that is opened again is read again from its segment's begin."""
-        for damage in damages[self._damages_seen :]:
+
+class _Tail:
+    """Reads a recording that grows: the records that are read and not yet shown, and the damage on the way."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._reader: RecordingReader | None = None
+        self._unread: deque[Record] = deque()
+        self._damages: set[str] = set()
+        self._damages_seen = 0
+
+    @property
+    def in_last_segment(self) -> bool:
+        """Whether the recording had no later segment at the last read."""
+        return self._reader is not None and self._reader.in_last_segment
+
+    def read_on(self, next_sequence: int, size_max_bytes: int) -> deque[Record]:
+        """Return the unread records, for the caller to take; read about ``size_max_bytes`` when there is none."""
+        if self._reader is None:
+            self._reader = RecordingReader(self.folder, next_sequence=next_sequence)
+            self._damages_seen = 0
+        if not self._unread:
+            self._unread.extend(self._reader.read(size_max_bytes))
+        return self._unread
+
+    def records_before(self, sequence: int) -> Iterator[Record]:
+        """Yield all records before a sequence number, with gaps for those that are missing."""
+        reader = RecordingReader(self.folder)
+        try:
+            records = chain.from_iterable(iter(reader.read, []))
+            yield from with_gaps(takewhile(lambda record: record.sequence < sequence, records), 1)
+        finally:
+            reader.close()
+
+    def new_damages(self) -> Iterator[str]:
+        """Yield each damage once, although a recording that is opened again is read from the start of a segment."""
+        found = self._reader.damages if self._reader is not None else []
+        for damage in found[self._damages_seen :]:
             if damage not in self._damages:
                 self._damages.add(damage)
-                self._say_once("damaged recording", damage)
-                self.counts.damages += 1
-        self._damages_seen = len(damages)
+                yield damage
+        self._damages_seen = len(found)
 
-    def _say_once(self, what: str, why: object) -> None:
-        if what not in self._said:
-            self._said.add(what)
-            _log.warning("%s: %s: %s (said once; see %s)", self.stream.run, what, why, self._folder)
+    def close(self) -> None:
+        """Close the files and drop the unread records; the next read opens them again."""
+        self._unread.clear()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+class _Tally:
+    """Counts the troubles of one stream, and logs each kind of trouble once."""
+
+    def __init__(self, counts: ProjectionCounts, run: str, folder: Path) -> None:
+        self.counts = counts
+        self._run, self._folder = run, folder
+        self._warned: set[str] = set()
+
+    def note_undecoded(self, record: Record, error: Exception) -> None:
+        """Count a record that cannot be decoded: malformed, or too large for the memory limit."""
+        if isinstance(error, ProtocolError):
+            self.counts.malformed += 1
+            self.warn_once(f"kind {record.kind} malformed", error)
+        else:
+            self.note_undrawn(record, error)
+
+    def note_undrawn(self, record: Record, error: Exception) -> None:
+        """Count a record, or a part of a record, that cannot be drawn."""
+        self.counts.drawing_failures += 1
+        self.warn_once(f"kind {record.kind} not drawn", str(error) or repr(error))
+
+    def note_damages(self, damages: Iterable[str]) -> None:
+        """Count damaged places in the recording."""
+        for damage in damages:
+            self.counts.damages += 1
+            self.warn_once("damaged recording", damage)
+
+    def warn_once(self, trouble: str, reason: object) -> None:
+        """Log a kind of trouble the first time."""
+        if trouble not in self._warned:
+            self._warned.add(trouble)
+            _log.warning("%s: %s: %s (logged once; see %s)", self._run, trouble, reason, self._folder)
 
 
 def _is_light(record: Record) -> bool:
     return record.kind == Kind.SCALARS and len(record.body) <= _LIGHT_MAX_BYTES
+
+
+def in_stream_order(found: Iterable[tuple[Beginning, T]]) -> list[T]:
+    """Return the items, one for each recording, in the order in which their recordings are projected.
+
+    The order is by run and rank, and within these by attempt, earlier attempts first: a later attempt must not write
+    events before an earlier attempt. Two recordings of one stream, a journal and the rest of an outbox, are neighbours.
+    """
+    runs: defaultdict[tuple[str, int], list[tuple[Beginning, T]]] = defaultdict(list)
+    for begin, item in found:
+        runs[begin.stream.run, begin.stream.rank].append((begin, item))
+    return [item for run in sorted(runs) for item in _in_attempt_order(runs[run])]
+
+
+def _in_attempt_order(found: list[tuple[Beginning, T]]) -> list[T]:
+    if len(found) == 1:
+        return [found[0][1]]
+    attempts: dict[bytes, Attempt] = {}
+    for (stream, start_ns, seen_ns), _ in found:
+        new = Attempt(start_ns / 1e9, stream.attempt, stream.id.hex(), seen_ns / 1e9)
+        known = attempts.get(stream.id, new)
+        attempts[stream.id] = min(new, known)._replace(seen=min(new.seen, known.seen))
+    place = {attempt.stream: place for place, attempt in enumerate(in_order(attempts.values()))}
+    found.sort(key=lambda one: (place[one[0].stream.id.hex()], one[0].start_ns))
+    return [item for _, item in found]

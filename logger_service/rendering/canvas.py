@@ -1,9 +1,9 @@
-"""A raster that pixels and text are put on, and the kept parts of drawings.
+"""A raster image for pixels and text, and helpers for static backgrounds.
 
-Most of a drawing's time goes into what stays the same from step to step: axes, ticks, labels, the colour bar. A kind
-of picture draws that once a layout with matplotlib (:func:`figure_pixels`), keeps it in a bounded cache, and puts
-only what changes on a copy: cells, title, a line of notes. What is kept are read-only pixels, a pure function of the
-layout, so that no picture depends on what was drawn before it.
+Most of the time of a drawing goes into parts that are equal at every step: axes, ticks, labels, the colour bar. Each
+kind of picture draws these parts with matplotlib once for a layout (:func:`figure_pixels`) and keeps the pixels in a
+bounded cache. For each step, a copy gets the parts that change: cells, title, a line of notes. The cached pixels are
+read-only and a pure function of the layout, so that no picture depends on earlier pictures.
 """
 
 from typing import Any, Final, Literal, Self, TypeAlias
@@ -23,7 +23,7 @@ from tensorboard_sidecar.logger_service.rendering.theme import Colour, Pixels, T
 Align: TypeAlias = Literal["left", "centre", "right"]
 
 MARGIN: Final = 16
-HEADER_HEIGHT: Final = 64  # title line, line of notes, and the air below them
+HEADER_HEIGHT: Final = 64  # title line, line of notes, and the space below
 _TITLE_BASELINE: Final = 27
 _NOTE_BASELINE: Final = 48
 
@@ -42,9 +42,9 @@ class Canvas:
         return canvas
 
     def paste(self, x: int, y: int, pixels: Pixels, mask: npt.NDArray[np.bool_] | None = None) -> None:
-        """Put uint8 ``[H, W, 3]`` with its upper left corner at (x, y), all of it inside.
+        """Copy uint8 ``[H, W, 3]`` to the canvas, with the upper left corner at (x, y); must lie inside the canvas.
 
-        ``mask``, bool ``[H, W]``, is true where it covers what is there.
+        With ``mask``, bool ``[H, W]``, only pixels with a true mask are copied.
         """
         height, width, _ = pixels.shape
         region = self.pixels[y : y + height, x : x + width]
@@ -58,7 +58,7 @@ class Canvas:
         self.pixels[y : y + height, x : x + width] = colour
 
     def frame(self, x: int, y: int, width: int, height: int) -> None:
-        """Draw a line of one pixel around, and outside of, a rectangle."""
+        """Draw a border of one pixel outside of a rectangle."""
         for left, top, wide, high in (
             (x - 1, y - 1, width + 2, 1),
             (x - 1, y + height, width + 2, 1),
@@ -75,9 +75,9 @@ class Canvas:
         style: TextStyle,
         align: Align = "left",
     ) -> None:
-        """Write presentable text beside ``x``; what lies outside of the canvas is lost.
+        """Write presentable text at ``x``; text outside of the canvas is clipped.
 
-        The coverage of the glyphs blends the style's colour over what is there.
+        The style's colour is blended over the canvas with the coverage of the glyphs.
         """
         covered = coverage(text, style)
         width = covered.shape[1]
@@ -85,7 +85,7 @@ class Canvas:
         self._blend(left, round(baseline) - ascent(style), covered, style.colour)
 
     def write_header(self, title: str, step: int, note: str) -> None:
-        """Write the two lines at the head: the title with its step, and what else there is to say."""
+        """Write the two header lines: the title with the step, and a note."""
         width = self.pixels.shape[1] - 2 * MARGIN
         step_text = f"step {step:,}"
         title_width = width - text_width(step_text, theme.STEP) - 2 * MARGIN
@@ -96,7 +96,7 @@ class Canvas:
         self.write(MARGIN, _NOTE_BASELINE, fit(presentable(note), width, theme.NOTE), theme.NOTE)
 
     def picture(self) -> Picture:
-        """Encode what is on the canvas."""
+        """Encode the canvas as PNG."""
         return encode_png(self.pixels)
 
     def _blend(self, x: int, y: int, covered: Pixels, colour: Colour) -> None:
@@ -108,19 +108,19 @@ class Canvas:
 
 
 def new_figure(width: int, height: int) -> Figure:
-    """Return a white matplotlib figure of exactly this many pixels, outside of pyplot."""
+    """Return a white matplotlib figure of exactly this size in pixels, unknown to pyplot."""
     return Figure(figsize=(width / theme.DPI, height / theme.DPI), dpi=theme.DPI, facecolor="white")
 
 
 def style_text(text: Text, style: TextStyle) -> None:
-    """Give text of a figure a style; ``$`` in it stays a dollar sign."""
+    """Apply a style to a text of a figure; ``$`` stays a dollar sign."""
     text.set_fontproperties(theme.font(style))
     text.set_color(theme.fraction(style.colour))
     text.set_parse_math(False)
 
 
 def style_ticks(axes: Axes) -> None:
-    """Give ticks and their labels the theme's look."""
+    """Apply the theme to ticks and their labels."""
     axes.tick_params(length=4, width=1, pad=4, color=theme.fraction(theme.LINE))
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         style_text(label, theme.TICK)
@@ -128,7 +128,7 @@ def style_ticks(axes: Axes) -> None:
 
 def figure_pixels(figure: Figure) -> Pixels:
     """Draw a figure with Agg and return its pixels, read-only uint8 ``[H, W, 3]``."""
-    canvas: Any = FigureCanvasAgg(figure)  # matplotlib's backends carry no annotations
+    canvas: Any = FigureCanvasAgg(figure)  # matplotlib's backends have no annotations
     canvas.draw()
     pixels = np.array(np.asarray(canvas.buffer_rgba())[:, :, :3])
     pixels.flags.writeable = False

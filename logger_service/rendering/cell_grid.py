@@ -1,4 +1,4 @@
-"""Where the cells of a matrix lie in pixels: every cell of one matrix the same whole number of pixels."""
+"""The pixel grid of a matrix: all cells of a matrix have the same whole number of pixels."""
 
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -10,14 +10,14 @@ from tensorboard_sidecar.logger_service.rendering.theme import Pixels
 
 Values: TypeAlias = npt.NDArray[np.floating[Any]]
 
-_SIDE_USUAL: Final = 480  # what the longer side comes near to; it lies between 320 and 640 above 160 cells
+_SIDE_USUAL: Final = 480  # target for the longer side; with more than 160 cells the side has 320 to 640 pixels
 _CELLS_MAX: Final = 640
-_SIDE_MIN: Final = 48  # below, single rows and columns would be hairlines
+_SIDE_MIN: Final = 48  # a smaller side would draw single rows and columns as hairlines
 
 
 @dataclass(frozen=True, slots=True)
 class CellGrid:
-    """A grid of ``rows`` by ``columns`` cells; each stands for a block of values and takes a rectangle of pixels."""
+    """A grid of ``rows`` by ``columns`` cells; a cell shows a block of values as a rectangle of pixels."""
 
     rows: int
     columns: int
@@ -37,14 +37,14 @@ class CellGrid:
         return self.columns * self.cell_width
 
     def enlarge(self, colours: Pixels) -> Pixels:
-        """Give each cell its pixels: uint8 ``[rows, columns, 3]`` to ``[height, width, 3]``."""
+        """Enlarge cells to pixels: uint8 ``[rows, columns, 3]`` to ``[height, width, 3]``."""
         return colours.repeat(self.cell_width, axis=1).repeat(self.cell_height, axis=0)
 
 
 def lay_cells(rows: int, columns: int) -> CellGrid:
-    """Lay out a matrix: square cells, unless a side is so short that its cells must be stretched to be seen."""
+    """Return the grid of a matrix: square cells, except that cells of a very short side are stretched."""
     block = -(-max(rows, columns) // _CELLS_MAX)
-    # A short side keeps its detail: it is averaged no further than to as many cells as it is wide at least.
+    # A short side keeps its detail: it is averaged to no less than _SIDE_MIN cells.
     row_block, column_block = (min(block, max(1, side // _SIDE_MIN)) for side in (rows, columns))
     cell_rows, cell_columns = -(-rows // row_block), -(-columns // column_block)
     cell = max(1, round(_SIDE_USUAL / max(cell_rows, cell_columns)))
@@ -53,21 +53,21 @@ def lay_cells(rows: int, columns: int) -> CellGrid:
 
 
 def shrink(values: Values, cells: CellGrid) -> Values:
-    """Average the blocks of ``values`` ``[rows, columns]``; the last ones may be smaller.
+    """Return the mean of each block of ``values`` ``[rows, columns]``; the last blocks may be smaller.
 
-    A block that holds a value that is not finite is not finite itself, so that single ones stay visible.
+    A block with NaN or infinity gives NaN or infinity, so that a single such value stays visible.
     """
     if cells.row_block * cells.column_block == 1:
         return values
     rows, columns = values.shape
-    with np.errstate(invalid="ignore"):  # infinities of both signs in one block make NaN, which is as grey
+    with np.errstate(invalid="ignore"):  # infinities of both signs in a block give NaN, which is grey too
         sums = _sum_blocks(_sum_blocks(values, cells.row_block).T, cells.column_block).T
     means: Values = sums / np.outer(_block_sizes(rows, cells.row_block), _block_sizes(columns, cells.column_block))
     return means
 
 
 def _sum_blocks(values: Values, block: int) -> Values:
-    """Add up each ``block`` rows in float64, so that no sum of float32 overflows."""
+    """Sum every ``block`` rows in float64, so that sums of float32 values do not overflow."""
     sums = np.zeros((-(-values.shape[0] // block), values.shape[1]))
     for offset in range(block):
         part = values[offset::block]

@@ -1,4 +1,4 @@
-"""The range that colours span, and numbers as people read them."""
+"""The value range of colours, round ticks, and number formatting."""
 
 import math
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ from matplotlib.ticker import MaxNLocator
 
 _STEPS: Final = (1, 2, 2.5, 5, 10)
 _STEPS_MAX: Final = 10
-_SAME: Final = 1e-6  # relative width below which values count as one
+_SAME: Final = 1e-6  # relative difference below which two values count as equal
 
 
 @dataclass(frozen=True, slots=True)
 class ColourRange:
-    """From ``low`` to ``high``, ``low < high``."""
+    """The range from ``low`` to ``high``, with ``low < high``."""
 
     low: float
     high: float
 
 
 def choose_range(given: tuple[float, float] | None, extent: tuple[float, float] | None) -> ColourRange:
-    """Return the given range; else round limits around the extent of the values, symmetric if they lie around zero.
+    """Return the given range; without one, round limits around ``extent``, symmetric if zero lies inside.
 
-    Round limits stay the same from step to step while values move a little: colours keep their meaning, and what is
-    kept of the drawing stays of use. ``extent`` is None where no value is finite.
+    Round limits do not change while values change little: colours keep their meaning from step to step, and the cached
+    background stays valid. ``extent`` is the smallest and largest finite value; None without finite values.
     """
     if given is not None:
         return ColourRange(float(given[0]), float(given[1]))
@@ -42,7 +42,7 @@ def choose_range(given: tuple[float, float] | None, extent: tuple[float, float] 
 
 
 def round_ticks(scale: ColourRange, ticks_max: int, *, whole: bool = False) -> list[float]:
-    """Return round numbers inside the range, about ``ticks_max`` at most."""
+    """Return round numbers inside the range, at most about ``ticks_max``; integers if ``whole``."""
     locator = MaxNLocator(max(1, ticks_max), steps=(1, 2, 5, 10), integer=whole, min_n_ticks=1)
     slack = (scale.high - scale.low) * _SAME
     ticks = (float(tick) for tick in locator.tick_values(scale.low, scale.high))
@@ -50,16 +50,16 @@ def round_ticks(scale: ColourRange, ticks_max: int, *, whole: bool = False) -> l
 
 
 def format_ticks(ticks: Sequence[float]) -> list[str]:
-    """Return the ticks with as many digits as tell neighbours apart."""
+    """Return the ticks as texts, with enough digits to distinguish neighbours."""
     largest = max(map(abs, ticks), default=0.0)
     step = min((b - a for a, b in pairwise(ticks)), default=largest)
     digits = 4 if not step or not largest else min(max(math.ceil(math.log10(largest / step)) + 2, 4), 8)
-    # Zero comes out of a locator as 1e-17 now and then.
+    # A locator may return zero as 1e-17.
     return [format_number(tick if abs(tick) > step * _SAME else 0.0, digits) for tick in ticks]
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """Return the value with this many significant digits, a true minus sign and, if it must be, a short exponent."""
+    """Return the value with ``digits`` significant digits, a Unicode minus sign and, if needed, a short exponent."""
     rounded = float(f"{value:.{digits}g}")
     if not rounded or 1e-4 <= abs(rounded) < 1e6:
         number = f"{rounded:.12g}"
@@ -70,7 +70,7 @@ def format_number(value: float, digits: int = 3) -> str:
 
 
 def format_range(low: float, high: float) -> str:
-    """Return ``low … high``, or one number where they are the same."""
+    """Return ``low … high``, or ``all low`` for equal ends."""
     if low == high:
         return f"all {format_number(low)}"
     return f"{format_number(low)} \N{HORIZONTAL ELLIPSIS} {format_number(high)}"

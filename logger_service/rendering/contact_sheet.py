@@ -1,4 +1,4 @@
-"""A sheet of pictures with numbers and captions."""
+"""Contact sheets: pictures in rows, with numbers and captions."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from tensorboard_sidecar.logger_service.rendering.text import presentable, text_
 from tensorboard_sidecar.logger_service.rendering.theme import Pixels, TextStyle
 from tensorboard_sidecar.protocol.errors import Malformed
 
-_FEW: Final = 4  # so many pictures or fewer are shown larger
+_FEW: Final = 4  # up to this many pictures are shown larger
 _SIDE_FEW: Final = 384
 _SIDE: Final = 192
 _GAP: Final = 20
@@ -26,16 +26,16 @@ _NUMBER_GAP: Final = 6
 
 
 def contact_sheet(images: Pixels, captions: Sequence[str], *, title: str, step: int) -> Picture:
-    """Draw pictures, uint8 ``[N, H, W, C]``, in rows, each with its number, from 1, and its caption below.
+    """Draw pictures, uint8 ``[N, H, W, C]``, in rows, each with its number (from 1) and caption below.
 
-    Large pictures are made smaller; small ones get a whole number of pixels a pixel. Captions, none or one a picture,
-    take at most three lines; characters that the face lacks are squares. Raises Malformed or TooLarge for what is not
-    such pictures, or not as many captions.
+    Large pictures are reduced; small pictures are enlarged by a whole factor. ``captions`` is empty or has a caption
+    for each picture, of at most three lines; characters missing in the font are drawn as squares. Raises Malformed or
+    TooLarge for invalid pictures or another number of captions.
     """
     check_images(images)
     number = images.shape[0]
     if len(captions) not in {0, number}:
-        raise Malformed(f"contact sheet: {len(captions)} captions came for {number} pictures; expected as many")
+        raise Malformed(f"contact sheet: {len(captions)} captions for {number} pictures; expected as many")
     side = _SIDE_FEW if number <= _FEW else _SIDE
     columns = math.ceil(math.sqrt(number))
     texts = [_lines(caption, place, side) for place, caption in enumerate(captions or [""] * number, 1)]
@@ -53,7 +53,7 @@ def contact_sheet(images: Pixels, captions: Sequence[str], *, title: str, step: 
 
 
 def _lines(caption: str, number: int, side: int) -> list[str]:
-    """Break a caption into lines beside its number."""
+    """Break a caption into lines that leave space for the number."""
     return wrap(presentable(caption), side - _indent(number), theme.CAPTION, _LINES_MAX)
 
 
@@ -62,7 +62,7 @@ def _indent(number: int) -> int:
 
 
 def _tops(texts: Sequence[Sequence[str]], columns: int, height: int) -> list[int]:
-    """Return where each row of pictures starts, and after them where the sheet ends."""
+    """Return the y of the top of each row of pictures, and the height of the sheet."""
     counts = [max(1, *map(len, texts[first : first + columns])) for first in range(0, len(texts), columns)]
     heights = [height + _CAPTION_GAP + _LINE_PITCH * count + _GAP for count in counts]
     return [int(top) for top in np.cumsum([HEADER_HEIGHT, *heights])]

@@ -1,4 +1,4 @@
-"""Matrices as heatmaps: one crisp cell a value, a colour bar, and the step in the title."""
+"""Heatmaps of matrices: a sharp cell for each value, a colour bar, and the step in the title."""
 
 import math
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ _WIDTH_MIN: Final = 440  # room for the title above a narrow matrix
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """All that the parts of a heatmap that stay depend on."""
+    """All inputs of the static parts of a heatmap; the key of their cache."""
 
     cells: CellGrid
     scale: ColourRange
@@ -68,53 +68,53 @@ def heatmap(
 ) -> Picture:
     """Draw ``values``, float ``[rows, columns]``, row 0 at the top.
 
-    Colours span ``value_range`` (values beyond take its ends); None takes round limits just outside of the values,
-    symmetric where they lie on both sides of zero. Ranges around zero are drawn in two hues with zero nearly white,
-    others in one. NaN and infinities are grey and counted in the note. Matrices with more cells than pixels are
-    averaged in blocks, which the note says too. Raises Malformed or TooLarge for what is no matrix or no range.
+    The colours cover ``value_range``, and values beyond are clipped. None means round limits just outside of the finite
+    values, symmetric if zero lies between them. A range around zero has a diverging colour map with zero nearly white,
+    any other range a sequential map. NaN and infinities are grey, and the note counts them. A matrix with more cells
+    than pixels is averaged in blocks, as the note then says. Raises Malformed or TooLarge for invalid arguments.
     """
     _check(values, value_range)
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite
         values = values.astype(np.float32, copy=False)
-    extent, strange = _survey(values)
+    extent, not_finite = _finite_extent(values)
     cells = lay_cells(*values.shape)
     scale = choose_range(value_range, extent)
     layout = _Layout(cells, scale, presentable(row_label), presentable(column_label))
-    canvas = Canvas.over(_still_parts(layout))
+    canvas = Canvas.over(_static_parts(layout))
     canvas.paste(_LEFT, HEADER_HEIGHT, cells.enlarge(_paint(shrink(values, cells), scale)))
-    canvas.write_header(title, step, _note(values.shape, extent, strange, cells))
+    canvas.write_header(title, step, _note(values.shape, extent, not_finite, cells))
     return canvas.picture()
 
 
 def _check(values: Values, value_range: tuple[float, float] | None) -> None:
     if values.ndim != 2 or not values.size or values.dtype.kind != "f":
-        raise Malformed(f"heatmap: {values.dtype} {values.shape} came; expected floats [rows, columns]")
+        raise Malformed(f"heatmap: {values.dtype} {values.shape}; expected floats [rows, columns]")
     if max(values.shape) > MATRIX_SIDE_MAX:
         raise TooLarge("side of a matrix", max(values.shape), MATRIX_SIDE_MAX)
     if value_range is not None:
         low, high = value_range
         if not (low < high and math.isfinite(high - low)):
-            raise Malformed(f"heatmap: value range {value_range} came; expected finite low < high")
+            raise Malformed(f"heatmap: value range {value_range}; expected finite low < high")
 
 
-def _survey(values: Values) -> tuple[tuple[float, float] | None, int]:
-    """Return the smallest and the largest finite value (or None), and how many are not finite."""
+def _finite_extent(values: Values) -> tuple[tuple[float, float] | None, int]:
+    """Return the smallest and largest finite value (None without any), and the number of values that are not finite."""
     low, high = float(values.min()), float(values.max())
-    if math.isfinite(low) and math.isfinite(high):  # NaN would have come through both
+    if math.isfinite(low) and math.isfinite(high):  # NaN in the matrix makes both NaN
         return (low, high), 0
     finite = values[np.isfinite(values)]
     extent = (float(finite.min()), float(finite.max())) if finite.size else None
     return extent, values.size - finite.size
 
 
-def _note(shape: tuple[int, ...], extent: tuple[float, float] | None, strange: int, cells: CellGrid) -> str:
+def _note(shape: tuple[int, ...], extent: tuple[float, float] | None, not_finite: int, cells: CellGrid) -> str:
     parts = [f"{shape[0]:,} \N{MULTIPLICATION SIGN} {shape[1]:,}"]
     if extent is not None:
         parts.append(format_range(*extent))
     if cells.row_block * cells.column_block > 1:
         parts.append(f"mean of {cells.row_block} \N{MULTIPLICATION SIGN} {cells.column_block} a cell")
-    if strange:
-        parts.append(f"{strange:,} not finite (grey)")
+    if not_finite:
+        parts.append(f"{not_finite:,} not finite (grey)")
     return " \N{MIDDLE DOT} ".join(parts)
 
 
@@ -129,7 +129,7 @@ def _paint(values: Values, scale: ColourRange) -> Pixels:
 
 @lru_cache(maxsize=_LAYOUTS_KEPT)
 def _palette(scale: ColourRange) -> Pixels:
-    """Return the colours of the levels, and after them that of what is not finite: uint8 ``[levels + 1, 3]``."""
+    """Return the colours of the levels, then the colour of NaN and infinity: uint8 ``[levels + 1, 3]``."""
     centres = (np.arange(_LEVELS) + 0.5) / _LEVELS
     if scale.low < 0 < scale.high:
         reach = max(-scale.low, scale.high)
@@ -143,8 +143,8 @@ def _palette(scale: ColourRange) -> Pixels:
 
 
 @lru_cache(maxsize=_LAYOUTS_KEPT)
-def _still_parts(layout: _Layout) -> Pixels:
-    """Draw axes, ticks, labels and the colour bar around the place of the cells."""
+def _static_parts(layout: _Layout) -> Pixels:
+    """Draw axes, ticks, labels and the colour bar around the area of the cells."""
     width, height = layout.size
     cells = layout.cells
     with theme.settings():
@@ -161,7 +161,7 @@ def _still_parts(layout: _Layout) -> Pixels:
 
 
 def _draw_axes(axes: Axes, layout: _Layout) -> None:
-    """Draw the numbers of rows and columns, from 0, each at the middle of a cell, and the labels."""
+    """Draw the row and column numbers (from 0, at the centre of cells) and the axis labels."""
     cells = layout.cells
     rows, columns = cells.rows * cells.row_block, cells.columns * cells.column_block
     axes.set_xlim(-0.5, columns - 0.5)
@@ -180,7 +180,7 @@ def _draw_axes(axes: Axes, layout: _Layout) -> None:
 
 
 def _draw_bar(axes: Axes, layout: _Layout) -> None:
-    """Draw the colours from low to high with round numbers beside them."""
+    """Draw the colour bar from low to high, with round ticks."""
     scale = layout.scale
     axes.imshow(
         _palette(scale)[:_LEVELS, None],

@@ -1,4 +1,4 @@
-"""The layers of a model at a glance: a row a layer, the magnitudes of its values along a logarithmic axis."""
+"""The overview of a model's layers: a row for each layer, with the magnitudes of its values on a logarithmic axis."""
 
 import math
 from collections.abc import Sequence
@@ -39,33 +39,34 @@ _LOG2_OF_10: Final = float(np.log2(10))
 
 
 def layer_overview(layers: Sequence[tuple[str, TensorSummary]], *, title: str, step: int) -> Picture:
-    """Draw one row a layer, in the order given.
+    """Draw a row for each layer, in the given order.
 
-    The colour of a cell is the share of the layer's values whose magnitude lies in that octave (from one power of two
-    to the next); a mark shows the root mean square. Zeros have a column on the left, infinities and NaN two on the
-    right, in red. Octaves with less than 0.01 % of every layer are left out at both ends. Names are cut from the left;
-    of very many layers some are named, and more layers than pixels are averaged in groups. Raises Malformed for no
-    layers or a summary with an impossible bucket, TooLarge for more than ``TAGS_MAX`` layers.
+    The colour of a cell is the share of the layer's values whose magnitude lies in that octave (from a power of two to
+    the next); a mark shows the root mean square. Zeros have a column on the left; infinities and NaN have two columns
+    on the right, in red. Octaves with less than 0.01 % of every layer are left out at both ends of the axis. Long names
+    are cut at the left; of very many layers only some are named, and with more layers than pixels, groups of layers are
+    averaged. Raises Malformed for an empty list or a summary with an invalid bucket, TooLarge for more than
+    ``TAGS_MAX`` layers.
     """
     if not layers:
-        raise Malformed("overview of layers: none came; expected one at least")
+        raise Malformed("overview of layers: no layers; expected at least one")
     if len(layers) > TAGS_MAX:
         raise TooLarge("layers of an overview", len(layers), TAGS_MAX)
     shares = LayerShares.of([summary for _, summary in layers])
     layout = lay_out([name for name, _ in layers], shares.span())
-    canvas = Canvas.over(_still_parts(layout))
+    canvas = Canvas.over(_static_parts(layout))
     _draw_rows(canvas, layout, shares.grouped(HEIGHT_MAX))
     canvas.write_header(title, step, _note(shares))
     return canvas.picture()
 
 
 def _note(shares: LayerShares) -> str:
-    """Say what is drawn, after what is wrong, if anything is."""
+    """Return the note: layers, layers with infinities or NaN, and a legend."""
     layers = shares.zeros.size
-    strange = int(np.count_nonzero(shares.infinities + shares.nans))
+    not_finite = int(np.count_nonzero(shares.infinities + shares.nans))
     parts = [f"{layers:,} layer{'s' if layers > 1 else ''}"]
-    if strange:
-        parts.append(f"{strange:,} with infinities or NaN")
+    if not_finite:
+        parts.append(f"{not_finite:,} with infinities or NaN")
     parts.append("colour: share of the layer's values")
     parts.append("orange: root mean square")
     return " \N{MIDDLE DOT} ".join(parts)
@@ -75,26 +76,26 @@ def _draw_rows(canvas: Canvas, layout: Layout, shares: LayerShares) -> None:
     octaves = shares.octaves[:, layout.low - OCTAVE_MIN : layout.high - OCTAVE_MIN]
     _draw_cells(canvas, layout, layout.octaves_x, layout.octave_width, octaves, theme.SEQUENTIAL)
     _draw_cells(canvas, layout, layout.zeros_x, SIDE_WIDTH, shares.zeros[:, None], theme.SEQUENTIAL)
-    strange = np.stack((shares.infinities, shares.nans), axis=1)
-    _draw_cells(canvas, layout, layout.strange_x, SIDE_WIDTH, strange, theme.ALARM)
+    not_finite = np.stack((shares.infinities, shares.nans), axis=1)
+    _draw_cells(canvas, layout, layout.not_finite_x, SIDE_WIDTH, not_finite, theme.ALARM)
     for row, mark in enumerate(shares.root_mean_square_log2):
         if not np.isnan(mark):
             x = layout.octaves_x + round((min(max(mark, layout.low), layout.high) - layout.low) * layout.octave_width)
-            canvas.fill(x - 1, layout.top + row * layout.row_height, 3, layout.ink_height, theme.ACCENT)
+            canvas.fill(x - 1, layout.top + row * layout.row_height, 3, layout.painted_height, theme.ACCENT)
 
 
 def _draw_cells(canvas: Canvas, layout: Layout, x: int, width: int, shares: Floats, anchors: Sequence[str]) -> None:
-    """Draw shares ``[rows, columns]`` where there are any, each row a hairline apart from the next."""
+    """Draw the positive shares of ``[rows, columns]``, with a hairline between rows if there is space."""
     colours = theme.colours(anchors, np.sqrt(shares))
     height = layout.row_height
     mask = (shares > 0).repeat(width, axis=1).repeat(height, axis=0)
-    if layout.ink_height < height:
+    if layout.painted_height < height:
         mask[height - 1 :: height] = False
     canvas.paste(x, layout.top, colours.repeat(width, axis=1).repeat(height, axis=0), mask)
 
 
 @lru_cache(maxsize=_LAYOUTS_KEPT)
-def _still_parts(layout: Layout) -> Pixels:
+def _static_parts(layout: Layout) -> Pixels:
     """Draw the axes, the colour bar and the names."""
     width, height = layout.size
     with theme.settings():
@@ -109,7 +110,7 @@ def _still_parts(layout: Layout) -> Pixels:
 
         rows = layout.rows_height
         _label_columns(add(layout.zeros_x, SIDE_WIDTH, rows), ["0"], layout)
-        _label_columns(add(layout.strange_x, 2 * SIDE_WIDTH, rows), ["±∞", "NaN"], layout)
+        _label_columns(add(layout.not_finite_x, 2 * SIDE_WIDTH, rows), ["±∞", "NaN"], layout)
         _draw_octaves_axis(add(layout.octaves_x, layout.octaves_width, rows), layout)
         _draw_bar(add(layout.bar_x, BAR_WIDTH, layout.bar_height))
         canvas = Canvas.over(figure_pixels(figure))
@@ -130,7 +131,7 @@ def _label_columns(axes: Axes, names: Sequence[str], layout: Layout) -> None:
 
 
 def _draw_octaves_axis(axes: Axes, layout: Layout) -> None:
-    """Draw powers of ten along an axis that counts powers of two."""
+    """Draw ticks at powers of ten on an axis in powers of two."""
     axes.set_xlim(layout.low, layout.high)
     axes.set_yticks([])
     stride = -(-_DECADE_PITCH // int(_LOG2_OF_10 * layout.octave_width))
@@ -149,7 +150,7 @@ def _power_of_ten(decade: int) -> str:
 
 
 def _draw_bar(axes: Axes) -> None:
-    """Draw the colours of the shares; the scale is that of their square root, to show the rare ones, too."""
+    """Draw the colour bar of shares, on a square-root scale, which makes small shares visible."""
     levels = theme.colours(theme.SEQUENTIAL, (np.arange(_LEVELS) + 0.5) / _LEVELS)
     axes.imshow(levels[:, None], aspect="auto", interpolation="nearest", origin="lower", extent=(0, 1, 0, 1))
     axes.yaxis.tick_right()

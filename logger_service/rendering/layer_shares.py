@@ -1,4 +1,4 @@
-"""How the values of each layer spread over the octaves of magnitude: numbers behind the overview, no pixels."""
+"""The distribution of each layer's values over octaves of magnitude: the numbers of the overview, without pixels."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,11 @@ from tensorboard_sidecar.protocol.messages import TensorSummary
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-OCTAVE_MIN: Final = -134  # below every bucket that a summary can hold, and
-OCTAVE_MAX: Final = 128  # above
-SHARE_MIN: Final = 1e-4  # what is rarer in every layer does not widen the axis
-_ROUNDING: Final = 4  # ends of the axis are multiples of this, so that it stays the same while values move a little
+# Below and above all buckets that a summary can hold.
+OCTAVE_MIN: Final = -134
+OCTAVE_MAX: Final = 128
+SHARE_MIN: Final = 1e-4  # an octave with a smaller share in every layer does not extend the axis
+_ROUNDING: Final = 4  # the axis ends at multiples of this, so that small changes of values do not change it
 _OCTAVES_SHOWN_MIN: Final = 12
 
 
@@ -24,7 +25,7 @@ _OCTAVES_SHOWN_MIN: Final = 12
 class LayerShares:
     """Shares of a layer's values, 0 to 1: ``octaves`` ``[layers, OCTAVE_MAX - OCTAVE_MIN]``, the others ``[layers]``.
 
-    ``root_mean_square_log2`` is NaN for a layer without values apart from zero.
+    ``root_mean_square_log2`` is NaN for a layer whose finite values are all zero.
     """
 
     octaves: Floats
@@ -35,7 +36,7 @@ class LayerShares:
 
     @classmethod
     def of(cls, summaries: Sequence[TensorSummary]) -> Self:
-        """Take the shares from summaries."""
+        """Return the shares of summaries, a row for each. Raises Malformed for an invalid bucket."""
         octaves = np.zeros((len(summaries), OCTAVE_MAX - OCTAVE_MIN))
         zeros, infinities, nans, marks = np.zeros((4, len(summaries)))
         for layer, summary in enumerate(summaries):
@@ -53,7 +54,7 @@ class LayerShares:
         return cls(octaves, zeros, infinities, nans, marks)
 
     def grouped(self, rows_max: int) -> Self:
-        """Average neighbours so that at most ``rows_max`` rows remain; the largest mean square stands for them."""
+        """Average groups of neighbours to at most ``rows_max`` rows; a group has its largest root mean square."""
         layers = self.zeros.size
         if layers <= rows_max:
             return self
@@ -68,7 +69,7 @@ class LayerShares:
         )
 
     def span(self) -> tuple[int, int]:
-        """Return the octaves to show, from the first up to but not including the last; rounded, never empty."""
+        """Return the first octave to show and the octave after the last, rounded outwards; never empty."""
         seen = np.flatnonzero((self.octaves >= SHARE_MIN).any(axis=0)) + OCTAVE_MIN
         marks = self.root_mean_square_log2[~np.isnan(self.root_mean_square_log2)]
         marks = np.clip(np.floor(marks), OCTAVE_MIN, OCTAVE_MAX - 1).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Where the parts of an overview of layers lie, in pixels, and how layers are named beside their rows.
+"""The pixel layout of a layer overview, and the shortened names of layers.
 
 From left to right: names, zeros, the octaves of magnitude, infinities and NaN, the colour bar.
 """
@@ -13,23 +13,23 @@ from tensorboard_sidecar.logger_service.rendering import theme
 from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT, MARGIN
 from tensorboard_sidecar.logger_service.rendering.text import ELLIPSIS, fit, presentable, text_width
 
-HEIGHT_MAX: Final = 4_400  # 400 rows that can be read; layers beyond as many pixels share rows
+HEIGHT_MAX: Final = 4_400  # room for 400 readable rows; more layers than pixels share rows
 SIDE_WIDTH: Final = 30
 NAME_GAP: Final = 10
 BAR_WIDTH: Final = 14
 
 _NAME_WIDTH_MAX: Final = 340
 _NAME_CHARACTERS_MAX: Final = 48
-_NAME_BOUNDARY_MAX: Final = 16  # characters given up so that a cut name starts at a dot
-_NAME_PITCH: Final = 11  # pixels between names that can still be read
+_NAME_BOUNDARY_MAX: Final = 16  # characters dropped so that a cut name starts after a dot or slash
+_NAME_PITCH: Final = 11  # smallest readable distance between names in pixels
 NAMES_SHOWN_MAX: Final = HEIGHT_MAX // _NAME_PITCH
-"""Beside the rows of one overview."""
+"""The largest number of names in an overview."""
 
 _ROW_HEIGHT_USUAL: Final = 14
 _ROW_HEIGHT_MAX: Final = 26
 _ROW_HAIRLINE_MIN: Final = 4
-_HEIGHT_FEW: Final = 640  # shared by few layers
-_HEIGHT_TALL: Final = 600  # above, the numbers of the axis stand at the top as well
+_HEIGHT_FEW: Final = 640  # the total height of a few layers
+_HEIGHT_TALL: Final = 600  # a taller overview also has axis labels at the top
 _AXIS_HEIGHT: Final = 26
 _BOTTOM: Final = 58
 _OCTAVES_WIDTH: Final = 560
@@ -44,7 +44,7 @@ _BAR_LABELS: Final = 62
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All that the parts of an overview that stay depend on; ``names`` are those shown, one each ``stride`` rows."""
+    """All inputs of the static parts of an overview, and their cache key; every ``stride``-th row has a name."""
 
     names: tuple[str, ...]
     names_width: int
@@ -56,69 +56,69 @@ class Layout:
 
     @property
     def octave_width(self) -> int:
-        """Return the pixels of an octave."""
+        """Return the width of an octave in pixels."""
         width = _OCTAVES_WIDTH // (self.high - self.low)
         return min(max(width, _OCTAVE_WIDTH_MIN), _OCTAVE_WIDTH_MAX)
 
     @property
     def zeros_x(self) -> int:
-        """Return where the column of zeros starts."""
+        """Return the x of the column of zeros."""
         return MARGIN + self.names_width + NAME_GAP
 
     @property
     def octaves_x(self) -> int:
-        """Return where the octaves start."""
+        """Return the x of the first octave."""
         return self.zeros_x + SIDE_WIDTH + _SIDE_GAP
 
     @property
     def octaves_width(self) -> int:
-        """Return the pixels of all octaves."""
+        """Return the width of all octaves in pixels."""
         return self.octave_width * (self.high - self.low)
 
     @property
-    def strange_x(self) -> int:
-        """Return where the columns of infinities and NaN start."""
+    def not_finite_x(self) -> int:
+        """Return the x of the columns of infinities and NaN."""
         return self.octaves_x + self.octaves_width + _SIDE_GAP
 
     @property
     def bar_x(self) -> int:
-        """Return where the colour bar starts."""
-        return self.strange_x + 2 * SIDE_WIDTH + _BAR_GAP
+        """Return the x of the colour bar."""
+        return self.not_finite_x + 2 * SIDE_WIDTH + _BAR_GAP
 
     @property
     def top(self) -> int:
-        """Return where the first row starts."""
+        """Return the y of the first row."""
         return HEADER_HEIGHT + (_AXIS_HEIGHT if self.is_tall else 0)
 
     @property
     def is_tall(self) -> bool:
-        """Say whether the numbers of the axis stand at the top as well."""
+        """Tell whether the axis also has labels at the top."""
         return self.rows_height > _HEIGHT_TALL
 
     @property
     def rows_height(self) -> int:
-        """Return the pixels of all rows."""
+        """Return the height of all rows in pixels."""
         return self.rows * self.row_height
 
     @property
-    def ink_height(self) -> int:
-        """Return the pixels of a row that are drawn on: rows are a hairline apart while there is room."""
+    def painted_height(self) -> int:
+        """Return the painted height of a row: high rows leave a hairline of one pixel between them."""
         return self.row_height - 1 if self.row_height >= _ROW_HAIRLINE_MIN else self.row_height
 
     @property
     def bar_height(self) -> int:
-        """Return the pixels of the colour bar from top to bottom."""
+        """Return the height of the colour bar in pixels."""
         return max(min(self.rows_height, _BAR_HEIGHT), _BAR_HEIGHT_MIN)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Return the width and height of the picture."""
+        """Return the width and height of the picture in pixels."""
         height = self.top + max(self.rows_height, self.bar_height) + _BOTTOM
         return self.bar_x + BAR_WIDTH + _BAR_LABELS, height
 
 
 def lay_out(names: Sequence[str], span: tuple[int, int]) -> Layout:
-    """Lay out rows for layers of these names; ``span`` is the first octave shown and the one after the last."""
+    """Return the layout for the named layers; ``span`` is the first octave shown and the octave after the last."""
     group = -(-len(names) // HEIGHT_MAX)
     rows = -(-len(names) // group)
     row_height = min(max(_HEIGHT_FEW // rows, _ROW_HEIGHT_USUAL), _ROW_HEIGHT_MAX, HEIGHT_MAX // rows)
@@ -129,8 +129,8 @@ def lay_out(names: Sequence[str], span: tuple[int, int]) -> Layout:
 
 
 def _shorten(names: Sequence[str]) -> tuple[str, ...]:
-    """Leave out the folders that all names share and, on the left, what is too wide, up to a dot if one is near."""
-    folder = len(commonprefix(names).rpartition("/")[0])  # noqa: RUF071 - by characters, then back to a slash
+    """Drop the common folder of all names, and cut long names at the left, at a nearby dot or slash if possible."""
+    folder = len(commonprefix(names).rpartition("/")[0])  # noqa: RUF071 - the prefix is cut at a slash
     cut = folder + 1 if folder else 0
     return tuple(_shorten_name(presentable(name[cut:])) for name in names)
 

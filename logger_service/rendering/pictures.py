@@ -1,4 +1,4 @@
-"""Pictures as they are: one, many side by side, or made to fit."""
+"""Pictures without decoration: a single picture, a grid of pictures, thumbnails."""
 
 import math
 from typing import Final
@@ -16,21 +16,21 @@ _GAP: Final = 2
 
 
 def plain(image: Pixels) -> Picture:
-    """Encode one picture as it is: uint8 ``[H, W, C]`` with C of 1, 3 or 4."""
+    """Encode a picture unchanged: uint8 ``[H, W, C]`` with C of 1, 3 or 4."""
     return encode_png(image)
 
 
 def grid(images: Pixels) -> Picture:
-    """Encode pictures side by side, near to a square of them: uint8 ``[N, H, W, C]``.
+    """Encode pictures, uint8 ``[N, H, W, C]``, as a nearly square grid.
 
-    Where the whole would be more than ``IMAGE_SIDE_MAX`` a side, blocks of pixels are averaged. Raises Malformed or
-    TooLarge for what is not such pictures.
+    If a side of the grid would exceed ``IMAGE_SIDE_MAX``, the pictures are reduced by averaging blocks of pixels.
+    Raises Malformed or TooLarge for invalid pictures.
     """
     check_images(images)
     number, height, width, channels = images.shape
     columns = math.ceil(math.sqrt(number))
     rows = -(-number // columns)
-    # A gap and a rounded up pixel a picture come on top of the pictures' own pixels.
+    # In addition to its own pixels, each picture may need a gap and, from rounding up, a pixel more.
     room = IMAGE_SIDE_MAX - (_GAP + 1) * columns
     factor = -(-columns * max(height, width) // room)
     tile_height, tile_width = -(-height // factor), -(-width // factor)
@@ -46,7 +46,7 @@ def grid(images: Pixels) -> Picture:
 def thumbnail(image: Pixels, side: int) -> Pixels:
     """Return RGB ``[H, W, 3]`` with no side longer than ``side``; transparent pixels lie on white.
 
-    Large pictures are resampled. Small ones get a whole number of pixels a pixel, so that each can be seen as it is.
+    Large pictures are resampled. Small pictures are enlarged by a whole factor, so that single pixels stay sharp.
     """
     height, width, _ = image.shape
     longest = max(height, width)
@@ -58,16 +58,16 @@ def thumbnail(image: Pixels, side: int) -> Pixels:
 
 
 def check_images(images: Pixels) -> None:
-    """Raise Malformed or TooLarge unless these are pictures of one size."""
+    """Raise Malformed or TooLarge unless ``images`` are valid pictures, uint8 ``[N, H, W, C]``."""
     if images.ndim != 4 or not images.size:
-        raise Malformed(f"pictures of shape {images.shape} came; expected uint8 [N, H, W, C], one at least")
+        raise Malformed(f"pictures of shape {images.shape}; expected uint8 [N, H, W, C] with N of 1 or more")
     if images.shape[0] > IMAGES_MAX:
         raise TooLarge("pictures", images.shape[0], IMAGES_MAX)
     check_pixels(images[0])
 
 
 def _on_white(image: Pixels) -> Pixels:
-    """Return RGB of grey, RGB or RGBA."""
+    """Return a grey, RGB or RGBA picture as RGB, transparent pixels blended with white."""
     channels = image.shape[2]
     if channels == 1:
         return np.repeat(image, 3, axis=2)
@@ -79,7 +79,7 @@ def _on_white(image: Pixels) -> Pixels:
 
 
 def _reduce(image: Pixels, factor: int) -> Pixels:
-    """Average blocks of ``factor`` by ``factor`` pixels; the sides are rounded up."""
+    """Average blocks of ``factor`` by ``factor`` pixels; sizes are rounded up."""
     if factor == 1:
         return image
     bands = image[:, :, 0] if image.shape[2] == 1 else np.ascontiguousarray(image)

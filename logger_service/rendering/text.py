@@ -1,8 +1,8 @@
-"""Text as pixels: cleaned, drawn, cut and wrapped, never parsed.
+"""Text as pixels: cleaning, drawing, cutting and wrapping lines of text; no markup is parsed.
 
-Drawing a line takes matplotlib a millisecond or two, and most lines come again at the next step: titles, captions.
-:func:`coverage` keeps the last ones. Where a line ends is found by the advances of its characters, which take no
-drawing; only what is drawn is measured to the pixel.
+Matplotlib draws a line in one or two milliseconds, and most lines (titles, captions) repeat at the next step, so that
+:func:`coverage` caches lines. To find where a line must end, the advances of its characters give an estimate without
+drawing; only the chosen line is drawn and measured in pixels.
 """
 
 import re
@@ -19,24 +19,25 @@ from matplotlib.font_manager import get_font
 from tensorboard_sidecar.logger_service.rendering import theme
 from tensorboard_sidecar.logger_service.rendering.theme import Pixels, TextStyle
 
-CHARACTERS_MAX: Final = 200  # more than any title or caption shows; bounds the work for a 4,096 character label
+CHARACTERS_MAX: Final = 200  # more than a title or caption shows; bounds the work for labels of 4,096 characters
 ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 STAND_IN: Final = "\N{WHITE SQUARE}"
 
-_LINES_KEPT: Final = 2048  # all of the largest contact sheet; a few kilobytes each, 50 KB at most
-_ADVANCE_MAX: Final = 2.02  # no glyph of the face is wider than this, in its size
-_CHARACTERS_KEPT: Final = 4096  # their advances
-_ESTIMATE_SLACK: Final = 1.1  # kerning and shapes that depend on neighbours; beyond, nothing is worth a measurement
+_LINES_KEPT: Final = 2048  # the lines of the largest contact sheet; a few kilobytes each, at most 50 KB
+_ADVANCE_MAX: Final = 2.02  # the widest glyph of the font, relative to its size
+_CHARACTERS_KEPT: Final = 4096  # cached advances
+_ESTIMATE_SLACK: Final = 1.1  # for kerning and ligatures; a text with a larger estimate is not measured
 _EM_PIXELS: Final = 1000
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs"})  # controls, joiners and direction marks, lone surrogates
 _COMBINING: Final = frozenset({"Mn", "Me"})
-_UNTYPED_RENDERER: Final[Any] = RendererAgg  # matplotlib's backends carry no annotations
+_UNTYPED_RENDERER: Final[Any] = RendererAgg  # matplotlib's backends have no annotations
 
 
 def presentable(text: str) -> str:
-    """Return one line of characters that the face can draw, at most ``CHARACTERS_MAX``.
+    """Return the text as a line of at most ``CHARACTERS_MAX`` characters that the font can draw.
 
-    White space of any kind becomes one space; what is invisible goes; a character without a glyph becomes a square.
+    A sequence of white space becomes a space, invisible characters are removed, and a character without a glyph becomes
+    a square.
     """
     known = _glyphs()
     characters = unicodedata.normalize("NFC", text[: 4 * CHARACTERS_MAX])
@@ -45,16 +46,16 @@ def presentable(text: str) -> str:
 
 
 def text_width(text: str, style: TextStyle) -> int:
-    """Return the width in pixels of what is seen of presentable text."""
+    """Return the visible width of presentable text in pixels."""
     _, width = coverage(text, style).shape
     return int(width)
 
 
 @lru_cache(maxsize=_LINES_KEPT)
 def coverage(text: str, style: TextStyle) -> Pixels:
-    """Return how much of each pixel a line of presentable text covers: uint8 ``[H, W]``, 255 for all of it.
+    """Return the coverage of each pixel by a line of presentable text: uint8 ``[H, W]``, 255 for a covered pixel.
 
-    The height is that of :func:`line_height`, the baseline that of :func:`ascent`; the width that of what is seen.
+    H is :func:`line_height`, the baseline lies at :func:`ascent`, and W is the visible width.
     """
     origin = style.size_pixels
     width = 2 * origin + int(_ADVANCE_MAX * style.size_pixels * len(text))
@@ -63,24 +64,24 @@ def coverage(text: str, style: TextStyle) -> Pixels:
         renderer.draw_text(renderer.new_gc(), origin, ascent(style), text, theme.font(style), 0)
     alpha: Pixels = np.asarray(renderer.buffer_rgba())[:, :, 3]
     seen = np.flatnonzero(alpha.any(axis=0))
-    # Glyphs may reach a pixel to the left of where they start.
+    # A glyph may extend a pixel to the left of its origin.
     covered = alpha[:, origin - 1 : seen[-1] + 1 if seen.size else 0].copy()
     covered.flags.writeable = False
     return covered
 
 
 def ascent(style: TextStyle) -> int:
-    """Return the pixels of a line above its baseline."""
+    """Return the height of a line above the baseline in pixels."""
     return style.size_pixels + style.size_pixels // 4
 
 
 def line_height(style: TextStyle) -> int:
-    """Return the pixels of a line, accents and descenders included."""
+    """Return the height of a line in pixels, with accents and descenders."""
     return ascent(style) + style.size_pixels // 2
 
 
 def fit(text: str, width_pixels: float, style: TextStyle, *, keep_end: bool = False) -> str:
-    """Cut presentable text with an ellipsis so that it is at most ``width_pixels`` wide; keep its start or its end."""
+    """Cut presentable text, with an ellipsis, to at most ``width_pixels``; keep the start, or the end."""
     if _fits(text, width_pixels, style):
         return text
     characters = text[::-1] if keep_end else text
@@ -92,9 +93,9 @@ def fit(text: str, width_pixels: float, style: TextStyle, *, keep_end: bool = Fa
 
 
 def wrap(text: str, width_pixels: float, style: TextStyle, lines_max: int) -> list[str]:
-    """Break presentable text into at most ``lines_max`` lines; words wider than a line are broken where it ends.
+    """Break presentable text into at most ``lines_max`` lines; a word wider than a line is split.
 
-    What does not fit is cut with an ellipsis on the last line.
+    The last line is cut with an ellipsis if the text is longer.
     """
     lines: list[str] = []
     words = re.findall(r"\S+", text)
@@ -107,7 +108,7 @@ def wrap(text: str, width_pixels: float, style: TextStyle, lines_max: int) -> li
 
 
 def _take_line(words: Sequence[str], width_pixels: float, style: TextStyle) -> tuple[str, list[str]]:
-    """Return the words of one line, at least a part of one, and the others."""
+    """Return the first line (at least a part of a word) and the remaining words."""
     widths = (_estimate(f" {word}", style) for word in words)
     number = _count_to(width_pixels + _estimate(" ", style), widths)
     while number > 1 and text_width(" ".join(words[:number]), style) > width_pixels:
@@ -125,12 +126,12 @@ def _fits(text: str, width_pixels: float, style: TextStyle) -> bool:
 
 
 def _count_to(limit: float, widths: Iterable[float]) -> int:
-    """Return how many of the widths, from the first on, fit into the limit; look at no more than that."""
+    """Return how many of the first widths have a sum within the limit."""
     return sum(1 for _ in takewhile(lambda reach: reach <= limit, accumulate(widths)))
 
 
 def _estimate(text: str, style: TextStyle) -> float:
-    """Return about how wide a text is, without drawing it."""
+    """Return the approximate width of a text in pixels, without drawing."""
     return sum(_advance(character, style) for character in text)
 
 
@@ -157,7 +158,7 @@ def _replacement(character: str) -> str:
 
 @lru_cache(maxsize=1)
 def _glyphs() -> frozenset[int]:
-    """Return the code points that both weights of the face draw."""
+    """Return the code points with a visible glyph in both weights of the font."""
     regular, bold = (get_font(theme.font_path(style)).get_charmap() for style in (theme.NOTE, theme.TITLE))
     visible = set(regular) & set(bold)
     return frozenset(point for point in visible if unicodedata.category(chr(point)) not in _INVISIBLE)

@@ -1,4 +1,4 @@
-"""How pictures look: colours, text styles, colour maps, and settings that do not depend on the host."""
+"""The look of pictures: colours, text styles, colour maps, and matplotlib settings independent of the host."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +15,7 @@ from matplotlib.font_manager import FontProperties
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Colour: TypeAlias = tuple[int, int, int]
 
-# Layouts are in pixels. A power of two makes pixels / DPI * DPI exact, so that matplotlib truncates no side.
+# Layouts are in pixels. With a power of two, pixels / DPI * DPI is exact, so that matplotlib truncates no size.
 DPI: Final = 128
 
 PAPER: Final[Colour] = (255, 255, 255)
@@ -27,7 +27,7 @@ GROUND: Final[Colour] = (246, 247, 248)
 NOT_FINITE: Final[Colour] = (140, 140, 140)
 ACCENT: Final[Colour] = (240, 140, 20)
 
-# Blue for negative, red for positive, nearly white for zero; dark at both ends, also for eyes that see no red.
+# Blue for negative, red for positive, nearly white for zero; both ends are dark, also for red-blind readers.
 DIVERGING: Final = ("#12315f", "#2a68ad", "#86b4d9", "#f5f4f1", "#eb9f84", "#c43f3c", "#6f0c24")
 SEQUENTIAL: Final = ("#eff4f9", "#bcd6ea", "#74add2", "#3579b3", "#14467a", "#0a2444")
 ALARM: Final = ("#e8604c", "#c9302c", "#7d0f18")
@@ -35,7 +35,7 @@ ALARM: Final = ("#e8604c", "#c9302c", "#7d0f18")
 
 @dataclass(frozen=True, slots=True)
 class TextStyle:
-    """A size in pixels, a colour, a weight; the face is the DejaVu Sans that comes with matplotlib."""
+    """Size in pixels, colour and weight of text; the font is the DejaVu Sans that comes with matplotlib."""
 
     size_pixels: int
     colour: Colour
@@ -51,33 +51,33 @@ CAPTION: Final = TextStyle(12, INK)
 
 
 def font_path(style: TextStyle) -> str:
-    """Return the file of the face: named by path, so that no font of the host takes its place."""
+    """Return the path of the font file; a path, because a font name could find another font of the host."""
     name = "DejaVuSans-Bold.ttf" if style.bold else "DejaVuSans.ttf"
     return str(Path(mpl.get_data_path(), "fonts", "ttf", name))
 
 
 def font(style: TextStyle) -> FontProperties:
-    """Return matplotlib's description of the style's face and size."""
+    """Return the style's font and size for matplotlib."""
     return FontProperties(fname=font_path(style), size=style.size_pixels * 72 / DPI)
 
 
 def fraction(colour: Colour) -> tuple[float, float, float]:
-    """Return the colour as matplotlib takes it, 0 to 1."""
+    """Return the colour for matplotlib, with components from 0 to 1."""
     red, green, blue = colour
     return red / 255, green / 255, blue / 255
 
 
 def colours(anchors: Sequence[str], positions: npt.ArrayLike) -> Pixels:
-    """Return uint8 ``[N, 3]``: the colour map through ``anchors`` at ``positions`` from 0 to 1.
+    """Return the colours at ``positions`` (0 to 1) of the colour map through ``anchors``, uint8 ``[N, 3]``.
 
-    Maps are made here and not taken from matplotlib's registry, whose number of levels is a setting of the host.
+    The map is made here: the number of levels of matplotlib's registered maps is a setting of the host.
     """
     colour_map = LinearSegmentedColormap.from_list("", list(anchors), N=1024)
     rgba: Pixels = colour_map(np.asarray(positions, np.float64), bytes=True)
     return np.ascontiguousarray(rgba[..., :3])
 
 
-# What of the host's matplotlibrc can change a pixel or give a warning.
+# The prefixes of settings in a host's matplotlibrc that can change pixels or raise warnings.
 _DRAWING_SETTINGS: Final = (
     "agg.",
     "axes.",
@@ -101,17 +101,17 @@ _TEXT_DEFAULTS: Final = {name: value for name, value in _DEFAULTS.items() if nam
 
 
 def settings() -> AbstractContextManager[None]:
-    """Return a context in which matplotlib's own defaults hold, whatever the host's matplotlibrc says."""
+    """Return a context with matplotlib's default settings instead of the host's matplotlibrc."""
     return _holding(_DEFAULTS)
 
 
 def text_settings() -> AbstractContextManager[None]:
-    """Return the same for what a line of text depends on."""
+    """Return a context with the default settings that affect a line of text."""
     return _holding(_TEXT_DEFAULTS)
 
 
 def _holding(defaults: dict[Any, Any]) -> AbstractContextManager[None]:
-    """Return a context in which the settings hold: one that does nothing, a millisecond less, where they do already."""
+    """Return a context with the given settings; an empty context, a millisecond faster, if they are already set."""
     if all(mpl.rcParams[name] == value for name, value in defaults.items()):
         return nullcontext()
     return mpl.rc_context(defaults)

@@ -1,5 +1,5 @@
-"""An outbox on disk, as every reader sees it: where it lies, who owns it, where its records go.
+"""An outbox on disk: its place, its owner, its destination, and the delivery of outboxes whose trainer is gone.
 
-The trainer that owns an outbox writes it; the next trainer, the logger and ``drain`` read what a dead trainer left.
+The trainer that owns an outbox writes to the outbox. The next trainer, the logger and ``drain`` deliver orphans.
 May import ``protocol`` and ``protocol.storage``.
 """

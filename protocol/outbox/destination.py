@@ -1,7 +1,7 @@
-"""Small files in an outbox that say where what it holds is to go, so that nobody else takes it, and whose it is.
+"""Small files in an outbox that name the destination of the records and the public key of the trainer.
 
-Where several loggers run on a machine, or a trainer sends to another machine, whoever adopts the outbox of a killed
-trainer would else show its run in the wrong place; what was only to be recorded would leave the machine.
+Without these files, a logger that adopts the outbox of a killed trainer could show a run that belongs to another
+logger, and records that are meant for a recording only could leave the machine.
 """
 
 import os
@@ -22,15 +22,16 @@ DESTINATION_NAMES: Final = (ENDPOINT_NAME, RECORD_NAME, KEY_NAME)
 NO_LOGGER: Final = "none"
 _SIZE_MAX_BYTES: Final = 4096
 _TCP: Final = re.compile(r"tcp://(.+):([0-9]{1,5})")
-_ANY_HOST: Final = {"0.0.0.0", "::", "*"}  # noqa: S104 - what a logger may listen on, not what we do
+_ANY_HOST: Final = {"0.0.0.0", "::", "*"}  # noqa: S104 - compared with a logger's address, not bound
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """To which logger records are to go, and below which folder they are to be recorded; to both, where both are given.
+    """The logger and the recording that records go to.
 
-    ``endpoint`` is the logger's address, NO_LOGGER where it goes to none, empty where that is not known: any may have
-    it. ``public_key`` is the trainer's own, empty where it has none.
+    ``endpoint`` is the logger's address, NO_LOGGER for no logger, empty for an unknown logger: any logger may take the
+    records. ``record`` is the folder of recordings, None for no recording. ``public_key`` is the trainer's, empty
+    without keys.
     """
 
     endpoint: str = ""
@@ -39,12 +40,12 @@ class Destination:
 
     @property
     def settled(self) -> bool:
-        """Tell whether nobody waits for it any more."""
+        """Whether neither a logger nor a recording waits for the records."""
         return self.endpoint == NO_LOGGER and self.record is None
 
 
 def write_destination(folder: Path, destination: Destination) -> None:
-    """Note in an outbox where it is to go; raise OSError."""
+    """Write the destination files of an outbox; raise OSError."""
     record = os.fsencode(destination.record) if destination.record is not None else b""
     values = (destination.endpoint.encode(), record, destination.public_key.encode())
     for name, value in zip(DESTINATION_NAMES, values, strict=True):
@@ -55,7 +56,7 @@ def write_destination(folder: Path, destination: Destination) -> None:
 
 
 def read_destination(folder: Path) -> Destination:
-    """Return where an outbox is to go; what cannot be read is not known."""
+    """Return the destination of an outbox. A file that cannot be read counts as missing."""
     endpoint, record, public_key = (_read(folder / name) for name in DESTINATION_NAMES)
     return Destination(
         _text(endpoint),
@@ -65,15 +66,15 @@ def read_destination(folder: Path) -> Destination:
 
 
 def forget_recording(folder: Path) -> None:
-    """Note in an outbox that its recording is finished; where that fails, whoever finishes it again finds it whole."""
+    """Mark the recording of an outbox as finished. On failure the recording is checked again later, without harm."""
     with suppress(OSError):
         (folder / RECORD_NAME).unlink(missing_ok=True)
 
 
 def is_for(destination: str, listening: str, is_own_host: Callable[[str], bool] = is_loopback) -> bool:
-    """Tell whether who listens at ``listening`` is reached at ``destination``, as far as addresses tell.
+    """Return whether the address ``destination`` leads to a logger that listens at ``listening``.
 
-    ``is_own_host`` tells of a host, a name or an address, whether it is this machine.
+    ``is_own_host`` returns whether a host name or an address is this machine.
     """
     if destination in (listening, absolute_endpoint(listening)):
         return True
@@ -87,7 +88,7 @@ def is_for(destination: str, listening: str, is_own_host: Callable[[str], bool] 
 
 
 def is_elsewhere(destination: str) -> bool:
-    """Tell whether an address leads to another machine, as far as it tells."""
+    """Return whether an address names a host other than this machine's loopback."""
     tcp = _TCP.fullmatch(destination)
     return tcp is not None and not is_loopback(tcp[1].strip("[]"))
 

@@ -1,4 +1,4 @@
-"""Where outboxes live, in shared memory where there is some, and where what they spill goes: private to the user."""
+"""The private folders of a user's outboxes (in shared memory where possible) and of spilled segments (on disk)."""
 
 import errno
 import os
@@ -11,35 +11,35 @@ from typing import Final
 OUTBOX_BYTES: Final = 256 * 2**20
 OUTBOX_BYTES_MIN: Final = 2**20
 SPILL_BYTES: Final = 4 * 2**30
-_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - Linux's shared memory; the folder made in it is private
-# On disk and kept over a restart, unlike /tmp; not under a home, which clusters keep on a slow and small server.
-_DISK: Final = Path("/var/tmp")  # noqa: S108 - as above
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - Linux's shared memory; the folder inside is private
+# On disk, and kept over a restart, unlike /tmp. Clusters keep homes on a slow and small server.
+_DISK: Final = Path("/var/tmp")  # noqa: S108 - the folder inside is private
 
 
 def outbox_root(base: Path | None = None) -> Path:
-    """Return the folder of this user's outboxes in ``base`` (default: shared memory), made with mode 0700.
+    """Return the folder of this user's outboxes in ``base`` (default: shared memory); make it with mode 0700.
 
-    Raises PermissionError when somebody else made it, or made it readable; OSError when it cannot be made.
+    Raises PermissionError when the folder belongs to another user or is open to others, OSError.
     """
     return _private_folder(base or _usual(_SHARED_MEMORY), "tensorboard-sidecar")
 
 
 def spill_root(base: Path | None = None) -> Path:
-    """Return the folder on disk of what this user's outboxes spill, in ``base``; made and raising as the outboxes'."""
+    """Return the folder of this user's spilled segments in ``base`` (default: /var/tmp), like :func:`outbox_root`."""
     return _private_folder(base or _usual(_DISK), "tensorboard-sidecar-spill")
 
 
 def check_private(folder: Path) -> None:
-    """Raise PermissionError when ``folder`` is a link, or not this user's alone; OSError when it is not there."""
+    """Raise PermissionError when ``folder`` is a link or is open to other users, OSError when it does not exist."""
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PermissionError(f"{folder} is not a private folder of this user; remove it and start again")
 
 
 def outbox_capacity_bytes(root: Path, wanted_bytes: int = OUTBOX_BYTES) -> int:
-    """Return ``wanted_bytes``, or half of what is free where that is less (Docker's shared memory is 64 MB).
+    """Return ``wanted_bytes``, or half of the free space if that is less (Docker's shared memory is 64 MB).
 
-    Raises ValueError for less than OUTBOX_BYTES_MIN, OSError when there is not even that.
+    Raises ValueError for less than OUTBOX_BYTES_MIN, OSError when the free space is less.
     """
     if wanted_bytes < OUTBOX_BYTES_MIN:
         raise ValueError(f"an outbox of {wanted_bytes:,} bytes; expected {OUTBOX_BYTES_MIN:,} or more")
@@ -48,7 +48,7 @@ def outbox_capacity_bytes(root: Path, wanted_bytes: int = OUTBOX_BYTES) -> int:
         raise OSError(
             errno.ENOSPC,
             f"{free_bytes:,} bytes are free for an outbox, {2 * OUTBOX_BYTES_MIN:,} are needed; free some (docker run "
-            f"--shm-size makes more), or see what earlier runs left: tensorboard-sidecar status",
+            f"--shm-size makes more), or list the outboxes of earlier runs: tensorboard-sidecar status",
             str(root),
         )
     return min(wanted_bytes, free_bytes // 2)

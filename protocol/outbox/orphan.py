@@ -1,4 +1,4 @@
-"""Outboxes whose trainer is gone: what lies in them is shipped, or recorded, by whoever adopts them."""
+"""Reads outboxes whose trainer is gone. The process that claims such an orphan ships or records its contents."""
 
 import errno
 from collections.abc import Iterable
@@ -24,16 +24,16 @@ _LOST: Final = "lost with the trainer: still on a device, or refused by a full o
 
 
 class OrphanedOutbox:
-    """The outbox in ``folder``, and what it spilled to disk, read like a live one; nobody else may adopt it meanwhile.
+    """The outbox in ``folder`` and its spilled segments, read like a live outbox. Holds the owner's lock until closed.
 
-    Slots that were never filled, and refusals that were never told, are told as gaps. Where memory and disk hold the
-    same segment, it is read once. What was spilled by an outbox that is no more (memory is lost when a machine
-    restarts) is an outbox too. ``destination`` says where it is to go. To open one reads its last segment; the others
-    are read when they are asked for.
+    Slots that the trainer never filled, and refusals that the trainer never reported, are read as gap records. A
+    segment that lies in memory and on disk is read once. A spill folder whose outbox is gone (memory is lost when a
+    machine restarts) is an outbox by itself. ``destination`` names the logger and the recording. Opening reads the last
+    segment; the other segments are read on demand.
 
-    Raises BlockingIOError when its trainer lives, FileNotFoundError when nothing is left of the outbox but what a kill
-    in deleting it has left, and deletes that, Malformed or OSError when the folder is no outbox, or what it spilled is
-    not there.
+    Raises BlockingIOError when another process holds the lock, FileNotFoundError when a kill interrupted the removal
+    of the outbox (the remains are deleted here) or when the spill folder is missing, Malformed or OSError when the
+    folder is not an outbox.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +64,7 @@ class OrphanedOutbox:
             undo.pop_all()
 
     def read(self, sequence: int, size_max_bytes: int) -> FrameBatch | None:
-        """Return records from ``sequence`` on, as ``telemetry.outbox.outbox.Outbox.read`` does; raise OSError."""
+        """Return records from ``sequence`` on, None at the end; raise LookupError for released records, OSError."""
         if sequence < self.first_sequence:
             raise LookupError(f"sequence {sequence} was released; {self.first_sequence} is the first that is held")
         end_sequence = self._memory_sequence if sequence < self._memory_sequence else self.next_sequence
@@ -75,10 +75,7 @@ class OrphanedOutbox:
         return FrameBatch(memoryview(b"".join(frames)), sequence, at) if frames else None
 
     def settle(self, *, shipped: bool = False, recorded: bool = False) -> bool:
-        """Note that a logger has all of it, or that its recording is finished; tell whether nobody waits for it now.
-
-        Raises OSError.
-        """
+        """Mark the orphan as shipped or recorded; return whether no destination is left. Raises OSError."""
         rest = replace(
             self.destination,
             endpoint=NO_LOGGER if shipped else self.destination.endpoint,
@@ -91,7 +88,7 @@ class OrphanedOutbox:
         return rest.settled
 
     def close(self, *, keep: bool) -> None:
-        """Let go of the outbox; delete it unless it is to ``keep``."""
+        """Release the locks; delete the outbox and its spilled segments unless ``keep``."""
         self._reader.close()
         if not keep:
             if self._spill is not None:
@@ -100,17 +97,17 @@ class OrphanedOutbox:
         self.disown()
 
     def disown(self) -> None:
-        """Let go of the locks in a forked child, as it would else keep them. Not to be used again."""
+        """Release the locks in a forked child, which would keep them otherwise. The orphan cannot be used again."""
         for owner in self._owners:
             owner.close()
 
     def _begin_with_spill(self, spill: Path) -> None:
-        """Read up to the last segment on disk there, what follows in memory. Raises Malformed for another stream's."""
+        """Read spilled segments first, then the segments in memory. Raises Malformed for another stream's segments."""
         spilled = [found.first_sequence for found in list_segments(spill)]
         if not spilled:
             return
         beyond = [found.first_sequence for found in list_segments(self.folder) if found.first_sequence > spilled[-1]]
-        if not beyond:  # what lies there is no part of this: the last segment is never moved
+        if not beyond:  # the last segment is never spilled: these segments belong to another outbox
             return
         reader = RecordingReader(spill, next_sequence=spilled[0])
         reader.close()
@@ -128,10 +125,9 @@ class OrphanedOutbox:
 
 
 def find_outboxes(*roots: Path) -> list[Path]:
-    """Return the folders under each of ``roots``, or itself, that are outboxes, by name.
+    """Return the sorted folders of the outboxes below ``roots``. A root may be an outbox itself, or an --outbox_dir.
 
-    A root may also be the folder that outboxes were told to be made in. What an outbox found here has spilled is part
-    of it, and not listed.
+    A spill folder whose outbox still exists is a part of that outbox, and is not listed.
     """
     patterns = (OWNER_LOCK, f"*/{OWNER_LOCK}", f"tensorboard-sidecar-*/*/{OWNER_LOCK}")
     found = {lock.parent for root in roots for pattern in patterns for lock in root.glob(pattern)}
@@ -141,9 +137,9 @@ def find_outboxes(*roots: Path) -> list[Path]:
 def frame_payloads(
     payloads: Iterable[memoryview], sequence: int, end_sequence: int, reason: str
 ) -> tuple[list[bytes], int]:
-    """Return frames for the records from ``sequence`` to before ``end_sequence``, with gaps where some are missing.
+    """Return frames for the records in ``[sequence, end_sequence)``, and the sequence number after the last frame.
 
-    Also returns the number behind the last.
+    Missing records become gap records with ``reason``.
     """
     frames = []
     before: memoryview | None = None
@@ -155,7 +151,7 @@ def frame_payloads(
             continue
         if first > sequence:
             frames.append(pack_lost(sequence, first, reason, before))
-        if first < sequence:  # inside a gap
+        if first < sequence:  # ``sequence`` lies inside a gap record
             frames.append(pack_lost(sequence, following, reason, before))
         else:
             frames.append(pack_frame(payload))
@@ -164,7 +160,7 @@ def frame_payloads(
 
 
 def pack_lost(first_sequence: int, next_sequence: int, reason: str, before: memoryview | None = None) -> bytes:
-    """Return the frame that stands for records which are lost, and why, at step and time of the record ``before``."""
+    """Return the frame of a gap record with ``reason``; step and time are those of the record ``before`` the gap."""
     body = encode_body(Gap(reason))
     step, wall_time_ns = (0, 0) if before is None else HEADER.unpack_from(before)[-2:]
     gap = Record(Kind.GAP, first_sequence, step, wall_time_ns, body, next_sequence - first_sequence)

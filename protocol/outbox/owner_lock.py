@@ -1,4 +1,4 @@
-"""The lock by which an outbox has one owner: its trainer, or whoever adopts it when the trainer is gone."""
+"""The lock of an outbox. The owner is the trainer, or the process that has claimed the orphaned outbox."""
 
 import errno
 import fcntl
@@ -15,7 +15,7 @@ _SIZE_BYTES: Final = 16
 
 
 class Owner(NamedTuple):
-    """The process that last held a lock (0: not known), the number behind the last given, and if it is held still."""
+    """The last owner's process id (0: unknown), the next sequence number to give out, and whether the lock is held."""
 
     process_id: int
     given_sequence: int
@@ -23,13 +23,13 @@ class Owner(NamedTuple):
 
 
 class OwnerLock:
-    """Holds the lock of the outbox in ``folder`` until it is closed; the kernel lets go of it when the owner dies.
+    """Holds the lock of the outbox in ``folder`` until closed; the kernel releases the lock when the owner dies.
 
-    The file holds the number behind the last one that :meth:`give` was told, in shared memory like the records, and
-    the owner's process id. It is made under another name, and held before anybody can find it.
+    The file holds the sequence number after the last one passed to :meth:`give`, and the owner's process id. With
+    ``make``, the file is created and locked under a temporary name, then renamed: no process sees an unlocked file.
 
-    Raises BlockingIOError when somebody else holds it, FileExistsError when there is one and it is to ``make``,
-    FileNotFoundError when there is none and it is not, OSError.
+    Raises BlockingIOError when another process holds the lock, FileExistsError when ``make`` finds a lock,
+    FileNotFoundError when there is no lock and ``make`` is False, OSError.
     """
 
     def __init__(self, folder: Path, *, make: bool = False) -> None:
@@ -49,20 +49,20 @@ class OwnerLock:
                 if os.path.lexists(path):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
                 unheld.rename(path)
-            elif not os.path.samestat(os.fstat(self._file), path.lstat()):  # deleted meanwhile, by who held it before
+            elif not os.path.samestat(os.fstat(self._file), path.lstat()):  # the previous owner has deleted the file
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
             self._map[_PROCESS_ID] = os.getpid().to_bytes(8, "little")
             undo.pop_all()
 
     @property
     def given_sequence(self) -> int:
-        """The number behind the last that was given; 0 when none was."""
+        """The sequence number after the last one passed to :meth:`give`; 0 before the first call."""
         return int.from_bytes(self._map[_GIVEN], "little")
 
     def give(self, sequence: int) -> None:
-        """Write down that a number was given out to what may leave no record behind; never a lower one again.
+        """Store that ``sequence`` was given out to a slot that may stay without a record. Lower numbers are ignored.
 
-        Nothing is called between the look and the note: a signal handler may give numbers out as well.
+        No call between the comparison and the store: a signal handler may call this method too.
         """
         given = (sequence + 1).to_bytes(8, "little")
         if sequence >= self._given:
@@ -70,27 +70,27 @@ class OwnerLock:
             self._map[_GIVEN] = given
 
     def open_folder(self) -> int:
-        """Return a descriptor of the folder that this lock lies in, through which to delete what lies there.
+        """Return a descriptor of the lock's folder, for deleting files inside. Raises OSError.
 
-        Whoever can write above a folder can have its path lead elsewhere meanwhile. Raises OSError when it does.
+        Another user who may write to the parent folder can replace the folder: FileNotFoundError in that case.
         """
         with ExitStack() as undo:
             folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
             undo.callback(os.close, folder)
             found = os.stat(OWNER_LOCK, dir_fd=folder, follow_symlinks=False)
             if not os.path.samestat(found, os.fstat(self._file)):
-                raise FileNotFoundError(errno.ENOENT, "another folder lies there by now", str(self.folder))
+                raise FileNotFoundError(errno.ENOENT, "the folder was replaced by another one", str(self.folder))
             undo.pop_all()
         return folder
 
     def close(self) -> None:
-        """Let go of the lock. In a forked child the parent keeps it."""
-        self._map.close()  # it holds a descriptor of its own
+        """Release the lock. In a forked child the parent keeps the lock."""
+        self._map.close()  # the map holds a descriptor of its own
         os.close(self._file)
 
 
 def read_owner(folder: Path) -> Owner:
-    """Return who owns the outbox in ``folder``, and leave it to them; raise OSError when it is none."""
+    """Return the owner of the outbox in ``folder`` without taking the lock; raise OSError when there is no lock."""
     file = os.open(folder / OWNER_LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         data = os.read(file, _SIZE_BYTES)

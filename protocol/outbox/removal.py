@@ -1,4 +1,4 @@
-"""Deleting an outbox that nobody waits for any more, and what it spilled to disk."""
+"""Deletes a delivered outbox and its spilled segments."""
 
 import os
 from contextlib import suppress
@@ -15,17 +15,17 @@ _NAMES: Final = {SPILL_POINTER, ORIGIN_POINTER, *DESTINATION_NAMES, OWNER_LOCK}
 
 
 def remove_spill(outbox: Path, spill: OwnerLock) -> None:
-    """Delete what was spilled, and the file that names it first: what a kill leaves of this is an outbox each."""
+    """Delete the spill pointer, then the spill folder: a kill in between leaves two complete outboxes."""
     with suppress(OSError):
         (outbox / SPILL_POINTER).unlink(missing_ok=True)
         remove_outbox(spill)
 
 
 def remove_outbox(owner: OwnerLock) -> None:
-    """Delete the folder that holds a lock.
+    """Delete the outbox that ``owner`` locks: segments first, then the destination, the lock last.
 
-    Records go first, and who owns it last: what a kill leaves of this is still for whom it was. Whatever else lies in
-    the folder stays, and so does what cannot be deleted.
+    After a kill in between, the remains still name their destination. Foreign files, and files that cannot be deleted,
+    stay.
     """
     with suppress(OSError):
         folder = owner.open_folder()

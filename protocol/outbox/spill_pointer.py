@@ -1,11 +1,11 @@
-"""A small file in an outbox that names the folder on disk to which its oldest segments were moved.
+"""A small file in an outbox that names the spill folder: the folder on disk that holds the oldest segments.
 
-That folder holds segments and an owner's lock like the outbox itself; both together are the stream. The file is there
-from before the first segment lies on disk until the outbox ends. When it names a folder that is not there, records are
-missing, and nobody may take the rest for all.
+The spill folder holds segments and an owner's lock, like the outbox. Both folders together hold the stream. The pointer
+exists from before the first segment is spilled until the outbox is deleted. When the spill folder is missing, records
+are missing, and the outbox must not be delivered as if complete.
 
-A file in the folder on disk names the outbox in return: while that is there, the folder is no outbox by itself, and
-nobody may take it for all either.
+A file in the spill folder names the outbox in return. While that outbox exists, the spill folder is not an outbox by
+itself.
 """
 
 import os
@@ -24,7 +24,7 @@ _PATH_MAX_BYTES: Final = 4096
 
 
 def write_spill_pointer(outbox: Path, spill: Path) -> None:
-    """Have the folders ``outbox`` and ``spill``, absolute paths, name each other; both go to the same place.
+    """Make ``outbox`` and ``spill`` (absolute paths) name each other, and copy the destination to ``spill``.
 
     Raises OSError.
     """
@@ -34,10 +34,10 @@ def write_spill_pointer(outbox: Path, spill: Path) -> None:
 
 
 def read_spill_pointer(outbox: Path) -> Path | None:
-    """Return the folder that ``outbox`` names, None when it names none.
+    """Return the spill folder of ``outbox``, None without a pointer.
 
-    Raises Malformed when the file holds no absolute path, FileNotFoundError when the folder is not there,
-    PermissionError when it is not this user's alone.
+    Raises Malformed when the pointer holds no absolute path, FileNotFoundError when the spill folder does not exist,
+    PermissionError when the spill folder is open to other users.
     """
     spill = _read_path(outbox / SPILL_POINTER)
     if spill is None:
@@ -52,7 +52,7 @@ def read_spill_pointer(outbox: Path) -> Path | None:
 
 
 def is_part_of_outbox(spill: Path) -> bool:
-    """Tell whether ``spill`` holds what an outbox spilled that is still there."""
+    """Return whether ``spill`` is the spill folder of an outbox that still exists."""
     try:
         outbox = _read_path(spill / ORIGIN_POINTER)
         return outbox is not None and _read_path(outbox / SPILL_POINTER) == spill
@@ -61,7 +61,7 @@ def is_part_of_outbox(spill: Path) -> bool:
 
 
 def _read_path(pointer: Path) -> Path | None:
-    """Return the absolute path that a file holds, None when there is none; raise Malformed, OSError."""
+    """Return the absolute path in a file, None without the file; raise Malformed, OSError."""
     try:
         file = os.open(pointer, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:

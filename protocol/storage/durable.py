@@ -1,4 +1,4 @@
-"""Making files and folders survive a power loss."""
+"""Files and folders that survive a power loss. All functions raise OSError."""
 
 import os
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from tensorboard_sidecar.protocol.frame import Buffer
 
 
 def make_folder(folder: Path, root: Path | None = None) -> None:
-    """Make a folder, and those above it that are missing, with durable names. Raises OSError, as all here.
+    """Make a folder and its missing parents; their names are durable on return.
 
-    The names below ``root``, which lies above it, are made durable where they are there as well: who made them may have
-    been killed before it could.
+    ``root`` is a parent of ``folder``. Names below ``root`` are made durable also when they exist already: the process
+    that made the folders may have been killed before the sync.
     """
     to_sync = [path for path in (folder, *folder.parents) if root in path.parents or not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -21,7 +21,7 @@ def make_folder(folder: Path, root: Path | None = None) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make what was written to a file durable."""
+    """Make the content of a file durable."""
     _sync(path, os.O_WRONLY | os.O_NOFOLLOW, os.fdatasync)
 
 
@@ -31,7 +31,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, data: Buffer) -> None:
-    """Write a file that appears under its name whole and durable, or not at all; it may replace another."""
+    """Write a file that appears under its name complete and durable, or not at all; an old file is replaced."""
     unfinished = path.with_name(f"{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:

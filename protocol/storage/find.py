@@ -1,4 +1,4 @@
-"""Finding recordings: folders that hold segments, anywhere below a folder; and when each began."""
+"""Finds recordings: folders with segments, anywhere below a folder; and reads when each recording began."""
 
 import os
 import stat
@@ -22,9 +22,9 @@ _PEEK_SIZE_BYTES: Final = 4096
 
 
 def find_recordings(root: Path) -> Iterator[tuple[Path, tuple[str, int]]]:
-    """Yield every recording at or below ``root``, and a token that changes when it grows; links are not followed.
+    """Yield every recording at or below ``root``, with a token that changes when the recording grows.
 
-    A folder that vanishes or cannot be read while it is walked is passed over.
+    Symbolic links are not followed. Folders that vanish during the walk, or cannot be read, are skipped.
     """
     for folder, folders, files in os.walk(root):
         folders.sort()
@@ -37,10 +37,10 @@ def find_recordings(root: Path) -> Iterator[tuple[Path, tuple[str, int]]]:
 
 
 class Beginning(NamedTuple):
-    """Whose recording it is, when that stream began by its own clock, and when by the clock of who records it.
+    """The stream of a recording, and when the recording began.
 
-    ``start_ns`` is the time of the first record; of the first segment's head, which is ``seen_ns``, where the record
-    has none: it stands for lost ones. 0 when there is no record yet.
+    ``seen_ns`` is the time of the first segment's head, by the clock of the writer. ``start_ns`` is the time of the
+    first record, by the clock of the stream; a record without a time (a gap) has ``seen_ns``. 0: there is no record.
     """
 
     stream: Stream
@@ -49,7 +49,7 @@ class Beginning(NamedTuple):
 
 
 def beginning_of(folder: Path) -> Beginning:
-    """Return how a recording begins. Raises Malformed when no segment has a valid head, OSError."""
+    """Return the beginning of a recording. Raises Malformed when no segment has a valid head, OSError."""
     reader = RecordingReader(folder)
     try:
         payloads = reader.read_payloads(_PEEK_SIZE_BYTES)
@@ -69,7 +69,7 @@ def _head_time_ns(folder: Path) -> int:
 
 
 def require_recordings(paths: Sequence[Path]) -> list[Path]:
-    """Return the recordings at or below the given paths, each once; raise FileNotFoundError where there is none."""
+    """Return the recordings at or below ``paths``, each once; raise FileNotFoundError for a path without any."""
     found: dict[Path, None] = {}
     for path in paths:
         below = [folder for folder, _ in find_recordings(path)]

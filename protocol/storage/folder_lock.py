@@ -1,4 +1,4 @@
-"""One writer a folder: a lock that the kernel frees with the process, however it ends."""
+"""One writer per folder: a lock that the kernel releases when the process ends, however the process ends."""
 
 import fcntl
 import os
@@ -9,40 +9,59 @@ from pathlib import Path
 from typing import Final
 
 _HOLDER_MAX_BYTES: Final = 256
-# A process id, and the name of its machine: in two containers the same id is two processes.
+# A process id and the name of the machine: in two containers, the same id means two processes.
 _HOLDER: Final = re.compile(rb"(\d+) ([\w.-]+)\n")
 
 
 class FolderHeld(Exception):
-    """Another process holds the lock of this folder; ``holder`` says which: ``process 12 on gpu-box``."""
+    """Another process holds the lock of this folder; ``holder`` says which: ``process 12 on gpu-box``.
 
-    def __init__(self, folder: Path, holder: str) -> None:
+    ``owner_ended``: that process ran on this machine and has ended. A child that inherited the lock still holds it.
+    """
+
+    def __init__(self, folder: Path, holder: str, *, owner_ended: bool = False) -> None:
         super().__init__(f"{folder} is held by another writer ({holder})")
         self.holder = holder
+        self.owner_ended = owner_ended
 
 
 @contextmanager
-def hold_folder(folder: Path, name: str) -> Iterator[None]:
-    """Hold the lock ``name`` in ``folder``, which is made if need be. Raises FolderHeld, OSError."""
+def hold_folder(folder: Path, name: str) -> Iterator[int]:
+    """Hold the lock ``name`` in ``folder``, which is made if need be; yield its file. Raises FolderHeld, OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise FolderHeld(folder, _holder(os.pread(file, _HOLDER_MAX_BYTES, 0))) from None
+            written = os.pread(file, _HOLDER_MAX_BYTES, 0)
+            raise FolderHeld(folder, _holder(written), owner_ended=_has_ended(written)) from None
         with suppress(OSError):  # on a full disk nobody learns who we are; the lock is held all the same
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()} {os.uname().nodename}\n".encode(), 0)
-        yield
+        yield file
     finally:
         os.close(file)
 
 
 def _holder(written: bytes) -> str:
-    """Return what a lock file says of who holds it; it may be empty for a moment, or anybody's."""
+    """Return the holder that a lock file names; the file may be empty for a moment, or hold anything."""
     found = _HOLDER.fullmatch(written)
     if found is None:
         return "process unknown"
     process_id, machine = (part.decode("ascii") for part in found.groups())
     return f"process {process_id}" if machine == os.uname().nodename else f"process {process_id} on {machine}"
+
+
+def _has_ended(written: bytes) -> bool:
+    """Tell whether the process that a lock file names ran on this machine and has ended."""
+    found = _HOLDER.fullmatch(written)
+    if found is None or found[2].decode("ascii") != os.uname().nodename:
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # it runs, as another user
+        return False
+    return False

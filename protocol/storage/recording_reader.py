@@ -1,13 +1,14 @@
 """Reading a recording, finished or still growing.
 
-The reader stands at a sequence number and yields what lies there, in order, once. It waits for nothing: when it has
-read all there is, ``read`` returns an empty list, and may be called again later.
+The reader has a position, a sequence number, and returns the records from there on, in order, each once. The reader
+never waits: at the end ``read`` returns an empty list, and may be called again later.
 
-Rule 1: a segment stands for the numbers from its first up to the first of the next segment, which is begun anew from
-there after a crash or a failed write; what lies beyond in the older one, whole or damaged, is passed over.
-Rule 2: a torn frame ends its segment. It is damage only when the next segment begins behind the number that is due.
-Rule 3: damage is counted and passed over; sequence numbers that never came are in ``holes``.
-Rule 4: a segment is done when a later one was there before the read that found nothing more in it.
+Rule 1: a segment holds the sequence numbers from its first up to the first of the next segment. After a crash or a
+failed write, the writer begins the next segment at the first number that is not durable; records of the older segment
+from there on, whole or damaged, are skipped.
+Rule 2: a torn frame ends its segment. A torn frame is damage only when the next segment begins behind the next number.
+Rule 3: damage is counted and skipped; sequence numbers that are missing are in ``holes``.
+Rule 4: a segment is complete when a later segment existed before the read that found no more records in the segment.
 """
 
 import os
@@ -26,9 +27,10 @@ _CHUNK_SIZE_MAX_BYTES: Final = RECORD_SIZE_MAX_BYTES + FRAME_OVERHEAD_BYTES
 
 
 class RecordingReader:
-    """Reads one recording from ``next_sequence`` on; ``first_sequence`` is the first that it may hold.
+    """Reads one recording from ``next_sequence`` on; ``first_sequence`` is the first number that it may hold.
 
-    Raises Malformed when no segment has a valid head, OSError when the folder or a segment cannot be read.
+    ``damages`` describes damaged places, ``holes`` lists missing numbers as (first, last). Raises Malformed when no
+    segment has a valid head, OSError when the folder or a segment cannot be read.
     """
 
     def __init__(self, folder: Path, *, next_sequence: int = 1) -> None:
@@ -50,7 +52,7 @@ class RecordingReader:
 
     @property
     def in_last_segment(self) -> bool:
-        """Whether no later segment was there at the last read."""
+        """Whether the last read found no later segment."""
         return self._stop_sequence == SEQUENCE_MAX
 
     def close(self) -> None:
@@ -60,11 +62,11 @@ class RecordingReader:
             self._file = -1
 
     def read(self, size_max_bytes: int = _CHUNK_SIZE_BYTES) -> list[Record]:
-        """Return the records that follow, about ``size_max_bytes`` of them; empty when there are none now."""
+        """Return the next records, about ``size_max_bytes`` of them; an empty list at the end."""
         return [parse_record(payload) for payload in self.read_payloads(size_max_bytes)]
 
     def read_payloads(self, size_max_bytes: int = _CHUNK_SIZE_BYTES) -> list[memoryview]:
-        """As :meth:`read`, the payloads of the frames as they lie."""
+        """Return the next records as the payloads of their frames, not decoded; see :meth:`read`."""
         while True:
             following = self._following_segment()
             offset = self._offset
@@ -83,8 +85,8 @@ class RecordingReader:
     def _read_chunk(self, size_bytes: int) -> tuple[list[memoryview], bool]:
         """Read whole frames from the offset and move behind them; tell whether a torn frame follows.
 
-        What reaches the chunk's end without being a frame is read again, with a larger chunk if need be, so that zeros
-        and damage are seen whole.
+        Bytes at the end of the chunk that are no frame are read again, in a larger chunk if needed: the reader must see
+        zeros and damage whole.
         """
         chunk = memoryview(os.pread(self._file, size_bytes, self._offset))
         may_grow = len(chunk) == size_bytes < _CHUNK_SIZE_MAX_BYTES
@@ -105,7 +107,7 @@ class RecordingReader:
         return fresh, needed > 0
 
     def _is_next(self, frame: Frame) -> bool:
-        """Account for the record's sequence number; tell whether it is new."""
+        """Move the position behind a record; tell whether the record is new."""
         try:
             kind, sequence, next_sequence = parse_sequence(frame.payload)
         except ProtocolError as error:
@@ -119,7 +121,7 @@ class RecordingReader:
         return True
 
     def _following_segment(self) -> SegmentFile | None:
-        """Return the segment behind this one: a later one, or the file that has taken this one's name."""
+        """Return the segment to read next: a later segment, or another file that has this segment's name now."""
         for segment in list_segments(self.folder):
             if segment > self._segment:
                 return segment

@@ -1,13 +1,13 @@
-"""Writing a recording on disk: append runs of framed records, make them durable, begin a new segment when one is full.
+"""Writing a recording on disk: append batches of framed records, make them durable, begin new segments.
 
-What "full" means: a segment takes runs until it would pass its size; the disk's own end is an OSError of ``append`` or
-``sync``. After one, what was not durable is not trusted again: the writer cuts it off, goes back to
-``durable_sequence`` and begins a new segment there (a failed fsync may have dropped pages that a second fsync would
-call clean).
+What "full" means: a segment accepts batches until the next batch would pass the segment's size. A full disk is an
+OSError of ``append`` or ``sync``. After an error, the records that were not durable are not trusted: the writer cuts
+them off, goes back to ``durable_sequence`` and begins a new segment there. A failed fsync may have dropped pages that a
+second fsync would report as written.
 
-A segment is appended to only by the writer that made it, and never after a cut, so that a reader's place in it holds. A
-writer that rests has its file closed, and opens the same one again if it is still as it was left. Where two segments
-hold the same number, readers take the later one's.
+Only the writer that made a segment appends to the segment, and never after a cut: the position of a reader stays valid.
+A suspended writer has closed its file; the writer opens the same file again if nobody changed the file meanwhile. Where
+two segments hold the same sequence number, readers use the later segment.
 """
 
 import os
@@ -30,17 +30,96 @@ from tensorboard_sidecar.protocol.storage.segment import (
 )
 from tensorboard_sidecar.protocol.stream import Stream
 
-_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+_APPEND_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class SegmentAppender:
+    """The file of the segment that a writer appends to; closed at first. All methods raise OSError, but ``cut``."""
+
+    def __init__(self) -> None:
+        self.durable_size_bytes = self.size_bytes = 0
+        self._path = Path()
+        self._file = -1
+        self._suspended: os.stat_result | None = None  # the file as it was when it was closed for a while
+
+    def __repr__(self) -> str:
+        state = "open" if self.is_open else "closed"
+        return f"<SegmentAppender {self._path.name} {state}: {self.durable_size_bytes} of {self.size_bytes} durable>"
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the file is open."""
+        return self._file >= 0
+
+    def begin(self, path: Path, head: bytes) -> None:
+        """Make and open the segment ``path``: it appears under its name with a durable ``head``, or not at all."""
+        self._path = path
+        unfinished = path.with_suffix(".new")
+        unfinished.unlink(missing_ok=True)
+        self.size_bytes = self.durable_size_bytes = 0
+        self._file = os.open(unfinished, _APPEND_FLAGS | os.O_CREAT | os.O_EXCL, 0o644)
+        self.write(head)
+        self.sync()
+        unfinished.replace(path)
+        sync_folder(path.parent)
+
+    def write(self, data: memoryview | bytes) -> None:
+        """Append bytes."""
+        view = memoryview(data)
+        while view:
+            written = os.write(self._file, view)
+            self.size_bytes += written
+            view = view[written:]
+
+    def sync(self) -> None:
+        """Make all bytes durable."""
+        os.fdatasync(self._file)
+        self.durable_size_bytes = self.size_bytes
+
+    def suspend(self) -> None:
+        """Close the file for a while; :meth:`resume` opens the file again."""
+        if self.is_open:
+            self._suspended = os.fstat(self._file)
+            self._close_file()
+
+    def resume(self) -> None:
+        """Open a suspended file again, unless the file was changed, replaced or deleted meanwhile."""
+        before, self._suspended = self._suspended, None
+        if before is None:
+            return
+        with suppress(FileNotFoundError):
+            self._file = os.open(self._path, _APPEND_FLAGS)
+            found = os.fstat(self._file)
+            if not os.path.samestat(found, before) or found.st_size != before.st_size:
+                self._close_file()
+
+    def cut(self) -> None:
+        """Cut off the bytes that are not durable, and close the file for good. Raises nothing."""
+        with suppress(OSError):  # bytes that cannot be cut off are damage to readers; the records come again
+            if self.is_open:
+                os.ftruncate(self._file, self.durable_size_bytes)
+        with suppress(OSError):  # close may report the error that led here once more
+            self._close_file()
+
+    def close(self) -> None:
+        """Close the file for good."""
+        self._suspended = None
+        self._close_file()
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
 
 class RecordingWriter:
-    """Appends to the recording of ``stream`` in ``folder``, which is made, or continued after its last whole record.
+    """Appends to the recording of ``stream`` in ``folder``; makes the recording, or continues after the last record.
 
-    ``next_sequence`` is what the next run must begin with; everything before ``durable_sequence`` survives a power
-    loss. ``first_held_sequence`` is the first number whose record can come again: where a power loss tore a hole behind
-    it, the writer goes on at the hole. ``wall_time_ns`` stamps the segment heads. The names of folders below ``root``
-    are made durable, also of those that somebody made and did not live to sync. Raises OSError, Malformed when the
-    folder holds another stream, UnsupportedVersion when a newer program wrote it.
+    The next batch must begin at ``next_sequence``. All records before ``durable_sequence`` survive a power loss.
+    ``first_held_sequence`` is the first record that can come again: when a power loss tore a hole behind that record,
+    the writer continues at the hole. ``wall_time_ns`` stamps the segment heads. The names of all folders below ``root``
+    are made durable, also of folders that exist already: their maker may have been killed before the sync. Raises
+    OSError, Malformed when the folder holds another stream, UnsupportedVersion when a newer program wrote the folder.
     """
 
     def __init__(
@@ -56,10 +135,7 @@ class RecordingWriter:
         self.folder, self.stream = folder, stream
         self._wall_time_ns = wall_time_ns
         self._segment_size_max_bytes = segment_size_max_bytes
-        self._file = -1
-        self._path = folder  # of the segment at hand
-        self._resting: os.stat_result | None = None
-        self._size_bytes = self._durable_size_bytes = 0
+        self._segment = SegmentAppender()
         self.next_sequence = 1
         make_folder(folder, root)
         segments = list_segments(folder)
@@ -70,98 +146,61 @@ class RecordingWriter:
     def __repr__(self) -> str:
         return f"<RecordingWriter {self.folder.name} next {self.next_sequence} durable {self.durable_sequence}>"
 
-    def append(self, run: FrameBatch) -> None:
-        """Append a run. Raises Malformed when it does not begin at ``next_sequence``.
+    def append(self, batch: FrameBatch) -> None:
+        """Append a batch. Raises Malformed when the batch does not begin at ``next_sequence``.
 
         Raises OSError; ``next_sequence`` then goes back to ``durable_sequence``.
         """
-        if run.first_sequence != self.next_sequence:
-            raise Malformed(f"a run from {run.first_sequence} where {self.next_sequence} is due")
+        if batch.first_sequence != self.next_sequence:
+            raise Malformed(f"a batch from {batch.first_sequence} where {self.next_sequence} is due")
         try:
-            self._wake()
-            if self._file < 0 or self._size_bytes + len(run.frames) > self._segment_size_max_bytes:
-                self._begin_segment(run.first_sequence)
-            self._write(run.frames)
+            self._segment.resume()
+            size_bytes = self._segment.size_bytes + len(batch.frames)
+            if not self._segment.is_open or size_bytes > self._segment_size_max_bytes:
+                self._begin_segment(batch.first_sequence)
+            self._segment.write(batch.frames)
         except OSError:
             self._go_back()
             raise
-        self.next_sequence = run.next_sequence
+        self.next_sequence = batch.next_sequence
 
     def sync(self) -> None:
-        """Make what was appended durable. Raises OSError; ``next_sequence`` then goes back to ``durable_sequence``."""
-        if self._file >= 0 and self.durable_sequence != self.next_sequence:
+        """Make all records durable. Raises OSError; ``next_sequence`` then goes back to ``durable_sequence``."""
+        if self._segment.is_open and self.durable_sequence != self.next_sequence:
             try:
-                os.fdatasync(self._file)
+                self._segment.sync()
             except OSError:
                 self._go_back()
                 raise
-        self.durable_sequence, self._durable_size_bytes = self.next_sequence, self._size_bytes
+        self.durable_sequence = self.next_sequence
 
-    def rest(self) -> None:
-        """Make everything durable and close the file for now; an append opens it again. Raises as :meth:`sync`."""
+    def suspend(self) -> None:
+        """Make all records durable and close the file; an append opens the file again. Raises as ``sync``."""
         self.sync()
-        if self._file >= 0:
-            self._resting = os.fstat(self._file)
-            self._close_file()
+        self._segment.suspend()
 
     def close(self) -> None:
-        """Make everything durable and close; calling it again does nothing, an append begins a new segment."""
+        """Make all records durable and close the file. A second call does nothing; an append begins a new segment."""
         try:
             self.sync()
         finally:
-            self._resting = None
-            self._close_file()
-
-    def _write(self, data: memoryview | bytes) -> None:
-        view = memoryview(data)
-        while view:
-            written = os.write(self._file, view)
-            self._size_bytes += written
-            view = view[written:]
-
-    def _wake(self) -> None:
-        """Open the segment again that was at hand, unless somebody touched it meanwhile."""
-        found, self._resting = self._resting, None
-        if found is None:
-            return
-        with suppress(FileNotFoundError):
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-            now = os.fstat(self._file)
-            if not os.path.samestat(now, found) or now.st_size != found.st_size:
-                self._close_file()
+            self._segment.close()
 
     def _begin_segment(self, first_sequence: int) -> None:
-        """Finish the segment at hand, then make the next one, which appears whole under its name or not at all."""
-        if self._file >= 0:
+        """Finish the current segment and make the next."""
+        if self._segment.is_open:
             self.sync()
-            self._close_file()
-        self._path = path = segment_path(self.folder, first_sequence)
-        unfinished = path.with_suffix(".new")
-        unfinished.unlink(missing_ok=True)
-        self._size_bytes = self._durable_size_bytes = 0
-        self._file = os.open(unfinished, _FLAGS | os.O_EXCL, 0o644)
-        # Twice: where one is damaged, nobody would know whose records all the others are.
-        self._write(2 * pack_segment_head(self.stream, first_sequence, self._wall_time_ns))
-        os.fdatasync(self._file)
-        self._durable_size_bytes = self._size_bytes
-        unfinished.replace(path)
-        sync_folder(self.folder)
+            self._segment.close()
+        # The head is written twice: with its only head damaged, the segment would not say whose records it holds.
+        head = 2 * pack_segment_head(self.stream, first_sequence, self._wall_time_ns)
+        self._segment.begin(segment_path(self.folder, first_sequence), head)
 
     def _go_back(self) -> None:
-        with suppress(OSError):  # what cannot be cut off is damage to readers; the records come again
-            if self._file >= 0:
-                os.ftruncate(self._file, self._durable_size_bytes)
-        with suppress(OSError):  # what close says of what was not durable is known
-            self._close_file()
+        self._segment.cut()
         self.next_sequence = self.durable_sequence
 
-    def _close_file(self) -> None:
-        file, self._file = self._file, -1
-        if file >= 0:
-            os.close(file)
-
     def _continue(self, segments: list[SegmentFile], first_held_sequence: int) -> None:
-        """Stand behind the last whole record, or at a hole that can be filled, cutting off what lies behind it."""
+        """Find the end: behind the last whole record, or at a hole that can be filled; cut off what lies behind."""
         found = read_stream(segments)
         if found.id != self.stream.id:
             raise Malformed(f"{self.folder} holds stream {found.id.hex()}, not {self.stream.id.hex()}")

@@ -1,4 +1,4 @@
-"""Segments: the files of a recording, each named for the first sequence number it holds."""
+"""Segments: the files of a recording, each named after its first sequence number."""
 
 import os
 import re
@@ -16,30 +16,30 @@ from tensorboard_sidecar.protocol.stream import Stream
 
 SEGMENT_SUFFIX: Final = ".segment"
 _NAME: Final = re.compile(r"[0-9]{20}\.segment")
-# A head is some 200 bytes; a run name of 512 bytes and growth to come fit many times.
+# A head has some 200 bytes; a run name of 512 bytes and future fields fit many times.
 SEGMENT_HEAD_MAX_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class SegmentFile:
-    """A segment by its name; sorts in reading order."""
+    """A segment file; segments sort in reading order."""
 
     first_sequence: int
     path: Path
 
 
 def segment_path(folder: Path, first_sequence: int) -> Path:
-    """Return the path of the segment that begins at ``first_sequence``."""
+    """Return the path of the segment that begins at ``first_sequence``: its name is the number in 20 digits."""
     return folder / f"{first_sequence:020d}{SEGMENT_SUFFIX}"
 
 
 def is_segment_name(name: str) -> bool:
-    """Tell whether a file of this name is a segment: of other names there may be any."""
+    """Tell whether a file of this name is a segment; a recording's folder may hold other files."""
     return _NAME.fullmatch(name) is not None
 
 
 def list_segments(folder: Path) -> list[SegmentFile]:
-    """Return the segments of a recording in reading order; whatever else lies there is passed over."""
+    """Return the segments of a recording in reading order; other files, folders and links are skipped."""
     with os.scandir(folder) as entries:
         names = [
             entry.name for entry in entries if is_segment_name(entry.name) and entry.is_file(follow_symlinks=False)
@@ -54,9 +54,9 @@ def pack_segment_head(stream: Stream, first_sequence: int, wall_time_ns: int) ->
 
 
 def read_segment_head(path: Path) -> SegmentHead:
-    """Return who speaks in a segment, by its head or the copy behind it.
+    """Return the head of a segment, or the copy behind a damaged head.
 
-    Raises Malformed when the file does not begin with a valid one, OSError.
+    Raises Malformed when the file does not begin with a valid head, OSError.
     """
     with path.open("rb") as file:
         start = memoryview(file.read(2 * SEGMENT_HEAD_MAX_BYTES))
@@ -69,13 +69,15 @@ def read_segment_head(path: Path) -> SegmentHead:
                 break
     except ProtocolError as error:
         raise Malformed(f"{path} begins with no valid segment head: {error}") from error
-    raise Malformed(f"{path} begins with no segment head ({len(start)} bytes read); it is no recording of this program")
+    raise Malformed(
+        f"{path} begins with no segment head ({len(start)} bytes read); the file is no recording of this program"
+    )
 
 
 def read_stream(segments: list[SegmentFile]) -> Stream:
-    """Return whose recording it is, by the first segment whose head is valid.
+    """Return the stream of a recording, from the first segment with a valid head.
 
-    Raises Malformed when there is none, OSError.
+    Raises Malformed when no segment has a valid head, OSError.
     """
     for segment in segments[:-1]:
         with suppress(Malformed):

@@ -1,6 +1,6 @@
 """TensorBoard logging that never makes a training loop wait.
 
-``Telemetry`` is what a training loop calls. The rest is found by its full name, ``tensorboard_sidecar.<room>``.
+``Telemetry`` is what a training loop calls. All other names are imported from ``tensorboard_sidecar.<room>``.
 """
 
 from typing import TYPE_CHECKING
@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tensorboard_sidecar.telemetry.telemetry import Telemetry
 
-__all__ = ["Telemetry"]
+__all__ = ["Telemetry", "__version__"]
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
     """Import the client library at its first use: the logger imports this package too, and has no torch."""
-    if name in __all__:
-        from tensorboard_sidecar.telemetry import telemetry  # noqa: PLC0415 - see above
+    if name == "Telemetry":
+        from tensorboard_sidecar.telemetry.telemetry import Telemetry  # noqa: PLC0415 - see above
 
-        return getattr(telemetry, name)
+        return Telemetry
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__all__})

@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy.typing as npt
 
-from tensorboard_sidecar.protocol.checks import check_message
 from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.kinds import check_message
 from tensorboard_sidecar.protocol.messages import Gap, Message
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox

@@ -4,25 +4,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from tensorboard_sidecar.protocol.kinds import KINDS
 from tensorboard_sidecar.protocol.messages import Gap
-from tensorboard_sidecar.protocol.record import Kind
 
-# The share of the capacity up to which a kind is taken: what is large and can be missed goes first.
-CAPACITY_SHARES: Final[Mapping[int, float]] = {
-    Kind.MATRIX: 0.70,
-    Kind.IMAGES: 0.70,
-    Kind.AUDIO: 0.70,
-    Kind.EMBEDDING: 0.80,
-    Kind.TENSOR_SUMMARIES: 0.80,
-    Kind.TEXT: 0.80,
-    Kind.SCALARS: 0.95,
-}
-_NAMES: Final = {int(kind): kind.name.lower() for kind in Kind}
+# The share of the capacity up to which records of a kind are taken, from the table of kinds.
+CAPACITY_SHARES: Final[Mapping[int, float]] = {row.kind: row.outbox_share for row in KINDS}
+_NAMES: Final = {int(row.kind): row.name for row in KINDS}
 
 
 def capacity_limits(capacity_bytes: int) -> list[float]:
-    """Return, by kind, how many bytes may be in use when a record of that kind has been taken."""
-    return [capacity_bytes * CAPACITY_SHARES.get(kind, 1.0) for kind in range(max(Kind) + 1)]
+    """Return, by number of the kind, the most bytes that may be in use after a record of that kind."""
+    return [capacity_bytes * row.outbox_share for row in KINDS]
 
 
 class Refusals(NamedTuple):

@@ -1,4 +1,4 @@
-"""Finishes what dead trainers left: ships their outboxes, completes their recordings, tells what waits.
+"""Delivers the outboxes of dead trainers: background work of the next trainer, and the commands status and drain.
 
 May import ``protocol``, ``telemetry.shipping`` and ``telemetry.outbox``.
 """

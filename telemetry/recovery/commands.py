@@ -1,11 +1,10 @@
-"""``tensorboard-sidecar``: what trainers keep, or left behind, in memory and on disk, and how to ship it."""
+"""The commands ``status`` and ``drain``: list the outboxes of trainers, and deliver the outboxes of dead trainers."""
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep, time_ns
 from typing import Final
@@ -15,66 +14,65 @@ from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
 from tensorboard_sidecar.protocol.outbox.location import check_private, outbox_root, spill_root
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
-from tensorboard_sidecar.protocol.printable import printable
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
+    OrphanDelivery,
+    SessionDelivery,
+    Sink,
+    Unclaimed,
+    claim,
+    reason,
+)
+from tensorboard_sidecar.protocol.printable import print_line, printable
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys, read_client_keys
 from tensorboard_sidecar.telemetry.recovery.outbox_status import describe, read_status
 from tensorboard_sidecar.telemetry.shipping.endpoint import check_endpoint
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
-from tensorboard_sidecar.telemetry.shipping.recorder import RestOfRecording
-from tensorboard_sidecar.telemetry.shipping.send_session import State
+from tensorboard_sidecar.telemetry.shipping.recorder import RecordingDelivery
 
-_WAKE_INTERVAL_SECONDS: Final = 0.1
-_EPILOG: Final = """\
-What a trainer says lies in an outbox, in memory and, from half of that on, on disk, until a logger has it on its own
-disk. Of a trainer that was killed, or had no logger, the outbox stays. The next trainer that has this logger ships it
-by the way; to ship it now, without training, is what drain does. Nothing is shipped twice, whoever does it. What was to
-be recorded is recorded to its end in the same way, and what was to be recorded alone goes to no logger.
-
-examples:
-  tensorboard-sidecar status
-  tensorboard-sidecar drain --endpoint tcp://127.0.0.1:5555
-  tensorboard-sidecar drain /volume     (outboxes of trainers with --outbox_dir /volume)
-  tensorboard-sidecar drain --record /archive     (the recordings were moved there)
-"""
+_POLL_INTERVAL_SECONDS: Final = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """Where a drain brings things: to the logger at ``endpoint``, within ``seconds``; to recordings below ``record``.
-
-    Where these are None, each goes where its trainer wanted it.
-    """
-
-    endpoint: str | None
-    keys: ClientKeys | None
-    seconds: float
-    record: Path | None
+def status(options: argparse.Namespace) -> int:
+    """List outboxes, one per line; return the exit code: 0 done, 2 wrong usage."""
+    return _guarded(options, _list)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code: 0 done, 1 something is left, 2 wrong usage."""
+def drain(options: argparse.Namespace) -> int:
+    """Deliver the outboxes of dead trainers; return the exit code: 0 done, 1 something is left, 2 wrong usage."""
+    return _guarded(options, _drain_all)
+
+
+def _guarded(options: argparse.Namespace, run: Callable[[argparse.Namespace, list[Path]], int]) -> int:
+    """Run a command on the outboxes below ``options.folder``; on an expected error, print one line and return 2."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    options = _parser().parse_args(arguments)
     try:
         folder = options.folder
         if folder is not None and not folder.is_dir():
             raise NotADirectoryError(f"{folder} is no folder; give an outbox, or a folder of them")
         folders = find_outboxes(folder.absolute()) if folder is not None else find_outboxes(outbox_root(), spill_root())
         if not folders:
-            print("nothing is left behind")
-        if options.command == "status":
-            for folder in folders:
-                print(f"{folder}: {_describe(folder)}")
-            return 0
-        keys = read_client_keys(options.server_key, options.client_key)
-        if options.endpoint is not None:
-            check_endpoint(options.endpoint, keys=keys is not None)
-        way = _Way(options.endpoint, keys, options.seconds, options.record and options.record.absolute())
-        return max([_drain(folder, way) for folder in folders], default=0)
+            print_line("nothing is left behind")
+        return run(options, folders)
     except (OSError, ValueError, BadKey) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _list(_options: argparse.Namespace, folders: list[Path]) -> int:
+    for folder in folders:
+        print_line(f"{folder}: {_describe(folder)}")
+    return 0
+
+
+def _drain_all(options: argparse.Namespace, folders: list[Path]) -> int:
+    keys = read_client_keys(options.server_key, options.client_key)
+    if options.endpoint is not None:
+        check_endpoint(options.endpoint, keys=keys is not None)
+    sinks = (
+        Sink(partial(_finish, options.record and options.record.absolute()), recording=True),
+        Sink(partial(_ship, options.endpoint, keys, options.seconds)),
+    )
+    return max([_drain(folder, sinks) for folder in folders], default=0)
 
 
 def _describe(folder: Path) -> str:
@@ -84,91 +82,46 @@ def _describe(folder: Path) -> str:
         return f"unreadable: {error}"
 
 
-def _drain(folder: Path, way: _Way) -> int:
-    """Bring an outbox where it is to go, say what came of it in a line, and return an exit code."""
+def _drain(folder: Path, sinks: tuple[Sink, ...]) -> int:
+    """Deliver an outbox, print one line of report, and return an exit code."""
     try:
-        orphan = OrphanedOutbox(folder)
-    except BlockingIOError:
-        print(f"{folder}: its trainer runs and ships it itself")
+        delivery = OrphanDelivery(claim(folder), sinks)
+    except Unclaimed as unclaimed:
+        print_line(f"{folder}: {unclaimed}")
         return 0
     except (ProtocolError, OSError) as error:
-        if not (folder / OWNER_LOCK).exists():
-            print(f"{folder}: shipped meanwhile, by a logger or a trainer")
-            return 0
-        print(f"{folder}: left, unreadable: {error}")
+        print_line(f"{folder}: left, unreadable: {error}")
         return 1
-    records, done, said = orphan.next_sequence - orphan.first_sequence, False, []
+    orphan = delivery.orphan
     try:
-        for bring in (_record, _ship):
-            try:
-                if outcome := bring(orphan, way):
-                    said.append(outcome)
-                    done = orphan.settle(recorded=bring is _record, shipped=bring is _ship)
-            except (ProtocolError, LookupError, ValueError, OSError) as error:
-                said.append(f"left: {error}")
+        while not delivery.ended:
+            if not delivery.step(monotonic()):
+                sleep(_POLL_INTERVAL_SECONDS)
     finally:
-        orphan.close(keep=not done)
-    print(f"{folder}: run {orphan.stream.run}, {records:,} records {printable(', '.join(said))}")
-    return 0 if done else 1
+        delivery.close()
+    said = [outcome if isinstance(outcome, str) else f"left: {reason(outcome)}" for outcome in delivery.outcomes]
+    records = orphan.next_sequence - orphan.first_sequence
+    print_line(f"{folder}: run {orphan.stream.run}, {records:,} records {printable(', '.join(said))}")
+    return 0 if delivery.settled else 1
 
 
-def _record(orphan: OrphanedOutbox, way: _Way) -> str:
-    """Finish an outbox's recording, if it has one; return what was done."""
-    record = way.record or orphan.destination.record
+def _finish(moved_to: Path | None, orphan: OrphanedOutbox, _now_seconds: float) -> RecordingDelivery | None:
+    """Finish the recording below ``moved_to``, or below the folder that the outbox names."""
+    record = moved_to or orphan.destination.record
     if orphan.destination.record is None and orphan.destination.endpoint != NO_LOGGER:
-        return ""
+        return None
     if record is None:
         raise FileNotFoundError("it is to be recorded, and where is not known; give --record FOLDER")
-    if way.record is None:
-        check_private(orphan.folder)  # others would else say where we write
-    with closing(RestOfRecording(orphan, record, wall_time_ns=time_ns())) as rest:
-        while not rest.step():
-            continue
-    return f"recorded in {rest.folder}"
+    if moved_to is None:
+        check_private(orphan.folder)  # otherwise another user could choose the folder to write to
+    return RecordingDelivery(orphan, record, wall_time_ns=time_ns())
 
 
-def _ship(orphan: OrphanedOutbox, way: _Way) -> str:
-    """Ship an outbox, if it is for a logger; return what was done. Raises TimeoutError when not all is acknowledged."""
+def _ship(
+    endpoint: str | None, keys: ClientKeys | None, seconds: float, orphan: OrphanedOutbox, now_seconds: float
+) -> SessionDelivery | None:
+    """Ship to the logger at ``endpoint``, or at the address that the outbox names, within ``seconds``."""
     if orphan.destination.endpoint == NO_LOGGER:
-        return ""
-    endpoint = way.endpoint or orphan.destination.endpoint or DEFAULT_ENDPOINT
-    deadline = monotonic() + way.seconds
-    shipped = refused = False
-    with closing(LoggerLink(orphan, endpoint, way.keys)) as link:
-        while not (shipped or refused) and monotonic() < deadline:
-            if not link.step(monotonic()) and not link.wait(_WAKE_INTERVAL_SECONDS):
-                sleep(_WAKE_INTERVAL_SECONDS)
-            shipped = link.session.acked_sequence >= orphan.next_sequence
-            refused = link.session.state is State.REFUSED
-    if not shipped:
-        reason = link.session.reason or f"no logger answered at {link.endpoint} within {way.seconds:g} seconds"
-        raise TimeoutError(reason)
-    return "shipped"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tensorboard-sidecar",
-        description="Show and ship what trainers left behind when they were killed, or had no logger.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    status = commands.add_parser("status", help="list outboxes: whose they are, if that runs, what they hold, where")
-    drain = commands.add_parser("drain", help="ship outboxes whose trainer is gone to a logger, and delete them")
-    for command in (status, drain):
-        command.add_argument(
-            "folder", nargs="?", type=Path, help="an outbox, or an --outbox_dir (default: this user's places)"
-        )
-    drain.add_argument(
-        "--endpoint", help=f"the logger's address (default: the one that each is for, else {DEFAULT_ENDPOINT})"
-    )
-    drain.add_argument("--record", type=Path, metavar="FOLDER", help="where recordings are (default: where they were)")
-    drain.add_argument("--server_key", "--server-key", metavar="KEY", help="the logger's public key, or its .pub file")
-    drain.add_argument("--client_key", "--client-key", metavar="FILE", help="the secret key of the stream's trainer")
-    drain.add_argument("--seconds", type=float, default=60.0, help="give up on an outbox after (default: %(default)s)")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return None
+    link = LoggerLink(orphan, endpoint or orphan.destination.endpoint or DEFAULT_ENDPOINT, keys)
+    return SessionDelivery(orphan, link, now_seconds, seconds)

@@ -1,4 +1,4 @@
-"""What an outbox holds, and for whom, seen from outside: nothing is locked, changed or adopted."""
+"""Describes an outbox from outside: reads the files, and locks or changes nothing."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,16 +14,13 @@ from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.protocol.storage.segment import SEGMENT_SUFFIX, SegmentFile, list_segments
 
-# A trainer at work gives segments back while they are looked at.
+# A running trainer deletes segments during the read.
 _LOOKS_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatus:
-    """The records ``[first_sequence, next_sequence)`` of ``run``, their bytes in memory and in the folder ``spill``.
-
-    ``destination`` is where they are to go.
-    """
+    """The records ``[first_sequence, next_sequence)`` of ``run``; their bytes in memory and in the folder ``spill``."""
 
     folder: Path
     owner: Owner
@@ -38,7 +35,7 @@ class OutboxStatus:
 
 
 def read_status(folder: Path, *, wall_time_ns: int) -> OutboxStatus:
-    """Look at an outbox; raise ProtocolError or OSError when it is none that can be read."""
+    """Read the status of an outbox; raise ProtocolError or OSError when the outbox cannot be read."""
     for _ in range(_LOOKS_MAX):
         owner = read_owner(folder)
         with suppress(FileNotFoundError):
@@ -49,7 +46,7 @@ def read_status(folder: Path, *, wall_time_ns: int) -> OutboxStatus:
 
 
 def describe(status: OutboxStatus) -> str:
-    """Return a line for people."""
+    """Return the status as one line of text, with the command that delivers the outbox if the owner is gone."""
     owner = status.owner
     process = f"pid {owner.process_id}" if owner.process_id else "its trainer"
     records = f"records {status.first_sequence:,} to {status.next_sequence - 1:,}"
@@ -95,11 +92,11 @@ def _look(folder: Path, owner: Owner, wall_time_ns: int) -> OutboxStatus:
 
 
 def _oldest_ns(segments: Iterable[SegmentFile]) -> int:
-    """Return when the first of these that is still there was written. Raises FileNotFoundError when none is."""
+    """Return the time of the oldest segment that still exists; raise FileNotFoundError when none exists."""
     for segment in sorted(segments):
         with suppress(FileNotFoundError):
             return segment.path.stat().st_mtime_ns
-    raise FileNotFoundError("all segments went while they were looked at")
+    raise FileNotFoundError("all segments were deleted during the read")
 
 
 def _size_bytes(folder: Path) -> int:
@@ -111,7 +108,7 @@ def _size_bytes(folder: Path) -> int:
 
 
 def _duration(seconds: float) -> str:
-    """Return a length of time in its largest unit, rounded down."""
+    """Return a duration in its largest unit, rounded down."""
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{int(seconds / size)} {unit}"

@@ -1,4 +1,4 @@
-"""Where a logger can be reached, and with what."""
+"""Checks the address of a logger before a socket is opened."""
 
 import re
 from pathlib import Path
@@ -12,9 +12,10 @@ _IPC: Final = re.compile(r"ipc://[^\0]+")
 
 
 def check_endpoint(endpoint: str, *, keys: bool = True) -> str:
-    """Return a ZeroMQ address that a trainer can use; without ``keys`` one that is this user's. Raises ValueError.
+    """Return ``endpoint`` if a trainer can use this ZeroMQ address; raise ValueError otherwise.
 
-    ZeroMQ itself takes ports above 65,535, no host at all, and transports that lead nowhere.
+    Without ``keys``, only an address on this machine that other users cannot take over is valid. ZeroMQ itself accepts
+    ports above 65,535, an empty host, and transports that do not cross processes.
     """
     if not isinstance(endpoint, str):
         raise ValueError(f"endpoint {endpoint!r}; expected text like tcp://127.0.0.1:5555")  # noqa: TRY004 - a setting
@@ -34,7 +35,7 @@ def check_endpoint(endpoint: str, *, keys: bool = True) -> str:
 
 
 def _check_folder(endpoint: str) -> None:
-    """Raise ValueError when others could put a socket of their own where the logger's should be."""
+    """Raise ValueError when another user could replace the logger's socket."""
     folder = Path(endpoint.removeprefix("ipc://")).parent
     try:
         check_private_folder(folder)

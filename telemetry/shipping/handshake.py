@@ -1,7 +1,7 @@
-"""Why a connection to the logger does not come about: ZeroMQ tries again without a word, or gives up without one.
+"""Reports why a connection to the logger fails. ZeroMQ reports nothing: it reconnects, or gives up, silently.
 
-It says what happens to a socket's connections on a socket of its own, its monitor. After some failures ZeroMQ does not
-try again by itself; then a new socket is needed.
+A monitor socket carries the connection events of a ZeroMQ socket. After some of the failures ZeroMQ does not reconnect
+by itself, and a new socket is needed.
 """
 
 import errno
@@ -18,7 +18,7 @@ _EVENTS: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
 _EVENT: Final = struct.Struct("=HI")  # event, value
-# A logger that ends just then hangs up once, one that cannot make sense of our keys every time.
+# A logger that is stopping closes one connection; a logger that cannot decrypt the handshake closes all.
 _HANG_UPS_MAX: Final = 3
 _HUNG_UP: Final = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
 _REFUSED: Final = "refuses this trainer's key: let it in there with tensorboard-sidecar keys allow NAME PUBLIC_KEY"
@@ -32,7 +32,7 @@ _numbers: Final = itertools.count()
 
 
 class Handshakes:
-    """Watches the connections of ``socket``, which is not connected yet; ``keys``: whether it has any."""
+    """Watches the connections of ``socket``, which is not connected yet. ``keys``: whether the socket has keys."""
 
     def __init__(self, context: "zmq.Context[zmq.SyncSocket]", socket: "zmq.SyncSocket", *, keys: bool) -> None:
         self._keys, self._hang_ups = keys, 0
@@ -41,13 +41,13 @@ class Handshakes:
         socket.monitor(endpoint, _EVENTS)
         self._monitor = context.socket(zmq.PAIR)
         self._monitor.setsockopt(zmq.LINGER, 0)
-        self._monitor.setsockopt(zmq.RCVHWM, 0)  # ZeroMQ's own thread would wait for us at any other mark
+        self._monitor.setsockopt(zmq.RCVHWM, 0)  # with a limit, ZeroMQ's I/O thread would wait for this reader
         self._monitor.connect(endpoint)
 
     def failure(self) -> str:
-        """Return what is wrong with the latest attempt at a connection, once; empty when nothing is known.
+        """Return the reason of a new failure, empty without a new failure.
 
-        After a failure the socket is to be closed: ZeroMQ has given it up, or would try ten times a second.
+        The caller closes the socket after a failure: ZeroMQ has given up, or would reconnect ten times a second.
         """
         found = ""
         while self._monitor.poll(0):
@@ -59,16 +59,16 @@ class Handshakes:
         return found
 
     def close(self) -> None:
-        """Watch no more; to be called before the socket is closed.
+        """Stop the monitor. Must be called before the socket is closed.
 
-        ZeroMQ's own thread waits until its news are taken. Told to stop first, it has none for a reader that is gone.
+        ZeroMQ's I/O thread waits until its events are read. A disabled monitor has no events that nobody reads.
         """
         self._socket.disable_monitor()
         self._monitor.close()
 
     def _why(self, event: int, value: int) -> str:
         match event, value:
-            case zmq.EVENT_HANDSHAKE_FAILED_AUTH, 400:  # as its authenticator says; 300 and 500: it cannot say
+            case zmq.EVENT_HANDSHAKE_FAILED_AUTH, 400:  # the key is refused; 300 and 500: the authenticator failed
                 return _REFUSED
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH, _:
                 return _STALLS

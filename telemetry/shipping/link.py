@@ -1,7 +1,4 @@
-"""The link to a logger: a DEALER socket and the session spoken over it.
-
-The trainer imports zmq here, and in ``handshake``, which tells why no connection comes about.
-"""
+"""The link to a logger: a DEALER socket and its session. In the client, only this module and ``handshake`` use zmq."""
 
 import logging
 from typing import Final, Protocol
@@ -12,53 +9,56 @@ from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CONTROL_MESSAGE_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.outbox.orphan import pack_lost
+from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Bye, Data, WireMessage, decode_wire, encode_wire
 from tensorboard_sidecar.telemetry.shipping.endpoint import check_endpoint
 from tensorboard_sidecar.telemetry.shipping.handshake import Handshakes
-from tensorboard_sidecar.telemetry.shipping.send_session import SendSession, State
 
 _BYE_LINGER_MS: Final = 200
 _COMPLAINT_INTERVAL_SECONDS: Final = 60.0
 _RELEASED: Final = "acknowledged before by a journal that this logger does not have"
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """What a link ships: a live outbox, or an orphaned one."""
+    """The records that a link ships: a live outbox or an orphan."""
 
     stream: Stream
 
     @property
     def first_sequence(self) -> int:
-        """The first sequence number that is held."""
+        """The sequence number of the oldest record."""
 
     @property
     def next_sequence(self) -> int:
-        """The number behind the last."""
+        """The sequence number after the newest record."""
 
     def read(self, sequence: int, size_max_bytes: int) -> FrameBatch | None:
-        """Return records from ``sequence`` on, None when there is none; raise LookupError when it was released."""
+        """Return records from ``sequence`` on, None at the end; raise LookupError for a released record."""
 
 
 class LoggerLink:
-    """Ships ``outbox`` to the logger at ``endpoint``, encrypted when there are ``keys``; used by one thread.
+    """Ships ``outbox`` to the logger at ``endpoint``, encrypted with ``keys``; used by one thread.
 
-    Raises ValueError for an endpoint that cannot be, or may not be without keys.
+    A step sends at most ``batch_max_bytes``, or a single larger record. Raises ValueError for an endpoint that is
+    invalid, or that needs keys.
     """
 
-    def __init__(self, outbox: Source, endpoint: str, keys: ClientKeys | None = None) -> None:
+    def __init__(
+        self, outbox: Source, endpoint: str, keys: ClientKeys | None = None, batch_max_bytes: int = BATCH_SIZE_MAX_BYTES
+    ) -> None:
         self.session = SendSession(outbox.stream, outbox.next_sequence)
         self.endpoint = check_endpoint(endpoint, keys=keys is not None)
-        self._outbox, self._keys = outbox, keys
+        self._outbox, self._keys, self._batch_max_bytes = outbox, keys, batch_max_bytes
         self._handshakes: Handshakes | None = None
         self._complaint = ""
-        self._complain_at = float("-inf")
+        self._complain_at_seconds = float("-inf")
         self._context = zmq.Context(io_threads=1)
         self._socket: zmq.SyncSocket | None = None
         try:
-            self._open_socket()  # now, so that a wrong endpoint is said at start-up
+            self._open_socket()  # reports a wrong endpoint at start-up
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             raise ValueError(
@@ -70,53 +70,53 @@ class LoggerLink:
 
     @property
     def public_key(self) -> str:
-        """The public key by which the logger knows this trainer; empty without keys."""
+        """The trainer's public key; empty without keys."""
         return zmq.curve_public(self._keys.client_secret.encode()).decode() if self._keys is not None else ""
 
-    def step(self, now: float) -> bool:
-        """Take the answers that came and send what may be sent; tell whether data were sent."""
+    def step(self, now_seconds: float) -> bool:
+        """Take the logger's answers, then send at most one batch; return whether a batch was sent."""
         session = self.session
         try:
-            self._look(now)
-            self._receive(now)
-            if session.overdue(now):
-                _logger.info("no answer from %s; connecting again", self.endpoint)
-                self._give_up(now)
-            if session.may_open(now):
+            self._check_handshake(now_seconds)
+            self._receive(now_seconds)
+            if session.overdue(now_seconds):
+                _log.info("no answer from %s; connecting again", self.endpoint)
+                self._give_up(now_seconds)
+            if session.may_open(now_seconds):
                 self._open_socket()
-            if session.starved(now):
+            if session.starved(now_seconds):
                 session.opened()
-            if session.state is State.OPENING and self._try_send(session.hello(self._outbox.first_sequence)):
-                session.greeted(now)
-            return self._send_run(now)
+            if session.state is SendState.OPENING and self._try_send(session.hello(self._outbox.first_sequence)):
+                session.greeted(now_seconds)
+            return self._send_batch(now_seconds)
         except (ProtocolError, zmq.ZMQError) as error:
-            self._complain(f"{error}; trying again", now)
-            self._give_up(now)
+            self._complain(f"{error}; trying again", now_seconds)
+            self._give_up(now_seconds)
             return False
 
     def wait(self, seconds: float) -> bool:
-        """Wait for an answer, at most ``seconds``; return at once, with False, when there is no socket to wait on."""
+        """Wait up to ``seconds`` for an answer; return False at once when there is no socket."""
         if self._socket is None:
             return False
         self._socket.poll(round(seconds * 1000))
         return True
 
     def close(self) -> None:
-        """Say BYE when that is possible, and let go of the socket."""
-        if self.session.state is State.STREAMING:
+        """Send BYE if the logger is connected, and close the socket."""
+        if self.session.state is SendState.STREAMING:
             self._try_send(Bye())
         self._close_socket(linger_ms=_BYE_LINGER_MS)
         self._context.term()
 
-    def _look(self, now: float) -> None:
-        """Say why no connection comes about, and begin again after a pause."""
+    def _check_handshake(self, now_seconds: float) -> None:
+        """Log a failed handshake, and connect again after a pause."""
         failure = self._handshakes.failure() if self._handshakes is not None else ""
         if failure:
             self.session.reason = failure
-            self._complain(f"{failure}; what is recorded waits, and it is tried again", now)
-            self._give_up(now)
+            self._complain(f"{failure}; what is recorded waits, and it is tried again", now_seconds)
+            self._give_up(now_seconds)
 
-    def _receive(self, now: float) -> None:
+    def _receive(self, now_seconds: float) -> None:
         session = self.session
         while self._socket is not None:
             try:
@@ -125,20 +125,20 @@ class LoggerLink:
                 return
             if len(frames) != 1:
                 raise Malformed(f"{len(frames)} frames in a message; expected one")
-            session.receive(decode_wire(frames[0]), now)
-            if session.state is State.PAUSED:
-                self._complain(f"refuses run {session.stream.run} for now: {session.reason}", now)
+            session.receive(decode_wire(frames[0]), now_seconds)
+            if session.state is SendState.PAUSED:
+                self._complain(f"refuses run {session.stream.run} for now: {session.reason}", now_seconds)
                 self._close_socket()
-            elif session.state is State.REFUSED:
-                _logger.error("%s refuses run %s for good: %s", self.endpoint, session.stream.run, session.reason)
+            elif session.state is SendState.REFUSED:
+                _log.error("%s refuses run %s for good: %s", self.endpoint, session.stream.run, session.reason)
                 self._close_socket()
 
-    def _send_run(self, now: float) -> bool:
-        size_max = min(self.session.size_max_bytes, BATCH_SIZE_MAX_BYTES)
-        run = self._read(size_max) if size_max > 0 else None
-        if run is None or not self.session.may_send(len(run.frames)) or not self._try_send(Data(run.frames)):
+    def _send_batch(self, now_seconds: float) -> bool:
+        size_max = min(self.session.size_max_bytes, self._batch_max_bytes)
+        batch = self._read(size_max) if size_max > 0 else None
+        if batch is None or not self.session.may_send(len(batch.frames)) or not self._try_send(Data(batch.frames)):
             return False
-        self.session.sent(run, now)
+        self.session.sent(batch, now_seconds)
         return True
 
     def _read(self, size_max_bytes: int) -> FrameBatch | None:
@@ -150,33 +150,33 @@ class LoggerLink:
         except LookupError as error:
             raise Malformed(f"no record begins where the logger asks: {error}") from None
 
-    def _give_up(self, now: float) -> None:
-        self.session.lost(now)
+    def _give_up(self, now_seconds: float) -> None:
+        self.session.lost(now_seconds)
         self._close_socket()
 
-    def _complain(self, complaint: str, now: float) -> None:
-        """Say what is wrong with the logger, the same once a minute at most: it may be tried ten times a second."""
-        if now >= self._complain_at or complaint != self._complaint:
-            self._complain_at, self._complaint = now + _COMPLAINT_INTERVAL_SECONDS, complaint
-            _logger.warning("%s %s", self.endpoint, complaint)
+    def _complain(self, complaint: str, now_seconds: float) -> None:
+        """Log a problem, the same problem at most once a minute: connections may fail ten times a second."""
+        if now_seconds >= self._complain_at_seconds or complaint != self._complaint:
+            self._complain_at_seconds, self._complaint = now_seconds + _COMPLAINT_INTERVAL_SECONDS, complaint
+            _log.warning("%s %s", self.endpoint, complaint)
 
     def _try_send(self, message: WireMessage) -> bool:
         if self._socket is None:
             return False
         try:
             self._socket.send(encode_wire(message), zmq.NOBLOCK)
-        except zmq.Again:  # not connected, or its buffer is full
+        except zmq.Again:  # not connected, or the send buffer is full
             return False
         return True
 
     def _open_socket(self) -> None:
         self._socket = socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for a peer that is not there
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # queue no message without a connection
         socket.setsockopt(zmq.MAXMSGSIZE, CONTROL_MESSAGE_SIZE_MAX_BYTES)
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, 4000)  # before a logger's 5 s are over, which would hang up without a word
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 4000)  # less than the logger's 5 s: the logger closes silently
         if self._keys is not None:
             secret = self._keys.client_secret.encode()
             socket.setsockopt(zmq.CURVE_SERVERKEY, self._keys.server_public.encode())

@@ -1,8 +1,7 @@
-"""The sender thread: empties the backlog into a logger, a recording, or both, and moves the rest to disk when need be.
+"""The sender thread: ships the backlog to a logger, a recording, or both, and spills to disk when memory is half full.
 
-It wakes by itself, some twenty times a second, and takes what has gathered: the training thread wakes nobody. Each of
-its turns holds the interpreter for tens of microseconds, a fifth of a millisecond where very much has gathered;
-waiting, sending and syncing happen outside of it.
+The thread polls about twenty times a second; the training thread never wakes the sender. A turn holds the interpreter
+for tens of microseconds, up to 200 us with a large backlog. Waiting, sending and syncing release the interpreter.
 """
 
 import logging
@@ -10,26 +9,35 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from time import monotonic, sleep, time_ns
-from typing import Final
+from typing import Final, Protocol
 
 from tensorboard_sidecar.protocol.outbox.destination import forget_recording
+from tensorboard_sidecar.protocol.outbox.send_session import SendState
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
-from tensorboard_sidecar.telemetry.recovery.reshipping import Reshipping
 from tensorboard_sidecar.telemetry.shipping.lag import LagMeter
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
-from tensorboard_sidecar.telemetry.shipping.send_session import State
 
 WAKE_INTERVAL_SECONDS: Final = 0.05
-# What a last turn may take beyond the deadline before nobody waits for it any more: a disk can stall for ever.
+# How long finish() waits beyond its deadline for a turn to end: a disk can stall forever.
 _STALL_MAX_SECONDS: Final = 2.0
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
+
+
+class BackgroundWork(Protocol):
+    """Work for the sender thread while the backlog is empty."""
+
+    def step(self, now_seconds: float, *, listening: bool) -> object:
+        """Do a bounded amount of work. ``listening``: whether the logger takes records."""
+
+    def close(self) -> None:
+        """Stop, and release all resources."""
 
 
 class Sender(threading.Thread):
-    """Ships ``backlog`` to each sink that is not None; ``poll_device`` completes slots whose values have arrived.
+    """Ships ``backlog`` to each sink that is not None. ``poll_device`` fills the slots whose values have arrived.
 
-    ``adoption`` takes a turn when there is nothing of the backlog to ship.
+    ``background`` gets a turn when there is nothing to ship.
     """
 
     def __init__(
@@ -38,87 +46,87 @@ class Sender(threading.Thread):
         link: LoggerLink | None,
         recorder: Recorder | None,
         poll_device: Callable[[], bool],
-        adoption: Reshipping | None = None,
+        background: BackgroundWork | None = None,
     ) -> None:
         super().__init__(name="telemetry-sender", daemon=True)
         self.lag_seconds = 0.0
         self._backlog, self._link, self._recorder = backlog, link, recorder
-        self._poll_device, self._adoption = poll_device, adoption
+        self._poll_device, self._background = poll_device, background
         self._lag = LagMeter()
         self._finish_at: float | None = None
 
     @property
     def acked_sequence(self) -> int:
-        """Everything before it is on every sink's disk; a logger that refused the run is none when there is another."""
+        """All records before this are durable in every sink (beside a recorder, a logger that refused is no sink)."""
         sequences = []
         if self._recorder is not None:
             sequences.append(self._recorder.durable_sequence)
-        if self._link is not None and not (sequences and self._link.session.state is State.REFUSED):
+        if self._link is not None and not (sequences and self._link.session.state is SendState.REFUSED):
             sequences.append(self._link.session.acked_sequence)
         return min(sequences)
 
     @property
     def drained(self) -> bool:
-        """Tell whether nothing is left to ship."""
+        """Whether every record is durable in every sink."""
         return self.acked_sequence >= self._backlog.next_sequence
 
     def finish(self, deadline_seconds: float) -> bool:
-        """Ship what is left, for at most ``deadline_seconds``, and stop; tell whether everything was shipped.
+        """Ship the backlog for at most ``deadline_seconds``, then stop; return whether everything was shipped.
 
-        When a disk or a device stalls, the thread is left behind alive.
+        When a disk or a device stalls, the thread stays alive.
         """
         self._finish_at = monotonic() + deadline_seconds
         self.join(min(max(deadline_seconds, 0.0) + _STALL_MAX_SECONDS, threading.TIMEOUT_MAX))
         return self.drained and not self.is_alive()
 
     def run(self) -> None:
-        """Turn until told to finish. A fault of this program is said, and what it held stays in the outbox."""
+        """Run turns until :meth:`finish`. An unexpected error is logged, and the records stay in the outbox."""
         try:
             while not self._finished(monotonic()):
                 if not self._turn(monotonic()):
                     self._wait()
-        except Exception:
-            _logger.exception("the telemetry sender stopped; records stay in %s", self._backlog.outbox.folder)
+        except Exception:  # noqa: BLE001 - logged; telemetry never ends training
+            _log.exception("the telemetry sender stopped; records stay in %s", self._backlog.outbox.folder)
         with ExitStack() as sinks:
-            for sink in (self._link, self._recorder, self._adoption):
+            for sink in (self._link, self._recorder, self._background):
                 if sink is not None:
                     sinks.callback(sink.close)
         recorded = self._recorder is not None and self._recorder.durable_sequence >= self._backlog.next_sequence
         if recorded and self._link is not None:
-            forget_recording(self._backlog.outbox.folder)  # what is left is for the logger alone
+            forget_recording(self._backlog.outbox.folder)  # the rest of the outbox is for the logger only
 
-    def _turn(self, now: float) -> bool:
-        """Do what can be done now; tell whether there is more to do at once."""
+    def _turn(self, now_seconds: float) -> bool:
+        """Run a turn; return whether there is more to do at once."""
         pending = self._poll_device()
         finishing = self._finish_at is not None and not pending
-        sent = self._link is not None and self._link.step(now)
-        wrote = self._recorder is not None and self._recorder.step(now, finish=finishing)
+        sent = self._link is not None and self._link.step(now_seconds)
+        wrote = self._recorder is not None and self._recorder.step(now_seconds, finish=finishing)
         self._backlog.release(self.acked_sequence)
-        spilled = self._finish_at is None and self._backlog.step(now, busy=sent)
+        spilled = self._finish_at is None and self._backlog.step(now_seconds, busy=sent)
         self._backlog.outbox.prepare(time_ns())
-        self.lag_seconds = self._lag.update(now, self._backlog.next_sequence, self.acked_sequence)
+        self.lag_seconds = self._lag.update(now_seconds, self._backlog.next_sequence, self.acked_sequence)
         busy = sent or wrote or spilled
         if not busy and self._finish_at is None:
-            self._adopt(now)
+            self._work_in_background(now_seconds)
         return busy
 
-    def _adopt(self, now: float) -> None:
-        """Have a turn of adoption. Its faults are not this trainer's."""
-        if self._adoption is None:
+    def _work_in_background(self, now_seconds: float) -> None:
+        """Run a turn of background work. An unexpected error ends the background work, not the sender."""
+        if self._background is None:
             return
-        listening = self._link is not None and self._link.session.state is State.STREAMING
+        listening = self._link is not None and self._link.session.state is SendState.STREAMING
         try:
-            self._adoption.step(now, listening=listening)
-        except Exception:
-            _logger.exception("what other trainers left behind is left to the next one")
-            self._adoption.close()
-            self._adoption = None
+            self._background.step(now_seconds, listening=listening)
+        except Exception:  # noqa: BLE001 - logged; a fault of the background work is not this trainer's
+            _log.exception("the background work stopped; outboxes of other trainers are left to the next one")
+            self._background.close()
+            self._background = None
 
-    def _finished(self, now: float) -> bool:
+    def _finished(self, now_seconds: float) -> bool:
         if self._finish_at is None:
             return False
-        hopeless = self._recorder is None and self._link is not None and self._link.session.state is State.REFUSED
-        return self.drained or hopeless or not now < self._finish_at
+        hopeless = self._recorder is None and self._link is not None and self._link.session.state is SendState.REFUSED
+        return self.drained or hopeless or not now_seconds < self._finish_at
 
     def _wait(self) -> None:
         if self._link is None or not self._link.wait(WAKE_INTERVAL_SECONDS):

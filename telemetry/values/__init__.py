@@ -1,5 +1,5 @@
 """User values to messages: numbers, tensors, pictures, sound, models.
 
-Everything that reads a user's value, or copies one from a device, is here. Keeps nothing and sends nothing.
+All code that reads a user's value, or copies a value from a device, is in this room. It stores and sends nothing.
 May import ``protocol``.
 """

@@ -1,4 +1,4 @@
-"""Tags that were checked before, so that they are not checked every step."""
+"""A cache of valid tags, so that a loop's tags are not checked at each step."""
 
 from collections.abc import Iterable
 
@@ -8,10 +8,10 @@ from tensorboard_sidecar.protocol.names import check_tag
 
 
 class CheckedTags(set[str]):
-    """Never more than may be in one record: when all tags of a record are known, they are not too many."""
+    """A set of valid tags of at most TAGS_MAX entries: a record whose tags are all in the set is within that limit."""
 
     def learn(self, tags: Iterable[str]) -> None:
-        """Check tags and remember them. Raises Malformed or TooLarge."""
+        """Check tags and add them; clear the set first if it would exceed TAGS_MAX. Raises Malformed or TooLarge."""
         new = set(map(check_tag, tags))
         if len(new) > TAGS_MAX:
             raise TooLarge("tags in one record", len(new), TAGS_MAX)

@@ -1,6 +1,6 @@
-"""Values on their way from a device to host memory.
+"""Copies of values from a device to host memory.
 
-The only place that may wait for a device, and it never does so on the training thread.
+The only module that may wait for a device, on the sender thread and never on the training thread.
 """
 
 from collections.abc import Callable
@@ -12,46 +12,49 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# How long a copy may be on its way before its device is asked whether it is broken.
-_ASK_INTERVAL_SECONDS: Final = 2.0
+# A copy that takes longer: query the device, which may have failed.
+_QUERY_INTERVAL_SECONDS: Final = 2.0
 
 
 class DeviceCopy(Protocol):
-    """A copy that was started; ``ready`` and ``array`` are called on the sender thread."""
+    """A started copy; ``ready`` and ``array`` are called on the sender thread."""
 
     def ready(self) -> bool:
-        """Tell whether :meth:`array` returns at once, or may wait off the training thread."""
+        """Tell whether :meth:`array` may be called. Raises the device's error."""
 
     def array(self) -> npt.NDArray[Any]:
-        """Return the values in host memory."""
+        """Return the values in host memory; may wait for the device."""
 
 
-class Arrival:
-    """Whether a device has written to ``flag``, which was zero; ``ask`` it when it takes long: it may be broken.
+class ArrivalFlag:
+    """A flag in host memory, zero at first, that the device sets behind a copy.
 
-    A look at the flag is no call to the device. One from this thread could break a graph that the training thread
-    captures at that moment, and would set up the first GPU for a process that uses another.
+    ``is_set`` reads the flag only: a CUDA call on the sender thread could break a graph capture on the training thread,
+    and would initialize the first GPU in a process that uses another. When the flag stays zero for
+    ``_QUERY_INTERVAL_SECONDS``, ``query`` asks the device, which may have failed.
     """
 
-    def __init__(self, flag: npt.NDArray[Any], ask: Callable[[], bool], clock: Callable[[], float] = monotonic) -> None:
-        self._flag, self._ask, self._clock = flag, ask, clock
-        self._ask_at = clock() + _ASK_INTERVAL_SECONDS
+    def __init__(
+        self, flag: npt.NDArray[Any], query: Callable[[], bool], clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._flag, self._query, self._clock = flag, query, clock
+        self._query_at = clock() + _QUERY_INTERVAL_SECONDS
 
-    def seen(self) -> bool:
-        """Tell whether it has; raise what the device answers."""
+    def is_set(self) -> bool:
+        """Tell whether the copy is done. Raises the error of ``query``."""
         if self._flag[0]:
             return True
-        now = self._clock()
-        if now < self._ask_at:
+        now_seconds = self._clock()
+        if now_seconds < self._query_at:
             return False
-        self._ask_at = now + _ASK_INTERVAL_SECONDS
-        return self._ask()
+        self._query_at = now_seconds + _QUERY_INTERVAL_SECONDS
+        return self._query()
 
 
 class CudaCopy:
-    """A non-blocking copy into pinned memory, and behind it, on the same stream, one of a flag that it is done.
+    """A non-blocking copy into pinned memory, followed on the same CUDA stream by a copy that sets the flag.
 
-    Raises RuntimeError while a graph is captured: the values would be those of its replays, at any time.
+    Raises RuntimeError during the capture of a CUDA graph: each replay of the graph would overwrite the values.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -61,45 +64,45 @@ class CudaCopy:
         flag = torch.zeros(1, dtype=torch.uint8, device="cpu", pin_memory=True)
         self._host = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
         self._host.copy_(tensor.detach(), non_blocking=True)
-        flag.copy_(_done(self._stream), non_blocking=True)
-        self._arrival = Arrival(flag.numpy(), self._ask)
-        self._source: Tensor | None = tensor  # its memory must not be used again before the copy is done
+        flag.copy_(_flag_value(self._stream), non_blocking=True)
+        self._arrived = ArrivalFlag(flag.numpy(), self._query)
+        self._source: Tensor | None = tensor  # keeps the allocator from reusing its memory before the copy is done
 
     def ready(self) -> bool:
-        """Tell whether the copy is done."""
-        return self._arrival.seen()
+        """Tell whether the copy is done. Raises RuntimeError when the device has failed."""
+        return self._arrived.is_set()
 
     def array(self) -> npt.NDArray[Any]:
         """Return the copied values."""
         self._source = None
         return self._host.numpy()
 
-    def _ask(self) -> bool:
+    def _query(self) -> bool:
         with torch.cuda.device(self._stream.device):
             return self._stream.query()
 
 
 @lru_cache(maxsize=64)
-def _done(stream: torch.cuda.Stream) -> Tensor:
-    """Return what is copied to a flag; one for each stream, so that whoever copies it comes behind who made it."""
+def _flag_value(stream: torch.cuda.Stream) -> Tensor:
+    """Return the source of the copies to flags: a 1, made on the same stream, therefore before each copy of it."""
     return torch.ones(1, dtype=torch.uint8, device=stream.device)
 
 
-class LaterCopy:
-    """For devices without pinned copies: a snapshot on the device, fetched by the sender thread."""
+class SnapshotCopy:
+    """For devices without pinned memory: a snapshot on the device, which the sender thread fetches."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._snapshot = tensor.detach().clone()
 
     def ready(self) -> bool:
-        """Tell that :meth:`array` may be called; it waits for the device, on the sender thread."""
+        """Return True: :meth:`array` waits for the device, on the sender thread."""
         return True
 
     def array(self) -> npt.NDArray[Any]:
-        """Fetch the values."""
+        """Fetch the values; waits for the device."""
         return self._snapshot.cpu().numpy()
 
 
 def start_copy(tensor: Tensor) -> DeviceCopy:
-    """Start copying a device tensor; the tensor may change afterwards."""
-    return CudaCopy(tensor) if tensor.is_cuda else LaterCopy(tensor)
+    """Start the copy of a device tensor as the tensor is now: later changes do not affect the copy."""
+    return CudaCopy(tensor) if tensor.is_cuda else SnapshotCopy(tensor)

@@ -1,10 +1,12 @@
 """A model's architecture as a compact message, traced from one forward pass.
 
-A node is a leaf module's call, a function called by a module that has children, an input, or a parameter that such a
-function uses. Its scope is the path of the module. Edges follow tensor objects: whoever returned it last.
+Four things become nodes: a call of a leaf module, a call of a torch function in a module that has children, an input,
+and a parameter used by such a function. A node's scope is the path of its module. Edges follow the identity of tensor
+objects: an edge leads to a node from the node that returned the tensor last.
 
-TensorBoard asks for: names that are unique, none of which is also a scope of another, inputs that name nodes, and
-few boxes at the top; functions that the outermost module calls itself are put in a box of its class name.
+TensorBoard requires unique node names, no node name that is also a scope, and inputs that name existing nodes. A graph
+is readable with few boxes at the top level; functions that the outermost module calls directly therefore share one box
+with the name of its class.
 """
 
 import inspect
@@ -21,14 +23,21 @@ from tensorboard_sidecar.protocol.limits import ARRAY_DIMENSIONS_MAX, GRAPH_NODE
 from tensorboard_sidecar.protocol.messages import Graph, GraphNode
 
 SETTINGS_MAX_CHARACTERS: Final = 400
-"""Of a module's settings (``kernel_size=(3, 3), ...``); a table in them would fill TensorBoard's side panel."""
+"""Cap for the settings of a module (``kernel_size=(3, 3), ...``), which TensorBoard shows in its side panel."""
 
 
 def trace_graph(module: nn.Module, *inputs: Any, **keywords: Any) -> Graph:
-    """Run ``module`` once on the inputs, in eval mode and without gradients, and return what it did.
+    """Run ``module`` once on the inputs, in eval mode and without gradients, and return its graph.
 
-    Parameters, buffers, training mode and random states are as before. Trace before ``compile()``. Whatever the forward
-    pass raises comes through.
+    Parameters, training mode and random states are unchanged afterwards. Trace a model before ``torch.compile``.
+    Raises the errors of the forward pass.
+
+    >>> graph = trace_graph(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.zeros(1, 3))
+    >>> for node in graph.nodes:
+    ...     print(node.name, node.operation, node.inputs, node.output_shapes)
+    input/input Input [] [[1, 3]]
+    0 Linear ['input/input'] [[1, 4]]
+    1 ReLU ['0'] [[1, 4]]
     """
     trace = _Trace(module)
     trace.add_inputs(_argument_names(module, inputs, keywords))
@@ -44,7 +53,7 @@ def trace_graph(module: nn.Module, *inputs: Any, **keywords: Any) -> Graph:
 
 
 class _Trace(TorchFunctionMode):
-    """Sees every call of a torch function, and by hooks every call of a module, and writes them down as nodes."""
+    """Intercepts every call of a torch function and, with hooks, every call of a module; adds a node for each."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -54,13 +63,14 @@ class _Trace(TorchFunctionMode):
         self._scopes |= {"input", *([self._root] if _has_children(module) else [])}
         self._taken: set[str] = set()
         self._parameters = dict(_parameter_names(module, self._root))
-        # By id: the name of the node that returned the tensor, and the tensor, kept alive so that no id is used twice.
+        # By id of a tensor: the name of the node that returned the tensor, and the tensor, kept alive so that Python
+        # gives its id to no other object.
         self._makers: dict[int, tuple[str, Tensor]] = {}
         self._stack: list[str] = []
         self._inside_leaf = 0
 
     def add_inputs(self, arguments: Mapping[str, Any]) -> None:
-        """Write the tensors among the arguments down as ``input/<name>``."""
+        """Add a node ``input/<name>`` for each tensor among the arguments."""
         for name, value in arguments.items():
             for tensor in _tensors(value):
                 self._add(f"input/{name}", "Input", (), tensor)
@@ -72,10 +82,10 @@ class _Trace(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Call the function; a call between modules that returns tensors is a node."""
+        """Call the function; add a node if the call is outside of all leaf modules and returns tensors."""
         result = func(*args, **(kwargs or {}))
         if not self._inside_leaf and self._stack:
-            # An assignment to a part of a tensor returns nothing: what it made is its first argument.
+            # An assignment to a slice returns None and changes its first argument.
             returned = args[0] if func is Tensor.__setitem__ else result
             name = _function_name(func)
             scope = self._stack[-1] or self._root
@@ -84,7 +94,7 @@ class _Trace(TorchFunctionMode):
 
     @contextmanager
     def hooked(self, module: nn.Module) -> Iterator[None]:
-        """Follow the calls of the module and all below it."""
+        """Watch, by hooks, the calls of the module and of all its submodules."""
         with ExitStack() as stack:
             for name, child in module.named_modules():
                 leaf = not _has_children(child)
@@ -112,9 +122,9 @@ class _Trace(TorchFunctionMode):
         return leave
 
     def _add(self, name: str, operation: str, inputs: Any, outputs: Any, settings: str = "") -> None:
-        """Append a node, if it returned any tensor at all, and remember what it returned.
+        """Append a node if ``outputs`` holds a tensor, and remember the node as the source of its tensors.
 
-        More links than a node may have, and shapes of more sides than an array may have, are left out.
+        Links beyond GRAPH_NODE_LINKS_MAX and shapes of more than ARRAY_DIMENSIONS_MAX dimensions are left out.
         """
         tensors = list(_tensors(outputs))
         if not tensors:
@@ -129,14 +139,14 @@ class _Trace(TorchFunctionMode):
         self._makers.update((id(tensor), (name, tensor)) for tensor in tensors)
 
     def _source(self, tensor: Tensor) -> str | None:
-        """Return the name of the node that made the tensor; a parameter becomes a node when it is first used."""
+        """Return the name of the node that returned the tensor; add a node for a parameter at its first use."""
         if id(tensor) not in self._makers and id(tensor) in self._parameters:
             self._add(self._parameters[id(tensor)], "Parameter", (), tensor)
         name, _ = self._makers.get(id(tensor), (None, None))
         return name
 
     def _unique(self, name: str) -> str:
-        """Return the name, numbered where it is taken or a scope."""
+        """Return the name, with a number behind if another node or a scope has that name."""
         for candidate in itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1))):
             if candidate not in self._taken and candidate not in self._scopes:
                 self._taken.add(candidate)
@@ -145,15 +155,18 @@ class _Trace(TorchFunctionMode):
 
 
 def _argument_names(module: nn.Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments by the names that ``forward`` gives them."""
+    """Return the arguments by the parameter names of ``forward``."""
     try:
         return dict(inspect.signature(module.forward).bind(*inputs, **keywords).arguments)
-    except (TypeError, ValueError):  # no signature, or arguments that do not fit: the call itself will say so
+    except (TypeError, ValueError):  # no signature, or wrong arguments: the forward pass itself raises then
         return {**{str(position): value for position, value in enumerate(inputs)}, **keywords}
 
 
 def _parameter_names(module: nn.Module, root: str) -> Iterator[tuple[int, str]]:
-    """Yield id and name of each parameter; one of a leaf is named beside it, as the leaf is a node and no scope."""
+    """Yield id and name of each parameter.
+
+    A leaf module is a node, so its name cannot be a scope: the parameter's name is joined with ``_`` instead of ``/``.
+    """
     for path, child in reversed(list(module.named_modules())):
         scope = path.replace(".", "/") or root
         separator = "/" if _has_children(child) or not path else "_"
@@ -173,7 +186,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _function_name(func: Callable[..., Any]) -> str:
-    """Return ``relu`` for a function, ``T`` for a property read, ``add`` for ``__add__``."""
+    """Return the name of a torch function: ``relu``, ``T`` for a read of that property, ``add`` for ``__add__``."""
     name = func.__name__
     if name == "__get__":
         name = getattr(getattr(func, "__self__", None), "__name__", name)
@@ -196,7 +209,7 @@ def _cuda_devices(module: nn.Module) -> list[int]:
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch to eval mode, and each module back to the mode it was in."""
+    """Switch all modules to eval mode; restore the mode of each afterwards."""
     modes = [(child, child.training) for child in module.modules()]
     module.eval()
     try:
@@ -208,7 +221,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _plain_attention() -> Iterator[None]:
-    """Keep transformer layers from one fused call that hides what is in them."""
+    """Disable the fused fast path of transformer layers, which would show a whole layer as a single call."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -1,6 +1,6 @@
-"""Plain Python values from what people hold: counts, seconds, ranges, parameters, cells.
+"""Values of users to plain Python values: whole numbers, durations, ranges, parameters, cells.
 
-Nothing here reads a tensor that lies on a device: the training thread would wait for it.
+No function reads a tensor on a device: the training thread would wait for the device.
 """
 
 import math
@@ -16,33 +16,33 @@ from tensorboard_sidecar.protocol.messages import ParameterValue
 T = TypeVar("T")
 
 
-def on_host(what: str, value: T) -> T:
-    """Return a value that is read without waiting. Raises TypeError for a tensor on a device."""
+def on_host(name: str, value: T) -> T:
+    """Return ``value``, which can be read without waiting. Raises TypeError for a tensor on a device."""
     if isinstance(value, Tensor) and not value.is_cpu:
-        raise TypeError(f"{what} is a tensor on {value.device}, which the loop would wait for; give a Python value")
+        raise TypeError(f"{name} is a tensor on {value.device}, which the loop would wait for; give a Python value")
     return value
 
 
-def whole(what: str, value: Any) -> int:
-    """Return whatever is a whole number as an int. Raises TypeError."""
-    on_host(what, value)
+def whole(name: str, value: Any) -> int:
+    """Return a whole number of any type (numpy, a tensor in host memory) as an int. Raises TypeError."""
+    on_host(name, value)
     try:
         return int(operator.index(value))
     except TypeError:
-        raise TypeError(f"{what} {value!r:.80}; expected a whole number") from None
+        raise TypeError(f"{name} {value!r:.80}; expected a whole number") from None
 
 
-def seconds(what: str, value: Any) -> float:
-    """Return a duration. Raises TypeError, and ValueError for one that is negative or does not end."""
+def seconds(name: str, value: Any) -> float:
+    """Return a duration in seconds. Raises TypeError; ValueError for a negative or infinite duration."""
     if not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{what} {value!r:.80}; expected seconds")
+        raise TypeError(f"{name} {value!r:.80}; expected seconds")
     if not 0 <= value < math.inf:
-        raise ValueError(f"{what} {value}; expected 0 or more")
+        raise ValueError(f"{name} {value}; expected 0 or more")
     return float(value)
 
 
 def plain_range(value_range: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return both ends as floats. Raises TypeError or ValueError for what has not two ends."""
+    """Return both ends of a range as floats, None for None. Raises TypeError or ValueError otherwise."""
     if value_range is None:
         return None
     low, high = value_range
@@ -50,7 +50,7 @@ def plain_range(value_range: tuple[float, float] | None) -> tuple[float, float] 
 
 
 def plain_parameters(values: Mapping[str, Any]) -> dict[str, ParameterValue]:
-    """Return parameters as they are sent, numpy's scalars as Python's. Raises TypeError for other types, naming one."""
+    """Return parameters with numpy scalars as Python values. Raises TypeError for a value that is no number or text."""
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
     for key, value in plain.items():
         if not isinstance(key, str) or not isinstance(value, bool | int | float | str):
@@ -60,7 +60,7 @@ def plain_parameters(values: Mapping[str, Any]) -> dict[str, ParameterValue]:
 
 
 def cells(column: Iterable[Any]) -> list[str]:
-    """Return a column of metadata as texts; of tensors what they hold. Raises TypeError for tensors on a device."""
+    """Return a column of metadata as texts; a tensor gives its elements. Raises TypeError for tensors on a device."""
     values = on_host("metadata", column)
     values = values.tolist() if isinstance(values, Tensor) else values
     return [str(value.tolist() if isinstance(on_host("metadata", value), Tensor) else value) for value in values]

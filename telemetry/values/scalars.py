@@ -1,4 +1,4 @@
-"""Numbers by tag, from host memory and from devices, on their way into one record."""
+"""Numbers by tag for one record, from host memory and from devices."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -10,8 +10,8 @@ from torch import Tensor
 
 Scalar: TypeAlias = float | int | bool | Tensor | np.generic | npt.NDArray[Any]
 
-# Whose every value is a float32.
-_SINGLE: Final = {
+# Dtypes whose values are all exact in float32.
+_EXACT_IN_FLOAT32: Final = {
     *(torch.float32, torch.float16, torch.bfloat16, torch.bool),
     *(torch.uint8, torch.int8, torch.int16, torch.uint16),
 }
@@ -20,11 +20,11 @@ _item: Callable[[Any], Any] = Tensor.item
 
 
 def host_scalars(values: Mapping[str, Scalar]) -> dict[str, float] | None:
-    """Return the values as floats, or None when one of them is on a device (nothing is fetched then).
+    """Return the values as floats, or None when any value is on a device (no value is fetched then).
 
-    Raises TypeError or ValueError for what is no single real number.
+    Raises TypeError or ValueError for a value that is no single real number.
     """
-    if len(values) == 1:  # as ``add_scalar`` calls it: setting up what follows would cost more than it saves
+    if len(values) == 1:  # the case of ``add_scalar``: the code below for many values would cost more time
         [(tag, number)] = values.items()
         if isinstance(number, Tensor):
             if not number.is_cpu:
@@ -38,7 +38,7 @@ def host_scalars(values: Mapping[str, Scalar]) -> dict[str, float] | None:
     if types == {Tensor}:
         if not all(map(_is_cpu, numbers)):
             return None
-        # By item(): float() alone is slower, and warns of a tensor that is part of a graph.
+        # item() first: float() alone is slower, and warns about a tensor that requires grad.
         return dict(zip(values, map(float, map(_item, numbers)), strict=True))
     if not any(issubclass(kind, Tensor) for kind in types):
         return dict(zip(values, map(float, numbers), strict=True))
@@ -48,9 +48,9 @@ def host_scalars(values: Mapping[str, Scalar]) -> dict[str, float] | None:
 
 
 def check_scalar(value: Scalar) -> float | Tensor:
-    """Return a value that is one real number, as far as that can be told without waiting for a device.
+    """Return a host value as a float, a device tensor as given; of the latter only shape and dtype are checked.
 
-    Raises TypeError or ValueError.
+    Raises TypeError or ValueError for a value that is no single real number.
     """
     if isinstance(value, Tensor) and not value.is_cpu:
         if value.numel() != 1 or value.is_complex():
@@ -60,9 +60,10 @@ def check_scalar(value: Scalar) -> float | Tensor:
 
 
 class SplitScalars(NamedTuple):
-    """Values by tag, of which some are on a device: those in one vector (or there is none), in the order of ``tags``.
+    """Values by tag, split by place.
 
-    ``host`` has all tags in the order they were given in, with zeros where ``on_device`` has the value.
+    ``on_device`` holds the values of ``tags`` as one vector on a device; it is empty when no value is on a device.
+    ``host`` has all tags in their original order, with 0.0 for values on a device.
     """
 
     on_device: Sequence[Tensor]
@@ -70,16 +71,17 @@ class SplitScalars(NamedTuple):
     host: Mapping[str, float]
 
     def merge(self, arrived: Sequence[npt.NDArray[Any]]) -> dict[str, float]:
-        """Return all values, now that those of the device have arrived."""
+        """Return all values by tag, given ``on_device`` as arrays in host memory."""
         numbers = arrived[0].tolist() if arrived else []
         return {**self.host, **dict(zip(self.tags, numbers, strict=True))}
 
 
 def split_scalars(values: Mapping[str, float | Tensor]) -> SplitScalars:
-    """Separate what :func:`check_scalar` returned on a device from what it returned as float, without waiting.
+    """Split results of :func:`check_scalar` into floats and device tensors; waits for no device.
 
-    Values of the host never see a device, which may have float32 alone. Those of a device become float32 where that
-    holds all of them, else float64: integers are exact up to 2**53. On Apple's devices there is no float64.
+    Host values are never copied to a device, which may support float32 only. Device values become float32 where
+    float32 is exact for all their dtypes, otherwise float64 (integers are exact up to 2**53). Apple's devices have no
+    float64.
     """
     host: dict[str, float] = {}
     groups: dict[torch.dtype, dict[str, Tensor]] = {}
@@ -92,9 +94,9 @@ def split_scalars(values: Mapping[str, float | Tensor]) -> SplitScalars:
 
 
 def _vector(groups: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Return one vector of numbers grouped by dtype: to convert them one by one would launch a kernel for each."""
+    """Return one vector of the numbers, grouped by dtype: converting each number alone would launch a kernel each."""
     device = groups[0][0].device
-    exact = device.type != "mps" and any(numbers[0].dtype not in _SINGLE for numbers in groups)
+    exact = device.type != "mps" and any(numbers[0].dtype not in _EXACT_IN_FLOAT32 for numbers in groups)
     stacks = [
         torch.stack([number.to(device, non_blocking=True) for number in numbers]).to(
             torch.float64 if exact else torch.float32

@@ -1,11 +1,11 @@
-"""Summaries of tensors: moments, and a histogram over the float's own bits.
+"""Summaries of tensors: moments, and a histogram whose buckets are the leading bits of the floats.
 
-The leading 12 bits of an IEEE binary32 number are its sign, its exponent and three mantissa bits: shifting the pattern
-right by 20 gives one of 4,096 log-linear buckets, eight an octave, without a logarithm or a search. NaN and infinity
-have buckets of their own by construction.
+The leading 12 bits of an IEEE binary32 number are its sign, its exponent and three mantissa bits. Shifting the bit
+pattern right by 20 therefore gives one of 4,096 log-linear buckets, eight an octave, without a logarithm or a search.
+NaN and infinity fall into buckets that hold no finite number.
 
-Small tensors are counted many at a time, and summaries packed many at a time: a network has more biases than
-convolutions, and a dozen calls for each would cost more than all their values.
+Small tensors are counted many at a time, and summaries are packed many at a time: a network has many small tensors
+(biases, norms), and a dozen library calls for each would cost more time than counting all their values.
 
 Shape suffixes: N values, T tensors, B = 4096 buckets, M = 4 moments: minimum, maximum, sum and sum of squares.
 """
@@ -27,25 +27,25 @@ from tensorboard_sidecar.protocol.messages import TensorSummary
 
 BUCKETS: Final = 4096
 MOMENTS: Final = 4
-_HOST: Final = torch.device("cpu")  # where people have set another default device, too
+_HOST: Final = torch.device("cpu")  # named, because users may set another default device
 _SHIFT: Final = 20
 _POSITIVE_INFINITY: Final = 0x7F8
 _NEGATIVE: Final = 0x800
 _NEGATIVE_INFINITY: Final = 0xFF8
 _MANTISSA_BITS: Final = 3
-# Values counted at a time: large enough for torch's overheads to vanish, small enough to bound the memory beside them.
+# Values of a large tensor counted at a time: enough to hide torch's call overhead, few enough to bound the buffers.
 _BLOCK_SIZE: Final = 2**20
-# Tensors of up to this many values are counted together, this many values at a time.
-_SMALL: Final = 2**13
-_TOGETHER: Final = 2**16
-# Tensors whose counts are in memory at a time: 8 MiB of them.
-_TENSORS: Final = 256
+# A tensor of up to _SMALL_SIZE values is counted together with others, up to _TOGETHER_SIZE values at a time.
+_SMALL_SIZE: Final = 2**13
+_TOGETHER_SIZE: Final = 2**16
+# Tensors whose counts are in memory at a time: 8 MiB of counts.
+_TENSORS_AT_A_TIME: Final = 256
 _THREADS: Final = min(4, os.cpu_count() or 1)
 _IMPORTED_BY: Final = os.getpid()
-# Below, squares may have been lost to underflow: that of 1e-23 is no float32.
+# A smaller sum of squares may have lost squares to underflow: float32 has no square of 1e-23.
 _SQUARES_MIN: Final = 1e-20
 
-# Encoded size of one summary beside its tag: every bucket taken, and some 200 bytes of names and numbers.
+# Encoded size of one summary without its tag: BUCKETS_MAX occupied buckets, and some 200 bytes of names and numbers.
 SUMMARY_SIZE_MAX_BYTES: Final = BUCKETS_MAX * 10 + 512
 
 Counts: TypeAlias = npt.NDArray[np.int64]
@@ -53,25 +53,25 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 class Summarizer:
-    """Summarizes tensors in host memory, several at a time: counting runs outside the interpreter's lock."""
+    """Summarizes tensors in host memory on several threads; counting runs without the interpreter's lock."""
 
     def __init__(self) -> None:
-        # torch refuses to compute on new threads of a forked process.
+        # In a forked process torch fails on new threads.
         forked = os.getpid() != _IMPORTED_BY
         self._pool = None if forked else ThreadPoolExecutor(_THREADS, thread_name_prefix="telemetry-summary")
 
     def summarize_all(self, tensors: Mapping[str, Tensor]) -> dict[str, TensorSummary]:
-        """Summarize each tensor as it is now, of any dtype and shape."""
-        # In ascending order of size the small ones are neighbours.
+        """Summarize each tensor (any real dtype, any shape) as it is now."""
+        # By size, so that the small tensors are neighbours.
         tags = sorted(tensors, key=lambda tag: tensors[tag].numel())
         made: dict[str, TensorSummary] = {}
-        for start in range(0, len(tags), _TENSORS):
-            some = tags[start : start + _TENSORS]
+        for start in range(0, len(tags), _TENSORS_AT_A_TIME):
+            some = tags[start : start + _TENSORS_AT_A_TIME]
             made.update(zip(some, self._summarize([tensors[tag] for tag in some]), strict=True))
         return {tag: made[tag] for tag in tensors}
 
     def split(self, tensors: Mapping[str, Tensor]) -> "SplitSummaries":
-        """Summarize what is in host memory, and start the summaries of the others where they are; nothing waits."""
+        """Summarize the tensors in host memory, and start the summaries of the others on their devices; never waits."""
         made = self.summarize_all({tag: tensor for tag, tensor in tensors.items() if tensor.is_cpu})
         started = [device_summary(tensor) for tag, tensor in tensors.items() if tag not in made]
         device = started[0].device if started else None
@@ -79,7 +79,7 @@ class Summarizer:
         return SplitSummaries(packed, list(tensors), made)
 
     def close(self) -> None:
-        """End the threads; those that somebody below uses end with their owner."""
+        """End the threads. A pool that an interrupted call still uses ends with that call."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown()
@@ -95,9 +95,10 @@ class Summarizer:
 
         pool: ThreadPoolExecutor | None = None
         try:
-            # Who comes in the middle, a signal handler for one, counts alone: the pool's locks may be held below it.
+            # A nested call, as of a signal handler, finds no pool and counts on its own thread: the interrupted call
+            # may hold the pool's locks.
             pool, self._pool = self._pool, None
-            # The largest first, so that no thread is left with it at the end.
+            # The largest part first: a large part started last would run alone at the end.
             for _ in (pool.map if pool else map)(count, reversed(list(_parts(values)))):
                 pass
         finally:
@@ -107,9 +108,11 @@ class Summarizer:
 
 
 class SplitSummaries(NamedTuple):
-    """Summaries of ``tags``: those that are ``made``, and the others, in their order, in no or one tensor on a device.
+    """Summaries by tag, split by place.
 
-    What lies in host memory is not sent to a device, which would have to be waited for.
+    ``made`` holds the finished summaries of tensors in host memory; those tensors never go to a device, because the
+    call would wait for the copy. ``on_device`` is empty or holds one tensor, int64 ``[T, B + M]``, with the unfinished
+    summaries of all other ``tags`` in order.
     """
 
     on_device: Sequence[Tensor]
@@ -118,19 +121,19 @@ class SplitSummaries(NamedTuple):
 
     @property
     def size_max_bytes(self) -> int:
-        """Size that the encoded summaries may have, whatever the device says; 0 when all are made."""
+        """Upper bound for the encoded size of all summaries; 0 when all are made, and the size is known."""
         return sum(SUMMARY_SIZE_MAX_BYTES + 4 * len(tag) for tag in self.tags) if self.on_device else 0
 
     def merge(self, arrived: Sequence[npt.NDArray[Any]]) -> dict[str, TensorSummary]:
-        """Return all summaries, now that those of the device have arrived."""
+        """Return all summaries by tag, given ``on_device`` as arrays in host memory."""
         others = iter(pack_device_summaries(arrived[0]) if arrived else ())
         return {tag: self.made[tag] if tag in self.made else next(others) for tag in self.tags}
 
 
 def device_summary(tensor: Tensor) -> Tensor:
-    """Start the summary of a tensor on its device; int64 ``[B + M]``, nothing waits.
+    """Start the summary of a tensor on its device and return it, int64 ``[B + M]``; never waits.
 
-    The moments are there as the bit patterns of float64.
+    The last M elements are the bit patterns of the moments as float64.
     """
     values_N = tensor.detach().reshape(-1).to(torch.float32)
     if not values_N.numel():
@@ -152,12 +155,15 @@ def device_summary(tensor: Tensor) -> Tensor:
 
 
 def pack_device_summaries(packed: Counts) -> list[TensorSummary]:
-    """Finish summaries begun by :func:`device_summary`, int64 ``[T, B + M]``, once they are in host memory."""
+    """Finish the summaries of :func:`device_summary`, stacked to int64 ``[T, B + M]`` and copied to host memory."""
     return pack_summaries(packed[:, :BUCKETS].copy(), np.ascontiguousarray(packed[:, BUCKETS:]).view(np.float64))
 
 
 def pack_summaries(counts_TB: Counts, moments_TM: Floats) -> list[TensorSummary]:
-    """Take special values and zeros out of the counts, in place, and coarsen until what is occupied fits its limit."""
+    """Return a summary for each row: NaN, infinities and zeros counted apart, at most BUCKETS_MAX occupied buckets.
+
+    A row with more occupied buckets loses mantissa bits. Changes ``counts_TB`` in place.
+    """
     positive, negative = counts_TB[:, _POSITIVE_INFINITY:_NEGATIVE], counts_TB[:, _NEGATIVE_INFINITY:]
     totals_T = counts_TB.sum(1)
     nans_T = positive[:, 1:].sum(1) + negative[:, 1:].sum(1)
@@ -195,7 +201,7 @@ def pack_summaries(counts_TB: Counts, moments_TM: Floats) -> list[TensorSummary]
 
 
 class _Occupied(NamedTuple):
-    """Buckets of one tensor that are not empty, and how many values became zero in making them coarser."""
+    """The occupied buckets of one tensor, and the number of values that coarsening moved to the zero bucket."""
 
     mantissa_bits: int
     zeros: int
@@ -204,7 +210,7 @@ class _Occupied(NamedTuple):
 
 
 def _coarsen(counts_B: Counts) -> _Occupied:
-    """Take mantissa bits away until what is occupied fits its limit."""
+    """Drop mantissa bits until at most BUCKETS_MAX buckets are occupied."""
     mantissa_bits, zeros, indexes = _MANTISSA_BITS, 0, counts_B.nonzero()[0]
     while len(indexes) > BUCKETS_MAX:
         mantissa_bits -= 1
@@ -215,7 +221,7 @@ def _coarsen(counts_B: Counts) -> _Occupied:
 
 
 def _take_zeros(counts_B: Counts) -> Any:
-    """Empty the two buckets around zero, one of each sign, along the last axis; return how many values lay there."""
+    """Empty the two buckets around zero (one for each sign) along the last axis; return the sum of their counts."""
     around_zero = counts_B[..., :: counts_B.shape[-1] // 2]
     zeros = around_zero.sum(-1)
     around_zero[:] = 0
@@ -223,11 +229,11 @@ def _take_zeros(counts_B: Counts) -> Any:
 
 
 def _parts(values: Sequence[Tensor]) -> Iterator[slice]:
-    """Split vectors of ascending size into runs of small ones, to be counted together, and single larger ones."""
+    """Split vectors, in ascending order of size, into groups of small vectors and single larger vectors."""
     start, size = 0, 0
     for place, values_N in enumerate(values):
         size += len(values_N)
-        if place > start and (size > _TOGETHER or len(values_N) > _SMALL):
+        if place > start and (size > _TOGETHER_SIZE or len(values_N) > _SMALL_SIZE):
             yield slice(start, place)
             start, size = place, len(values_N)
     if start < len(values):
@@ -235,15 +241,15 @@ def _parts(values: Sequence[Tensor]) -> Iterator[slice]:
 
 
 def _count_one(values: Sequence[Tensor]) -> tuple[Counts, Floats]:
-    """Count one vector, a block at a time; returns ``[1, B]`` and ``[1, M]``."""
+    """Count one vector block by block; return counts ``[1, B]`` and moments ``[1, M]``."""
     [values_N] = (values_N.numpy() for values_N in values)
     counts_B = torch.zeros(BUCKETS, dtype=torch.int64, device=_HOST)
     moments = []
-    # One buffer for all blocks: fresh memory for each costs as much as counting.
+    # One buffer for all blocks: allocating a buffer for each costs as much time as counting.
     buffer = np.empty(min(_BLOCK_SIZE, len(values_N)), np.uint32)
     for start in range(0, max(1, len(values_N)), _BLOCK_SIZE):
         block_N = values_N[start : start + _BLOCK_SIZE]
-        # By numpy, which starts no threads below ours; but its bincount holds the interpreter's lock.
+        # The shift is numpy's, which starts no threads below ours; the bincount torch's, since numpy's holds the lock.
         buckets_N = np.right_shift(block_N.view(np.uint32), _SHIFT, out=buffer[: len(block_N)])
         counts_B += torch.bincount(torch.from_numpy(buckets_N.view(np.int32)), minlength=BUCKETS)
         moments.append(_moments(block_N))
@@ -254,7 +260,7 @@ def _count_one(values: Sequence[Tensor]) -> tuple[Counts, Floats]:
 
 
 def _count_together(values: Sequence[Tensor]) -> tuple[Counts, Floats]:
-    """Count T small vectors as one; returns ``[T, B]`` and ``[T, M]``."""
+    """Count T small vectors in one pass; return counts ``[T, B]`` and moments ``[T, M]``."""
     sizes_T = torch.tensor([len(values_N) for values_N in values], device=_HOST)
     together_N = torch.cat(list(values))
     buckets_N = together_N.view(torch.int32).bitwise_right_shift(_SHIFT).bitwise_and_(BUCKETS - 1)
@@ -282,10 +288,10 @@ def _count_together(values: Sequence[Tensor]) -> tuple[Counts, Floats]:
 
 
 def _moments(values_N: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
-    """Return the moments of finite values; sums that float32 cannot hold in float64."""
+    """Return the moments of finite values, summed in float32, or in float64 where float32 overflows or underflows."""
     if not len(values_N):
         return 0.0, 0.0, 0.0, 0.0
-    with np.errstate(all="ignore"):  # of values that are not finite
+    with np.errstate(all="ignore"):  # values may be infinite or NaN
         total, squares = float(values_N.sum()), float(values_N.dot(values_N))
         if not math.isfinite(total):
             total = float(values_N.sum(dtype=np.float64))

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 from compose.judge import LOG_INTERVAL, RUN
-from support.compose import Compose, composed, docker, engine_answers
+from support.running.compose import Compose, composed, docker, engine_answers
 
 BUILD_SECONDS = 1500
 SETTINGS: Final[dict[str, str | int]] = {

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from support import expected
-from support.compose import Compose
-from support.events import load_folder, values_by_tag
-from support.programs import run_module
-from support.tensorboard import TensorBoard
+from support.records import expected
+from support.records.events import load_folder, values_by_tag
+from support.running.compose import Compose
+from support.running.programs import run_command
+from support.running.tensorboard import TensorBoard
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Scalars
@@ -28,7 +28,7 @@ def check(compose: Compose, folder: Path, *, epochs: int, attempts: int) -> None
     last = epochs * STEPS_AN_EPOCH
     _wait_until_drawn(compose.tensorboard, last)
     recordings, logdir = compose.copy("logger", "/recordings"), compose.copy("logger", "/runs")
-    verified = run_module("logger_service", "verify", recordings, logdir)
+    verified = run_command("verify", recordings, logdir)
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
     recorded = sorted(steps for stream in recordings.glob(f"{RUN}/*") if (steps := _logged(stream)))
@@ -40,7 +40,7 @@ def check(compose: Compose, folder: Path, *, epochs: int, attempts: int) -> None
 
     shown = [step for step, _ in values_by_tag(logdir / RUN)["loss/train/total"]]
     assert sorted(shown) == sorted(step for steps in recorded for step in steps)
-    replayed = run_module("logger_service", "replay", recordings, "--logdir", folder / "replayed")
+    replayed = run_command("replay", recordings, "--logdir", folder / "replayed")
     assert replayed.returncode == 0, replayed.stderr
     live, again = load_folder(logdir / RUN), load_folder(folder / "replayed" / RUN)
     assert [event.SerializeToString() for event in live] == [event.SerializeToString() for event in again]

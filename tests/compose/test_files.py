@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.compose import compose_is_there
+from support.running.compose import compose_is_there
 from support.source import ROOT
 
 DOCKERFILES = sorted(ROOT.glob("*/Dockerfile"))

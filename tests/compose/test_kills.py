@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from compose.judge import check
-from support.compose import Compose
+from support.running.compose import Compose
 
 pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
 

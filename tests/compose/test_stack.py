@@ -2,20 +2,23 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 import pytest
 from compose.judge import RUN, check, check_tensorboard
-from support.compose import SERVICES, Compose, docker
-from support.source import ROOT
+from support.running.compose import SERVICES, Compose, docker
+from support.source import ROOMS, ROOT
+
+from tensorboard_sidecar import __version__
 
 pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
 
 BASE = "python:3.11-slim"
 LOGGER_OVER_BASE_MAX_BYTES = 250 * 10**6
 REBUILD_MAX_SECONDS = 30
-CONTEXT = (".dockerignore", "constraints.txt", "pyproject.toml", "protocol", "trainer", "logger_service")
+CONTEXT = (".dockerignore", "constraints.txt", "container_command.sh", "pyproject.toml", "src", *ROOMS)
 
 STRANGER = """
 import zmq
@@ -122,8 +125,17 @@ def test_a_stranger_on_the_same_network_is_not_let_in(finished: Compose) -> None
 
 
 def test_the_run_may_be_looked_at_with_the_commands_of_the_readme(finished: Compose) -> None:
-    assert ": complete, " in finished.inside("logger", "python", "-m", "tensorboard_sidecar", "verify", "/recordings")
+    assert ": complete, " in finished.inside("logger", "tensorboard-sidecar", "verify", "/recordings")
     assert "trainer" in finished("run", "--rm", "keys", "list")
+
+
+def test_the_command_in_an_image_has_the_parts_of_that_image(finished: Compose) -> None:
+    assert finished.inside("logger", "tensorboard-sidecar", "--version") == f"tensorboard-sidecar {__version__}\n"
+    said = refused(finished, "logger", "tensorboard-sidecar train --help")
+    assert said == "error: train is not a part of this installation\n"
+    trainer = ("run", "--rm", "--no-deps", "--entrypoint", "tensorboard-sidecar", "trainer")
+    assert "nothing is left behind" in finished(*trainer, "status")
+    assert "usage: tensorboard-sidecar train " in finished(*trainer, "train", "--help")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +147,7 @@ def test_a_change_of_code_is_built_in_seconds(finished: Compose, tmp_path: Path,
     assert finished.inspect("logger")["State"]["Running"]  # so the images have been built before
     context = tmp_path / "project"
     for name in CONTEXT:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy = partial(shutil.copytree, symlinks=True) if (ROOT / name).is_dir() else shutil.copy2
         (context / name).parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / name, context / name)
     with (context / changed).open("a") as file:

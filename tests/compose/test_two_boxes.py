@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from compose.judge import LOG_INTERVAL, RUN, STEPS_AN_EPOCH, shown_steps
-from support.compose import Compose
-from support.programs import free_port, run_module
+from support.running.compose import Compose
+from support.running.programs import free_port, run_command
 
 pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
 
@@ -20,19 +20,19 @@ def test_a_trainer_elsewhere_is_let_in_by_its_key_and_only_then(compose: Compose
     assert compose("ps", "--all", "--services").split() == ["keys", "logger", "tensorboard"]
     server_key = compose("run", "--rm", "keys", "list").split()[0]
 
-    made = run_module("logger_service", "keys", "create", tmp_path / "keys", "--name", "gpu-box")
+    made = run_command("keys", "create", tmp_path / "keys", "--name", "gpu-box")
     assert made.returncode == 0, made.stderr
     client_key = re.findall(r"^public key  (\S+)", made.stdout)[0]
-    assert run_module("tensorboard_sidecar.trainer.data.synthetic", tmp_path / "data", "--images", "60").returncode == 0
+    assert run_command("demo-data", tmp_path / "data", "--images", "60").returncode == 0
 
     trainer = ("--root_dir", tmp_path / "data", "--savedir", tmp_path / "checkpoints", "--run", RUN, *FLAGS)
     there = ("--endpoint", f"tcp://127.0.0.1:{port}", "--server_key", server_key)
-    refused = run_module("trainer", *trainer, *there)
+    refused = run_command("train", *trainer, *there)
     assert refused.returncode == 2
     assert "client_key" in refused.stderr
 
     compose("run", "--rm", "keys", "allow", "gpu-box", client_key)
-    trained = run_module("trainer", *trainer, *there, "--client_key", tmp_path / "keys" / "gpu-box.key")
+    trained = run_command("train", *trainer, *there, "--client_key", tmp_path / "keys" / "gpu-box.key")
     assert trained.returncode == 0, trained.stderr
     steps = list(range(LOG_INTERVAL, STEPS_AN_EPOCH + 1, LOG_INTERVAL))
     compose.tensorboard.wait_for(f"steps {steps}", lambda tb: shown_steps(tb, "loss/train/total") == steps)
@@ -41,7 +41,7 @@ def test_a_trainer_elsewhere_is_let_in_by_its_key_and_only_then(compose: Compose
     compose("run", "--rm", "keys", "revoke", "gpu-box")
     again = ("--client_key", tmp_path / "keys" / "gpu-box.key", "--outbox_dir", tmp_path / "outbox")
     flags = ("--resume", tmp_path / "checkpoints" / RUN, "--epochs", "2", "--drain_seconds", "10")
-    revoked = run_module("trainer", "--root_dir", tmp_path / "data", *flags, *there, *again)
+    revoked = run_command("train", "--root_dir", tmp_path / "data", *flags, *there, *again)
     assert revoked.returncode == 0, "training goes on"
     assert "refuses this trainer's key" in revoked.stderr
     assert compose.recorded() == recorded_before

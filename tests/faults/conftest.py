@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.effort import SOAK_TIMEOUT_SECONDS, SOAKING, new_seed
-from faults.oracle import Verdict, check
-from faults.trainers import Trainers
-from support.programs import LoggerProcess
+from faults.harness.effort import SOAK_TIMEOUT_SECONDS, SOAKING, new_seed
+from faults.harness.oracle import Verdict, check
+from faults.harness.trainers import Trainers
+from support.running.programs import LoggerProcess
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,15 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faults.acknowledged import check_acknowledged, promised
-from faults.diary import TAG, Returned
-from faults.oracle import CALL_MAX_SECONDS, START_MAX_SECONDS, Verdict, check, events_of
-from faults.struck_logger import PowerLoss, Unlucky, lost
-from faults.trainers import Trainers
-from support.events import event_files, load_events
-from support.peer import Peer
-from support.programs import LoggerProcess
-from support.recordings import (
+from faults.harness.acknowledged import check_acknowledged, promised
+from faults.harness.diary import TAG, Returned
+from faults.harness.oracle import CALL_MAX_SECONDS, START_MAX_SECONDS, Verdict, check, events_of
+from faults.harness.struck_logger import PowerLoss, Unlucky, lost
+from faults.harness.trainers import Trainers
+from support.logger.peer import Peer
+from support.records.events import event_files, load_events
+from support.records.recordings import (
     START_NS,
     Said,
     append_records,
@@ -25,6 +24,7 @@ from support.recordings import (
     make_stream,
     write_recording,
 )
+from support.running.programs import LoggerProcess
 
 from tensorboard_sidecar.logger_service.events.to_events import project
 from tensorboard_sidecar.logger_service.projection.replay import replay
@@ -33,7 +33,7 @@ from tensorboard_sidecar.protocol.messages import Gap, RunStart, Scalars
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.stream import Stream
 
-PROGRAM = str(Path(__file__).with_name("killed_at_bye_program.py"))
+PROGRAM = str(Path(__file__).parent / "harness" / "killed_at_bye_program.py")
 STREAM = make_stream()
 LAST = 20
 STEPS = 1000

@@ -7,16 +7,16 @@ from random import Random
 from time import monotonic, sleep
 from typing import Any
 
-from faults import disk_shim
-from faults.effort import SOAK_MINUTES, SOAKING
-from faults.oracle import Verdict, check
-from faults.trainers import Trainer, Trainers
-from support.programs import LoggerProcess
-from support.proxy import ANSWERS_LOST, BLACK_HOLE, FAIR, RESETS, TRICKLE, Proxy
-from support.shared_folder import shared_folder
+from faults.harness import disk_shim
+from faults.harness.effort import SOAK_MINUTES, SOAKING
+from faults.harness.oracle import Verdict, check
+from faults.harness.trainers import Trainer, Trainers
+from support.logger.proxy import ANSWERS_LOST, BLACK_HOLE, FAIR, RESETS, TRICKLE, Proxy
+from support.machine.shared_folder import shared_folder
+from support.running.programs import LoggerProcess
 
 # The mix is judged, and begun anew in empty folders, after each round.
-ROUND_SECONDS = 60.0 if SOAKING else 12.0
+ROUND_SECONDS = 60.0 if SOAKING else 8.0
 MIX_SECONDS = 60.0 * SOAK_MINUTES if SOAKING else ROUND_SECONDS
 TRAINERS_MAX = 4
 WEATHERS = (FAIR, FAIR, RESETS, BLACK_HOLE, ANSWERS_LOST, TRICKLE)

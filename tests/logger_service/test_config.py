@@ -18,7 +18,7 @@ def test_endpoints_on_this_machine_are_taken(endpoint: str) -> None:
     "endpoint", ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://192.168.0.1:5555", "tcp://eth0:5555", "tcp://gpu.lan:1"]
 )
 def test_an_endpoint_that_others_can_reach_needs_keys_and_how_to_make_them_is_said(endpoint: str) -> None:
-    with pytest.raises(StartupError, match=r"need keys.*logger_service keys create KEYS.*--bind tcp://127.0.0.1:"):
+    with pytest.raises(StartupError, match=r"need keys.*tensorboard-sidecar keys create KEYS.*--bind tcp://127.0.0.1:"):
         check_endpoint(endpoint)
     check_endpoint(endpoint, keys=True)
 

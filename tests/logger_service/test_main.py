@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.recordings import Said, append_records, make_records, make_stream, write_recording
+from support.records.recordings import Said, append_records, make_records, make_stream, write_recording
 
-from tensorboard_sidecar.logger_service.__main__ import main
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.messages import Scalars
 
 SAID = [Said(step, Scalars({"a": float(step)})) for step in range(10)]
@@ -111,7 +111,7 @@ def test_what_was_lost_is_the_exit_code_also_when_nobody_reads_it(recording: Pat
 def test_serve_imports_nothing_that_draws() -> None:
     """The parent process must be up at once, and no fault of matplotlib may reach it."""
     program = (
-        "import sys, tensorboard_sidecar.logger_service.__main__;"
+        "import sys, tensorboard_sidecar.logger_service.commands;"
         " print({'matplotlib', 'torch', 'tensorboardX'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

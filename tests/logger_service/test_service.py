@@ -6,23 +6,23 @@ from pathlib import Path
 import pytest
 
 from tensorboard_sidecar.logger_service import service
-from tensorboard_sidecar.logger_service.service import _adoption_roots, _open_page
+from tensorboard_sidecar.logger_service.service import _open_page, _outbox_roots
 from tensorboard_sidecar.protocol.outbox.location import spill_root
 
 
 def test_outboxes_are_looked_for_where_this_users_trainers_make_them(
     outboxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert _adoption_roots(None) == [outboxes, spill_root()]
-    assert _adoption_roots("none") == []
+    assert _outbox_roots(None) == [outboxes, spill_root()]
+    assert _outbox_roots("none") == []
     monkeypatch.chdir(tmp_path)
-    assert _adoption_roots("here") == [tmp_path / "here"]
+    assert _outbox_roots("here") == [tmp_path / "here"]
 
 
 def test_a_folder_that_is_somebody_elses_is_not_looked_into(outboxes: Path, caplog: pytest.LogCaptureFixture) -> None:
     outboxes.chmod(0o777)
-    assert _adoption_roots(None) == [spill_root()]
-    assert f"some is not adopted: {outboxes} is not a private folder" in caplog.text
+    assert _outbox_roots(None) == [spill_root()]
+    assert f"in one folder are not adopted: {outboxes} is not a private folder" in caplog.text
 
 
 def test_there_is_no_page_when_none_is_wanted() -> None:

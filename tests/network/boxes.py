@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from support.programs import LoggerProcess
+from support.machine.waiting import wait_until
+from support.running.programs import LoggerProcess
 from support.source import ROOT
-from support.waiting import wait_until
 
 _numbers: Final = itertools.count()
-_ENVIRONMENT: Final = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+_ENVIRONMENT: Final = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests")))}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ class Boxes:
 class BoxedLogger(LoggerProcess):
     """A logger in a box; ``module`` is what is started there."""
 
-    def __init__(self, folder: Path, boxes: Boxes, flags: Sequence[str | Path], module: str = "logger_service") -> None:
+    def __init__(
+        self, folder: Path, boxes: Boxes, flags: Sequence[str | Path], module: str = "tensorboard_sidecar"
+    ) -> None:
         super().__init__(folder)
         self.endpoint = f"tcp://{boxes.logger_address}:5555"
         self.program = boxes.at(boxes.logger, sys.executable, "-m", module)

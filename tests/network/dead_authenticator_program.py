@@ -3,7 +3,7 @@
 import sys
 from time import sleep
 
-from tensorboard_sidecar.logger_service.__main__ import main
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.logger_service.access.authenticator import Authenticator
 
 

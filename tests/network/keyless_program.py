@@ -5,7 +5,7 @@ Prints what it is told.
 
 import sys
 
-from support.peer import Peer
+from support.logger.peer import Peer
 
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Hello

@@ -17,21 +17,21 @@ from typing import Any, Self
 
 import msgspec
 import pytest
-from faults.diary import Returned
-from faults.effort import SOAK_TIMEOUT_SECONDS, SOAKING, new_seed, rounds
-from faults.hostile import Memory, draw_everything, judge, served
+from faults.harness.diary import Returned
+from faults.harness.effort import SOAK_TIMEOUT_SECONDS, SOAKING, new_seed, rounds
+from faults.harness.hostile import Memory, draw_everything, judge, served
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from msgpack import packb, unpackb
-from support.golden import RECORDS
-from support.key_ring import KeyRing
-from support.metrics import count, read_counts
-from support.peer import Peer
-from support.programs import LoggerProcess, run_module
+from support.logger.key_ring import KeyRing
+from support.logger.peer import Peer
+from support.logger.zmtp import connect, ends
+from support.machine.waiting import wait_until
+from support.records.golden import RECORDS
+from support.records.strategies import plain
+from support.running.metrics import count, read_counts
+from support.running.programs import LoggerProcess, run_command
 from support.source import ROOT
-from support.strategies import plain
-from support.waiting import wait_until
-from support.zmtp import connect, ends
 
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
@@ -40,10 +40,10 @@ from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Data, Hello, Reject, Welcome
 
 # Records for each field of a message: Hypothesis makes them by runs, one of which is an example of its.
-RECORDS_A_FIELD = rounds(quick=40, full=10_000)
+RECORDS_A_FIELD = rounds(quick=20, full=10_000)
 RECORDS_A_RUN = 20
 # Messages for each field of a HELLO, and connections.
-EXAMPLES = rounds(quick=40, full=10_000)
+EXAMPLES = rounds(quick=20, full=10_000)
 MORE_MEMORY_MAX_KIB = 64 * 2**10
 # For ten records of an honest peer: a tenth of a second, or what the machine makes of it. Only who waits for the others
 # takes this.
@@ -189,7 +189,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     assert "Traceback" not in log
     assert "the projection ended" not in log
     judge(logger, fuzzed.promised)
-    verified = run_module("logger_service", "verify", logger.logdir)
+    verified = run_command("verify", logger.logdir)
     lossy = [line for line in verified.stdout.splitlines() if ": lossy" in line]
     assert verified.returncode in (0, 3), verified.stdout + verified.stderr
     assert all("/gap-" in line for line in lossy), lossy  # who says that records are lost is believed

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from network.boxes import BoxedLogger, Boxes, two_boxes, why_no_boxes
 from network.trainer_program import RUN, TAG, TEXT
-from support.key_ring import KeyRing
-from support.waiting import wait_until
+from support.logger.key_ring import KeyRing
+from support.machine.waiting import wait_until
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Scalars
@@ -45,7 +45,9 @@ def outbox(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def logger_with(boxes: Boxes, folder: Path, ring: KeyRing, module: str = "logger_service") -> Iterator[BoxedLogger]:
+def logger_with(
+    boxes: Boxes, folder: Path, ring: KeyRing, module: str = "tensorboard_sidecar"
+) -> Iterator[BoxedLogger]:
     """Have a logger in its box that knows the keys in ``ring``."""
     logger = BoxedLogger(folder, boxes, ("--keys", ring.logger), module)
     logger.start()
@@ -65,7 +67,7 @@ def train(
 
 def drain(boxes: Boxes, logger: BoxedLogger, outbox: Path, ring: KeyRing, client: Path) -> str:
     arguments = ["--endpoint", logger.endpoint, "--server_key", ring.server_key, "--client_key", client]
-    done = boxes.run(boxes.trainer, "tensorboard_sidecar.telemetry", "drain", outbox, *arguments)
+    done = boxes.run(boxes.trainer, "tensorboard_sidecar", "drain", outbox, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -162,7 +164,7 @@ def test_with_a_revoked_key_it_trains_on_and_says_why(
         arguments = (logger.endpoint, outbox, "1000", "0", ring.server_key, ring.client_key())
         with boxes.running(boxes.trainer, "network.trainer_program", *arguments) as trainer:
             wait_until(lambda: steps_in(logger), seconds=60, what="records arrive")
-            revoked = boxes.run(boxes.logger, "logger_service", "keys", "revoke", "gpu-box", "--keys", ring.logger)
+            revoked = boxes.run(boxes.logger, "tensorboard_sidecar", "keys", "revoke", "gpu-box", "--keys", ring.logger)
             assert revoked.returncode == 0, revoked.stderr
             output, errors = trainer.communicate(timeout=120)
         assert (trainer.returncode, output) == (0, "trained 1000 steps\n")
@@ -188,9 +190,9 @@ def test_with_a_dead_authenticator_nobody_is_let_in(boxes: Boxes, ring: KeyRing,
 
 def test_beyond_this_machine_a_logger_without_keys_does_not_start(boxes: Boxes, tmp_path: Path) -> None:
     arguments = ("serve", "--bind", f"tcp://{boxes.logger_address}:5555", "--recordings", tmp_path / "recordings")
-    refused = boxes.run(boxes.logger, "logger_service", *arguments, "--logdir", tmp_path / "runs")
+    refused = boxes.run(boxes.logger, "tensorboard_sidecar", *arguments, "--logdir", tmp_path / "runs")
     assert refused.returncode == 2
     command = re.search(r"tensorboard-sidecar (keys create )KEYS", refused.stderr)
     assert command is not None
-    made = boxes.run(boxes.logger, "logger_service", *shlex.split(command[1]), tmp_path / "keys")
+    made = boxes.run(boxes.logger, "tensorboard_sidecar", *shlex.split(command[1]), tmp_path / "keys")
     assert made.returncode == 0, made.stderr

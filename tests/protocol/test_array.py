@@ -1,4 +1,4 @@
-"""Arrays: what can be packed, and what is refused before a buffer is looked at."""
+"""Arrays: dtypes that can be packed, and arrays that are refused before any use of their bytes."""
 
 import numpy as np
 import pytest

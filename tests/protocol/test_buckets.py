@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.known_summaries import index_of, summary_of
+from support.records.known_summaries import index_of, summary_of
 
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.buckets import bucket_edges, bucket_octaves, ordered_histogram, value_order

@@ -1,4 +1,4 @@
-"""Every rule a message must keep beyond its types."""
+"""Every rule that a message keeps beyond its types."""
 
 import math
 from typing import Any
@@ -7,13 +7,13 @@ import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
-from support.golden import RECORDS, SUMMARY
-from support.strategies import messages
+from support.records.golden import RECORDS, SUMMARY
+from support.records.strategies import messages
 
 from tensorboard_sidecar.protocol import limits
 from tensorboard_sidecar.protocol.array import Array, pack_array
-from tensorboard_sidecar.protocol.checks import check_message
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge
+from tensorboard_sidecar.protocol.kinds import check_message
 from tensorboard_sidecar.protocol.messages import Chart, GraphNode, Layout, Message, Scalars, TensorSummaries, Text
 
 LONG = "x" * (limits.LABEL_MAX_CHARACTERS + 1)
@@ -139,7 +139,7 @@ def test_a_passed_limit_is_named_with_both_sizes(message: Message, what: str) ->
 
 
 def test_what_is_too_large_for_the_types_is_refused_by_the_checks_too() -> None:
-    """A message is checked where it is made, before any decoder has seen it."""
+    """The sender checks a message before encoding, without the length checks of a decoder."""
     with pytest.raises(ProtocolError):
         check_message(changed("graph", nodes=[GraphNode("n", "o", ["i"] * (limits.GRAPH_NODE_LINKS_MAX + 1))]))
     with pytest.raises(ProtocolError):

@@ -1,9 +1,9 @@
-"""Bodies: round trips, what is ignored, what is refused, and how little a hostile body may cost."""
+"""Bodies: round trips, ignored fields, refused values, and the memory that a hostile body can cost."""
 
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgpack
 import msgspec
@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.golden import RECORDS
-from support.strategies import messages, plain
+from support.records.golden import RECORDS
+from support.records.strategies import messages, plain
 
-from tensorboard_sidecar.protocol.checks import check_message
-from tensorboard_sidecar.protocol.codec import KINDS, decode_message, encode_body, encode_scalars
+from tensorboard_sidecar.protocol.codec import decode_message, encode_body, encode_scalars
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge
+from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.limits import EMBEDDING_ROWS_MAX, STEP_MAX
 from tensorboard_sidecar.protocol.messages import Message, Scalars, Text
 from tensorboard_sidecar.protocol.record import Kind, Record
@@ -30,7 +30,7 @@ def record_of(kind: int, body: bytes, step: int = 0) -> Record:
 
 
 def list_of(length: int) -> bytes:
-    """Return the head of a list that says it has so many items."""
+    """Return the head of a list that claims ``length`` items."""
     return b"\xdd" + length.to_bytes(4)
 
 
@@ -39,19 +39,14 @@ def map_of(length: int) -> bytes:
 
 
 def field(name: str, value: bytes) -> bytes:
-    """Return a map with one field, whose value is given packed."""
+    """Return a map with one field, from its packed value."""
     return b"\x81" + bytes(msgpack.packb(name)) + value
-
-
-def test_every_message_type_has_a_kind_and_every_kind_a_type() -> None:
-    assert set(KINDS) == set(get_args(Message))
-    assert sorted(KINDS.values()) == sorted(Kind)
 
 
 @given(messages)
 def test_a_message_comes_back(message: Message) -> None:
     check_message(message)
-    assert decode_message(record_of(KINDS[type(message)], encode_body(message))) == message
+    assert decode_message(record_of(kind_of(message), encode_body(message))) == message
 
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), st.floats(allow_nan=False)))
@@ -72,7 +67,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
 
 
 def test_an_unknown_kind_is_no_message() -> None:
-    """The caller counts it; whatever its body is, nobody looks."""
+    """The caller counts such records; nothing decodes their bodies."""
     assert decode_message(record_of(200, b"\xc1 rubbish")) is None
 
 
@@ -123,7 +118,7 @@ def test_text_that_is_no_utf_8_is_malformed() -> None:
 
 
 def test_bytes_behind_the_body_are_malformed() -> None:
-    """Padding lies behind the body's size, never in it."""
+    """Padding lies behind the body, never within the body size."""
     with pytest.raises(Malformed, match="trailing"):
         decode_message(record_of(Kind.RUN_END, RECORDS["run_end"].record.body + b"\x00"))
 
@@ -154,7 +149,7 @@ def test_any_value_in_any_field_is_a_message_or_a_protocol_error(name: str, data
 
 
 def decode_or_refuse(kind: int, body: bytes) -> None:
-    """Decode; what is not refused passes the checks again and comes back from its own encoding."""
+    """Decode; a message that is not refused passes the checks again after a round trip."""
     try:
         message = decode_message(record_of(kind, body))
     except ProtocolError:
@@ -201,7 +196,7 @@ BOMBS: dict[str, tuple[Kind, Callable[[], bytes]]] = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_malformed_and_costs_next_to_nothing(name: str) -> None:
-    """Lengths and types are judged as they are met: no more is allocated than what was read and allowed."""
+    """Lengths and types are checked during decoding: allocations stay within the bytes read and the limits."""
     kind, make = BOMBS[name]
     body = make()
     tracemalloc.start()
@@ -242,7 +237,7 @@ def test_a_whole_of_many_pieces_is_refused_at_the_first_that_is_too_many(name: s
 
 
 def test_the_largest_metadata_still_fits() -> None:
-    """A limit on memory must not refuse what the limits allow: 100,000 rows are read in full."""
+    """Bounded memory must not refuse a message within the limits: 100,000 rows are read in full."""
     rows = list_of(EMBEDDING_ROWS_MAX) + b"\x91\xa1x" * EMBEDDING_ROWS_MAX
     body = b"\x84\xa3tag\xa1t\xa7vectors\x83\xa5dtype\xa7float32\xa5shape\x92\xce" + EMBEDDING_ROWS_MAX.to_bytes(4)
     body += b"\x01\xa4data\xc6" + (4 * EMBEDDING_ROWS_MAX).to_bytes(4) + bytes(4 * EMBEDDING_ROWS_MAX)

@@ -1,17 +1,18 @@
-"""The golden table both ways, and what becomes of its bytes when they are cut or flipped."""
+"""The golden table in both directions, and its bytes cut at every length and with every bit flipped."""
 
 import msgpack
 import pytest
-from support.golden import RECORDS, WIRE
+from support.records.golden import RECORDS, WIRE
 
-from tensorboard_sidecar.protocol.codec import KINDS, decode_message
+from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
+from tensorboard_sidecar.protocol.kinds import kind_of
 from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind, pack_record, parse_record
 from tensorboard_sidecar.protocol.wire import Data, decode_wire, encode_wire
 
 
 def test_every_kind_and_wire_message_is_in_the_table() -> None:
-    assert [KINDS[type(golden.message)] for golden in RECORDS.values()] == list(Kind)
+    assert [kind_of(golden.message) for golden in RECORDS.values()] == list(Kind)
     assert [name.upper() for name in RECORDS] == [kind.name for kind in Kind]
     assert [golden.data[1] for golden in WIRE.values()] == list(range(1, len(WIRE) + 1))
 

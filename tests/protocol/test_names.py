@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.strategies import runs
+from support.records.strategies import runs
 
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge
 from tensorboard_sidecar.protocol.limits import (

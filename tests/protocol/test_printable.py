@@ -1,4 +1,4 @@
-"""What reaches a terminal, and what does not."""
+"""Characters that reach a terminal, and characters that are escaped."""
 
 from hypothesis import given
 from hypothesis import strategies as st

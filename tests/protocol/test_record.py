@@ -68,7 +68,7 @@ def test_flags_and_the_reserved_field_are_ignored() -> None:
 
 
 def test_a_record_of_an_unknown_kind_is_read() -> None:
-    """An old logger keeps what a new trainer says, and passes over it."""
+    """An old logger journals the records of a new trainer, and skips them in the projection."""
     assert parse_record(pack_record(RECORD._replace(kind=200))).kind == 200
 
 

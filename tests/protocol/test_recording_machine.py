@@ -1,4 +1,4 @@
-"""A writer, a reader that follows it, and everything that may happen to both, in any order.
+"""A writer, a reader that follows the writer, and every event that can happen to both, in any order.
 
 Whatever happens, every record that was appended is read once and in order, and what was durable is never asked for
 again. The sender is played by numbered records that are the same whenever they are sent.
@@ -14,7 +14,7 @@ from unittest import mock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.runs import STREAM, make_record, make_run
+from support.running.runs import STREAM, make_record, make_run
 
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.record import Record
@@ -35,7 +35,7 @@ def run_from(first: int, count: int = 1) -> FrameBatch:
 
 
 class RecordingMachine(RuleBasedStateMachine):
-    """``durable`` is what was promised; ``read`` is the number that the reader must give next."""
+    """``durable`` is the promised sequence number; ``read`` is the number that the reader must return next."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,9 +62,9 @@ class RecordingMachine(RuleBasedStateMachine):
         self.durable = self.writer.durable_sequence
 
     @rule()
-    def rest(self) -> None:
-        self.writer.rest()
-        assert self.writer._file < 0
+    def suspend(self) -> None:
+        self.writer.suspend()
+        assert not self.writer._segment.is_open
         self.durable = self.writer.durable_sequence
 
     @rule()
@@ -98,9 +98,9 @@ class RecordingMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(list_segments(self.folder)))
     @rule(torn=st.binary(max_size=3) | st.integers(1, 60))
     def kill(self, torn: bytes | int) -> None:
-        """Let the process die, perhaps within a write, and another one go on; what was written stays."""
+        """Let the process die, perhaps within a write, and another process continue; written bytes stay."""
         following = run_from(self.writer.next_sequence).frames
-        self.writer._close_file()
+        self.writer._segment.close()
         with list_segments(self.folder)[-1].path.open("ab") as file:
             file.write(torn if isinstance(torn, bytes) else following[:torn])
         self.writer = self.open_writer()
@@ -110,12 +110,12 @@ class RecordingMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(list_segments(self.folder)))
     @rule(share=st.floats(0, 1), torn_size_bytes=st.integers(0, 200))
     def lose_power(self, share: float, torn_size_bytes: int) -> None:
-        """Take away some of what was not synced: cut it off, or leave zeros with whole records behind them."""
+        """Take away unsynced bytes: cut them off, or leave zeros with whole records behind the zeros."""
         self.close_reader()
         path = list_segments(self.folder)[-1].path
         size = path.stat().st_size
-        kept = self.writer._durable_size_bytes if self.writer._file >= 0 else size
-        self.writer._close_file()
+        kept = self.writer._segment.durable_size_bytes if self.writer._segment.is_open else size
+        self.writer._segment.close()
         if kept < size:
             with path.open("r+b") as file:
                 file.seek(kept + int(share * (size - kept)))
@@ -158,7 +158,7 @@ class RecordingMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            while self.writer.next_sequence < self.read:  # what the reader saw of an unsynced end comes again
+            while self.writer.next_sequence < self.read:  # records that the reader saw at an unsynced end come again
                 self.writer.append(run_from(self.writer.next_sequence))
             self.writer.close()
             if list_segments(self.folder):

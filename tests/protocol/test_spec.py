@@ -1,17 +1,19 @@
-"""The specification says what the code does: every kind, field, default, limit, and the bytes of a whole segment."""
+"""The specification agrees with the code: every kind, field, default, limit, and the bytes of a whole segment."""
 
 import re
 from pathlib import Path
-from types import NoneType
+from types import ModuleType, NoneType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 import pytest
 
+from tensorboard_sidecar.logger_service import limits as logger_limits
 from tensorboard_sidecar.protocol import limits, wire
 from tensorboard_sidecar.protocol.array import DTYPES, Array
-from tensorboard_sidecar.protocol.codec import KINDS, encode_body
+from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.frame import masked_crc, pack_frame
+from tensorboard_sidecar.protocol.kinds import KINDS, kind_of
 from tensorboard_sidecar.protocol.messages import (
     Chart,
     GraphNode,
@@ -34,7 +36,7 @@ STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
     "#### TensorSummary": TensorSummary,
     "#### GraphNode": GraphNode,
     "#### Chart": Chart,
-    **{f"### {kind.value} {kind.name}": message_type for message_type, kind in KINDS.items()},
+    **{f"### {row.kind.value} {row.kind.name}": row.message_type for row in KINDS},
     **{
         f"### {number} {message_type.__name__.upper()}": message_type
         for number, message_type in enumerate(wire._TYPES, 1)
@@ -44,7 +46,7 @@ STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
 
 
 def section(heading: str) -> str:
-    """Return what stands below a heading, up to the next one."""
+    """Return the text below a heading, up to the next heading."""
     found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert found is not None, f"SPEC.md has no heading {heading!r}"
     return found[1]
@@ -57,7 +59,7 @@ def table(heading: str) -> list[list[str]]:
 
 
 def type_name(annotation: Any) -> str:
-    """Return a Python type as the tables write it."""
+    """Return a Python type in the notation of the tables."""
     arguments = get_args(annotation)
     match get_origin(annotation):
         case origin if origin is Annotated:
@@ -94,6 +96,7 @@ def test_every_kind_and_wire_message_has_a_section_and_no_other_has() -> None:
     kinds = [(str(kind.value), kind.name) for kind in Kind]
     messages = [(str(number), message.__name__.upper()) for number, message in enumerate(wire._TYPES, 1)]
     assert headings == kinds + messages
+    assert f"one of [{len(kinds)} kinds](#kinds)" in PAGE
 
 
 def test_every_literal_is_named() -> None:
@@ -106,15 +109,20 @@ def test_every_literal_is_named() -> None:
     assert " ".join(f"`{name}`" for name in DTYPES) in section("### Array")
 
 
-def test_every_limit_is_on_the_page_with_its_value() -> None:
-    expected = [[name, f"{value:,}"] for name, value in vars(limits).items() if name.isupper()]
-    assert [row[:2] for row in table("## Limits")] == expected
+@pytest.mark.parametrize(
+    ("heading", "module"), [("## Limits", limits), ("### Limits of the logger", logger_limits)], ids=["both", "logger"]
+)
+def test_every_limit_is_on_the_page_with_its_value(heading: str, module: ModuleType) -> None:
+    imported = set() if module is limits else set(vars(limits))
+    expected = [[name, f"{n:,}"] for name, n in vars(module).items() if name.isupper() and name not in imported]
+    assert [row[:2] for row in table(heading)] == expected
     for name, _ in expected:
-        assert PAGE.count(f"`{name}`") > 1, f"{name} is in the table, and nothing says what it bounds"
+        assert PAGE.count(f"`{name}`") > 1, f"{name} is in the table, and no text says what the limit bounds"
 
 
 def test_every_name_of_a_limit_on_the_page_exists() -> None:
-    assert set(re.findall(r"`([A-Z_]+_MAX(?:_[A-Z]+)?)`", PAGE)) <= set(vars(limits))
+    names = set(re.findall(r"`([A-Z_]+_(?:MAX|DIVISOR)(?:_[A-Z]+)?)`", PAGE))
+    assert names <= set(vars(limits)) | set(vars(logger_limits))
 
 
 def test_the_header_is_laid_out_as_the_page_says() -> None:
@@ -141,7 +149,7 @@ def test_the_segment_on_the_page_is_what_is_written_and_read(tmp_path: Path) -> 
     stream = Stream("demo", 0, 0, bytes(range(16)))
     said: list[tuple[int, Message]] = [(0, RunStart()), (10, Scalars({"loss": 0.5})), (10, RunEnd("completed"))]
     records = [
-        Record(KINDS[type(message)], sequence, step, WALL_TIME_NS + sequence * 10**9, encode_body(message))
+        Record(kind_of(message), sequence, step, WALL_TIME_NS + sequence * 10**9, encode_body(message))
         for sequence, (step, message) in enumerate(said, 1)
     ]
     written = pack_segment_head(stream, 1, WALL_TIME_NS) + b"".join(
@@ -156,7 +164,7 @@ def test_the_segment_on_the_page_is_what_is_written_and_read(tmp_path: Path) -> 
 
 
 def dump() -> bytes:
-    """Return the bytes of the dump; check that its offsets go on."""
+    """Return the bytes of the dump on the page; check that its offsets are consecutive."""
     data = b""
     for line in section("## A whole segment").partition("```text\n")[2].partition("```")[0].splitlines():
         if line:

@@ -1,14 +1,14 @@
-"""Who speaks."""
+"""The identity of a stream."""
 
 from dataclasses import FrozenInstanceError
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.strategies import runs
+from support.records.strategies import runs
 
-from tensorboard_sidecar.protocol.checks import check_message
 from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.kinds import check_message
 from tensorboard_sidecar.protocol.stream import Stream
 
 streams = st.builds(

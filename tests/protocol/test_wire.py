@@ -1,9 +1,9 @@
-"""What trainer and logger say to each other."""
+"""Messages between trainer and logger."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.golden import WIRE
+from support.records.golden import WIRE
 
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge, UnsupportedVersion
 from tensorboard_sidecar.protocol.limits import (
@@ -83,7 +83,7 @@ def test_numbers_that_are_no_sequence_are_malformed(number: bytes) -> None:
 
 
 def test_only_data_may_be_large() -> None:
-    """A logger reads a HELLO before it knows who speaks; it is not made to unpack megabytes for that."""
+    """A logger decodes a HELLO of an unknown peer; such a peer must not make the logger unpack megabytes."""
     largest = Reject("x" * (CONTROL_MESSAGE_SIZE_MAX_BYTES - 20), retry=True)
     assert len(encode_wire(largest)) == CONTROL_MESSAGE_SIZE_MAX_BYTES
     assert decode_wire(encode_wire(largest)) == largest

@@ -1,4 +1,4 @@
-"""The Python files of this project, parsed once, and what is asked of their trees."""
+"""The Python files of this project, parsed once, with queries on their syntax trees."""
 
 import ast
 from collections.abc import Iterator
@@ -31,17 +31,17 @@ class Source:
 
     @property
     def top(self) -> str:
-        """The package, or folder, at the top of the path."""
+        """The top folder of the path."""
         return self.path.partition("/")[0]
 
     @property
     def room(self) -> str:
-        """The room of the package it lies in, like ``telemetry.values``; "" for the package itself."""
+        """The room of the file, like ``telemetry.values``; "" for the package itself."""
         folders = self.path.split("/")[:-1]
         return ".".join(folders[2:] if self.top == "src" else folders)
 
     def imports(self) -> Iterator[tuple[int, str]]:
-        """Yield the line and full name of everything imported: modules, and names from them."""
+        """Yield the line and full name of each import: modules, and names from modules."""
         for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
@@ -49,19 +49,19 @@ class Source:
                 yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
     def calls(self) -> Iterator[tuple[int, str]]:
-        """Yield the line and dotted name of everything called."""
+        """Yield the line and dotted name of each call."""
         yield from ((node.lineno, dotted_name(node.func)) for node in self.nodes if isinstance(node, ast.Call))
 
 
 @cache
 def sources() -> tuple[Source, ...]:
-    """Return every Python file of the packages and of their tests, each once: ``src`` links to the rooms."""
+    """Return all Python files of the packages and tests, without duplicates: ``src`` has links to the rooms."""
     paths = sorted(path for top in (*PACKAGES, "tests") for path in (ROOT / top).rglob("*.py"))
     return tuple(Source.parse(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in paths)
 
 
 def room_of(module: str) -> str:
-    """Return the room that a module of the package, or a name in it, lies in."""
+    """Return the room of a module of the package, or of a name in a module."""
     parts = module.split(".")
     while parts and not (ROOT / "/".join(parts)).is_dir():
         parts.pop()
@@ -69,7 +69,7 @@ def room_of(module: str) -> str:
 
 
 def dotted_name(node: ast.expr) -> str:
-    """Return ``a.b.c`` for a chain of attributes, or the empty string."""
+    """Return ``a.b.c`` for a chain of attributes, otherwise an empty string."""
     match node:
         case ast.Name(name):
             return name

@@ -1,18 +1,18 @@
-"""The main job, run once for all tests that look at it: data, trainer, logger, TensorBoard; two epochs."""
+"""The main job, run once for all its tests: data, trainer, logger, TensorBoard; two epochs."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.job import RUN, TRAINER, Job
-from support.programs import run_module, running_logger
-from support.tensorboard import Loader, TensorBoard, running_tensorboard
+from support.running.job import RUN, TRAINER, Job
+from support.running.programs import run_command, running_logger
+from support.running.tensorboard import Loader, TensorBoard, running_tensorboard
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "flickr8k"
-    made = run_module("tensorboard_sidecar.trainer.data.synthetic", folder, "--images", 60, "--seed", 3)
+    made = run_command("demo-data", folder, "--images", 60, "--seed", 3)
     assert made.returncode == 0, made.stderr
     return folder
 
@@ -23,7 +23,7 @@ def job(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     local = folder / "local"
     with running_logger(folder) as logger:
         options = ("--root_dir", data, "--run", RUN, "--endpoint", logger.endpoint, "--record", local)
-        trained = run_module("trainer", *options, "--savedir", folder / "checkpoints", *map(str, TRAINER))
+        trained = run_command("train", *options, "--savedir", folder / "checkpoints", *map(str, TRAINER))
         assert trained.returncode == 0, trained.stderr
         assert logger.stop() == 0
     return Job(data, logger, local, trained.stdout)

@@ -1,4 +1,4 @@
-"""Trainers that are killed: what they left in shared memory comes to the logger of their machine, once."""
+"""Killed trainers: the logger of their machine adopts their outboxes, once."""
 
 import signal
 import subprocess
@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.events import values_by_tag
-from support.key_ring import KeyRing
-from support.programs import LoggerProcess, run_module
-from support.spoken import read_recording
-from support.waiting import wait_until
+from support.logger.key_ring import KeyRing
+from support.machine.waiting import wait_until
+from support.records.events import values_by_tag
+from support.running.programs import LoggerProcess, run_command
+from support.running.spoken import read_recording
 
 from tensorboard_sidecar.logger_service.intake.stream_owner import OWNER_NAME
 
@@ -38,7 +38,7 @@ def logger(logger: LoggerProcess, memory: Path) -> LoggerProcess:
 
 
 def killed_trainer(where: str | Path, memory: Path, steps: int, *keys: str | Path, program: str = TRAINER) -> int:
-    """Have a trainer log so many steps at least, and kill it; return the last step whose call had returned."""
+    """Kill a trainer after at least ``steps`` steps; return the last step whose call had returned."""
     command = [sys.executable, "-c", program, *map(str, (where, memory, *keys))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
         assert trainer.stdout is not None
@@ -58,7 +58,7 @@ def assert_everything_is_there_once(logger: LoggerProcess, last_step: int) -> No
     shown = [int(value.simple_value) for _, value in values_by_tag(logger.logdir / "killed")["loss"]]
     assert shown == list(range(len(shown)))
     assert len(shown) > last_step
-    assert run_module("logger_service", "verify", logger.recordings, logger.logdir).returncode == 0
+    assert run_command("verify", logger.recordings, logger.logdir).returncode == 0
     assert logger.log.read_text().count("records its trainer left") == 1
 
 
@@ -141,7 +141,7 @@ def test_what_is_recorded_alone_comes_to_no_logger(logger: LoggerProcess, memory
     last_sent = killed_trainer(logger.endpoint, memory, 100)
     wait_until(lambda: " adopted: " in logger.log.read_text(), seconds=SECONDS, what="what is for the logger")
     [left] = {path.parent for path in memory.rglob("*.segment")}
-    assert run_module("tensorboard_sidecar.telemetry", "drain", memory).returncode == 0
+    assert run_command("drain", memory).returncode == 0
     assert not list(memory.rglob("*.segment"))
     assert str(left) not in logger.log.read_text()
     assert_everything_is_there_once(logger, last_sent)

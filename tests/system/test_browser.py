@@ -1,4 +1,4 @@
-"""Every tab of TensorBoard as a person sees it: opened in headless Chromium, which must find what it should show."""
+"""Each tab of TensorBoard in headless Chromium, which must show the run's data."""
 
 import io
 import os
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
-from support.job import RUN, Job
-from support.tensorboard import TensorBoard, running_tensorboard
+from support.running.job import RUN, Job
+from support.running.tensorboard import TensorBoard, running_tensorboard
 
 pytestmark = [
     pytest.mark.system,
@@ -25,7 +25,7 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-# Tab, and a text that is there once the tab has drawn our data.
+# A tab, and a text that appears when the tab has drawn the run's data.
 TABS = (
     ("timeseries", "telemetry"),
     ("scalars", "alignment"),
@@ -43,7 +43,7 @@ TABS = (
 
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures go: a folder of the caller's choice, to look at, or a temporary one."""
+    """Return the folder for screenshots: the caller's choice, or a temporary folder."""
     chosen = os.environ.get("SCREENSHOTS")
     folder = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def test_tab_shows_the_run(page: Page, shown: TensorBoard, screenshots: Path, ta
 
 
 def wait_for_text(page: Page, text: str) -> None:
-    """Wait until a frame of the page holds a text, shadow roots included (the projector is a frame of its own)."""
+    """Wait until a frame of the page contains a text, also in shadow roots (the projector is a separate frame)."""
     deadline = monotonic() + 60
     while not any(frame.get_by_text(text).count() for frame in page.frames):
         assert monotonic() < deadline, f"{page.url} does not show {text!r}"
@@ -85,6 +85,6 @@ def wait_for_text(page: Page, text: str) -> None:
 
 
 def blank(png: bytes) -> bool:
-    """Tell whether the part below TensorBoard's header and right of its sidebar is one colour."""
+    """Tell whether the area below TensorBoard's header and right of its sidebar has a single colour."""
     pixels = np.asarray(Image.open(io.BytesIO(png)).convert("L"))[120:, 350:]
     return float(pixels.std()) < 2.0

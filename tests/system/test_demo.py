@@ -1,4 +1,4 @@
-"""``make demo``'s program: to its end, stopped on the way, and where it cannot begin."""
+"""The program of ``make demo``: complete, interrupted, and unable to start."""
 
 import os
 import re
@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from support.programs import run_module
+from support.machine.waiting import wait_until
+from support.running.programs import run_command
 from support.source import ROOT
-from support.waiting import wait_until
 
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 
@@ -22,7 +22,7 @@ TRAINER = ("--", "--epochs", "1", "--batch_size", "8", "--embed_dim", "32")
 
 
 class Demo:
-    """The demo in a session of its own, so that a Ctrl-C reaches all that a terminal's would."""
+    """The demo in its own session, so that Ctrl-C reaches the same processes as in a terminal."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder, self.output = folder, folder / "output"
@@ -46,11 +46,11 @@ class Demo:
         assert what in self.said(), self.said()
 
     def interrupt(self) -> None:
-        """Press Ctrl-C."""
+        """Send Ctrl-C."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def left_behind(self) -> list[str]:
-        """Return the command lines of the programs that still run in the demo's folder."""
+        """Return the command lines of programs still running in the demo's folder."""
         running = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -87,11 +87,11 @@ def test_the_demo_trains_and_says_where_everything_is(tmp_path: Path, data: Path
         )
         assert replayed.returncode == 0, "the command that the demo tells is no command"
     for logdir in ("demo/runs_brain_v2", "replayed"):
-        assert run_module("logger_service", "verify", demo.folder / logdir).returncode == 0
+        assert run_command("verify", demo.folder / logdir).returncode == 0
 
 
 def test_demos_started_at_once_each_tell_their_own_tensorboard(tmp_path: Path, data: Path) -> None:
-    """Both once found 6006 free; one TensorBoard had it, and two demos told it as theirs."""
+    """Regression: both demos found port 6006 free, and both printed the address of the same TensorBoard."""
     with ExitStack() as stack:
         demos = [stack.enter_context(running_demo(tmp_path / f"demo{i}", "--root_dir", str(data))) for i in range(2)]
         for demo in demos:
@@ -119,7 +119,7 @@ def test_stopped_while_it_trains_it_stops_all_that_it_started(
 
 
 def test_stopped_while_it_makes_its_data_it_goes_no_further_and_the_next_demo_begins_anew(tmp_path: Path) -> None:
-    """The folder that was begun is no data set, and was once taken for one ever after."""
+    """Regression: an unfinished folder was taken for a data set by every later demo."""
     with running_demo(tmp_path / "demo") as demo:
         unfinished = demo.folder / "data/flickr8k-synthetic/.unfinished"
         wait_until(unfinished.exists, seconds=60, what="data in the making")
@@ -132,7 +132,7 @@ def test_stopped_while_it_makes_its_data_it_goes_no_further_and_the_next_demo_be
 
 
 def test_a_logger_that_cannot_start_is_told_before_training_begins(tmp_path: Path, data: Path) -> None:
-    """Whoever listened at its port was once taken for it."""
+    """Regression: any program at the logger's port was taken for the logger."""
     with (
         folder_lock(tmp_path / "demo/demo/recordings", "--recordings"),
         running_demo(tmp_path / "demo", "--root_dir", str(data)) as demo,

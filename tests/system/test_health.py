@@ -1,4 +1,4 @@
-"""The health page of a real logger: what it says agrees with what happened."""
+"""The health page of a real logger agrees with the logger's state."""
 
 import json
 import os
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.delivering import delivering
-from support.peer import Peer, make_record
-from support.programs import LoggerProcess, free_port, run_module
-from support.waiting import wait_until
+from support.logger.delivering import delivering
+from support.logger.peer import Peer, make_record
+from support.machine.waiting import wait_until
+from support.running.programs import LoggerProcess, free_port, run_command
 
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.stream import Stream
@@ -48,13 +48,13 @@ def health(logger: LoggerProcess) -> tuple[int, list[str]]:
 
 
 def wait_for(logger: LoggerProcess, status: int) -> list[str]:
-    """Wait for a status; return the reasons given with it."""
+    """Wait for a status; return its reasons."""
     wait_until(lambda: health(logger)[0] == status, seconds=SECONDS, what=f"{status} of /healthz")
     return health(logger)[1]
 
 
 def metrics(logger: LoggerProcess) -> dict[tuple[str, ...], float]:
-    """Return samples by name, without what all names begin with, and label values."""
+    """Return samples by name, without the common prefix, and label values."""
     families = text_string_to_metric_families(ask(logger, "/metrics")[1].decode())
     return {
         (sample.name.removeprefix("tensorboard_sidecar_"), *sample.labels.values()): sample.value
@@ -91,7 +91,7 @@ def test_metrics_agree_with_what_was_sent(logger: LoggerProcess) -> None:
 
 
 def test_a_lag_is_told_while_nothing_is_projected(logger: LoggerProcess) -> None:
-    """The projection is frozen; the parent tells from what it committed how much is missing."""
+    """The projection is frozen; the parent computes the lag from its commits."""
     logger.start()
     with Peer(logger.endpoint, Stream("run")) as peer:
         peer.deliver(11)
@@ -106,7 +106,7 @@ def test_a_lag_is_told_while_nothing_is_projected(logger: LoggerProcess) -> None
 
 
 def test_a_logger_that_cannot_draw_yet_is_503(logger: LoggerProcess) -> None:
-    """From when it listens until its projection is there, which takes a second or more."""
+    """From listening until the projection has started, which takes a second or more."""
     logger.start()
     os.kill(logger.projection, signal.SIGSTOP)
     assert health(logger) in ((503, ["the projection is starting"]), (503, ["the logger is starting"]))
@@ -125,7 +125,7 @@ def test_recordings_that_cannot_be_written_are_503_until_they_can(logger: Logger
 
 
 def test_a_journal_whose_writes_fail_is_503_until_one_succeeds(logger: LoggerProcess) -> None:
-    """The kernel refuses the logger files of more than ten bytes, for a while."""
+    """For a while, the kernel limits the logger's files to ten bytes."""
     logger.start()
     assert logger.process is not None
     with Peer(logger.endpoint, Stream("full")) as peer:
@@ -142,7 +142,7 @@ def test_a_journal_whose_writes_fail_is_503_until_one_succeeds(logger: LoggerPro
 
 
 def test_a_projection_that_ends_again_and_again_is_503(logger: LoggerProcess) -> None:
-    """Once is no trouble."""
+    """A single restart is healthy."""
     logger.start()
     wait_for(logger, 200)
     for ended in (1, 2, 3):
@@ -154,7 +154,7 @@ def test_a_projection_that_ends_again_and_again_is_503(logger: LoggerProcess) ->
 
 
 def test_a_logger_that_hangs_is_not_asked_in_vain(logger: LoggerProcess) -> None:
-    """While the kernel holds the process up nobody answers; a probe's own timeout tells, and nothing is lost."""
+    """A stopped process answers no probe; the probe times out, and no data is lost."""
     logger.start()
     wait_for(logger, 200)
     assert logger.process is not None
@@ -172,7 +172,7 @@ def test_a_logger_that_hangs_is_not_asked_in_vain(logger: LoggerProcess) -> None
 def test_an_address_that_was_asked_for_and_is_in_use_is_an_error(logger: LoggerProcess, tmp_path: Path) -> None:
     logger.start()
     flags = ("--bind", "tcp://127.0.0.1:*", "--recordings", tmp_path / "other", "--logdir", tmp_path / "logs")
-    done = run_module("logger_service", "serve", *flags, "--adopt", "none", "--health", logger.health)
+    done = run_command("serve", *flags, "--adopt", "none", "--health", logger.health)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"error: --health {logger.health}: the address is in use")
 
@@ -183,7 +183,7 @@ def test_the_usual_address_in_use_is_a_warning_and_the_logger_serves(tmp_path: P
         try:
             taken.bind(("127.0.0.1", 9155))
             taken.listen()
-        except OSError:  # somebody else has it: as well
+        except OSError:  # another process has the port, which is as good
             pass
         command = [
             sys.executable,

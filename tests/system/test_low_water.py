@@ -1,4 +1,4 @@
-"""Disks that fill: the logger stops asking before they are full, and goes on by itself when there is room."""
+"""Full disks: the logger stops granting credit before a disk is full, and resumes when there is space."""
 
 import json
 import shutil
@@ -8,10 +8,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from support.events import load_folder
-from support.programs import LoggerProcess, free_port, run_module
-from support.sick_disks import FILLER, on_a_small_disk, seen_by
-from support.waiting import wait_until
+from support.machine.sick_disks import FILLER, on_a_small_disk, seen_by
+from support.machine.waiting import wait_until
+from support.records.events import load_folder
+from support.running.programs import LoggerProcess, free_port, run_command
 
 pytestmark = pytest.mark.system
 
@@ -19,7 +19,7 @@ SECONDS = 90.0
 MIB = 2**20
 DISK_KIB, FREE_KIB, RESERVE_BYTES = 96 * 1024, 48 * 1024, 16 * MIB
 TEXTS, TEXT_BYTES = 200, 200_000
-# More than there is room for while the filler is there: 40 MB, and 32 MiB above the reserve.
+# More than the free space beside the filler: 40 MB, with 32 MiB above the reserve.
 TRAINER = f"""
 import sys
 from pathlib import Path
@@ -31,14 +31,14 @@ with Telemetry("run", endpoint=sys.argv[1], outbox_dir=Path(sys.argv[2]), strict
 
 
 def on_small_disk(logger: LoggerProcess, folder: Path) -> None:
-    """Give a folder of the logger's a disk of its own, half full, and a reserve there."""
+    """Put a folder of the logger on a separate disk, half full, with a reserve."""
     on_a_small_disk(logger, folder, size_kib=DISK_KIB, free_kib=FREE_KIB)
     logger.flags = ("--disk_reserve_bytes", str(RESERVE_BYTES))
     logger.health = f"127.0.0.1:{free_port()}"
 
 
 def reasons(logger: LoggerProcess) -> list[str]:
-    """Return what the logger says is not well."""
+    """Return the reasons why the logger is unhealthy."""
     connection = HTTPConnection(logger.health, timeout=SECONDS)
     connection.request("GET", "/healthz")
     found: list[str] = json.loads(connection.getresponse().read())["reasons"]
@@ -64,7 +64,7 @@ def test_credit_stops_before_the_journals_disk_is_full_and_nothing_is_lost(
     logger.start()
     disk = seen_by(logger, logger.recordings)
     with start_trainer(logger, memory) as trainer:
-        wait_until(lambda: "asked to keep what they have" in logger.log.read_text(), seconds=SECONDS)
+        wait_until(lambda: "trainers keep their records" in logger.log.read_text(), seconds=SECONDS)
         wait_until(lambda: any("recordings is nearly full" in reason for reason in reasons(logger)), seconds=SECONDS)
         assert RESERVE_BYTES // 2 < shutil.disk_usage(disk).free < RESERVE_BYTES
         assert trainer.poll() is None
@@ -74,9 +74,11 @@ def test_credit_stops_before_the_journals_disk_is_full_and_nothing_is_lost(
     shutil.copytree(disk / "run", tmp_path / "kept")
     assert logger.stop() == 0
     said = logger.log.read_text()
-    assert said.count("asked to keep what they have") == said.count("there is room again, trainers go on") == 1
+    assert (
+        said.count("trainers keep their records") == said.count("there is room again, trainers send their records") == 1
+    )
     assert "cannot be written" not in said
-    assert run_module("logger_service", "verify", tmp_path / "kept").returncode == 0
+    assert run_command("verify", tmp_path / "kept").returncode == 0
     assert texts(logger.logdir) == TEXTS
 
 
@@ -95,11 +97,11 @@ def test_event_files_wait_for_room_and_are_whole(logger: LoggerProcess, memory: 
     shutil.copytree(disk, tmp_path / "kept")
     assert logger.stop() == 0
     assert "is not projected" not in logger.log.read_text(), "no write failed"
-    assert run_module("logger_service", "verify", tmp_path / "kept", logger.recordings).returncode == 0
+    assert run_command("verify", tmp_path / "kept", logger.recordings).returncode == 0
 
 
 def texts(logdir: Path) -> int:
-    """Return how many texts are in the event files."""
+    """Return the number of texts in the event files."""
     return sum(
         value.tag.startswith("captions") for event in load_folder(logdir / "run") for value in event.summary.value
     )

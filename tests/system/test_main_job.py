@@ -1,15 +1,15 @@
-"""The main job with real processes: data, trainer, logger, TensorBoard; two epochs, once for all tests here."""
+"""The main job with real processes: data, trainer, logger, TensorBoard; two epochs, shared by all tests."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
-from support import expected
-from support.events import folder_bytes, load_folder
-from support.job import EPOCHS, LOG_INTERVAL, RUN, TRAINER, Job
-from support.programs import run_module
-from support.tensorboard import TensorBoard
+from support.records import expected
+from support.records.events import folder_bytes, load_folder
+from support.running.job import EPOCHS, LOG_INTERVAL, RUN, TRAINER, Job
+from support.running.programs import run_command
+from support.running.tensorboard import TensorBoard
 from tensorboardX.proto.graph_pb2 import GraphDef
 
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.system, pytest.mark.xdist_group("main_job")]
 
 
 def steps_of(job: Job) -> int:
-    """Training steps of the run, from its recording: the largest step of any record."""
+    """Return the training steps of the run: the largest step of its records."""
     folder = next((job.logger.recordings / RUN).iterdir())
     reader, last = RecordingReader(folder), 0
     while records := reader.read():
@@ -27,7 +27,7 @@ def steps_of(job: Job) -> int:
 
 
 def points(tensorboard: TensorBoard, plugin: str, tag: str) -> list:
-    """Return what the plugin's own page would draw for a tag."""
+    """Return the data that the plugin's page draws for a tag."""
     if plugin in ("images", "audio"):
         return tensorboard.get(f"plugin/{plugin}/{plugin}", run=RUN, tag=tag, sample=0)
     return tensorboard.get(f"plugin/{plugin}/{plugin}", run=RUN, tag=tag)
@@ -112,7 +112,7 @@ def test_graph_shows_the_modules(tensorboard: TensorBoard) -> None:
 
 
 def test_hyperparameters_are_shown_with_their_metrics(tensorboard: TensorBoard) -> None:
-    from urllib.request import Request, urlopen  # noqa: PLC0415 - a POST, here alone
+    from urllib.request import Request, urlopen  # noqa: PLC0415 - used by this test alone
 
     body = json.dumps(
         {
@@ -145,7 +145,7 @@ def test_custom_layouts_are_shown(tensorboard: TensorBoard) -> None:
 @pytest.mark.parametrize("source", ["journal", "local recording"])
 def test_event_files_of_serve_equal_those_of_replay_byte_for_byte(job: Job, tmp_path: Path, source: str) -> None:
     recordings = job.logger.recordings if source == "journal" else job.local_recordings
-    replayed = run_module("logger_service", "replay", recordings, "--logdir", tmp_path / "replayed")
+    replayed = run_command("replay", recordings, "--logdir", tmp_path / "replayed")
     assert replayed.returncode == 0, replayed.stderr
     live, again = folder_bytes(job.logger.logdir), folder_bytes(tmp_path / "replayed")
     assert any("tfevents" in name for name in live)
@@ -155,7 +155,7 @@ def test_event_files_of_serve_equal_those_of_replay_byte_for_byte(job: Job, tmp_
 
 def test_run_and_recording_verify_clean(job: Job) -> None:
     for folder in (job.logger.recordings, job.local_recordings, job.logger.logdir):
-        verified = run_module("logger_service", "verify", folder)
+        verified = run_command("verify", folder)
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
@@ -164,12 +164,12 @@ def test_trainer_says_where_things_are_and_what_telemetry_cost(job: Job) -> None
         assert said.lower() in job.output.lower()
 
 
-# What the time decides, or where the run's records went.
+# Values that depend on the time, or on where the run's records went.
 ITS_OWN = ("telemetry/", "_hparams_/", "run/config")
 
 
 def shown_values(folder: Path) -> dict[tuple[str, int], list[bytes]]:
-    """Return what event files show by tag and step, without the ids of records, and without what is a run's own."""
+    """Return the values in event files by tag and step, without record ids and values specific to a run."""
     found: dict[tuple[str, int], list[bytes]] = {}
     for event in load_folder(folder):
         if event.HasField("graph_def"):
@@ -184,15 +184,15 @@ def shown_values(folder: Path) -> dict[tuple[str, int], list[bytes]]:
 
 
 def shown_files(folder: Path) -> dict[str, bytes]:
-    """Return what lies beside event files: the projector's points, captions and pictures."""
+    """Return the files beside event files: the projector's points, captions and pictures."""
     return {name: data for name, data in folder_bytes(folder).items() if "tfevents" not in name}
 
 
 def test_a_run_with_no_logger_at_all_replays_to_the_same_files(job: Job, data: Path, tmp_path: Path) -> None:
     options = ("--root_dir", data, "--run", RUN, "--endpoint", "none", "--record", tmp_path / "recordings")
-    trained = run_module("trainer", *options, "--savedir", tmp_path / "checkpoints", *map(str, TRAINER))
+    trained = run_command("train", *options, "--savedir", tmp_path / "checkpoints", *map(str, TRAINER))
     assert trained.returncode == 0, trained.stderr
-    replayed = run_module("logger_service", "replay", tmp_path / "recordings", "--logdir", tmp_path / "runs")
+    replayed = run_command("replay", tmp_path / "recordings", "--logdir", tmp_path / "runs")
     assert replayed.returncode == 0, replayed.stderr
     for shown in (shown_values, shown_files):
         with_logger, without = shown(job.run_directory), shown(tmp_path / "runs" / RUN)

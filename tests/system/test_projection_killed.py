@@ -1,4 +1,4 @@
-"""A projection process that is killed again and again writes every event once."""
+"""A projection process, killed repeatedly, writes every event once."""
 
 import signal
 import subprocess
@@ -7,8 +7,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-from support.events import event_files, id_of, load_folder
-from support.recordings import Said, every_kind, write_recording
+from support.records.events import event_files, id_of, load_folder
+from support.records.recordings import Said, every_kind, write_recording
 
 from tensorboard_sidecar.logger_service.offline.verification import verify
 from tensorboard_sidecar.logger_service.projection.replay import replay

@@ -1,4 +1,4 @@
-"""What a projection writes, as TensorBoard's own HTTP interface shows it, by both of its loaders."""
+"""A projection's event files as TensorBoard's HTTP interface shows them, with both loaders."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from PIL import Image
-from support.recordings import (
+from support.records.recordings import (
     START_NS,
     Said,
     append_records,
@@ -22,7 +22,7 @@ from support.recordings import (
     make_stream,
     write_recording,
 )
-from support.tensorboard import Loader, TensorBoard, running_tensorboard
+from support.running.tensorboard import Loader, TensorBoard, running_tensorboard
 
 from tensorboard_sidecar.logger_service.projection.follower import Follower
 from tensorboard_sidecar.logger_service.projection.replay import replay
@@ -38,7 +38,7 @@ LOADERS: tuple[Loader, ...] = ("fast", "slow")
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One run with every kind of message, a gap among them, and a second attempt."""
+    """Write a run with every kind of message, including a gap, and a second attempt."""
     root = tmp_path_factory.mktemp("projection")
     records = make_records(every_kind(STEPS)[:-1])
     gap = Record(Kind.GAP, len(records) + 1, 5, START_NS + 10**12, encode_body(Gap("outbox full", {"matrix": 4})), 4)
@@ -174,7 +174,7 @@ def test_the_projector_has_points_metadata_and_sprite(board: TensorBoard) -> Non
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_no_gap_hides_another(tmp_path: Path, loader: Loader) -> None:
-    """Also of those that know no step."""
+    """Also gaps without a known step."""
     records = make_records([Said(step, Scalars({"a": 1.0})) for step in (1, 2, 3, 0, 0, 4, 0)])
     for place, span in ((3, 1), (4, 1), (6, 3)):
         records[place] = Record(Kind.GAP, place + 1, 0, 0, encode_body(Gap("lost")), span)
@@ -186,7 +186,7 @@ def test_no_gap_hides_another(tmp_path: Path, loader: Loader) -> None:
 
 
 def newest(board: TensorBoard) -> set[str]:
-    """Return what the projector's tab lists, asked as a reload of the page asks."""
+    """Return the entries of the projector's tab, requested like a reload of the page."""
     if "demo" not in board.get("plugin/projector/runs"):
         return set()
     return {embedding["tensorName"] for embedding in board.get("plugin/projector/info", run="demo")["embeddings"]}
@@ -196,7 +196,7 @@ def newest(board: TensorBoard) -> set[str]:
 def test_embeddings_that_a_resumed_attempt_takes_back_are_not_asked_for_any_more(
     tmp_path: Path, loader: Loader
 ) -> None:
-    """Their files are gone: a config that was read before would lead there."""
+    """Their files are deleted: an old config would point to missing files."""
     said = [Said(0, RunStart()), *(Said(step, make_embedding("joint", seed=step)) for step in (10, 20, 30))]
     write_recording(tmp_path / "recordings", said)
     replay([tmp_path / "recordings"], tmp_path / "log")

@@ -1,4 +1,4 @@
-"""``serve`` as a process: kills, stops, full disks, and what is on disk afterwards."""
+"""``serve`` as a process: kills, stops, full disks, and the files afterwards."""
 
 import os
 import random
@@ -13,11 +13,11 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from support import waiting
-from support.delivering import delivering
-from support.events import load_folder
-from support.peer import Peer
-from support.programs import LoggerProcess, run_module
+from support.logger.delivering import delivering
+from support.logger.peer import Peer
+from support.machine import waiting
+from support.records.events import load_folder
+from support.running.programs import LoggerProcess, run_command
 
 from tensorboard_sidecar.protocol.frame import Frame, read_frames
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
@@ -58,7 +58,7 @@ def folder_of(logger: LoggerProcess, stream: Stream) -> Path:
 
 
 def read_journal(logger: LoggerProcess, stream: Stream) -> list[int]:
-    """Return every sequence number in the journal, as a reader gives them."""
+    """Return all sequence numbers in the journal, as the reader returns them."""
     reader = RecordingReader(folder_of(logger, stream))
     found = []
     while payloads := reader.read_payloads():
@@ -69,7 +69,7 @@ def read_journal(logger: LoggerProcess, stream: Stream) -> list[int]:
 
 
 def count_on_disk(logger: LoggerProcess, stream: Stream) -> Counter[int]:
-    """Return how many times each sequence number lies in the segments, whoever reads them."""
+    """Return how often each sequence number occurs in the segments, counted without the reader."""
     found: Counter[int] = Counter()
     for segment in list_segments(folder_of(logger, stream)):
         for item in read_frames(memoryview(segment.path.read_bytes())):
@@ -98,7 +98,7 @@ def test_the_logger_killed_ten_times_in_mid_stream_loses_and_doubles_nothing(log
     on_disk = count_on_disk(logger, peer.stream)
     assert [on_disk[sequence] for sequence in everything] == [1] * len(everything)
     assert len(load_folder(logger.logdir / "killed")) == len(everything)
-    verified = run_module("logger_service", "verify", logger.recordings, logger.logdir)
+    verified = run_command("verify", logger.recordings, logger.logdir)
     assert verified.returncode == 0, verified.stdout
 
 
@@ -112,7 +112,7 @@ def test_a_stop_keeps_what_was_acknowledged_and_brings_event_files_up_to_date(lo
 
 
 def test_the_ready_line_comes_when_trainers_can_connect(tmp_path: Path) -> None:
-    """A script may read the port from it; nothing is held back by a pipe."""
+    """A script may read the port from the line; a pipe does not delay the output."""
     command = [sys.executable, "-m", "tensorboard_sidecar", "serve", "--bind", "tcp://127.0.0.1:*"]
     command += ["--health", "none", "--adopt", "none"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -135,7 +135,7 @@ def test_a_logger_that_was_killed_takes_its_projection_with_it(logger: LoggerPro
 
 
 def test_trainers_on_the_same_cores_go_first(logger: LoggerProcess) -> None:
-    """Their step times had pauses of whole time slices, where cores are few."""
+    """Regression: on few cores, their steps had pauses of whole time slices."""
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     for process in (pid_of(logger), logger.projection):
         assert os.getpriority(os.PRIO_PROCESS, process) == min(ours + 5, 19)
@@ -154,11 +154,11 @@ def test_a_projection_that_was_killed_costs_a_restart_and_nothing_else(logger: L
         assert logger.stop() == 0
     assert "the projection ended (signal 9)" in logger.log.read_text()
     assert len(load_folder(logger.logdir / "demo")) == peer.acked_sequence - 1
-    assert run_module("logger_service", "verify", logger.recordings, logger.logdir).returncode == 0
+    assert run_command("verify", logger.recordings, logger.logdir).returncode == 0
 
 
 def test_a_second_interrupt_ends_at_once(logger: LoggerProcess) -> None:
-    """The projection is frozen, so that the first one would wait for long."""
+    """The projection is frozen, so that the first interrupt alone would wait for long."""
     projection = logger.projection
     os.kill(projection, signal.SIGSTOP)
     try:
@@ -174,7 +174,7 @@ def test_a_second_interrupt_ends_at_once(logger: LoggerProcess) -> None:
 
 
 def test_while_nothing_can_be_written_nothing_is_acknowledged_and_then_all_goes_on(logger: LoggerProcess) -> None:
-    """The kernel refuses the logger files of more than ten bytes, for a while."""
+    """For a while, the kernel limits the logger's files to ten bytes."""
     with Peer(logger.endpoint, Stream("full")) as peer, Peer(logger.endpoint, Stream("other")) as other:
         peer.deliver(101)
         _, hard = resource.prlimit(pid_of(logger), resource.RLIMIT_FSIZE)

@@ -6,14 +6,14 @@ import pytest
 from tensorboard_sidecar.telemetry.faults import Faults
 
 
-def test_a_fault_is_counted_always_and_said_once_for_each_call_and_kind(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_is_counted_always_and_logged_once_for_each_call_and_kind(caplog: pytest.LogCaptureFixture) -> None:
     faults = Faults(strict=False)
     for _ in range(3):
         faults.note("telemetry.text", ValueError("bad"))
         faults.note("telemetry.text", TypeError("worse"))
         faults.note("telemetry.matrix", ValueError("bad"))
     assert faults.total == 9
-    assert [record.message.split(" (said")[0] for record in caplog.records] == [
+    assert [record.message.split(" (logged")[0] for record in caplog.records] == [
         "telemetry.text: ValueError: bad",
         "telemetry.text: TypeError: worse",
         "telemetry.matrix: ValueError: bad",
@@ -23,10 +23,10 @@ def test_a_fault_is_counted_always_and_said_once_for_each_call_and_kind(caplog: 
 
 def test_one_bad_value_of_several_is_a_fault_that_names_its_tag(caplog: pytest.LogCaptureFixture) -> None:
     faults = Faults(strict=False)
-    kept = faults.sift("telemetry.scalars", {"a": "1", "b": None, "": "2", 5: "3", "c": "4"}, float)
+    kept = faults.convert_each("telemetry.scalars", {"a": "1", "b": None, "": "2", 5: "3", "c": "4"}, float)
     assert kept == {"a": 1.0, "c": 4.0}
     assert faults.total == 3
-    assert [record.getMessage().split(";")[0].split(" (said")[0][:60] for record in caplog.records] == [
+    assert [record.getMessage().split(";")[0].split(" (logged")[0][:60] for record in caplog.records] == [
         "telemetry.scalars: BadValue: 'b' is not kept: float() argume",
         "telemetry.scalars: BadValue: '' is not kept: a tag is empty",
     ], "once for each kind of error"
@@ -35,16 +35,16 @@ def test_one_bad_value_of_several_is_a_fault_that_names_its_tag(caplog: pytest.L
 @pytest.mark.parametrize("values", [None, [1.0], "ab", {1.0}])
 def test_values_without_tags_are_no_values(values: Any) -> None:
     with pytest.raises(TypeError, match="expected values by tag"):
-        Faults(strict=False).sift("telemetry.scalars", values, float)
+        Faults(strict=False).convert_each("telemetry.scalars", values, float)
 
 
 def test_the_end_says_how_many_faults_there_were(caplog: pytest.LogCaptureFixture) -> None:
     faults = Faults(strict=False)
-    faults.say_total("run")
+    faults.log_total("run")
     assert not caplog.records
     for _ in range(3):
         faults.note("telemetry.text", ValueError("bad"))
-    faults.say_total("run")
+    faults.log_total("run")
     assert "run run: 3 calls or values were not kept" in caplog.records[-1].getMessage()
 
 

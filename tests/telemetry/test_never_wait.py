@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import pytest
 import torch
-from support.children import start, wait_for
-from support.programs import free_port
-from support.waiting import wait_until
+from support.machine.children import start, wait_for
+from support.machine.waiting import wait_until
+from support.running.programs import free_port
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.messages import Chart

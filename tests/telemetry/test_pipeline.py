@@ -1,4 +1,4 @@
-"""From messages to the outbox; test_telemetry_*.py hold what people see of it."""
+"""The pipeline from messages to the outbox; test_telemetry_*.py test the public calls."""
 
 import errno
 from collections.abc import Iterator
@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.key_ring import KeyRing
-from support.recordings import every_kind, make_stream
-from support.sick_disk import SickDisk
-from support.slow_device import SlowDevice
-from support.spoken import read_said
-from support.summaries import summarize
+from support.logger.key_ring import KeyRing
+from support.machine.sick_disk import SickDisk
+from support.machine.slow_device import SlowDevice
+from support.records.recordings import every_kind, make_stream
+from support.records.summaries import summarize
+from support.running.spoken import read_said
 
 from tensorboard_sidecar.protocol.array import pack_array
-from tensorboard_sidecar.protocol.codec import KINDS, decode_message
+from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.kinds import kind_of
 from tensorboard_sidecar.protocol.messages import (
     Audio,
     Matrix,
@@ -51,7 +52,7 @@ def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
 def test_an_outbox_says_where_it_is_to_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str | None, *, record: bool
 ) -> None:
-    """Whatever folder a later trainer, or a drain, is started in."""
+    """A later trainer, or a drain, may start in any folder."""
     monkeypatch.chdir(tmp_path)
     folder = Path("recordings") if record else None
     made = Pipeline(make_stream(), endpoint=endpoint, record=folder, storage=Storage(2**20))
@@ -62,7 +63,7 @@ def test_an_outbox_says_where_it_is_to_go(
 
 @pytest.mark.usefixtures("outboxes")
 def test_what_is_left_of_a_run_that_was_recorded_is_for_its_logger_alone(tmp_path: Path) -> None:
-    """Else it would stay in memory for a recording that is whole."""
+    """Otherwise the outbox would stay in memory although its recording is complete."""
     endpoint = "tcp://127.0.0.1:1"
     made = Pipeline(make_stream(), endpoint=endpoint, record=tmp_path, storage=Storage(2**20))
     made.keep(0, Text("a", "b"))
@@ -73,7 +74,7 @@ def test_what_is_left_of_a_run_that_was_recorded_is_for_its_logger_alone(tmp_pat
 
 @pytest.mark.usefixtures("outboxes")
 def test_an_outbox_says_whose_key_it_has(tmp_path: Path) -> None:
-    """The one by which its logger knows it."""
+    """The public key by which the logger knows the trainer."""
     ring = KeyRing(tmp_path)
     keys = ring.make_trainer()
     made = Pipeline(make_stream(), endpoint="tcp://127.0.0.1:1", record=None, storage=Storage(2**20), keys=keys)
@@ -98,7 +99,7 @@ def test_what_is_not_all_recorded_is_said_with_what_to_do(
 @pytest.mark.parametrize("message", [said.message for said in every_kind((1,))], ids=lambda m: type(m).__name__)
 def test_what_is_encoded_is_what_a_reader_decodes(message: Message) -> None:
     body = encode_message(7, message)
-    assert decode_message(Record(KINDS[type(message)], 1, 7, 0, body)) == message
+    assert decode_message(Record(kind_of(message), 1, 7, 0, body)) == message
 
 
 @pytest.mark.parametrize(
@@ -117,14 +118,14 @@ def test_what_is_encoded_is_what_a_reader_decodes(message: Message) -> None:
     ],
 )
 def test_what_no_reader_takes_is_not_encoded(step: int, message: Message) -> None:
-    """Kept all the same, it would be counted as malformed by a logger that nobody watches."""
+    """A kept message would only be counted as malformed by a logger, unnoticed by the user."""
     with pytest.raises((Malformed, TooLarge)):
         encode_message(step, message)
 
 
 @pytest.mark.parametrize(("outbox_bytes", "segment_bytes"), [(OUTBOX_BYTES_MIN, 2**17), (2**26, SEGMENT_SIZE_BYTES)])
 def test_an_outbox_has_eight_segments_or_more(tmp_path: Path, outbox_bytes: int, segment_bytes: int) -> None:
-    """With a few, all of them would be held by what is only partly shipped."""
+    """With few segments, a partly shipped segment would hold most of the memory."""
     made = Pipeline(make_stream(), endpoint=None, record=tmp_path, storage=Storage(outbox_bytes))
     [segment] = made.outbox.folder.glob("*.segment")
     assert segment.stat().st_size == segment_bytes
@@ -146,7 +147,7 @@ def test_a_small_outbox_that_is_shipped_never_fills(
 
 
 def test_nothing_is_taken_while_the_rest_is_shipped(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that logs on would be told that its record is kept, and find it in no recording."""
+    """Otherwise a thread that logs during the close would lose a record that counts as kept."""
     finish = pipeline.sender.finish
 
     def log_then_finish(seconds: float) -> bool:

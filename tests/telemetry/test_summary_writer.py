@@ -1,4 +1,4 @@
-"""The look-alike of torch's SummaryWriter: the same calls, kept as records."""
+"""The drop-in replacement of torch's SummaryWriter: the same calls, kept as records."""
 
 import inspect
 import math
@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import pytest
 import torch
-from support.recordings import Said
-from support.spoken import read_said
+from support.records.recordings import Said
+from support.running.spoken import read_said
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter as TorchWriter
 
@@ -198,7 +198,7 @@ def test_what_is_ignored_and_what_is_rounded_is_as_torch_takes_it(tmp_path: Path
 def test_what_is_not_kept_is_a_fault_that_says_what_there_is_instead(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The loop goes on: it is worth more than a figure."""
+    """The training loop goes on: training matters more than a figure."""
     with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
         for _ in range(2):
             getattr(telemetry.writer, name)("f", object(), 5, close=False)

@@ -1,4 +1,4 @@
-"""What each call of the facade says, read back from a recording as a logger would."""
+"""The records of each call of Telemetry, read from a recording as a logger reads them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.recordings import Said
-from support.spoken import read_recording, read_said
+from support.records.recordings import Said
+from support.running.spoken import read_recording, read_said
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.array import pack_array
@@ -29,13 +29,15 @@ from tensorboard_sidecar.protocol.messages import (
     TensorSummaries,
     Text,
 )
+from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination
+from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.telemetry.values.summaries import Summarizer
 
 Say = Callable[[Telemetry], object]
 
 
 def said_by(folder: Path, say: Say, **settings: Any) -> list[Said]:
-    """Return what was said between the start and the end of a run."""
+    """Return the messages between the start and the end of a run."""
     with Telemetry("run", endpoint=None, record=folder, strict=True, **settings) as telemetry:
         say(telemetry)
     start, *said, end = read_said(folder)
@@ -45,7 +47,7 @@ def said_by(folder: Path, say: Say, **settings: Any) -> list[Said]:
 
 
 def one(folder: Path, say: Say) -> Message:
-    """Return the one message that was said, at step 7."""
+    """Return the only message, of step 7."""
     [said] = said_by(folder, say)
     assert said.step == 7
     return said.message
@@ -79,7 +81,7 @@ def test_a_run_is_started_with_its_config_and_ended_at_its_last_step(tmp_path: P
 def test_a_program_that_changes_its_working_folder_records_where_it_began(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hydra changes it for each run."""
+    """Hydra changes the working folder for each run."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     with Telemetry(
@@ -105,6 +107,26 @@ def test_records_carry_growing_numbers_and_wall_times(tmp_path: Path) -> None:
     assert times == sorted(times)
     assert 1.6e18 < times[0] < 1e19
     assert [record.sequence for record in records] == list(range(1, 53))
+
+
+def test_the_endpoint_none_means_to_record_only(outboxes: Path, tmp_path: Path) -> None:
+    """As ``--endpoint none`` does; the text is what an outbox without a logger says of its destination."""
+    with Telemetry("run", endpoint="none", record=tmp_path, strict=True) as telemetry:
+        telemetry.text(1, "note", "hello")
+        [outbox] = find_outboxes(outboxes)
+        assert read_destination(outbox) == Destination(NO_LOGGER, tmp_path.resolve())
+    assert [said.message for said in read_said(tmp_path)[1:-1]] == [Text("note", "hello")]
+    assert find_outboxes(outboxes) == []
+
+
+@pytest.mark.parametrize("endpoint", [None, "", "none"])
+@pytest.mark.parametrize("record", [None, ""])
+def test_a_telemetry_that_would_be_kept_nowhere_is_refused_at_the_start(
+    endpoint: str | None, record: str | None, outboxes: Path
+) -> None:
+    with pytest.raises(ValueError, match="nowhere to send telemetry: give an endpoint, a record folder, or both"):
+        Telemetry("run", endpoint=endpoint, record=record)
+    assert find_outboxes(outboxes) == []
 
 
 @pytest.mark.parametrize("one_half", [0.5, torch.tensor(0.5), np.float32(0.5), torch.tensor([0.5], requires_grad=True)])

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.fake_logger import FakeLogger
-from support.slow_device import SlowDevice
-from support.spoken import read_said
-from support.summaries import summarize
-from support.waiting import wait_until
+from support.logger.fake_logger import FakeLogger
+from support.machine.slow_device import SlowDevice
+from support.machine.waiting import wait_until
+from support.records.summaries import summarize
+from support.running.spoken import read_said
 from torch import Tensor
 
 from tensorboard_sidecar import Telemetry
@@ -134,7 +134,7 @@ def test_values_that_cannot_be_fetched_are_a_gap(tmp_path: Path) -> None:
 
 
 def test_a_copy_that_cannot_be_started_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A place kept for values that never come would hold back everything behind it."""
+    """A slot without values would block all later records."""
 
     def no_memory(_tensor: Tensor) -> None:
         raise torch.OutOfMemoryError("no pinned memory")
@@ -148,7 +148,7 @@ def test_a_copy_that_cannot_be_started_leaves_no_hole(tmp_path: Path, monkeypatc
 
 
 def test_a_close_waits_for_the_device_no_longer_than_its_deadline(outboxes: Path, device: SlowDevice) -> None:
-    """What was still under way then is lost with the process; the next owner of the outbox says so."""
+    """Unfinished copies are lost with the process; the next owner of the outbox records a gap."""
     with FakeLogger() as logger:
         telemetry = Telemetry("run", endpoint=logger.endpoint, strict=True)
         telemetry.scalars(1, {"a": META})
@@ -232,7 +232,7 @@ def test_a_full_outbox_refuses_device_values_like_others(device: SlowDevice) -> 
 
 
 def test_a_default_device_elsewhere_does_not_lead_astray(tmp_path: Path, device: SlowDevice) -> None:
-    """People set it for their models; what telemetry makes for itself stays in host memory."""
+    """Users set a default device for their models; telemetry's own tensors stay in host memory."""
     with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
         with torch.device("meta"):
             telemetry.scalars(1, {"a": META})

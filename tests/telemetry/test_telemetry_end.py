@@ -11,24 +11,24 @@ from time import monotonic
 from typing import Final
 
 import pytest
-from support.fake_logger import FakeLogger, unpack_records
-from support.programs import free_port
-from support.spoken import read_said
-from support.waiting import wait_until
+from support.logger.fake_logger import FakeLogger, unpack_records
+from support.machine.waiting import wait_until
+from support.running.programs import free_port
+from support.running.spoken import read_said
 
 from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.messages import RunEnd, Scalars
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.telemetry.recovery.commands import main
 
 PROGRAM: Final = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from protocol import outbox_location
+from tensorboard_sidecar.protocol.outbox import location
 from tensorboard_sidecar import Telemetry
 how, memory, record, endpoint = sys.argv[1:]
-outbox_location._SHARED_MEMORY = Path(memory)
+location._SHARED_MEMORY = Path(memory)
 telemetry = Telemetry("run", endpoint=endpoint or None, record=record or None, drain_seconds=0.3, strict=True)
 for step in range(200):
     telemetry.scalars(step, {"loss": float(step)})
@@ -61,7 +61,7 @@ class Ending:
         )
 
     def wait(self) -> tuple[int, str]:
-        """Return the exit code and what was written to the terminal."""
+        """Return the exit code and the error output."""
         _, errors = self.process.communicate(timeout=60)
         return self.process.returncode, errors
 
@@ -194,7 +194,7 @@ def test_a_close_without_time_leaves_what_is_not_shipped(
     telemetry = Telemetry("run", endpoint=f"tcp://127.0.0.1:{free_port()}", strict=True)
     before = monotonic()
     telemetry.close(deadline)
-    assert monotonic() - before < 2.0
+    assert monotonic() - before < telemetry.drain_seconds
     [outbox] = find_outboxes(outboxes)
     [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert str(outbox) in record.getMessage()
@@ -204,7 +204,7 @@ def test_a_close_without_time_leaves_what_is_not_shipped(
 def test_an_interrupt_while_closing_still_says_where_the_rest_is(
     outboxes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ctrl-C a second time, by somebody who does not want to wait for a logger that is not there."""
+    """A second Ctrl-C of a user who does not want to wait for an absent logger."""
     telemetry = Telemetry("run", endpoint=f"tcp://127.0.0.1:{free_port()}", strict=True)
     sender = telemetry._pipeline.sender
 

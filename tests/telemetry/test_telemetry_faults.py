@@ -1,4 +1,4 @@
-"""C6: a wrong setting raises at start-up, at once; after that nothing raises into the loop, unless it is strict."""
+"""C6: a wrong setting raises at start-up; later calls raise nothing into the loop, unless telemetry is strict."""
 
 import math
 import threading
@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.spoken import read_said
+from support.running.spoken import read_said
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
@@ -79,28 +79,28 @@ def test_a_folder_that_cannot_be_written_is_said_at_once_beside_a_good_endpoint(
 
 
 class Both:
-    """The same calls on a telemetry that is strict and on one that is not."""
+    """The same calls on a strict and on a default telemetry."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        memory = folder / "memory"  # of its own: a fixture of a whole module is not given one
+        memory = folder / "memory"  # not the fixture ``memory``, which a module-scoped fixture cannot use
         self.lax = Telemetry("lax", endpoint=None, record=folder / "lax", outbox_dir=memory)
         self.strict = Telemetry("strict", endpoint=None, record=folder / "strict", outbox_dir=memory, strict=True)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Exception | None:
-        """Return what the strict one raised; the other must not, and must count the same faults."""
+        """Return the error of the strict telemetry; the other must not raise, and must count the same faults."""
         faults = self.lax.faults.total
         _find(self.lax, name)(*args, **kwargs)
         raised = None
         try:
             _find(self.strict, name)(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - whatever it was
+        except Exception as error:  # noqa: BLE001 - any type
             raised = error
         assert (raised is not None) == (self.lax.faults.total > faults), raised
         return raised
 
     def close(self) -> None:
-        """End both; every record that they kept must be one that a logger takes."""
+        """Close both; every kept record must be valid for a logger."""
         for telemetry in (self.lax, self.strict):
             telemetry.close(60.0)
             said = read_said(self.folder / telemetry.run)
@@ -248,7 +248,7 @@ METHODS = {
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), name=st.sampled_from(sorted(METHODS)))
 def test_whatever_is_passed_raises_only_when_strict(both: Both, data: st.DataObject, name: str) -> None:
-    """And whatever is kept all the same is a record that loggers take: they are read back at the end."""
+    """All kept records are valid for loggers: the records are decoded at the end."""
     args = data.draw(st.lists(NESTED, min_size=1, max_size=4))
     if not name.startswith("add_") and data.draw(st.booleans()):
         args[0] = data.draw(st.integers(0, 1000))

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pytest
 import torch
-from support.boundaries import Boundaries
-from support.slow_device import SlowDevice
-from support.spoken import read_said
+from support.machine.boundaries import Boundaries
+from support.machine.slow_device import SlowDevice
+from support.running.spoken import read_said
 from torch import Tensor
 
 from tensorboard_sidecar import Telemetry
@@ -29,7 +29,7 @@ TOO_MANY: Final = 1000
 
 @pytest.fixture
 def ticking() -> Iterator[list[Any]]:
-    """Return a list whose calls a signal handler makes, again and again."""
+    """Return a list of calls that a signal handler makes repeatedly."""
     calls: list[Any] = []
 
     def handle(_number: int, _frame: FrameType | None) -> None:
@@ -67,7 +67,7 @@ def test_a_signal_handler_can_log(tmp_path: Path, ticking: list[Any]) -> None:
 
 
 def test_a_handler_that_closes_and_exits_ends_the_run(tmp_path: Path) -> None:
-    """As on SIGTERM, wherever it comes: nobody waits for the call below, and the run has its end."""
+    """As on SIGTERM at any point: the handler does not wait for the interrupted call, and the run ends with RunEnd."""
 
     def act() -> None:
         telemetry.close(status="interrupted")
@@ -145,7 +145,7 @@ def test_a_finalizer_can_log_wherever_the_collector_comes(tmp_path: Path) -> Non
 def test_ctrl_c_anywhere_in_a_call_with_device_values_holds_nothing_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A place that nobody fills would hold back everything behind it, for good: notebooks go on after Ctrl-C."""
+    """An unfilled slot would block all later records forever, and notebooks go on after Ctrl-C."""
     device = SlowDevice()
 
     def start_copy(tensor: Tensor) -> object:

@@ -1,4 +1,4 @@
-"""Threads that log at once, and children that log what is their parent's."""
+"""Threads that log concurrently, and forked children that log to the parent's telemetry."""
 
 import os
 import threading
@@ -9,10 +9,10 @@ from typing import Final
 
 import pytest
 import torch
-from support.children import fork, start, wait_for
-from support.fake_logger import FakeLogger
-from support.ranks import log_as_a_rank
-from support.spoken import read_said
+from support.logger.fake_logger import FakeLogger
+from support.machine.children import fork, start, wait_for
+from support.running.ranks import log_as_a_rank
+from support.running.spoken import read_said
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, Dataset
 
@@ -76,7 +76,7 @@ def test_a_strict_child_is_told_what_to_do(tmp_path: Path) -> None:
     with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
 
         def child() -> None:
-            with pytest.raises(RuntimeError, match="make a Telemetry of its own in the child process"):
+            with pytest.raises(RuntimeError, match="make a new Telemetry in the child process"):
                 telemetry.scalars(1, {"a": 1.0})
 
         assert fork(child) == 0
@@ -96,7 +96,7 @@ def test_a_child_can_have_a_telemetry_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_child_forked_in_the_middle_of_a_call_does_not_hang(tmp_path: Path) -> None:
-    """Whatever lock another thread holds at that moment is held in the child for ever."""
+    """A lock that another thread holds at the fork stays locked in the child forever."""
     stop = threading.Event()
 
     def child() -> None:
@@ -171,14 +171,14 @@ def test_workers_that_log_are_told_and_load_on(tmp_path: Path) -> None:
 def test_a_telemetry_does_not_travel_to_spawned_processes(tmp_path: Path) -> None:
     with (
         Telemetry("run", endpoint=None, record=tmp_path) as telemetry,
-        pytest.raises(TypeError, match="make one of its own there"),
+        pytest.raises(TypeError, match="make a new Telemetry there"),
     ):
         ForkingPickler.dumps(telemetry)
 
 
 @pytest.mark.system
 def test_spawned_processes_have_a_telemetry_each(tmp_path: Path, memory: Path) -> None:
-    """As torch.multiprocessing starts the ranks of a job, here beside one that logs already."""
+    """As torch.multiprocessing starts the ranks of a job, here from a process that already logs."""
     with Telemetry("run", endpoint=None, record=tmp_path, outbox_dir=memory, rank=2, strict=True) as telemetry:
         telemetry.scalars(0, {"loss": 2.0})
         spawn(log_as_a_rank, (tmp_path, memory), nprocs=2)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""A tiny data set, and training runs on it that are recorded and read back."""
+"""A tiny data set, and recorded training runs on that data set."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tensorboard_sidecar.trainer.summary import TrainingSummary
 
 
 class Recorded:
-    """What a run said, from its recording on disk."""
+    """The messages of a run, from its recording."""
 
     def __init__(self, folder: Path) -> None:
         self.messages: list[tuple[int, Message]] = []
@@ -34,7 +34,7 @@ class Recorded:
             reader.close()
 
     def of(self, kind: type) -> list[tuple[int, Any]]:
-        """Return the messages of one kind, with their steps."""
+        """Return the messages of a kind, with their steps."""
         return [(step, message) for step, message in self.messages if isinstance(message, kind)]
 
     def scalars(self) -> dict[str, list[tuple[int, float]]]:

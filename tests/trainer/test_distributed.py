@@ -12,7 +12,7 @@ from tensorboard_sidecar.trainer.distributed import (
     gather,
     process_group,
     read_placement,
-    share,
+    shard,
 )
 from tensorboard_sidecar.trainer.settings.setting import ConfigError
 
@@ -62,11 +62,11 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 def test_shares_divide_the_images_and_are_equally_large() -> None:
     """Unequal shares would leave the ranks waiting for each other in the last step."""
     pairs = tuple(Pair(Path(), Path(), "", f"{image}.jpg", index) for image in range(7) for index in range(2))
-    shares = [share(pairs, Placement(rank, rank, 3)) for rank in range(3)]
+    shares = [shard(pairs, Placement(rank, rank, 3)) for rank in range(3)]
     images = [{pair.image_name for pair in each} for each in shares]
     assert [len(each) for each in images] == [2, 2, 2]
     assert len(set.union(*images)) == 6
-    assert share(pairs, Placement()) == pairs
+    assert shard(pairs, Placement()) == pairs
 
 
 def test_alone_nothing_is_connected_or_changed() -> None:

@@ -80,7 +80,7 @@ def test_captions_that_the_model_cannot_tell_apart_are_right_answers_to_each_oth
 
 
 def test_a_batch_of_one_pair_is_shown_and_counts_for_no_loss(brain: Brain, tiny_runs: Any) -> None:
-    """Alone it would have a loss of zero, which no other model could ever beat."""
+    """A single pair has a loss of zero, which no later model could beat."""
     whole, alone = (list(batches_of(tiny_runs, pairs, 4)) for pairs in (4, 1))
     lost = collate([])
     found = evaluate(brain, [lost, *whole, *alone], CPU, FULL_PRECISION)
@@ -92,7 +92,7 @@ def test_a_batch_of_one_pair_is_shown_and_counts_for_no_loss(brain: Brain, tiny_
 
 
 def test_pictures_are_let_go_of_batch_by_batch(brain: Brain, tiny_runs: Any) -> None:
-    """Of each but the first only what is shown is kept: a validation split of large pictures is a gigabyte."""
+    """Only the first batch is kept in full: a validation split of large pictures takes a gigabyte."""
     alive: list[weakref.ref[torch.Tensor]] = []
 
     def noted() -> Iterator[Batch]:

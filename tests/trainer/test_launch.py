@@ -51,7 +51,7 @@ def test_resume_auto_begins_then_goes_on_then_leaves_a_finished_run_alone(tiny_r
 
     output = StringIO()
     assert launch(given | {"epochs": 2}, Progress(output), default_run="unused") is None
-    assert output.getvalue() == "run tiny has finished its 2 epochs; more of them: --epochs N\n"
+    assert output.getvalue() == "run tiny has finished its 2 epochs; to train more: --epochs N\n"
     assert (first.checkpoint_dir / "last.pt").read_bytes() == before
     assert load_checkpoint(first.checkpoint_dir).attempt == 1
 
@@ -133,7 +133,7 @@ def test_a_run_goes_on_from_its_best_and_keeps_what_it_had_reached(tiny_runs: An
     output = StringIO()
     assert launch({"resume": folder / "b.pt", "epochs": 2}, Progress(output), default_run="unused") is not None
     assert (
-        f"{folder / 'last.pt'} is further (step 4, this run goes on from step 1) and is kept as last-attempt-1.pt\n"
+        f"{folder / 'last.pt'} is ahead (step 4, this run resumes from step 1) and is kept as last-attempt-1.pt\n"
         in output.getvalue()
     )
     kept, last = load_checkpoint(folder / "last-attempt-1.pt"), load_checkpoint(folder)

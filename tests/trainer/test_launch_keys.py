@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.key_ring import KeyRing
+from support.logger.key_ring import KeyRing
 
 from tensorboard_sidecar.trainer.distributed import read_placement
 from tensorboard_sidecar.trainer.launch import _start_telemetry

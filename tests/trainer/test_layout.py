@@ -1,6 +1,6 @@
 import re
 
-from support import expected
+from support.records import expected
 
 from tensorboard_sidecar.trainer.layout import custom_layout
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import expected
+from support.records import expected
 
 from tensorboard_sidecar.protocol.messages import (
     Audio,
@@ -121,7 +121,7 @@ def test_a_resumed_run_repeats_an_uninterrupted_one_bit_for_bit(tiny_runs: Any) 
         tiny_runs.train(config, stop=StopAtStep(3))
     checkpoint = load_checkpoint(config.checkpoint_dir)
     assert (checkpoint.epoch, checkpoint.global_step, checkpoint.attempt) == (1, 2, 0)
-    torch.rand(7)  # whatever was drawn meanwhile
+    torch.rand(7)  # disturb the random state
     _, resumed = tiny_runs.train(config, checkpoint=checkpoint)
 
     wanted, found = uninterrupted.scalars(), resumed.scalars()
@@ -139,7 +139,7 @@ def test_a_resumed_run_repeats_an_uninterrupted_one_bit_for_bit(tiny_runs: Any) 
 def test_a_run_resumed_with_other_steps_to_come_falls_to_zero_at_its_new_end(
     tiny_runs: Any, changes: dict[str, Any]
 ) -> None:
-    """Steps that are done stay done: the rate neither begins at zero nor reaches it before the last step."""
+    """Finished steps count: the learning rate neither restarts at zero nor reaches zero before the last step."""
     config = tiny_runs.config(epochs=2, lr=0.01)
     tiny_runs.train(config)
     checkpoint = load_checkpoint(config.checkpoint_dir)
@@ -193,7 +193,7 @@ class SickFolder:
 def test_a_checkpoint_that_cannot_be_written_is_told_and_training_goes_on(
     tiny_runs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hours of training are worth more than one of their checkpoints; the next one is good again."""
+    """Training matters more than a single checkpoint; the next checkpoint is complete again."""
     monkeypatch.setattr(loop, "save_checkpoint", SickFolder(2).save)
     output = io.StringIO()
     config = tiny_runs.config(epochs=3)
@@ -202,7 +202,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_training_goes_on(
     (warning,) = (line for line in output.getvalue().splitlines() if not line.startswith("epoch "))
     assert warning == (
         f"WARNING: cannot write {config.checkpoint_dir / LAST}: No space left on device;"
-        " training goes on, and the next epoch is to be saved again"
+        " training goes on, and the next epoch is saved again"
     )
     losses = [value for _, value in recorded.scalars()["loss/val/total"]]
     best, last = (load_checkpoint(config.checkpoint_dir / name) for name in (BEST, LAST))
@@ -261,7 +261,7 @@ def test_a_data_set_of_which_nothing_can_be_decoded_is_one_clear_error(tiny_runs
 
 @pytest.mark.parametrize(("trained", "validated"), [(1, 2), (16, 1)])
 def test_less_than_two_pictures_are_refused(tiny_runs: Any, trained: int, validated: int) -> None:
-    """One alone would have a loss of zero, and a validation loss of zero is never beaten."""
+    """A single picture would have a loss of zero, which no later model could beat."""
     data = tiny_runs.data
     tiny_runs.data = replace(data, train=data.train[: 5 * trained], validation=data.validation[: 5 * validated])
     with pytest.raises(DataError, match=f"{trained} pictures to train on and {validated} to validate with; two of"):

@@ -9,7 +9,7 @@ from typing import Never
 
 import pytest
 
-from tensorboard_sidecar.trainer.__main__ import main
+from tensorboard_sidecar.__main__ import main
 
 QUICK = ("--image_size", "32", "--embed_dim", "16", "--batch_size", "8", "--endpoint", "none", "--device", "cpu")
 
@@ -25,14 +25,14 @@ QUICK = ("--image_size", "32", "--embed_dim", "16", "--batch_size", "8", "--endp
 def test_wrong_settings_end_with_one_line_and_status_two(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == 2
+    assert main(["train", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith(complaint)
     assert captured.out == ""
 
 
 def test_no_data_set_ends_with_status_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--root_dir", str(tmp_path), "--savedir", str(tmp_path / "checkpoints")]) == 2
+    assert main(["train", "--root_dir", str(tmp_path), "--savedir", str(tmp_path / "checkpoints")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 
@@ -51,7 +51,7 @@ def test_ctrl_c_while_libraries_load_is_told_by_the_status_alone(
 ) -> None:
     """The first seconds are those in which a mistake is noticed."""
     monkeypatch.setitem(sys.modules, module, Loading(module))
-    assert main([]) == 130
+    assert main(["train"]) == 130
     assert capsys.readouterr() == ("", "")
 
 
@@ -89,6 +89,14 @@ def test_sigterm_stops_between_steps_and_tells_how_to_go_on(scenes: Path, tmp_pa
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors
     assert "Traceback" not in errors
-    assert re.search(
-        r"stopped by SIGTERM\. Go on with: \S*python\S* -m trainer --resume checkpoints/stopped/last\.pt", output
-    )
+    command = r"\S*python\S* -m tensorboard_sidecar train --resume checkpoints/stopped/last\.pt"
+    assert re.search(rf"stopped by SIGTERM\. Go on with: {command}", output)
+
+
+@pytest.mark.system
+def test_torchrun_starts_the_command_in_every_process() -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "--"]
+    command = [*torchrun, "tensorboard_sidecar", "train", "--run", "two", "--epochs", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode != 0
+    assert done.stderr.count("error: epochs is 0; expected 1 to 1000000") == 2

@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import expected
+from support.records import expected
 from torch.nn import functional
 
 from tensorboard_sidecar.trainer.losses import same_items
@@ -18,7 +18,7 @@ def test_rank_counts_the_wrong_answers_before_the_right_one() -> None:
 
 
 def test_ties_count_against_the_model() -> None:
-    """A model that maps everything to one point has found nothing."""
+    """A model that maps all inputs to the same point has a recall of zero."""
     assert best_ranks(torch.ones(3, 3), OWN).tolist() == [3, 3, 3]
 
 

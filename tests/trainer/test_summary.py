@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from support import expected
+from support.records import expected
 
 from tensorboard_sidecar.trainer.summary import TrainingSummary
 
@@ -28,8 +28,8 @@ def test_summary_says_what_one_wants_to_know() -> None:
         "10 epochs, 160 steps, 61 s",
         "best validation loss  2.034",
         "Recall@1              54.2%, chance is 1.6% (text to image 75%, text to audio 50%",
-        "0.65 of what belongs together, 0.01 of everything",
+        "0.65 of matching pairs, 0.01 of all combinations",
         "checkpoints/flickr8k/now",
-        "14 us a logged step (p50), 8.1 ms (p99: some carry",
+        "14 us a logged step (p50), 8.1 ms (p99: some steps also log",
     ):
         assert part in text

@@ -1,4 +1,4 @@
-"""What only several processes can show, under torchrun as anybody would start them."""
+"""Tests that need several processes, started with torchrun as users start them."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.system
 
 
 def run_in_two_processes(tmp_path: Path, program: str, *arguments: Path) -> None:
-    """Run a program under torchrun; it finds ``placement``, and is done with its checks when it ends."""
+    """Run a program under torchrun with the name ``placement``; the program makes the checks itself."""
     script = tmp_path / "program.py"
     script.write_text(
         "import torch\n"

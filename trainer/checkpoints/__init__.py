@@ -1,4 +1,5 @@
-"""Saves and restores a run: model, optimizer, random state, data order; and decides how a run goes on.
+"""Saves and restores a run (model, optimizer, random states), and decides from which checkpoint a run resumes.
 
-May import the trainer's model, data and settings.
+May import ``protocol``, ``protocol.storage``, the trainer's ``model``, ``data`` and ``settings``, and four modules of
+``trainer``: ``distributed``, ``invocation``, ``progress``, ``schedule``.
 """

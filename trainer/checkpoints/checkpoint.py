@@ -1,4 +1,4 @@
-"""Checkpoints: plain values and tensors, written whole or not at all, read without running anything in them."""
+"""Checkpoint files: plain values and tensors, written atomically, read without running code from the file."""
 
 import os
 import shutil
@@ -17,17 +17,17 @@ BEST: Final = "best.pt"
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint this program can use; the message names the file and the reason."""
+    """A checkpoint cannot be written, read or used; the message names the file and the reason."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything needed to go on as if nothing had happened; lists, dicts, numbers, strings and tensors only."""
+    """The state from which a run resumes exactly: lists, dicts, numbers, strings and tensors only."""
 
     run: str
     attempt: int
     epoch: int
-    """Epochs that are finished."""
+    """The number of finished epochs."""
     global_step: int
     best_validation_loss: float
     config: dict[str, ParameterValue]
@@ -40,9 +40,10 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best: bool = False) -> None:
-    """Write ``last.pt``, and let ``best.pt`` be the same if it is the best. Either file is the old or the new one.
+    """Write ``last.pt`` and, with ``best``, the same checkpoint as ``best.pt``.
 
-    Raises CheckpointError when it cannot be written; nothing unfinished stays behind.
+    Each file is replaced atomically: after a crash it is the old or the new checkpoint. Raises CheckpointError when
+    the checkpoint cannot be written; an incomplete file is removed.
     """
     contents = {item.name: getattr(checkpoint, item.name) for item in fields(checkpoint)}
     last = folder / LAST
@@ -53,7 +54,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best: bool = False)
             torch.save({"format": FORMAT, **contents}, file)
             file.flush()
             os.fsync(file.fileno())
-        if best:  # first, so that no last.pt ever tells of a best loss whose checkpoint is not there
+        if best:  # first: the best loss in last.pt must have its checkpoint on disk
             _copy(unfinished, folder / BEST)
         unfinished.replace(last)
         _sync_folder(folder)
@@ -65,7 +66,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best: bool = False)
 
 
 def keep_last(folder: Path, attempt: int) -> Path:
-    """Give ``last.pt`` a second name, of the attempt that wrote it; return that. Raises CheckpointError."""
+    """Keep ``last.pt`` also as ``last-attempt-<attempt>.pt``; return that path. Raises CheckpointError."""
     kept = folder / f"last-attempt-{attempt}.pt"
     try:
         _copy(folder / LAST, kept)
@@ -75,7 +76,7 @@ def keep_last(folder: Path, attempt: int) -> Path:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint, or ``last.pt`` in a folder, onto the CPU. Raises CheckpointError."""
+    """Read a checkpoint file, or ``last.pt`` of a folder, into host memory. Raises CheckpointError."""
     file = path / LAST if path.is_dir() else path
     try:
         opened = file.open("rb")
@@ -84,7 +85,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     with opened:
         try:
             contents = torch.load(opened, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises nearly anything on foreign bytes
+        except Exception as error:  # on foreign bytes torch raises errors of many types
             raise CheckpointError(f"{file} is no checkpoint, or a broken one ({type(error).__name__})") from error
     if not isinstance(contents, dict) or contents.pop("format", None) != FORMAT:
         raise CheckpointError(f"{file} is no checkpoint of this trainer (expected the format {FORMAT!r})")
@@ -96,7 +97,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Make ``target`` the same file: a second name where the file system has those, as sources are never changed."""
+    """Make ``target`` a hard link to ``source``, which is never changed; copy where hard links are not supported."""
     unfinished = target.with_name(f"{target.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     try:
@@ -113,7 +114,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Say why a file could not be written; torch hides the operating system's error behind one of its own."""
+    """Return why a file could not be written; torch raises its own error and keeps the system's as context."""
     behind = error if isinstance(error, OSError) else error.__context__
     if isinstance(behind, OSError) and behind.strerror:
         return behind.strerror
@@ -121,7 +122,7 @@ def _reason(error: Exception) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new names to disk."""
+    """Make new names in the folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Random numbers: seeded at the start, kept in checkpoints as plain values, taken back on resume."""
+"""Random number generators: seeded at the start, saved in checkpoints as plain values, restored on resume."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seed every generator that training may draw from (seed below 2**32)."""
+    """Seed the generators of Python, numpy and torch (``seed`` below 2**32)."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries draw from numpy's global generator
     torch.manual_seed(seed)
@@ -29,7 +29,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Take back what :func:`random_state` returned. GPU states are left alone where the number of GPUs differs."""
+    """Restore states from :func:`random_state`. The states of GPUs are restored only if the number of GPUs is equal."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
@@ -41,7 +41,7 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
 
 @contextmanager
 def deterministic(device: torch.device) -> Iterator[None]:
-    """On the CPU, let torch use only algorithms that repeat bit for bit; on GPUs their price is too high."""
+    """Restrict torch on the CPU to algorithms with bit-identical results; on GPUs such algorithms are too slow."""
     before = torch.are_deterministic_algorithms_enabled()
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)

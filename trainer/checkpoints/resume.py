@@ -1,4 +1,4 @@
-"""Where a run begins: its settings, the checkpoint that it goes on from, and that no other trainer does the same."""
+"""The start of a run: its settings, the checkpoint to resume from, and the lock that keeps other trainers out."""
 
 import errno
 import math
@@ -29,7 +29,7 @@ _NO_LOCKS_HERE: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def settle_config(given: Mapping[str, Any], checkpoint: Checkpoint | None, *, default_run: str) -> Config:
-    """Return the settings of a new run, or those of a resumed one with what was given instead. Raises ConfigError."""
+    """Return the settings of a run: for a resumed run the checkpoint's, overridden by ``given``. Raises ConfigError."""
     if checkpoint is None:
         config = Config(**given)
         return replace(config, run=config.run or default_run)
@@ -44,14 +44,14 @@ def settle_config(given: Mapping[str, Any], checkpoint: Checkpoint | None, *, de
 
 
 def is_done(given: Mapping[str, Any], checkpoint: Checkpoint) -> bool:
-    """Tell whether nothing is left to do: who asks for ``--resume auto`` types the same again, finished or not."""
+    """Tell whether ``--resume auto`` finds all epochs finished: users repeat that command, also after the end."""
     epochs = {**from_parameters(checkpoint.config), **given}.get("epochs", Config.epochs)
     return given.get("resume") == AUTO_RESUME and bool(checkpoint.epoch >= epochs)
 
 
 @contextmanager
 def hold_checkpoints(config: Config, progress: Progress) -> Iterator[None]:
-    """Keep other trainers from the run's checkpoints, whose folder is made if need be. Raises ConfigError."""
+    """Lock the run's checkpoint folder against other trainers; make the folder first. Raises ConfigError."""
     folder = config.checkpoint_dir
     with ExitStack() as lock:
         try:
@@ -64,18 +64,19 @@ def hold_checkpoints(config: Config, progress: Progress) -> Iterator[None]:
         except OSError as error:
             if error.errno not in _NO_LOCKS_HERE:
                 raise ConfigError(f"checkpoints cannot be kept in {folder}: {error.strerror}") from error
-            progress.lines(f"{folder} cannot be locked ({error.strerror}): see that no other trainer uses it")
+            progress.lines(f"{folder} cannot be locked ({error.strerror}): make sure that no other trainer uses it")
         yield
 
 
 def settle_checkpoint(
     config: Config, resume: Path | None, named: Checkpoint | None, progress: Progress, *, leading: bool
 ) -> Checkpoint | None:
-    """Return the checkpoint to go on from, if any, once nobody else writes in the run's folder.
+    """Return the checkpoint to resume from, or None; call it while holding the run's folder.
 
-    ``named`` is the one that ``resume`` names, as read before; one of another place goes on as an attempt after all
-    that the run has had, and the ``leading`` process keeps the run's own where that is further. Raises
-    CheckpointError, and ConfigError where a new run would overwrite another.
+    ``named`` is the checkpoint at the path ``resume``, read before the folder was locked. If ``named`` lies outside of
+    the run's folder, its attempt number becomes the highest of the run, and the ``leading`` process keeps the run's
+    own ``last.pt`` under a second name if that has more steps. Raises CheckpointError; ConfigError when a new run
+    would overwrite an existing run.
     """
     last = config.checkpoint_dir / LAST
     if resume is None and last.exists():
@@ -83,21 +84,26 @@ def settle_checkpoint(
     if not last.exists():
         return named
     if named is None or _is_same(resume, last):
-        return load_checkpoint(last)  # again where it was read: whoever held the folder may have gone on meanwhile
-    return _beside(named, last, progress, leading=leading)
+        return load_checkpoint(last)  # read again: the previous holder of the folder may have trained further meanwhile
+    return _replacing(named, last, progress, leading=leading)
 
 
 def comparable(checkpoint: Checkpoint, config: Config, progress: Progress) -> Checkpoint:
-    """Return the checkpoint without its best validation loss if that was of batches with other numbers of pairs."""
+    """Return the checkpoint, without its best validation loss if the batch size has changed.
+
+    A contrastive loss depends on the number of pairs in a batch.
+    """
     before = checkpoint.config.get("batch_size", config.batch_size)
     if before == config.batch_size:
         return checkpoint
-    progress.lines(f"batch_size was {before}: losses are of other batches now, and the best of them is begun anew")
+    progress.lines(
+        f"batch_size was {before}: losses are not comparable with earlier ones, and the best loss starts anew"
+    )
     return replace(checkpoint, best_validation_loss=math.inf)
 
 
 def how_to_resume(config: Config, processes: int = 1) -> str:
-    """Return what to type to go on with an interrupted run; how several processes were started, who did it knows."""
+    """Return a hint how to resume an interrupted run. The torchrun command of several processes is the user's."""
     last = config.checkpoint_dir / LAST
     if not last.exists():
         return "No epoch was finished, so there is no checkpoint."
@@ -113,15 +119,15 @@ def _is_same(resume: Path | None, last: Path) -> bool:
     return resume is not None and (resume / LAST if resume.is_dir() else resume).samefile(last)
 
 
-def _beside(named: Checkpoint, last: Path, progress: Progress, *, leading: bool) -> Checkpoint:
-    """Return a checkpoint that is to take the place of the run's own last one, which is kept if it is further."""
+def _replacing(named: Checkpoint, last: Path, progress: Progress, *, leading: bool) -> Checkpoint:
+    """Return ``named`` as the run's newest attempt; keep the run's own last checkpoint if that has more steps."""
     try:
         newest = load_checkpoint(last)
     except CheckpointError as error:
-        progress.lines(f"{error}; the one to go on from takes its place")
+        progress.lines(f"{error}; the checkpoint given with --resume replaces it")
         return named
     if leading and newest.global_step > named.global_step:
         kept = keep_last(last.parent, newest.attempt)
-        steps = f"step {newest.global_step}, this run goes on from step {named.global_step}"
-        progress.lines(f"{last} is further ({steps}) and is kept as {kept.name}")
+        steps = f"step {newest.global_step}, this run resumes from step {named.global_step}"
+        progress.lines(f"{last} is ahead ({steps}) and is kept as {kept.name}")
     return replace(named, attempt=max(named.attempt, newest.attempt))

@@ -1,4 +1,4 @@
-"""What changes while training goes on: the model, what optimizes it, and how far it has come."""
+"""The mutable state of training: model, optimizer, schedule, scaler and counters."""
 
 import math
 import zlib
@@ -22,7 +22,7 @@ from tensorboard_sidecar.trainer.settings.setting import ConfigError
 
 @dataclass
 class TrainingState:
-    """``epoch`` counts finished epochs, ``global_step`` finished steps, ``attempt`` the starts of this run."""
+    """The state of a run. ``epoch`` and ``global_step`` count finished epochs and steps, ``attempt`` earlier starts."""
 
     model: Brain
     optimizer: AdamW
@@ -35,9 +35,9 @@ class TrainingState:
 
     @classmethod
     def create(cls, config: Config, vocabulary_size: int, total_steps: int, device: torch.device) -> Self:
-        """Make a new model on the device, its optimizer and its schedule.
+        """Make a new model on the device, with its optimizer and schedule.
 
-        Raises ConfigError when pretrained weights are wanted and cannot be had.
+        Raises ConfigError when the pretrained weights cannot be fetched.
         """
         try:
             model = Brain(
@@ -51,7 +51,7 @@ class TrainingState:
             {"params": matrices, "weight_decay": config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-        # Fused: one pass over all parameters, and the scaler's verdict stays on the device.
+        # Fused: one pass over all parameters, and the scaler's overflow check stays on the device.
         optimizer = AdamW(groups, lr=config.lr, fused=True)
         scheduler = LambdaLR(
             optimizer, lambda step: warmup_cosine(step, warmup_steps=config.warmup_steps, total_steps=total_steps)
@@ -59,10 +59,10 @@ class TrainingState:
         return cls(model, optimizer, scheduler, GradScaler(device.type, enabled=config.precision == "fp16"))
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint as its next attempt.
+        """Restore a checkpoint, as the run's next attempt.
 
-        Progress is the checkpoint's; rates, decay and schedule are as they were made, by the settings of this run.
-        Raises CheckpointError where it belongs to another model.
+        Weights, optimizer moments and counters are the checkpoint's; learning rate, weight decay and schedule follow
+        the settings of this run. Raises CheckpointError for a checkpoint of another model.
         """
         made = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         try:
@@ -70,10 +70,10 @@ class TrainingState:
             self.optimizer.load_state_dict(checkpoint.optimizer)
             for group, settings in zip(self.optimizer.param_groups, made, strict=True):
                 group.update(settings)
-            # One step behind: a scheduler takes its first step when it is made.
+            # One step behind: LambdaLR takes its first step in its constructor.
             behind = checkpoint.scheduler["last_epoch"] - 1
             self.scheduler = LambdaLR(self.optimizer, self.scheduler.lr_lambdas[0], last_epoch=behind)
-            if checkpoint.scaler:  # empty where nothing was scaled: then this run begins as a new one does
+            if checkpoint.scaler:  # empty without scaling: the scaler then starts as in a new run
                 self.scaler.load_state_dict(checkpoint.scaler)
             restore_random_state(checkpoint.random)
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -86,7 +86,7 @@ class TrainingState:
         self.best_validation_loss = checkpoint.best_validation_loss
 
     def snapshot(self, config: Config, vocabulary: Vocabulary) -> Checkpoint:
-        """Return everything a checkpoint keeps; its tensors are the live ones, so write it before the next step."""
+        """Return a checkpoint that shares the live tensors: write the file before the next step."""
         return Checkpoint(
             run=config.run,
             attempt=self.attempt,
@@ -103,13 +103,13 @@ class TrainingState:
         )
 
     def update(self, loss: torch.Tensor | None, clip_norm: float, placement: Placement) -> torch.Tensor:
-        """Take one optimizer step down the gradient of ``loss``; return the gradient's norm before clipping, 0-d.
+        """Take one optimizer step on ``loss``; return the norm of the gradient before clipping, 0-d.
 
-        Without a loss, for a batch that left nothing to learn from, it is a step all the same, down what the other
-        ranks have learned. The gradients stay as the optimizer saw them, unscaled and clipped, until the next call.
+        ``loss`` is None for a batch with too few readable pairs: the step then uses the gradients of the other ranks.
+        Until the next call, ``grad`` holds the gradients as the optimizer used them, unscaled and clipped.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        to_learn = loss if loss is not None else self.model.log_scale * 0  # the scaler wants to see one
+        to_learn = loss if loss is not None else self.model.log_scale * 0  # the scaler needs some gradient
         self.scaler.scale(to_learn).backward()  # type: ignore[no-untyped-call]
         average_gradients(self.model.parameters(), placement, counts=loss is not None)
         self.scaler.unscale_(self.optimizer)  # after averaging, so that all ranks skip the same steps
@@ -122,14 +122,14 @@ class TrainingState:
         return grad_norm
 
     def checksum(self) -> int:
-        """Return a number that tells models apart: the checksum of all weights and buffers."""
+        """Return the CRC-32 of all weights and buffers, for comparing models between ranks."""
         number = 0
         for tensor in self.model.state_dict().values():
             number = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy(), number)
         return number
 
-    def note_validation(self, loss: float) -> bool:
-        """Keep the lowest validation loss; tell whether this one is it (NaN never is)."""
+    def record_validation_loss(self, loss: float) -> bool:
+        """Tell whether ``loss`` is the lowest validation loss so far, and keep the lowest; NaN never is."""
         best = loss < self.best_validation_loss
         if best:
             self.best_validation_loss = loss
@@ -137,7 +137,7 @@ class TrainingState:
 
 
 def restore_vocabulary(checkpoint: Checkpoint | None) -> Vocabulary | None:
-    """Return the vocabulary of a checkpoint, or None without one. Raises CheckpointError if it is none."""
+    """Return the vocabulary of a checkpoint; None for None. Raises CheckpointError for an invalid word list."""
     if checkpoint is None:
         return None
     try:

@@ -1,10 +1,13 @@
-"""Flickr8k with spoken captions: read, split, decoded and batched."""
+"""Flickr8k with spoken captions: finds and reads the data set, decodes files, makes batches, makes a synthetic set.
+
+May import nothing else of this project.
+"""
 
 from tensorboard_sidecar.trainer.data.batch import Batch
+from tensorboard_sidecar.trainer.data.epoch_counts import EpochCounts, EpochNotes, sum_counts
 from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
 from tensorboard_sidecar.trainer.data.loader import Loader, make_loader
 from tensorboard_sidecar.trainer.data.report import DataError, DataReport, Problem
-from tensorboard_sidecar.trainer.data.seen import Seen, SeenNotes, seen_together
 from tensorboard_sidecar.trainer.data.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 
 __all__ = [
@@ -15,14 +18,14 @@ __all__ = [
     "Batch",
     "DataError",
     "DataReport",
+    "EpochCounts",
+    "EpochNotes",
     "Flickr8k",
     "Loader",
     "Pair",
     "Problem",
-    "Seen",
-    "SeenNotes",
     "Vocabulary",
     "make_loader",
     "read_flickr8k",
-    "seen_together",
+    "sum_counts",
 ]

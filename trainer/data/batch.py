@@ -1,4 +1,4 @@
-"""One batch: images, captions and spoken captions, row by row of the same pairs."""
+"""Batches: row n of images, captions and spoken captions belongs to the same pair."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from tensorboard_sidecar.trainer.data.vocabulary import PAD
 
 TOKENS_MULTIPLE: Final = 8
 SAMPLES_MULTIPLE: Final = 4_000
-"""Lengths are rounded up to these (a quarter of a second), so that a compiled model meets few shapes."""
+"""Lengths are padded to multiples of 8 tokens and 1/4 second, so that a compiled model sees few shapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +27,29 @@ class Sample:
     caption: str
     image_name: str
     cut: bool = False
-    """Whether the recording goes on beyond the waveform."""
+    """Whether the recording is longer than the waveform."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A pair whose picture or recording could not be decoded; `what` names the file and the reason."""
+    """A pair whose picture or recording could not be decoded; ``reason`` names the file and the error."""
 
-    what: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """B pairs, no two of the same image.
 
-    images            float32 [B, 3, S, S], RGB in 0..1; the model brings them to its backbone's mean and deviation
-    tokens            int64 [B, T], filled up with PAD
-    waveforms         float32 [B, N] at 16 kHz, filled up with zeros
-    waveform_lengths  int64 [B], samples that are sound
-    indices           int64 [B], places in the loader's pairs
-    caption_keys      int64 [B], equal where the tokens are: the model cannot tell such captions apart
+    images            float32 [B, 3, S, S], RGB in 0..1; the model normalizes them
+    tokens            int64 [B, T], padded with PAD
+    waveforms         float32 [B, N] at 16 kHz, padded with zeros
+    waveform_lengths  int64 [B], samples without padding
+    indices           int64 [B], indices into the loader's pairs
+    caption_keys      int64 [B], equal for captions with equal tokens, which the model cannot distinguish
     captions, image_names   B strings
-    unreadable        what was left out of this batch, and why
-    cut               how many recordings go on beyond their waveform
+    unreadable        the files of pairs that are missing in this batch, with the errors
+    cut               the number of recordings that are longer than their waveform
     """
 
     images: Tensor
@@ -68,11 +68,11 @@ class Batch:
 
     @property
     def token_mask(self) -> Tensor:
-        """Bool [B, T]: where there is a token and not padding."""
+        """Bool [B, T]: true for tokens, false for padding."""
         return self.tokens != PAD
 
     def pin_memory(self) -> "Batch":
-        """Return the batch in page-locked memory, for copies that overlap with work; DataLoader calls this."""
+        """Return the batch in pinned memory, for asynchronous copies to a GPU; DataLoader calls this method."""
         return self._mapped(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
@@ -92,9 +92,9 @@ class Batch:
 
 
 def collate(rows: Sequence[Sample | Unreadable]) -> Batch:
-    """Put decoded pairs into one batch; those that are unreadable are named in it and otherwise left out.
+    """Join decoded pairs into a batch; unreadable pairs have no row and are listed in ``unreadable``.
 
-    If all of them are, the batch has no rows.
+    Without any readable pair, the batch has no rows.
     """
     samples = [row for row in rows if isinstance(row, Sample)]
     images = torch.stack([sample.image for sample in samples]) if samples else torch.empty(0, 3, 1, 1)
@@ -107,18 +107,18 @@ def collate(rows: Sequence[Sample | Unreadable]) -> Batch:
         caption_keys=torch.tensor([_key(sample.tokens) for sample in samples], dtype=torch.int64),
         captions=tuple(sample.caption for sample in samples),
         image_names=tuple(sample.image_name for sample in samples),
-        unreadable=tuple(row.what for row in rows if isinstance(row, Unreadable)),
+        unreadable=tuple(row.reason for row in rows if isinstance(row, Unreadable)),
         cut=sum(sample.cut for sample in samples),
     )
 
 
 def _key(tokens: Tensor) -> int:
-    """Return a number for a row of tokens, the same in every batch and process: eight bytes of its hash."""
+    """Return a 64-bit hash of a row of tokens, equal in every batch and process."""
     return int.from_bytes(blake2b(tokens.numpy().tobytes(), digest_size=8).digest(), "little", signed=True)
 
 
 def _padded(rows: list[Tensor], value: float, multiple: int, dtype: torch.dtype) -> Tensor:
-    """Stack rows of different lengths into [B, longest, rounded up]."""
+    """Stack rows into [B, L]; L is the longest length, rounded up to ``multiple``."""
     if not rows:
         return torch.empty(0, multiple, dtype=dtype)
     longest = max(len(row) for row in rows)

@@ -1,7 +1,7 @@
-"""Decode the two kinds of file a pair is made of: a picture and a recording.
+"""Decode the two files of a pair: a picture and a recording.
 
-The files are anybody's. Whatever is wrong with one becomes an `UnreadableError` that names it; sizes are checked
-before anything is allocated for them.
+The files come from untrusted sources. Any error becomes an ``UnreadableError`` with the file's name; sizes are checked
+before memory is allocated.
 """
 
 from collections.abc import Iterator
@@ -25,15 +25,15 @@ from tensorboard_sidecar.trainer.data.limits import (
 from tensorboard_sidecar.trainer.data.resample import resample
 
 RATE_HZ: Final = 16_000
-"""The sample rate of every waveform handed out."""
+"""The sample rate of all returned waveforms."""
 
 CROP_SHARE_MIN: Final = 0.9
-"""A training crop keeps at least this much of the shorter side; pictures are never mirrored, for captions say
-what is left of what."""
+"""A training crop keeps at least this share of the shorter side. Pictures are never mirrored: captions tell left from
+right."""
 
 _FORMATS: Final = ("JPEG", "PNG")
 
-# By the number that Exif 2.32, table 4, gives to where row and column 0 of the stored picture belong.
+# The transposition for each value of the Exif orientation tag (Exif 2.32, table 4).
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,15 +50,15 @@ class UnreadableError(ValueError):
 
 
 def read_picture(path: Path, side_px: int, crop_seed: int | None) -> Tensor:
-    """Return a square part of the picture, uint8 [3, side_px, side_px] in RGB.
+    """Return a square crop of the picture, uint8 [3, side_px, side_px] in RGB, upright by its Exif orientation.
 
-    The whole middle square if `crop_seed` is None, else a slightly smaller one at a place drawn from that seed; turned
-    as the camera says that it was held. Raises UnreadableError.
+    The crop is the largest centred square if ``crop_seed`` is None, otherwise a slightly smaller square at a random
+    place drawn from that seed. Raises UnreadableError.
     """
     with _naming(path), Image.open(path, formats=_FORMATS) as image:
         if image.width * image.height > IMAGE_MAX_PIXELS:
             raise ValueError(f"{image.width}x{image.height} pixels; at most {IMAGE_MAX_PIXELS} are decoded")
-        image.draft("RGB", (2 * side_px, 2 * side_px))  # JPEG decodes at a half, a quarter ... for little work
+        image.draft("RGB", (2 * side_px, 2 * side_px))  # a JPEG decodes fast at 1/2, 1/4 or 1/8 of its size
         box = _square(image.width, image.height, crop_seed)
         size = (side_px, side_px)
         turn = _turn(image)
@@ -69,15 +69,15 @@ def read_picture(path: Path, side_px: int, crop_seed: int | None) -> Tensor:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what brings the picture upright, None for nothing: most cameras store it as it fell on the sensor."""
+    """Return the transposition that makes the picture upright, by its Exif orientation; None if there is none to do."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - decoders raise nearly anything; a picture with broken notes is a picture
+    except Exception:  # noqa: BLE001 - decoders raise any type; a picture with broken Exif data is usable
         return None
 
 
 def _square(width: int, height: int, crop_seed: int | None) -> tuple[float, float, float, float]:
-    """Return left, upper, right and lower edge of the square to keep, in pixels."""
+    """Return the left, upper, right and lower edge of the crop in pixels."""
     side = float(min(width, height))
     x_share = y_share = 0.5
     if crop_seed is not None:
@@ -89,16 +89,16 @@ def _square(width: int, height: int, crop_seed: int | None) -> tuple[float, floa
 
 
 class Recording(NamedTuple):
-    """Sound: float32 [samples] in -1..1 at 16 kHz, channels averaged; `cut` tells whether the file goes on."""
+    """Sound: float32 [samples] in -1..1 at 16 kHz, channels averaged; ``cut`` tells whether the file is longer."""
 
     waveform: Tensor
     cut: bool
 
 
 def read_recording(path: Path, max_seconds: float) -> Recording:
-    """Return the recording's first `max_seconds`.
+    """Return the first ``max_seconds`` of a recording.
 
-    Raises UnreadableError, also for a recording that is empty, not finite, or of an absurd rate.
+    Raises UnreadableError, also for a recording without samples, with NaN or infinity, or with an extreme sample rate.
     """
     with _naming(path), soundfile.SoundFile(path) as file:
         rate_hz, channels = int(file.samplerate), int(file.channels)
@@ -116,8 +116,8 @@ def read_recording(path: Path, max_seconds: float) -> Recording:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turn whatever decoding raises into an UnreadableError with the file's name."""
+    """Turn any error of decoding into an UnreadableError with the file's name."""
     try:
         yield
-    except Exception as error:  # on broken files decoders raise nearly anything, IndexError and SyntaxError included
+    except Exception as error:  # on broken files decoders raise any type, IndexError and SyntaxError included
         raise UnreadableError(f"{path.name}: {str(error) or type(error).__name__}") from error

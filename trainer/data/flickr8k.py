@@ -1,8 +1,8 @@
 """Read a Flickr8k folder with spoken captions into training, validation and test pairs.
 
-Both layouts in use are read (see `locate`). A file that is missing or broken costs its own pairs and nothing else:
-it is counted, the first few are named, and the rest is used. Here only the first bytes of each file are looked at;
-one that turns out undecodable later is dropped from its batch and counted there (see `loader`).
+Both common layouts are supported (see ``locate``). A missing or broken file removes only its own pairs: broken files
+are counted, and the first few are named. This module checks only the first bytes of each file; ``loader`` counts files
+that fail to decode and drops their pairs from the batches.
 """
 
 import os
@@ -38,7 +38,7 @@ _AUDIO_STARTS: Final = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"NIST_1A")
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One caption of one image, and the recording that speaks it."""
+    """One caption of one image, and the recording of the spoken caption."""
 
     image: Path
     audio: Path
@@ -49,7 +49,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Flickr8k:
-    """The pairs of a data set by split, in the order of its caption file, and what was found on the way."""
+    """The pairs of a data set by split, in the order of its caption file, and a report about skipped files."""
 
     train: tuple[Pair, ...]
     validation: tuple[Pair, ...]
@@ -58,9 +58,9 @@ class Flickr8k:
 
 
 def read_flickr8k(root: Path, split_seed: int = 0) -> Flickr8k:
-    """Read the data set under `root`; `split_seed` matters only where it has no split lists.
+    """Read the data set under ``root``; ``split_seed`` is used only for a data set without split lists.
 
-    Raises DataError if the folder is no Flickr8k, cannot be read, or holds no pair to train on.
+    Raises DataError if the folder is no Flickr8k, cannot be read, or has no training pair.
     """
     try:
         return _read(root, split_seed)
@@ -90,7 +90,7 @@ def _table(path: Path, parse: Callable[[str], Row], tally: Tally) -> Iterator[Ro
 
 
 def _captions(parts: Parts, tally: Tally) -> list[CaptionRow]:
-    """Read the captions of either format, each (image, index) once."""
+    """Read the captions of either format; of duplicates (image, index) the first."""
     found = _numbered(parts.captions, tally) if parts.captions_are_csv else _table(parts.captions, parse_token, tally)
     captions: dict[tuple[str, int], CaptionRow] = {}
     for row in found:
@@ -100,11 +100,11 @@ def _captions(parts: Parts, tally: Tally) -> list[CaptionRow]:
 
 
 def _numbered(path: Path, tally: Tally) -> Iterator[CaptionRow]:
-    """Read captions.txt, where a caption's index is its place among those of its image."""
+    """Read captions.txt, where the index of a caption is its position among the captions of its image."""
     table = _table(path, parse_csv, tally)
     header = next(table, ("", ""))
     if tuple(field.casefold() for field in header) != ("image", "caption"):
-        raise DataError(f"{path} does not start with the line `image,caption`: it is no caption list of Flickr8k")
+        raise DataError(f"{path} does not start with the line `image,caption`: this is no caption list of Flickr8k")
     seen: Counter[str] = Counter()
     for image_name, text in table:
         index = seen[image_name]
@@ -116,14 +116,14 @@ def _numbered(path: Path, tally: Tally) -> Iterator[CaptionRow]:
 
 
 def _pairs(parts: Parts, captions: Iterable[CaptionRow], tally: Tally) -> Iterator[Pair]:
-    """Join captions, recordings and pictures; whatever lacks its other half is counted and left out."""
+    """Join captions, recordings and pictures; count and skip captions without a recording or picture."""
     spoken = {(r.image_name, r.index): r.audio_name for r in _table(parts.spoken, parse_spoken, tally)}
-    looked_at: dict[str, bool] = {}
+    usable: dict[str, bool] = {}
     for row in captions:
         image, name = parts.images / row.image_name, row.image_name
-        if name not in looked_at:
-            looked_at[name] = _usable(image, _IMAGE_STARTS, "pictures", tally)
-        if not looked_at[name]:
+        if name not in usable:
+            usable[name] = _usable(image, _IMAGE_STARTS, "pictures", tally)
+        if not usable[name]:
             continue
         audio_name = spoken.get((name, row.index))
         if audio_name is None:
@@ -132,15 +132,15 @@ def _pairs(parts: Parts, captions: Iterable[CaptionRow], tally: Tally) -> Iterat
             yield Pair(image, audio, row.caption, name, row.index)
 
 
-def _usable(path: Path, starts: tuple[bytes, ...], what: str, tally: Tally) -> bool:
-    """Tell whether a regular file is there and starts like one of its kind; count it if not.
+def _usable(path: Path, starts: tuple[bytes, ...], kind: str, tally: Tally) -> bool:
+    """Tell whether ``path`` is a regular file that starts with one of the signatures; count the file if not.
 
-    One open and one read of eight bytes; to decode each header would take three times as long.
+    The check is one open and one read of eight bytes; decoding each header would take three times as long.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe must not hold us up
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # an open of a named pipe must not block
     except OSError as error:
-        tally.add(f"{what} missing or unreadable", f"{path.name} ({error.strerror})")
+        tally.add(f"{kind} missing or unreadable", f"{path.name} ({error.strerror})")
         return False
     try:
         status = os.fstat(descriptor)
@@ -149,12 +149,12 @@ def _usable(path: Path, starts: tuple[bytes, ...], what: str, tally: Tally) -> b
     finally:
         os.close(descriptor)
     if not fits:
-        tally.add(f"{what} broken", path.name)
+        tally.add(f"{kind} broken", path.name)
     return fits
 
 
 def _listed(paths: tuple[Path, Path, Path], tally: Tally) -> Splits:
-    """Read the split lists; a name in two of them counts for the first, so that nothing is tested on its training."""
+    """Read the split lists; a name in two lists counts for the first, so that no training image is in the test set."""
     splits: Splits = (set(), set(), set())
     for path, split in zip(paths, splits, strict=True):
         for name in _table(path, parse_name, tally):
@@ -166,7 +166,7 @@ def _listed(paths: tuple[Path, Path, Path], tally: Tally) -> Splits:
 
 
 def _notes(root: Path, parts: Parts, splits: tuple[tuple[Pair, ...], ...], unlisted: int) -> tuple[str, ...]:
-    """Say what was found, and what a reader of the numbers should know about it."""
+    """Return notes about the data set: where the parts are, sizes of the splits, and their peculiarities."""
     counts = ", ".join(
         f"{len(pairs)} pairs of {len({pair.image_name for pair in pairs})} images for {name}"
         for name, pairs in zip(("training", "validation", "test"), splits, strict=True)

@@ -1,42 +1,42 @@
-"""Every bound of the data reader, with its reason.
+"""The bounds of the data reader, each with its reason.
 
-A data set is a folder from anywhere: what is read from it is bounded before it is kept.
+A data set may come from an untrusted source: the reader checks each size before it allocates memory.
 """
 
 from typing import Final
 
 TEXT_FILE_MAX_BYTES: Final = 64 * 2**20
-"""The whole token file of Flickr8k is 3.2 MB, that of Flickr30k 12 MB."""
+"""The token file of Flickr8k has 3.2 MB, that of Flickr30k 12 MB."""
 
 LINE_MAX_BYTES: Final = 8192
 """The longest published caption has 199 characters; one character takes at most four bytes."""
 
 CAPTION_MAX_CHARS: Final = 1000
-"""Longer is no caption: it would fill a batch with padding and a projector label with prose."""
+"""A longer text is no caption; as a caption, its batch would be mostly padding."""
 
 NAME_MAX_BYTES: Final = 255
-"""What Linux file systems allow for one file name."""
+"""The limit of Linux file systems for a file name."""
 
 CAPTIONS_PER_IMAGE_MAX: Final = 100
-"""Published: five. The index of a caption is below this."""
+"""The published data set has five. The index of a caption is below this bound."""
 
 FOLDERS_SEARCHED_MAX: Final = 100
-"""Parts of the data set may lie one folder down; a home directory given by mistake is not walked."""
+"""Parts of the data set may lie one folder down; the bound stops a search of a home directory given by mistake."""
 
 FILE_MIN_BYTES: Final = 45
-"""A wav header alone has 44 bytes; no JPEG is smaller than this either."""
+"""A wav header has 44 bytes, and no JPEG is smaller than 45."""
 
 IMAGE_MAX_PIXELS: Final = 50_000_000
 """150 MB decoded. Published pictures have 187,500 pixels; a decompression bomb has billions."""
 
 AUDIO_RATE_MIN_HZ: Final = 4_000
-"""Below telephone quality there is no speech to learn from."""
+"""Half the rate of telephones; a recording below is no usable speech."""
 
 AUDIO_RATE_MAX_HZ: Final = 192_000
-"""The fastest rate sound cards record; with the length read, it bounds one decoded file."""
+"""The highest rate of sound cards; with the length, the rate bounds the memory of a decoded file."""
 
 AUDIO_CHANNELS_MAX: Final = 8
-"""More than two are rare; the channels are averaged into one."""
+"""Recordings with more than two channels are rare; all channels are averaged."""
 
 EXAMPLES_NAMED: Final = 10
-"""A fault is counted as often as it occurs, and named this often."""
+"""Problems of a kind that are named; all are counted."""

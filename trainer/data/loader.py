@@ -1,4 +1,4 @@
-"""Batches of a data set, epoch by epoch, decoded in worker processes."""
+"""Loads batches epoch by epoch, decoded in worker processes."""
 
 import multiprocessing
 import os
@@ -12,17 +12,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from tensorboard_sidecar.trainer.data.batch import Batch, Sample, Unreadable, collate
 from tensorboard_sidecar.trainer.data.decode import UnreadableError, read_picture, read_recording
+from tensorboard_sidecar.trainer.data.epoch_counts import EpochCounts
 from tensorboard_sidecar.trainer.data.flickr8k import Pair
-from tensorboard_sidecar.trainer.data.order import Draw, Order
+from tensorboard_sidecar.trainer.data.order import Order, SampleSpec
 from tensorboard_sidecar.trainer.data.report import Tally
-from tensorboard_sidecar.trainer.data.seen import Seen
 from tensorboard_sidecar.trainer.data.vocabulary import END, Vocabulary
 
 
 class PairDataset(Dataset[Sample | Unreadable]):
-    """Decodes the pair a `Draw` asks for. It holds no state that decoding changes: any worker gives the same sample.
+    """Decodes the pair of a ``SampleSpec``. Stateless: every worker returns the same sample for the same spec.
 
-    `max_tokens` counts START and END; longer captions lose their last words, longer recordings their end.
+    ``max_tokens`` includes START and END; longer captions and recordings are cut at the end.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class PairDataset(Dataset[Sample | Unreadable]):
         self._max_seconds = max_seconds
         self._max_tokens = max_tokens
 
-    def __getitem__(self, draw: Draw) -> Sample | Unreadable:
-        pair = self._pairs[draw.pair]
+    def __getitem__(self, spec: SampleSpec) -> Sample | Unreadable:
+        pair = self._pairs[spec.pair]
         try:
-            image = read_picture(pair.image, self._image_side_px, draw.crop_seed)
+            image = read_picture(pair.image, self._image_side_px, spec.crop_seed)
             recording = read_recording(pair.audio, self._max_seconds)
         except UnreadableError as error:
             return Unreadable(str(error))
@@ -51,14 +51,14 @@ class PairDataset(Dataset[Sample | Unreadable]):
         if len(ids) > self._max_tokens:
             ids = [*ids[: self._max_tokens - 1], END]
         tokens = torch.tensor(ids, dtype=torch.int64)
-        return Sample(draw.pair, image, recording.waveform, tokens, pair.caption, pair.image_name, cut=recording.cut)
+        return Sample(spec.pair, image, recording.waveform, tokens, pair.caption, pair.image_name, cut=recording.cut)
 
 
 class Loader:
-    """The batches of some pairs. `for batch in loader.epoch(3)` is always the same sequence for the same seed.
+    """Batches of pairs. ``for batch in loader.epoch(3)`` gives the same sequence for the same seed.
 
-    A file that cannot be decoded costs its row, not its batch, though that may be left without any: the batch is
-    smaller by one, `seen` counts and names it.
+    A pair with an undecodable file is missing in its batch, which may become empty; ``counts`` counts and names the
+    file.
     """
 
     def __init__(self, batches: "DataLoader[Sample | Unreadable]", order: Order) -> None:
@@ -69,16 +69,16 @@ class Loader:
         self._pairs = self._cut = 0
 
     def __len__(self) -> int:
-        """Return the number of batches of an epoch."""
+        """Return the number of batches in an epoch."""
         return len(self._order)
 
     @property
     def rows(self) -> int:
-        """The pairs of an epoch, those lost to unreadable files included."""
+        """The number of pairs in an epoch, unreadable pairs included."""
         return self._order.rows
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, beginning with number `first_batch`; one epoch at a time."""
+        """Yield the batches of an epoch from number ``first_batch`` on. Run one epoch at a time."""
         self._order.epoch = epoch
         self._order.first_batch = first_batch
         self._pairs = self._cut = 0
@@ -88,15 +88,15 @@ class Loader:
             self._cut += batch.cut
             yield batch
 
-    def seen(self) -> Seen:
-        """Return what this epoch met; a file that could not be decoded counts once however often it was met."""
-        return Seen(self._pairs, self._cut, self._tally.problems())
+    def counts(self) -> EpochCounts:
+        """Return the counts of the current epoch; an undecodable file counts once over all epochs."""
+        return EpochCounts(self._pairs, self._cut, self._tally.problems())
 
     def _count(self, unreadable: Sequence[str]) -> None:
-        for what in unreadable:
-            if what not in self._unreadable:
-                self._unreadable.add(what)
-                self._tally.add("files unreadable, their pairs left out", what)
+        for reason in unreadable:
+            if reason not in self._unreadable:
+                self._unreadable.add(reason)
+                self._tally.add("files unreadable, their pairs left out", reason)
 
 
 def make_loader(
@@ -112,9 +112,10 @@ def make_loader(
     max_seconds: float = 10.0,
     max_tokens: int = 40,
 ) -> Loader:
-    """Make a loader over the pairs, shuffled and lightly cropped in training, fixed in validation.
+    """Make a loader of the pairs: shuffled and randomly cropped for training, in fixed order for validation.
 
-    With `num_workers` > 0 that many processes decode, and stay from epoch to epoch. Raises ValueError without pairs.
+    ``num_workers`` processes decode, and live for all epochs; 0 decodes in this process. Raises ValueError without
+    pairs.
     """
     if not pairs:
         raise ValueError("no pairs to load")
@@ -130,16 +131,16 @@ def make_loader(
         pin_memory=pin_memory,
         worker_init_fn=_prepare_worker,
         multiprocessing_context=_context() if num_workers else None,
-        generator=torch.Generator(),  # else each epoch draws from the global one, and resuming would differ
+        generator=torch.Generator(),  # the default draws from the global generator: a resumed run would differ
         persistent_workers=num_workers > 0,
     )
     return Loader(batches, order)
 
 
 def _context() -> BaseContext:
-    """Return how workers start: not by fork, for the trainer has threads, nor each by importing torch for seconds.
+    """Return the start method of workers: a fork server, which imports torch once and forks workers in milliseconds.
 
-    A fork server imports it once, and its children start in milliseconds.
+    A fork of the trainer is unsafe, because the trainer has threads; with spawn, each worker imports torch for seconds.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -147,9 +148,9 @@ def _context() -> BaseContext:
 
 
 def _prepare_worker(_worker: int) -> None:
-    """Ignore Ctrl-C, which reaches every process of a terminal, and end when the parent has ended, however it did.
+    """Ignore Ctrl-C, which a terminal sends to all its processes, and end this worker when the trainer ends.
 
-    torch watches for that only where workers are children of the trainer itself; these are the fork server's.
+    torch ends workers of a dead trainer only if they are its children; these workers are the fork server's children.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_parent, name="parent-watch", daemon=True).start()

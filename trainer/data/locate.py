@@ -1,8 +1,8 @@
-"""Find the parts of Flickr8k under a folder, under the names they are published with.
+"""Find the parts of Flickr8k under a folder, by their published names.
 
-As published the parts are `Flicker8k_Dataset/` (so spelt), `Flickr8k_text/` and `flickr_audio/`; the common
-re-upload has `Images/` and `captions.txt`. Archives unpacked each into a folder of its own put every part one level
-down, so each is looked for in the root and in the root's folders.
+The original parts are ``Flicker8k_Dataset/`` (with that spelling), ``Flickr8k_text/`` and ``flickr_audio/``; a common
+re-upload has ``Images/`` and ``captions.txt``. Each part may lie in the root or, when each archive was unpacked into a
+separate folder, in a folder of the root.
 """
 
 import os
@@ -28,7 +28,7 @@ IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Where the parts of one data set lie."""
+    """The paths of the parts of a data set."""
 
     images: Path
     captions: Path
@@ -36,11 +36,11 @@ class Parts:
     spoken: Path
     audio: Path
     splits: tuple[Path, Path, Path] | None
-    """The lists for training, validation and test, or None unless all three are there."""
+    """The lists for training, validation and test; None if any list is missing."""
 
 
 def locate(root: Path) -> Parts:
-    """Find the parts under `root`. Raises DataError naming every part that is missing, OSError if unreadable."""
+    """Find the parts under ``root``. Raises DataError with all missing parts, OSError for an unreadable folder."""
     places = _places(root)
     images = _first(places, IMAGE_FOLDERS, _holds_images)
     tokens = _first(places, TOKEN_FILES, Path.is_file)
@@ -48,8 +48,8 @@ def locate(root: Path) -> Parts:
     spoken = _first(places, SPOKEN_FILES, Path.is_file)
     audio = _first(places, AUDIO_FOLDERS, Path.is_dir)
     missing = [
-        f"no {what} ({' or '.join(names)})"
-        for part, what, names in (
+        f"no {description} ({' or '.join(names)})"
+        for part, description, names in (
             (images, "folder of pictures", IMAGE_FOLDERS),
             (captions, "captions", TOKEN_FILES + CSV_FILES),
             (spoken, "list of spoken captions", SPOKEN_FILES),
@@ -58,10 +58,12 @@ def locate(root: Path) -> Parts:
         if part is None
     ]
     if images is None or captions is None or spoken is None or audio is None:
-        where = f"Looked in it and in the {len(places) - 1} folders in it." if places else "There is no such folder."
+        where = (
+            f"Searched this folder and the {len(places) - 1} folders in it." if places else "There is no such folder."
+        )
         raise DataError(
             f"{root} is no Flickr8k with spoken captions: {'; '.join(missing)}. {where} "
-            "`tensorboard-sidecar demo-data DIR` writes a small one to try."
+            "`tensorboard-sidecar demo-data DIR` writes a small data set to try."
         )
     train, dev, test = (_first(places, names, Path.is_file) for names in SPLIT_FILES)
     splits = (train, dev, test) if train and dev and test else None
@@ -69,9 +71,9 @@ def locate(root: Path) -> Parts:
 
 
 def _places(root: Path) -> list[Path]:
-    """Return the root and its folders, sorted; hidden ones and the `__MACOSX` of zip archives left out.
+    """Return the root and its folders, sorted, without hidden folders and the ``__MACOSX`` of zip archives.
 
-    Nothing where the root is no folder.
+    An empty list if the root is no folder.
     """
     if not root.is_dir():
         return []

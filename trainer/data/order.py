@@ -1,6 +1,6 @@
-"""Which pairs an epoch visits, and in which order: a function of the seed and the epoch's number, nothing else.
+"""The batches of an epoch as a pure function of the seed and the epoch's number.
 
-So a run that is resumed, has another number of workers, or starts in the middle of an epoch sees the same batches.
+A resumed run, a run with another number of workers and a start in the middle of an epoch all get the same batches.
 """
 
 import math
@@ -11,22 +11,22 @@ from typing import NamedTuple
 from tensorboard_sidecar.trainer.data.flickr8k import Pair
 
 
-class Draw(NamedTuple):
-    """One row to come: the place of its pair, and the seed of its crop (None: the middle of the picture)."""
+class SampleSpec(NamedTuple):
+    """The specification of a sample: the index of its pair, and the seed of its crop (None: centre crop)."""
 
     pair: int
     crop_seed: int | None
 
 
 class Order:
-    """The batches of every epoch over some pairs; as an iterable, those of `epoch` from `first_batch` on.
+    """The batch sampler: iterating yields the batches of ``epoch`` from ``first_batch`` on.
 
-    In training an epoch visits each image once, in an order and with a caption drawn for that epoch, so that no two
-    rows of a batch share an image. A last batch that is not full is left out, because a contrastive loss depends on
-    the number of rows; its images come at another place in the next epoch. If there is not one full batch, all
-    images make up the only one. In validation every epoch is the same: each image with its first pair, none left out,
-    in batches that differ by one row at most, as near to `batch_size` as that allows (of two rows at least, where
-    there are two): in a short last one each row would have few others to be told apart from.
+    Training: each epoch visits each image once, in a random order and with a random caption, so that no two rows of a
+    batch share an image. An incomplete last batch is dropped, because a contrastive loss depends on the number of rows.
+    With fewer images than ``batch_size``, all images form a single batch.
+
+    Validation: all epochs are equal and visit each image with its first pair. Batch sizes differ by at most one row and
+    are as near to ``batch_size`` as possible, at least two rows: rows of a short last batch would have few negatives.
     """
 
     def __init__(self, pairs: Sequence[Pair], *, batch_size: int, seed: int, train: bool) -> None:
@@ -43,7 +43,7 @@ class Order:
         self.first_batch = 0
 
     def __len__(self) -> int:
-        """Return the batches of a whole epoch."""
+        """Return the number of batches in a whole epoch."""
         images = len(self._choices)
         if self._train:
             return images // self._batch_size or min(images, 1)
@@ -51,18 +51,18 @@ class Order:
 
     @property
     def rows(self) -> int:
-        """The rows of all batches of an epoch."""
+        """The number of rows in a whole epoch."""
         return min(len(self._choices), len(self) * self._batch_size) if self._train else len(self._choices)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        """Yield the batches of `epoch`, beginning with number `first_batch`."""
-        draws = self._shuffled() if self._train else [Draw(indices[0], None) for indices in self._choices]
+    def __iter__(self) -> Iterator[list[SampleSpec]]:
+        """Yield the batches of ``epoch`` from number ``first_batch`` on."""
+        specs = self._shuffled() if self._train else [SampleSpec(indices[0], None) for indices in self._choices]
         batches, rows = len(self), self.rows
         for number in range(self.first_batch, batches):
-            yield draws[number * rows // batches : (number + 1) * rows // batches]
+            yield specs[number * rows // batches : (number + 1) * rows // batches]
 
-    def _shuffled(self) -> list[Draw]:
+    def _shuffled(self) -> list[SampleSpec]:
         random = Random(f"{self._seed}:{self.epoch}")
-        draws = [Draw(random.choice(indices), random.getrandbits(32)) for indices in self._choices]
-        random.shuffle(draws)
-        return draws
+        specs = [SampleSpec(random.choice(indices), random.getrandbits(32)) for indices in self._choices]
+        random.shuffle(specs)
+        return specs

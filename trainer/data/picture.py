@@ -1,4 +1,4 @@
-"""Draw a scene."""
+"""Draws a scene as a picture."""
 
 import math
 from random import Random
@@ -30,16 +30,16 @@ _RADIUS: Final = {"small": 0.075, "large": 0.135}
 _OTHER_RADIUS: Final = 0.125
 _SPACING: Final = {1: (0.0,), 2: (-0.19, 0.19), 3: (-0.315, 0.0, 0.315)}
 _OFFSET: Final = 0.23
-"""How far group and other shape lie from the middle, either way."""
+"""The distance of the group, and of the other shape, from the centre."""
 _JITTER: Final = 0.025
 _AXIS: Final[dict[str, tuple[int, int]]] = {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}
 
 _OVERSAMPLING: Final = 4
-"""Drawn this much larger and reduced: Pillow draws hard edges."""
+"""Pictures are drawn this much larger and then reduced, because Pillow draws without antialiasing."""
 
 
 def draw(scene: Scene, side_px: int, random: Random) -> Image.Image:
-    """Return an RGB picture of `side_px` squared; places, sizes and turns vary a little with `random`."""
+    """Return an RGB picture of ``side_px`` squared; ``random`` varies positions, sizes and angles a little."""
     large = side_px * _OVERSAMPLING
     image = Image.new("RGB", (large, large), BACKGROUNDS_RGB[scene.background])
     brush = ImageDraw.Draw(image)
@@ -56,7 +56,7 @@ def draw(scene: Scene, side_px: int, random: Random) -> Image.Image:
 
 
 def _placed(x: float, y: float, radius: float, random: Random) -> tuple[float, float, float, float]:
-    """Return x, y, radius and turn (radians), each moved a little."""
+    """Return x, y, radius and angle (radians), each varied a little."""
     return (
         x + random.uniform(-_JITTER, _JITTER),
         y + random.uniform(-_JITTER, _JITTER),

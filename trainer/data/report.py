@@ -1,4 +1,4 @@
-"""What was wrong with a data set: one error for a folder that is none, a tally for single faults in one that is."""
+"""Problems of a data set: an error for an unusable folder, a tally of problems in single files and lines."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,55 +7,55 @@ from tensorboard_sidecar.trainer.data.limits import EXAMPLES_NAMED
 
 
 class DataError(ValueError):
-    """The data set cannot be used at all; the message says what was looked for, where, and what to do."""
+    """The data set cannot be used; the message says what is missing, where, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One kind of fault: what it is, how often it occurred, and the first few that have it."""
+    """One kind of problem, the number of its occurrences, and the first few names."""
 
-    what: str
+    kind: str
     count: int
     examples: tuple[str, ...]
 
     def __str__(self) -> str:
         shown = ", ".join(self.examples)
         more = ", ..." if self.count > len(self.examples) else ""
-        return f"{self.count} {self.what}: {shown}{more}"
+        return f"{self.count} {self.kind}: {shown}{more}"
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts faults by kind and keeps the first few names of each; it never grows with the number of faults."""
+    """Counts problems by kind and keeps the first few names of each kind; its memory is bounded."""
 
     _counts: dict[str, int] = field(default_factory=dict)
     _examples: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, what: str, name: str) -> None:
-        """Count one fault of the kind `what`; `name` says where it is."""
-        self._counts[what] = self._counts.get(what, 0) + 1
-        examples = self._examples.setdefault(what, [])
+    def add(self, kind: str, name: str) -> None:
+        """Count a problem of a kind; ``name`` is the file or line with the problem."""
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        examples = self._examples.setdefault(kind, [])
         if len(examples) < EXAMPLES_NAMED:
             examples.append(printable(name))
 
     def problems(self) -> tuple[Problem, ...]:
-        """Return what was counted so far, in the order in which the kinds were first met."""
-        return tuple(Problem(what, count, tuple(self._examples[what])) for what, count in self._counts.items())
+        """Return the problems so far, kinds in the order of their first occurrence."""
+        return tuple(Problem(kind, count, tuple(self._examples[kind])) for kind, count in self._counts.items())
 
 
 def merged(groups: Iterable[Iterable[Problem]]) -> tuple[Problem, ...]:
-    """Return what several tallies of different files counted, as if one had."""
+    """Return the sum of several tallies of different files."""
     found: dict[str, Problem] = {}
     for problem in (problem for group in groups for problem in group):
-        so_far = found.get(problem.what, Problem(problem.what, 0, ()))
+        so_far = found.get(problem.kind, Problem(problem.kind, 0, ()))
         examples = (so_far.examples + problem.examples)[:EXAMPLES_NAMED]
-        found[problem.what] = Problem(problem.what, so_far.count + problem.count, examples)
+        found[problem.kind] = Problem(problem.kind, so_far.count + problem.count, examples)
     return tuple(found.values())
 
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """What a data set was found to be: facts for the user (`notes`) and faults that were skipped (`problems`)."""
+    """The report about a data set: ``notes`` for the user, and ``problems`` of skipped files and lines."""
 
     notes: tuple[str, ...]
     problems: tuple[Problem, ...]
@@ -66,6 +66,6 @@ class DataReport:
 
 
 def printable(name: str, limit: int = 200) -> str:
-    """Return the name fit for a terminal: control characters escaped, at most `limit` characters."""
+    """Return the name for a terminal: control characters escaped, at most ``limit`` characters."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in name)
     return shown if len(shown) <= limit else f"{shown[: limit - 3]}..."

@@ -1,4 +1,4 @@
-"""Change the sample rate of a sound."""
+"""Resampling of sound."""
 
 import math
 
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 
 def resample(samples: NDArray[np.float64], from_hz: int, to_hz: int) -> NDArray[np.float64]:
-    """Return the sound at `to_hz`: its spectrum cut, or continued with silence, at the new Nyquist frequency.
+    """Return the sound at ``to_hz``: its spectrum is cut, or extended with zeros, at the new Nyquist frequency.
 
-    The sound is padded with silence to a length at which the ratio of the rates comes out even, so the result is
-    exact for any two rates, in time n log n and without a filter whose size grows with odd rates.
+    The sound is padded with silence to a length at which both rates have a whole number of samples. The result is
+    therefore exact for any two rates, in O(n log n); a polyphase filter would grow with coprime rates.
     """
     common = math.gcd(from_hz, to_hz)
     block, new_block = from_hz // common, to_hz // common

@@ -1,7 +1,7 @@
-"""Little scenes that a picture shows and a sentence says: what is in them, and how it is put into words.
+"""Synthetic scenes for pictures and captions.
 
-A scene is some equal shapes beside one other shape. Its attributes come from a small vocabulary, so that a small
-model learns it in minutes, and no two scenes of a set are equal, so that every caption has one right picture.
+A scene is a group of equal shapes beside another shape. The attributes come from a small vocabulary, so that a small
+model learns the task in minutes. No two scenes of a set are equal, so that each caption has a single correct picture.
 """
 
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ BACKGROUNDS: Final = ("black", "gray", "white", "brown")
 SIZES: Final = ("small", "large")
 COUNTS: Final = (1, 2, 3)
 RELATIONS: Final = ("left", "right", "above", "below")
-"""Where the group stands, seen from the other shape."""
+"""The position of the group relative to the other shape."""
 
 CAPTIONS_PER_SCENE: Final = 5
 SCENES_MAX: Final = 20_000
-"""There are 86,400 different scenes; well below that, drawing lots without repetition stays quick."""
+"""There are 86,400 different scenes; with at most this many, rejection of duplicates stays fast."""
 
 _OPPOSITE: Final = {"left": "right", "right": "left", "above": "below", "below": "above"}
 _PHRASES: Final = {
@@ -33,7 +33,7 @@ _SIZE_WORDS: Final = {"small": ("small", "tiny"), "large": ("large", "big")}
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """`count` shapes of one kind, `relation` of one other shape that differs from them in kind and colour."""
+    """A group of ``count`` equal shapes, and another shape that differs from the group in shape and colour."""
 
     shape: str
     colour: str
@@ -46,9 +46,9 @@ class Scene:
 
 
 def different_scenes(number: int, random: Random) -> Iterator[Scene]:
-    """Yield `number` scenes, no two of them equal. Raises ValueError beyond the limit."""
+    """Yield ``number`` random scenes, no two equal. Raises ValueError for a number above SCENES_MAX."""
     if not 0 <= number <= SCENES_MAX:
-        raise ValueError(f"asked for {number} scenes; between 0 and {SCENES_MAX} can be had")
+        raise ValueError(f"asked for {number} scenes; expected 0 to {SCENES_MAX}")
     seen: set[Scene] = set()
     while len(seen) < number:
         scene = _any_scene(random)
@@ -73,9 +73,9 @@ def _any_scene(random: Random) -> Scene:
 
 
 def captions_of(scene: Scene, random: Random) -> list[str]:
-    """Say the scene in five different sentences of English, in random order; each alone is true of it.
+    """Return five different English sentences about the scene, in random order.
 
-    Every sentence names shapes, colours, count, size and relation; three of the five name the background too.
+    Each sentence names shapes, colours, count, size and relation; three of the five also name the background.
     """
     group, other = _group(scene, random), _with_article(f"{scene.other_colour} {scene.other_shape}")
     is_are = "is" if scene.count == 1 else "are"

@@ -1,6 +1,6 @@
-"""Sentences into speech: which voice says what, in which process, and at which sample rate.
+"""Text to speech: chooses a voice for each sentence, runs eSpeak NG in processes, and resamples the sound.
 
-Voices come from eSpeak NG (see `espeak`); what comes back is 16 kHz, the rate of the Flickr Audio Caption Corpus.
+The voices are those of eSpeak NG (see ``espeak``); the result has 16 kHz, the rate of the Flickr Audio Caption Corpus.
 """
 
 import json
@@ -29,20 +29,20 @@ WORDS_PER_MINUTE: Final = (180, 235)
 PITCH: Final = (40, 60)
 
 BATCH_UTTERANCES: Final = 200
-"""Sentences a process speaks. Part of what makes a data set reproducible: a sentence's samples depend, in their
-noise, on those spoken before it in its process, and so on nothing that differs between machines."""
+"""Sentences in a process. A fixed number, because the noise in a sentence's samples depends on the sentences before in
+the same process; with a fixed number all machines make the same data set."""
 
 PROCESS_SECONDS_MAX: Final = 120.0
-"""A batch takes one to two seconds; a process that takes this long hangs."""
+"""A batch takes one to two seconds; a process that takes longer than this hangs."""
 
 
 class SpeechError(RuntimeError):
-    """eSpeak NG did not speak; the message holds what it said instead."""
+    """eSpeak NG failed; the message has the last line of its error output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """A sentence and how it is said."""
+    """A sentence with its voice, speed and pitch (0-99)."""
 
     text: str
     voice: str
@@ -51,15 +51,15 @@ class Utterance:
 
 
 def utterance(text: str, random: Random) -> Utterance:
-    """Give the sentence to any of the voices, at any of their speeds."""
+    """Return the sentence with a random voice, speed and pitch."""
     return Utterance(text, random.choice(VOICES), random.randint(*WORDS_PER_MINUTE), random.randint(*PITCH))
 
 
 def speak_all(utterances: Sequence[Utterance], processes: int | None = None) -> Iterator[NDArray[np.int16]]:
-    """Yield each utterance's samples at 16 kHz, in order, from several processes at once.
+    """Yield the samples of each utterance at 16 kHz, in order, spoken by several processes in parallel.
 
-    The samples depend on the whole sequence and not on `processes` (default: one a core). At most two batches a
-    process are spoken ahead of the reader. Raises SpeechError.
+    The samples depend on the whole sequence, but not on ``processes`` (default: the number of cores). At most two
+    batches for each process are spoken ahead of the reader. Raises SpeechError.
     """
     processes = processes or os.cpu_count() or 1
     batches = (utterances[i : i + BATCH_UTTERANCES] for i in range(0, len(utterances), BATCH_UTTERANCES))
@@ -77,7 +77,7 @@ def speak_all(utterances: Sequence[Utterance], processes: int | None = None) -> 
 
 
 def _speak_batch(utterances: Sequence[Utterance]) -> list[NDArray[np.int16]]:
-    """Speak one batch in a fresh process."""
+    """Speak a batch in a fresh process."""
     program = Path(__file__).with_name("espeak.py")
     try:
         done = subprocess.run(  # noqa: S603 - this project's own file, by its full path
@@ -94,7 +94,7 @@ def _speak_batch(utterances: Sequence[Utterance]) -> list[NDArray[np.int16]]:
         raise SpeechError(f"eSpeak NG did not answer within {PROCESS_SECONDS_MAX:.0f} s") from error
     spoken = [_at_16_khz(samples) for samples in _unpack(done.stdout)]
     if len(spoken) != len(utterances) or not all(samples.any() for samples in spoken):
-        raise SpeechError(f"eSpeak NG spoke {len(spoken)} of {len(utterances)} sentences, or some of them in silence")
+        raise SpeechError(f"eSpeak NG spoke {len(spoken)} of {len(utterances)} sentences, or gave silence for some")
     return spoken
 
 
@@ -107,6 +107,6 @@ def _unpack(answer: bytes) -> Iterator[NDArray[np.int16]]:
 
 
 def _at_16_khz(samples: NDArray[np.int16]) -> NDArray[np.int16]:
-    """All in float64, so that rounding to 16 bits gives the same numbers on every machine."""
+    """Resample in float64, so that rounding to 16 bits gives the same numbers on every machine."""
     resampled = resample(samples.astype(np.float64), ESPEAK_RATE_HZ, RATE_HZ)
     return np.clip(np.rint(resampled), -32768, 32767).astype(np.int16)

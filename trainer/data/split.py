@@ -1,4 +1,4 @@
-"""Divide image names into training, validation and test sets where no lists say how."""
+"""Split image names into training, validation and test sets, for a data set without split lists."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,15 +7,15 @@ from typing import Final
 TRAIN_PERCENT: Final = 80
 VALIDATION_PERCENT: Final = 10
 VALIDATION_FROM_IMAGES: Final = 10
-"""From this many images on, validation is never empty."""
+"""With this many images or more, the validation set is never empty."""
 
 
 def split_by_hash(names: Iterable[str], seed: int) -> tuple[set[str], set[str], set[str]]:
-    """Return (training, validation, test) names, about 80, 10 and 10 in a hundred.
+    """Return (training, validation, test) names, about 80, 10 and 10 percent.
 
-    A name's place depends on the seed and the name alone, on every machine: images added or lost move no other one.
-    Only where chance would leave the validation set of ten or more images empty does the first tenth, in the order
-    of their hashes, go there.
+    The set of a name depends on the seed and the name alone, on every machine: additional or missing images move no
+    other image. Exception: if the validation set of ten or more images would be empty, a tenth of the images with the
+    lowest hashes becomes the validation set.
     """
     ranked = sorted((_fraction(name, seed), name) for name in set(names))
     train_below = TRAIN_PERCENT / 100
@@ -29,6 +29,6 @@ def split_by_hash(names: Iterable[str], seed: int) -> tuple[set[str], set[str], 
 
 
 def _fraction(name: str, seed: int) -> float:
-    """Return a number in [0, 1) that is the same for this name and seed everywhere."""
+    """Return a number in [0, 1), a hash of seed and name."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:6]) / 2**48

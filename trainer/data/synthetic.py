@@ -1,11 +1,11 @@
-"""Write a small data set of drawn scenes and spoken captions, in the layout Flickr8k is published in.
+"""Write a small data set of drawn scenes and spoken captions, in the published layout of Flickr8k.
 
     DIR/Flicker8k_Dataset/scene_00000.jpg ...
     DIR/Flickr8k_text/Flickr8k.token.txt, Flickr_8k.{train,dev,test}Images.txt, synthetic.json
     DIR/flickr_audio/wav2capt.txt, wavs/scene_00000_0.wav ...
 
-Same settings, same bytes. Everything is made in `DIR/.unfinished` and moved into place at the end, the captions
-last, so that what an interruption leaves behind is never taken for a data set.
+The same settings give the same bytes. All files are made in ``DIR/.unfinished`` and moved into place at the end, the
+captions last, so that an interrupted write never looks like a data set.
 """
 
 import argparse
@@ -33,8 +33,25 @@ from tensorboard_sidecar.trainer.data.speech import RATE_HZ, SpeechError, speak_
 
 Row = TypeVar("Row")
 
+_DESCRIPTION: Final = """\
+Write a small data set to train on at once: drawn scenes (some show the same shapes side by side), five English captions
+of each, and every caption spoken. Folders and files are those of the published Flickr8k, so that the trainer reads both
+in the same way. The same settings give the same files.
+"""
+_EPILOG: Final = """\
+examples:
+  tensorboard-sidecar demo-data data/small
+  tensorboard-sidecar demo-data data/tiny --images 60 --seed 3
+  tensorboard-sidecar demo-data data/large --images 4000 --side 256
+
+A folder that holds this data set already is left unchanged; a folder with other files is refused. To train on the data
+set: tensorboard-sidecar train --root_dir DIR
+
+exit codes: 0 written, or there already, 2 wrong usage, or a folder that cannot be used, 130 stopped by Ctrl-C
+"""
+
 IMAGES_MIN: Final = 10
-"""So that each of the three splits has an image."""
+"""With fewer, one of the three splits would be empty."""
 
 SIDE_MIN_PX: Final = 32
 SIDE_MAX_PX: Final = 1024
@@ -48,16 +65,16 @@ _MARKER: Final = "synthetic.json"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What decides every byte of the data set."""
+    """The settings that determine every byte of the data set."""
 
     images: int = 640
     seed: int = 0
     side_px: int = 128
     version: int = 1
-    """Grows when the same seed no longer gives the same bytes."""
+    """Increased when the same seed no longer gives the same bytes."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError on a size that cannot be made."""
+        """Raise ValueError for a size out of range."""
         if not IMAGES_MIN <= self.images <= SCENES_MAX:
             raise ValueError(f"images is {self.images}; expected {IMAGES_MIN} to {SCENES_MAX}")
         if not SIDE_MIN_PX <= self.side_px <= SIDE_MAX_PX:
@@ -65,10 +82,10 @@ class Settings:
 
 
 def write_synthetic(folder: Path, settings: Settings, processes: int | None = None) -> bool:
-    """Write the data set; return False, having done nothing, if the folder holds it already.
+    """Write the data set; return False, without a change, if the folder already holds this data set.
 
-    Raises DataError if the folder holds anything else or another process is writing there, SpeechError if eSpeak NG
-    fails, OSError if the files cannot be written.
+    Raises DataError if the folder holds anything else or another process writes into the folder, SpeechError if eSpeak
+    NG fails, OSError if the files cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
@@ -87,7 +104,7 @@ def write_synthetic(folder: Path, settings: Settings, processes: int | None = No
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other writers out of the folder; the lock ends with the process, however that ends."""
+    """Lock the folder against other writers; the lock ends with the process."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,7 +118,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _is_there(folder: Path, settings: Settings) -> bool:
-    """Tell whether the folder holds this very data set; raise DataError if it holds something else."""
+    """Tell whether the folder already holds this data set; raise DataError if the folder holds anything else."""
     marker = folder / _TEXT / _MARKER
     if marker.is_file():
         found = marker.read_text(encoding="utf-8")
@@ -109,12 +126,12 @@ def _is_there(folder: Path, settings: Settings) -> bool:
             return True
         raise DataError(
             f"{folder} holds a synthetic data set with other settings: expected {_described(settings).strip()}, "
-            f"found {found[:200].strip()}. Delete it, or give another folder."
+            f"found {found[:200].strip()}. Delete that data set, or give another folder."
         )
     others = sorted(path.name for path in folder.iterdir() if path.name != _UNFINISHED)
     if others:
         raise DataError(
-            f"{folder} is not empty and nothing is written into it: it holds {', '.join(others[:5])}"
+            f"{folder} is not empty, so nothing is written: the folder holds {', '.join(others[:5])}"
             f"{', ...' if len(others) > 5 else ''}. Give an empty or a new folder."
         )
     return False
@@ -125,7 +142,7 @@ def _described(settings: Settings) -> str:
 
 
 def _make(folder: Path, settings: Settings, processes: int | None) -> None:
-    """Draw, say and list every scene under `folder`."""
+    """Draw, speak and list every scene under ``folder``."""
     for part in (_IMAGES, _AUDIO, f"{_AUDIO}/wavs", _TEXT):
         (folder / part).mkdir(parents=True)
     names = [f"scene_{number:05d}" for number in range(settings.images)]
@@ -156,7 +173,7 @@ def _with_progress(scenes: Sequence[Row]) -> Iterator[Row]:
 
 
 def _list(folder: Path, names: Sequence[str], captions: Sequence[Sequence[str]]) -> None:
-    """Write the token file, the list of spoken captions and the three split lists (80, 10 and 10 in a hundred)."""
+    """Write the token file, the list of spoken captions and the three split lists (80, 10 and 10 percent)."""
     numbered = [(name, i, text) for name, five in zip(names, captions, strict=True) for i, text in enumerate(five)]
     tenth = len(names) // 10
     train = len(names) - 2 * tenth
@@ -173,37 +190,31 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _parser() -> argparse.ArgumentParser:
+def add_demo_data(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of ``demo-data``."""
     defaults = Settings()
-    parser = argparse.ArgumentParser(
-        prog="tensorboard-sidecar demo-data",
-        description=(
-            "Write a small data set to train on at once: drawn scenes (some equal shapes beside another one), five "
-            "English captions each, every caption spoken. The layout is that of Flickr8k as published, so the "
-            "trainer reads it like the real one."
-        ),
-        epilog=(
-            "The same settings give the same files. A folder that holds the data set already is left as it is; one "
-            "that holds anything else is refused. Then: tensorboard-sidecar train --root_dir DIR"
-        ),
-    )
-    parser.add_argument("folder", metavar="DIR", type=Path, help="where to write; made if it does not exist")
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
+    parser.add_argument("folder", metavar="DIR", type=Path, help="where to write; created if missing")
     parser.add_argument(
         "--images", type=int, metavar="N", default=defaults.images, help="number of scenes (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, metavar="S", default=defaults.seed, help="which scenes (default: %(default)s)"
+        "--seed", type=int, metavar="S", default=defaults.seed, help="seed of the random scenes (default: %(default)s)"
     )
     parser.add_argument(
-        "--side", type=int, metavar="PX", default=defaults.side_px, help="pixels a side (default: %(default)s)"
+        "--side",
+        type=int,
+        metavar="PX",
+        default=defaults.side_px,
+        help="width and height of a picture in pixels (default: %(default)s)",
     )
-    parser.add_argument("--processes", type=int, metavar="P", help="speaking at once (default: one a core)")
-    return parser
+    parser.add_argument(
+        "--processes", type=int, metavar="P", help="number of parallel eSpeak NG processes (default: number of cores)"
+    )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a data set as the command line says; return the exit status."""
-    options = _parser().parse_args(arguments)
+def demo_data(options: argparse.Namespace) -> int:
+    """Write a data set with the settings of the command line; return the exit code."""
     started = time.perf_counter()
     try:
         settings = Settings(options.images, options.seed, options.side)
@@ -219,14 +230,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _say(
         f"{options.folder}: {done} written in {seconds:.0f} s"
         if written
-        else f"{options.folder}: {done}, there already"
+        else f"{options.folder}: {done}, already there"
     )
     return 0
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)  # noqa: T201 - this is a command line
-
-
-if __name__ == "__main__":
-    sys.exit(main())

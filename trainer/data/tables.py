@@ -1,14 +1,14 @@
-"""The text files of Flickr8k, line by line: bounded, checked, and without any knowledge of folders.
+"""Parsers for the text files of Flickr8k: line by line, with bounds and checks; no access to folders.
 
-Four formats, each one line a row, UTF-8:
+Four formats in UTF-8, with a row in each line:
 
     token file      1000268201_693b08cb0e.jpg#0<TAB>A child in a pink dress .
     captions.txt    1000268201_693b08cb0e.jpg,"A child, in a pink dress ."        (CSV, header image,caption)
     wav2capt.txt    1000268201_693b08cb0e_0.wav 1000268201_693b08cb0e.jpg #0
     split list      1000268201_693b08cb0e.jpg
 
-A line that is not understood is counted, named by its number, and skipped. A row of the CSV is one line: a quote
-that is never closed spoils its own row and not the rest of the file.
+A malformed line is counted, named by its number, and skipped. A row of the CSV file never spans several lines: an
+unclosed quote damages its own row only.
 """
 
 import csv
@@ -29,16 +29,16 @@ from tensorboard_sidecar.trainer.data.report import DataError, Tally
 Row = TypeVar("Row")
 
 _NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-"""Control characters, and the surrogates that stand for bytes that are not UTF-8."""
+"""Control characters, and lone surrogates, which stand for bytes that are not UTF-8."""
 
 
 class MalformedLineError(ValueError):
-    """The line is not of its file's format; the message says what is wrong with it."""
+    """A line does not have the format of its file; the message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionRow:
-    """A caption of the token file: the `index`-th of its image."""
+    """A caption, the ``index``-th of its image."""
 
     image_name: str
     index: int
@@ -47,7 +47,7 @@ class CaptionRow:
 
 @dataclass(frozen=True, slots=True)
 class SpokenRow:
-    """A line of wav2capt.txt: which recording speaks the `index`-th caption of an image."""
+    """A line of wav2capt.txt: the recording of the ``index``-th caption of an image."""
 
     audio_name: str
     image_name: str
@@ -55,10 +55,10 @@ class SpokenRow:
 
 
 def rows(file: BinaryIO, name: str, parse: Callable[[str], Row], tally: Tally) -> Iterator[Row]:
-    """Yield what `parse` makes of each line that is not blank; count in `tally` the lines it refuses.
+    """Yield the parsed non-blank lines; count in ``tally`` the lines for which ``parse`` raises MalformedLineError.
 
-    Of a line beyond the limit `parse` sees the beginning. Bytes that are not UTF-8 reach it as lone surrogates, so
-    that it can still use the rest of the line. Raises DataError if the file is larger than the limit.
+    A line beyond LINE_MAX_BYTES is truncated. Bytes that are not UTF-8 become lone surrogates, so that ``parse`` can
+    use the rest of the line. Raises DataError for a file larger than TEXT_FILE_MAX_BYTES.
     """
     read_bytes = 0
     for number, raw in enumerate(iter(lambda: file.readline(LINE_MAX_BYTES), b""), 1):
@@ -74,7 +74,7 @@ def rows(file: BinaryIO, name: str, parse: Callable[[str], Row], tally: Tally) -
 
 
 def parse_token(line: str) -> CaptionRow:
-    """Read `<image>#<index><TAB><caption>`."""
+    """Parse ``<image>#<index><TAB><caption>``."""
     key, tab, caption = line.partition("\t")
     image_name, hash_sign, index = key.rpartition("#")
     if not tab or not hash_sign:
@@ -83,10 +83,10 @@ def parse_token(line: str) -> CaptionRow:
 
 
 def parse_csv(line: str) -> tuple[str, str]:
-    """Read `<image>,<caption>`, the caption as it stands (see `checked_caption`).
+    """Parse ``<image>,<caption>``; the caption is returned unchecked (see ``checked_caption``).
 
-    Commas that nobody quoted belong to the caption; one with broken quotes is empty. A caption that is no use must
-    not be passed over here: it takes a number, and those after it in the file are paired with recordings by theirs.
+    Unquoted commas belong to the caption; a caption with broken quotes is returned empty. An unusable caption must not
+    be skipped here: captions are numbered by their position, and the numbers pair captions with recordings.
     """
     image_name, comma, _ = line.partition(",")
     if not comma:
@@ -99,7 +99,7 @@ def parse_csv(line: str) -> tuple[str, str]:
 
 
 def parse_spoken(line: str) -> SpokenRow:
-    """Read `<audio> <image> #<index>`."""
+    """Parse ``<audio> <image> #<index>``."""
     fields = line.split()
     if len(fields) != 3 or not fields[2].startswith("#"):
         raise MalformedLineError("expected <audio> <image> #<index>")
@@ -108,12 +108,12 @@ def parse_spoken(line: str) -> SpokenRow:
 
 
 def parse_name(line: str) -> str:
-    """Read a line that is one file name."""
+    """Parse a line with a file name."""
     return _file_name(line)
 
 
 def checked_caption(text: str) -> str:
-    """Return the caption with single spaces. Raises MalformedLineError if it is empty, prose, or no text."""
+    """Return the caption with single spaces. Raises MalformedLineError if it is empty, too long, or no text."""
     caption = " ".join(text.split())
     if not caption:
         raise MalformedLineError("an empty caption, or one with broken quotes")
@@ -125,7 +125,7 @@ def checked_caption(text: str) -> str:
 
 
 def checked_index(text: str | int) -> int:
-    """Return the index of a caption among those of its image. Raises MalformedLineError if it is none."""
+    """Return the index of a caption. Raises MalformedLineError if it is no number below CAPTIONS_PER_IMAGE_MAX."""
     digits = str(text)
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 9 and int(digits) < CAPTIONS_PER_IMAGE_MAX):
         raise MalformedLineError(f"expected a caption index below {CAPTIONS_PER_IMAGE_MAX}")
@@ -133,7 +133,7 @@ def checked_index(text: str | int) -> int:
 
 
 def _skip_rest(file: BinaryIO, raw: bytes) -> int:
-    """Pass over what a line has beyond the limit, in bounded pieces; return how many bytes that was."""
+    """Skip the rest of a line beyond LINE_MAX_BYTES, in bounded pieces; return the number of bytes skipped."""
     skipped_bytes = 0
     while len(raw) == LINE_MAX_BYTES and not raw.endswith(b"\n") and skipped_bytes <= TEXT_FILE_MAX_BYTES:
         raw = file.readline(LINE_MAX_BYTES)
@@ -142,7 +142,7 @@ def _skip_rest(file: BinaryIO, raw: bytes) -> int:
 
 
 def _file_name(text: str) -> str:
-    """Return the name if it can only name a file inside its own folder."""
+    """Return a plain file name. Raises MalformedLineError for a name that could leave its folder."""
     name = text.strip()
     if name in {"", ".", ".."} or "/" in name or "\\" in name or _NO_TEXT.search(name):
         raise MalformedLineError("expected a plain file name")

@@ -1,8 +1,8 @@
-"""Words and their numbers, for captions in any language.
+"""Tokenizer and vocabulary for captions in any language.
 
-A word is a run of letters, digits and the marks on them. Scripts written without spaces between words (Chinese,
-Japanese, Thai, Khmer ...) give one token a character, symbols and emoji likewise; punctuation is dropped. Text is
-compared in Unicode's compatibility form (NFKC) without case.
+A word is a sequence of letters, digits and combining marks. In scripts without spaces between words (Chinese,
+Japanese, Thai, Khmer ...) each character is a token, and so is each symbol or emoji; punctuation is dropped. Text is
+normalized to NFKC and case-folded.
 """
 
 import re
@@ -17,13 +17,13 @@ UNKNOWN: Final = 1
 START: Final = 2
 END: Final = 3
 SPECIALS: Final = ("<pad>", "<unknown>", "<start>", "<end>")
-"""The first ids. No word of a text can equal one of these names: words hold no punctuation."""
+"""The first ids. No word equals such a name, because words contain no punctuation."""
 
 WORDS_MAX: Final = 1_000_000
-"""A vocabulary from a checkpoint may not be larger: 1 M words of width 512 are 2 GB of embedding."""
+"""Bounds a vocabulary from a checkpoint: a million words of width 512 are 2 GB of embedding."""
 
 _JOINERS: Final = "\u00ad\u200c\u200d"
-"""Soft hyphen and zero-width (non-)joiner: they stand inside words of Persian, Hindi and others."""
+"""Soft hyphen and zero-width (non-)joiner, which occur inside words of Persian, Hindi and other languages."""
 
 _ASCII_WORD: Final = re.compile(r"[a-z0-9]+|[$+<=>^`|~]")
 
@@ -39,8 +39,8 @@ _UNSPACED: Final = (
 
 
 def words(text: str) -> list[str]:
-    """Split a text into its tokens, in order."""
-    if text.isascii():  # what follows would give the same, twenty times slower
+    """Return the tokens of a text, in order."""
+    if text.isascii():  # same result as below, twenty times faster
         return _ASCII_WORD.findall(text.lower())
     found: list[str] = []
     extends = marks = False  # whether the next letter, the next mark belongs to the last token
@@ -64,16 +64,16 @@ def _unspaced(character: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The words a model knows, in the order of their ids, which follow those of `SPECIALS`.
+    """The words of a model in the order of their ids; the first word follows the ids of ``SPECIALS``.
 
-    `list(vocabulary.words)` is what a checkpoint keeps; `Vocabulary.restore` takes it back.
+    A checkpoint keeps ``list(vocabulary.words)``; ``Vocabulary.restore`` makes the vocabulary from that list.
     """
 
     words: tuple[str, ...]
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Give the words their ids; raise ValueError if one occurs twice or there are too many."""
+        """Assign ids; raise ValueError for a duplicate word or too many words."""
         ids = {word: number for number, word in enumerate(self.words, len(SPECIALS))}
         if len(ids) != len(self.words) or len(ids) > WORDS_MAX or ids.keys() & set(SPECIALS):
             raise ValueError(f"a vocabulary is at most {WORDS_MAX} different words, none of them of {SPECIALS}")
@@ -81,9 +81,10 @@ class Vocabulary:
 
     @classmethod
     def build(cls, captions: Iterable[str], max_size: int = 10_000) -> Self:
-        """Take the most frequent words; `max_size` bounds all ids, the special ones included.
+        """Return the vocabulary of the most frequent words; ``max_size`` includes the special tokens.
 
-        Words that are equally frequent are taken in alphabetical order: the result depends on nothing else.
+        Equally frequent words are taken in alphabetical order, so that the result does not depend on the order of the
+        captions. Raises ValueError for a ``max_size`` without room for words.
         """
         if max_size <= len(SPECIALS):
             raise ValueError(f"max_size is {max_size}, but the special tokens alone are {len(SPECIALS)}")
@@ -93,7 +94,7 @@ class Vocabulary:
 
     @classmethod
     def restore(cls, saved: object) -> Self:
-        """Make the vocabulary again from a saved list of words. Raises ValueError if it is no such list."""
+        """Return the vocabulary of a saved list of words. Raises ValueError for anything else."""
         if not isinstance(saved, list) or not all(isinstance(word, str) and word for word in saved):
             raise ValueError("expected the vocabulary as a list of words")
         return cls(tuple(saved))
@@ -102,7 +103,7 @@ class Vocabulary:
         return len(SPECIALS) + len(self.words)
 
     def encode(self, text: str) -> list[int]:
-        """Return START, the ids of the words (UNKNOWN for those not known), END."""
+        """Return START, the ids of the words (UNKNOWN for unknown words), END."""
         return [START, *(self._ids.get(word, UNKNOWN) for word in words(text)), END]
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
-"""The audio encoder: log-mel spectrogram and a small convolutional net over time.
+"""The audio encoder: log-mel spectrogram and a small convolutional network over time.
 
-Recordings of a batch are padded to the longest. Padding is zero on the way in and set to zero again after every
-block, so that a recording's features do not depend on what it was batched with.
+The recordings of a batch are padded to the longest. Padding is zero in the input and set to zero after every block, so
+that a recording's features do not depend on the other recordings of its batch.
 """
 
 from itertools import pairwise
@@ -18,9 +18,9 @@ HOP_SECONDS: Final = 0.016
 
 
 class LogMel(nn.Module):
-    """Waveforms ``[B, samples]`` to log-mel frames ``[B, bands, T]``, about zero mean and unit deviation for speech.
+    """Waveforms ``[B, samples]`` to log-mel frames ``[B, bands, T]``, for speech of about zero mean and unit deviation.
 
-    Always float32: the squares in a spectrogram leave the range of half precision.
+    Computed in float32: the squares in a spectrogram exceed the range of float16.
     """
 
     def __init__(self, sample_rate_hz: int, bands: int) -> None:
@@ -33,28 +33,28 @@ class LogMel(nn.Module):
             win_length=window,
             hop_length=self.hop,
             n_mels=bands,
-            pad_mode="constant",  # silence before and after: the same as padding
+            pad_mode="constant",  # zeros on both sides, equal to the padding
         )
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """Return the frames; frame ``t`` is centred on sample ``t * hop``."""
         with torch.autocast(waveforms.device.type, enabled=False):
             power: Tensor = self.mel(waveforms.float())
-            # Power from 1e-6 (silence) to about 1e2: natural logarithm in -14..5.
+            # Power is 1e-6 (silence) to about 1e2; its natural logarithm is -14 to 5.
             return (torch.log(power + 1e-6) + 5) / 5
 
     def frames(self, lengths: Tensor) -> Tensor:
-        """Return how many frames the recordings of these many samples have."""
+        """Return the number of frames for each length in samples."""
         return lengths // self.hop + 1
 
 
 class ConvBlock(nn.Module):
-    """Convolution over time, normalisation, GELU; halves the frames and zeroes those beyond a recording's end."""
+    """Convolution over time, layer norm, GELU; halves the frames and zeroes those beyond a recording's end."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv1d(channels_in, channels, kernel_size=5, stride=2, padding=2)
-        self.norm = nn.LayerNorm(channels)  # a frame alone: batch statistics would count the padding
+        self.norm = nn.LayerNorm(channels)  # per frame: batch statistics would include the padding
         self.activation = nn.GELU()
         self.zero_padding = ZeroPadding()
 
@@ -69,7 +69,7 @@ class ConvBlock(nn.Module):
 class AudioEncoder(nn.Module):
     """Recordings to features ``[B, width]``.
 
-    ``forward`` takes waveforms ``[B, samples]``, floats in -1..1, and how many samples of each are real, int64 ``[B]``.
+    ``forward`` takes waveforms ``[B, samples]``, floats in -1..1, and their lengths without padding, int64 ``[B]``.
     """
 
     def __init__(self, sample_rate_hz: int, *, bands: int = 64, width: int = 192, blocks: int = 4) -> None:

@@ -1,4 +1,4 @@
-"""The whole model: three encoders, adapters into one latent space, a fusion core on top.
+"""The whole model: three encoders, adapters into one latent space, and a fusion core.
 
 caption   -> text_encoder  -> text_adapter  -.
 picture   -> image_encoder -> image_adapter -+-> fusion_core -> global
@@ -24,7 +24,7 @@ _SCALE_MAX: Final = 100.0
 
 
 class Latents(NamedTuple):
-    """One vector a pair and space, ``[B, D]`` each, in the order of :data:`SPACES`."""
+    """One latent vector for each pair and space, ``[B, D]`` each, in the order of :data:`SPACES`."""
 
     text: Tensor
     image: Tensor
@@ -32,12 +32,12 @@ class Latents(NamedTuple):
     global_: Tensor
 
     def unit(self) -> "Latents":
-        """Return them in float32 and on the unit sphere, where cosine similarity is a product."""
+        """Return unit vectors in float32, whose dot products are cosine similarities."""
         return Latents(*(functional.normalize(latent.float(), dim=-1) for latent in self))
 
 
 class Adapter(nn.Module):
-    """From an encoder's width to the shared latent space."""
+    """Projects an encoder's features into the shared latent space."""
 
     def __init__(self, width: int, embed_dim: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Adapter(nn.Module):
 
 
 class FusionCore(nn.Module):
-    """A transformer over one token a modality and a learned memory token, which comes out as the global latent."""
+    """A transformer over one token for each modality and a learned memory token, whose output is the global latent."""
 
     def __init__(self, embed_dim: int, *, heads: int, layers: int = 1, modalities: int = 3) -> None:
         super().__init__()
@@ -99,14 +99,14 @@ class Brain(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(_SCALE_START)))
 
     def forward(self, tokens: Tensor, images: Tensor, waveforms: Tensor, lengths: Tensor) -> Latents:
-        """Return the latents before they are normalised, so that their norms stay visible."""
+        """Return the latents before normalization, so that their norms can be logged."""
         text = self.text_adapter(self.text_encoder(tokens))
         image = self.image_adapter(self.image_encoder(images))
         audio = self.audio_adapter(self.audio_encoder(waveforms, lengths))
         return Latents(text, image, audio, self.fusion_core(text, image, audio))
 
     def example_inputs(self, image_size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return inputs of ``forward`` for two pairs without content, to trace the model with."""
+        """Return inputs of ``forward`` for two empty pairs, for tracing the model."""
         device = self.log_scale.device
         return (
             torch.ones(2, 16, dtype=torch.int64, device=device),
@@ -116,13 +116,14 @@ class Brain(nn.Module):
         )
 
     def scale(self) -> Tensor:
-        """Return what similarities are multiplied with before the softmax: one over the temperature, 0-d."""
+        """Return the factor on similarities before the softmax, one over the temperature, 0-d."""
         return self.log_scale.exp()
 
     @torch.no_grad()
     def clamp_scale(self) -> None:
-        """Bring the temperature back into its range after an optimizer step.
+        """Clamp the temperature to its range after an optimizer step.
 
-        In place, not inside `forward`: there the gradient beyond the bound would be zero and never lead back.
+        Clamped in place, not inside ``forward``: there the gradient beyond the bound would be zero, and the parameter
+        would stay beyond the bound.
         """
         self.log_scale.clamp_(0, math.log(_SCALE_MAX))

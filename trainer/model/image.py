@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-# Of ImageNet, which the pretrained weights expect; see torchvision.transforms._presets.ImageClassification.
+# ImageNet statistics, as the pretrained weights expect; see torchvision.transforms._presets.ImageClassification.
 _MEAN: Final = (0.485, 0.456, 0.406)
 _STD: Final = (0.229, 0.224, 0.225)
 
@@ -14,8 +14,8 @@ _STD: Final = (0.229, 0.224, 0.225)
 class ImageEncoder(nn.Module):
     """Pictures to features ``[B, width]``; ``forward`` takes RGB ``[B, 3, H, W]``, floats in 0..1.
 
-    ``backbone`` is a ResNet's name in torchvision; ``pretrained`` loads its default weights, which needs the network
-    the first time.
+    ``backbone`` is the name of a ResNet in torchvision. ``pretrained`` loads its default weights, which the first use
+    downloads.
     """
 
     mean: Tensor

@@ -1,11 +1,11 @@
-"""What sequence encoders share: which positions are real, and what is done with those that are padding."""
+"""Modules for padded sequences, shared by the sequence encoders: mask, zeroing, masked mean."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Valid(nn.Module):
-    """From lengths ``[B]`` to a bool mask ``[B, positions]``, true for the first ``lengths[b]`` positions of a row."""
+    """Lengths ``[B]`` to a bool mask ``[B, positions]``, true for the first ``lengths[b]`` positions of row ``b``."""
 
     def forward(self, lengths: Tensor, positions: int) -> Tensor:
         """Return the mask."""
@@ -21,7 +21,7 @@ class ZeroPadding(nn.Module):
 
 
 class MaskedMean(nn.Module):
-    """The mean of features ``[B, L, C]`` over the valid positions, ``[B, C]``; a row without any gives zeros."""
+    """The mean of features ``[B, L, C]`` over valid positions, ``[B, C]``; zeros for a row without valid positions."""
 
     def forward(self, features: Tensor, valid: Tensor) -> Tensor:
         """Return the means."""

@@ -1,4 +1,4 @@
-"""The text encoder: word and position embeddings, a small transformer, the mean over the caption's tokens."""
+"""The text encoder: word and position embeddings, a small transformer, and the mean over a caption's tokens."""
 
 from torch import Tensor, nn
 
@@ -8,8 +8,8 @@ from tensorboard_sidecar.trainer.model.padding import MaskedMean
 class TextEncoder(nn.Module):
     """Captions to features ``[B, width]``.
 
-    ``forward`` takes token ids ``[B, L]`` (int64, 0 is padding). Every caption has at least one token; what lies
-    beyond ``tokens_max`` is cut off.
+    ``forward`` takes token ids ``[B, L]`` (int64, 0 is padding). Every caption has at least one token; tokens beyond
+    ``tokens_max`` are cut off.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class TextEncoder(nn.Module):
         self.word = nn.Embedding(vocabulary_size, width, padding_idx=0)
         self.position = nn.Embedding(tokens_max, width)
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, "gelu", batch_first=True, norm_first=True)
-        # Nested tensors would change the shapes on the way, and gain nothing on captions.
+        # Nested tensors would change shapes inside the encoder, and are no faster on captions.
         self.transformer = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
         self.pool = MaskedMean()
         nn.init.normal_(self.position.weight, std=0.02)

@@ -1,4 +1,4 @@
-"""The reference trainer's settings: what each is, what it may be, and the command line made from them.
+"""The reference trainer's settings: their meaning, their bounds, and the command line made from them.
 
 May import ``protocol`` and ``telemetry``.
 """

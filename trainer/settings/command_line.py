@@ -1,7 +1,6 @@
-"""The command line: a flag for every setting of :class:`Config`, grouped and explained from the same place."""
+"""The arguments of ``train``: a flag for every setting of :class:`Config`, with its group and its explanation."""
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -9,26 +8,29 @@ from typing import Any, Final
 from tensorboard_sidecar.trainer.settings.config import Config, settings
 
 GROUPS: Final = ("data", "model", "training", "telemetry", "checkpoints")
+_DESCRIPTION: Final = """\
+Train the reference model: align text, image and audio on Flickr8k with spoken captions. Everything is logged to
+TensorBoard, by way of a logger (tensorboard-sidecar serve) or of a recording (--record DIR).
+"""
+_EPILOG: Final = """\
+examples:
+  tensorboard-sidecar train --root_dir data/flickr8k --run first
+  tensorboard-sidecar train --run first --resume auto     (begin the run, or go on with it)
+  tensorboard-sidecar train --endpoint none --record recordings     (no logger: record only, replay later)
+  torchrun --nproc_per_node 2 -m -- tensorboard_sidecar train --run two-gpus
+
+Ctrl-C stops between two steps; --resume goes on. A resumed run keeps the settings that are not given.
+
+exit codes: 0 finished, 2 wrong settings, data or checkpoint, 130 stopped by Ctrl-C, 143 stopped by SIGTERM
+"""
 _METAVARS: Final = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return the settings that were given, and only those, so that a resumed run keeps its own.
-
-    Exits with status 2 for an unknown flag or a value of the wrong type.
-    """
-    return vars(build_parser().parse_args(arguments))
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Make the parser; every flag can be written with underscores or dashes."""
-    parser = argparse.ArgumentParser(
-        prog="tensorboard-sidecar train",
-        description="Align text, image and audio on Flickr8k with spoken captions, and log everything to TensorBoard.",
-        epilog="Ctrl-C stops between two steps; go on with --resume. Settings of a resumed run are kept unless given.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """Describe ``train``: a flag for every setting, which can be written with underscores or dashes."""
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
+    parser.argument_default = argparse.SUPPRESS  # a resumed run keeps the settings that are not given
+    parser.allow_abbrev = False
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     defaults = {item.name: item.default for item in fields(Config)}
     for name, (kind, setting) in settings().items():
@@ -44,7 +46,11 @@ def build_parser() -> argparse.ArgumentParser:
         else:
             options |= {"type": kind, "metavar": _METAVARS[kind]}
         groups[setting.group].add_argument(*flags, **options)
-    return parser
+
+
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the command line gives, and no other."""
+    return {name: value for name, value in vars(options).items() if name in settings()}
 
 
 def _shown(default: object) -> str:

@@ -1,20 +1,23 @@
-"""What is known of one setting besides its type and default: where it stands in the help, and what it may be."""
+"""The description of a setting besides its type and default: its place in the help, and its bounds."""
 
 import math
 from dataclasses import dataclass
 from typing import Any, Final
 
 INT_MAX: Final = 2**63 - 1
-"""No int is larger: checkpoints, records and torch keep them in 64 bits."""
+"""The largest int: checkpoints, records and torch keep integers in 64 bits."""
 
 
 class ConfigError(ValueError):
-    """A setting cannot be used; the message names it, what came, and what is expected."""
+    """A setting cannot be used; the message names the setting, its value, and the expected values."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Group and explanation for the help; the bounds are for numbers, the choices for names."""
+    """Group and explanation for the help; bounds, for numbers; choices, for names.
+
+    >>> Setting("training", "passes over the data", minimum=1).check("epochs", 3)
+    """
 
     group: str
     explanation: str
@@ -23,7 +26,7 @@ class Setting:
     choices: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ConfigError for a value that is not allowed."""
+        """Raise ConfigError for a value out of bounds, or not among the choices."""
         if self.choices and value not in self.choices:
             raise ConfigError(f"{name} is {value!r:.80}; expected one of {', '.join(self.choices)}")
         if isinstance(value, int | float) and not self._allows(value):
@@ -32,6 +35,6 @@ class Setting:
             raise ConfigError(f"{name} is {shown}; expected {bounds}")
 
     def _allows(self, value: float) -> bool:
-        # Not by isfinite alone: an int may be larger than any float.
+        # math.isfinite raises OverflowError for an int that is larger than any float.
         finite = abs(value) <= INT_MAX if isinstance(value, int) else math.isfinite(value)
         return finite and self.minimum <= value <= self.maximum

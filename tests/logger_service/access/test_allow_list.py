@@ -1,16 +1,16 @@
-"""The list: what people put there counts, what others could put there does not."""
+"""The list of allowed keys: files of its owner count; a list that other users can write counts as empty."""
 
 import os
 import threading
 from pathlib import Path
 
 import pytest
-from support.waiting import wait_until
+from support.machine.waiting import wait_until
 
 from tensorboard_sidecar.logger_service.access.allow_list import ALLOWED_NAME, AllowList, allow, read_allowed, revoke
 from tensorboard_sidecar.logger_service.access.authenticator import make_key_pair
+from tensorboard_sidecar.logger_service.limits import ALLOWED_KEYS_MAX
 from tensorboard_sidecar.protocol.errors import TooLarge
-from tensorboard_sidecar.protocol.limits import ALLOWED_KEYS_MAX
 from tensorboard_sidecar.protocol.storage.key_files import BadKey
 
 KEY, OTHER = make_key_pair()[0], make_key_pair()[0]
@@ -54,7 +54,7 @@ def test_one_key_has_one_name_and_one_name_one_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../server", "a/b", ".hidden", ""])
-def test_a_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
+def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
     allow(tmp_path / "keys", "box", KEY)
     for command in (lambda: allow(tmp_path / "keys", name, OTHER), lambda: revoke(tmp_path / "keys", name)):
         with pytest.raises(BadKey, match="expected at most 64 letters"):
@@ -62,7 +62,7 @@ def test_a_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
     assert [path.name for path in (tmp_path / "keys").iterdir()] == [ALLOWED_NAME]
 
 
-def test_a_running_logger_takes_note_at_once(tmp_path: Path) -> None:
+def test_a_running_logger_reads_a_change_at_once(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     allow(keys, "box", KEY)
     allowed = AllowList(keys)
@@ -85,7 +85,7 @@ def test_a_file_that_is_written_over_counts_within_a_second(tmp_path: Path) -> N
     assert (allowed.name_of(KEY), allowed.name_of(OTHER)) == (None, "box")
 
 
-def test_rubbish_is_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_without_a_key_are_left_out_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     keys = tmp_path / "keys"
     folder = allow(keys, "box", KEY).parent
     (folder / "rubbish").write_bytes(b"\xff" * 40)
@@ -104,7 +104,7 @@ def test_a_list_that_others_can_write_is_empty(tmp_path: Path, mode: int, caplog
     folder = allow(tmp_path / "keys", "box", KEY).parent
     folder.chmod(mode)
     assert names_of(tmp_path / "keys") == {}
-    assert "nobody is let in" in caplog.text
+    assert "no key is allowed" in caplog.text
 
 
 def test_a_list_that_is_gone_or_no_folder_is_empty(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_list_that_is_gone_or_no_folder_is_empty(tmp_path: Path) -> None:
     assert names_of(tmp_path) == {}
 
 
-def test_a_list_too_long_is_refused_and_nobody_is_let_in(tmp_path: Path) -> None:
+def test_a_list_too_long_is_refused_and_counts_as_empty(tmp_path: Path) -> None:
     folder = allow(tmp_path / "keys", "box", KEY).parent
     for number in range(ALLOWED_KEYS_MAX):
         (folder / f"key-{number}").touch()
@@ -123,7 +123,7 @@ def test_a_list_too_long_is_refused_and_nobody_is_let_in(tmp_path: Path) -> None
 
 
 def test_a_list_is_whole_while_it_changes(tmp_path: Path) -> None:
-    """A reader sees a key or does not; never half of one, and never another's absence."""
+    """A reader sees a new key or does not; never half a key, and the other keys are always there."""
     keys = tmp_path / "keys"
     allow(keys, "box", KEY)
     done = threading.Event()

@@ -1,4 +1,4 @@
-"""The authenticator on a context of its own: fails closed, answers nothing but its own question."""
+"""The authenticator on a context of its own: fails closed, and accepts ZAP requests for CURVE alone."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -7,9 +7,9 @@ from time import monotonic
 
 import pytest
 import zmq
-from support.key_ring import KeyRing
-from support.peer import Peer
-from support.waiting import wait_until
+from support.logger.key_ring import KeyRing
+from support.logger.peer import Peer
+from support.machine.waiting import wait_until
 from zmq.utils import z85
 
 from tensorboard_sidecar.logger_service.access.authenticator import Authenticator, make_key_pair
@@ -31,21 +31,23 @@ def ring(tmp_path: Path) -> KeyRing:
     return KeyRing(tmp_path)
 
 
-def ask(context: "zmq.Context[zmq.SyncSocket]", authenticator: Authenticator, *question: bytes) -> list[bytes]:
+def ask(context: "zmq.Context[zmq.SyncSocket]", authenticator: Authenticator, *request: bytes) -> list[bytes]:
     with closing(context.socket(zmq.REQ)) as asker:
         asker.connect("inproc://zeromq.zap.01")
-        asker.send_multipart(question)
+        asker.send_multipart(request)
         authenticator.answer(monotonic())
         assert asker.poll(5000)
         return asker.recv_multipart()
 
 
-def test_no_authenticator_lets_nobody_in(context: "zmq.Context[zmq.SyncSocket]", ring: KeyRing) -> None:
-    """As when it has died: the question has nobody to answer it."""
+def test_without_an_authenticator_no_peer_is_let_in(context: "zmq.Context[zmq.SyncSocket]", ring: KeyRing) -> None:
+    """As when the authenticator has died: nobody answers the ZAP request."""
     keys = ring.make_trainer()
     authenticator, server = Authenticator(context, ring.logger), context.socket(zmq.ROUTER)
     authenticator.secure(server)
-    server.setsockopt(zmq.HANDSHAKE_IVL, 1000)  # a question to one that is just dying is answered by nobody
+    server.setsockopt(
+        zmq.HANDSHAKE_IVL, 1000
+    )  # ZeroMQ may send the request while the authenticator ends, and gets no answer
     connections = ConnectionMonitor(context, server, keys=True)
     connections.watch()
     server.bind("tcp://127.0.0.1:*")
@@ -58,7 +60,7 @@ def test_no_authenticator_lets_nobody_in(context: "zmq.Context[zmq.SyncSocket]",
     server.close()
 
 
-def test_questions_that_zeromq_does_not_ask_are_refused(context: "zmq.Context[zmq.SyncSocket]", ring: KeyRing) -> None:
+def test_requests_that_zeromq_does_not_send_are_refused(context: "zmq.Context[zmq.SyncSocket]", ring: KeyRing) -> None:
     ring.make_trainer()
     authenticator = Authenticator(context, ring.logger)
     key = z85.decode((ring.trainers / "gpu-box.pub").read_text().strip())
@@ -79,7 +81,7 @@ def test_questions_that_zeromq_does_not_ask_are_refused(context: "zmq.Context[zm
     authenticator.close()
 
 
-def test_without_a_server_key_the_command_that_makes_it_is_said(
+def test_without_a_server_key_the_error_names_the_command_that_makes_the_key(
     context: "zmq.Context[zmq.SyncSocket]", tmp_path: Path, ring: KeyRing
 ) -> None:
     with pytest.raises(StartupError, match=r"keys create .*nowhere"):

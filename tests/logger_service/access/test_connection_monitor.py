@@ -1,4 +1,4 @@
-"""Connections below the messages: why they were refused, and how one is cut."""
+"""Connections below the messages: which is closed at the cap, why a handshake failed, how a connection is cut."""
 
 import errno
 import os
@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 import zmq
-from support.zmtp import ends, speak_zmtp
+from support.logger.zmtp import ends, speak_zmtp
 
-from tensorboard_sidecar.logger_service.access.connection_monitor import cut, why_refused
+from tensorboard_sidecar.logger_service.access.connection_monitor import (
+    ConnectionLru,
+    connections_limit,
+    cut,
+    why_refused,
+)
+from tensorboard_sidecar.logger_service.limits import CONNECTIONS_MAX
 
 
 @pytest.mark.parametrize(
@@ -30,7 +36,7 @@ def test_every_refusal_has_its_reason(event: int, value: int, words: str) -> Non
     assert words in why_refused(event, value, keys=True)
 
 
-def test_who_hangs_up_where_no_key_is_needed_was_not_refused() -> None:
+def test_a_peer_that_hangs_up_where_no_key_is_needed_was_not_refused() -> None:
     assert why_refused(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, errno.EPIPE, keys=False) == ""
 
 
@@ -41,7 +47,7 @@ def test_a_connection_is_cut_by_a_message_that_came_over_it() -> None:
     with speak_zmtp(server.getsockopt_string(zmq.LAST_ENDPOINT)) as connection:
         connection.sendall(b"\x00\x02hi")
         assert server.poll(20_000)
-        cut(server.recv_multipart(copy=False)[0])
+        cut(server.recv_multipart(copy=False)[-1])
         assert ends(connection)
     context.destroy(linger=0)
 
@@ -73,10 +79,52 @@ def test_a_connection_is_cut_where_no_file_can_be_opened_any_more() -> None:
         assert server.poll(20_000)
         message = server.recv_multipart(copy=False)
         with no_descriptors_left():
-            cut(message[0])
+            cut(message[-1])
         assert ends(connection)
     context.destroy(linger=0)
 
 
 def test_a_connection_that_is_gone_is_left_alone() -> None:
     cut(zmq.Frame(b"of no connection"))
+
+
+def lru_of(*descriptors: int, connections_max: int = 3) -> ConnectionLru:
+    lru = ConnectionLru(connections_max)
+    for descriptor in descriptors:
+        assert lru.come(descriptor) is None
+    return lru
+
+
+def test_at_the_cap_the_longest_idle_connection_is_closed() -> None:
+    lru = lru_of(1, 2, 3)
+    lru.heard(1)
+    assert [lru.come(4), lru.come(5), lru.come(6)] == [2, 3, 1]
+    assert len(lru) == 3
+
+
+def test_a_connection_that_is_gone_makes_room() -> None:
+    lru = lru_of(1, 2, 3)
+    lru.gone(2)
+    assert lru.come(4) is None
+    assert lru.come(5) == 1
+
+
+def test_a_descriptor_that_comes_again_is_a_new_connection() -> None:
+    lru = lru_of(1, 2, 3)
+    assert lru.come(1) is None
+    assert lru.come(4) == 2
+
+
+def test_a_connection_that_was_cut_may_still_send_and_end() -> None:
+    lru = lru_of(1, 2, 3)
+    lru.come(4)
+    lru.heard(1)
+    lru.gone(1)
+    assert len(lru) == 3
+
+
+def test_connections_take_half_of_the_open_files() -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert connections_limit() >= 1
+    assert connections_limit() <= CONNECTIONS_MAX
+    assert soft == resource.RLIM_INFINITY or connections_limit() == min(soft // 2, CONNECTIONS_MAX)

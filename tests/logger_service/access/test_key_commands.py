@@ -1,4 +1,4 @@
-"""``keys``, as people type it: every command printed is one that works."""
+"""The ``keys`` commands as people type them: every command that is printed works."""
 
 import re
 import shlex
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tensorboard_sidecar.logger_service.__main__ import main
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.logger_service.access.allow_list import read_allowed
 
 
 def test_the_commands_that_are_printed_let_a_trainer_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two machines: what each prints is typed as it stands, with the names filled in."""
+    """Two machines: each printed command is typed as printed, with the names filled in."""
     assert main(["keys", "create", str(tmp_path / "logger")]) == 0
     at_logger = capsys.readouterr().out
     assert main(["keys", "create", str(tmp_path / "box"), "--name", "gpu-box"]) == 0
@@ -32,7 +32,7 @@ def test_the_commands_that_are_printed_let_a_trainer_in(tmp_path: Path, capsys: 
     assert "  gpu-box\n" in capsys.readouterr().out
     assert main(["keys", "revoke", "gpu-box", "--keys", str(tmp_path / "logger")]) == 0
     assert main(["keys", "list", "--keys", str(tmp_path / "logger")]) == 0
-    assert "nobody may send yet" in capsys.readouterr().out
+    assert "no trainer may send yet" in capsys.readouterr().out
 
 
 def test_no_secret_is_printed_and_files_are_private(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,16 +52,16 @@ def test_no_secret_is_printed_and_files_are_private(tmp_path: Path, capsys: pyte
         (["create", "{keys}"], "exists and is not overwritten"),
         (["create", "{keys}", "--name", "../up"], "expected at most 64 letters"),
         (["allow", "box", "tooshort", "--keys", "{keys}"], "no such file; expected a .pub file or the 40 characters"),
-        (["allow", "box", "{keys}/server.key", "--keys", "{keys}"], "holds a secret key; give the public one"),
+        (["allow", "box", "{keys}/server.key", "--keys", "{keys}"], "holds a secret key; give the public key"),
         (["allow", "a/b", "0" * 40, "--keys", "{keys}"], "expected at most 64 letters"),
         (
             ["revoke", "nobody", "--keys", "{keys}"],
             "nobody is not on the list; see: tensorboard-sidecar keys list",
         ),
-        (["list", "--keys", "{keys}/elsewhere"], "make it with: tensorboard-sidecar keys create"),
+        (["list", "--keys", "{keys}/elsewhere"], "make the key with: tensorboard-sidecar keys create"),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_to_do(
+def test_a_wrong_command_is_refused_with_the_right_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     keys = str(tmp_path / "keys")
@@ -72,7 +72,7 @@ def test_what_cannot_be_is_refused_with_what_to_do(
 
 def test_making_keys_draws_nothing_and_loads_no_torch(tmp_path: Path) -> None:
     program = (
-        "import sys; from tensorboard_sidecar.logger_service.__main__ import main;"
+        "import sys; from tensorboard_sidecar.__main__ import main;"
         f"main(['keys', 'create', {str(tmp_path / 'keys')!r}]); assert not {{'torch', 'matplotlib'}} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from support.recordings import STREAM_ID
+from support.records.recordings import STREAM_ID
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from support.events import folder_bytes, load_events
-from support.recordings import START_NS, make_embedding
+from support.records.events import folder_bytes, load_events
+from support.records.recordings import START_NS, make_embedding
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from tensorboard_sidecar.logger_service.events import embedding_projector
@@ -167,7 +167,7 @@ class Killed(Exception):
 
 
 def kill_after(changes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let so many renames and deletions happen and no more."""
+    """Allow a number of renames and deletions, and fail every later call."""
     left = iter(range(changes))
 
     def counted(change: Callable[..., object]) -> Callable[..., object]:

@@ -3,14 +3,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.events import event_files, id_of, load_events, load_folder
-from support.recordings import START_NS, STREAM_ID, make_stream
+from support.records.events import event_files, id_of, load_events, load_folder
+from support.records.recordings import START_NS, STREAM_ID, make_stream
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
 from tensorboard_sidecar.logger_service.events.audit import audit
 from tensorboard_sidecar.logger_service.events.event_file import EventFile
-from tensorboard_sidecar.logger_service.events.event_names import EventFileName
+from tensorboard_sidecar.logger_service.events.event_paths import EventFileName
 from tensorboard_sidecar.logger_service.events.identity import EventId
 from tensorboard_sidecar.logger_service.events.to_events import version_event
 from tensorboard_sidecar.protocol.frame import pack_frame
@@ -130,7 +130,7 @@ def sequences_in(folder: Path) -> list[int]:
 
 
 def test_what_an_attempt_says_when_the_next_has_begun_goes_beside_it(tmp_path: Path) -> None:
-    """Whenever that was said, whether it had begun before or not, and after a restart too."""
+    """At any time of the late events, for a stream that had begun or not, and after a restart too."""
     later = make_stream(stream_id=b"\xaa" * 16, attempt=1)
     append(tmp_path, 1)
     earlier = EventFile(tmp_path, make_stream())
@@ -157,7 +157,7 @@ def test_what_an_attempt_says_when_the_next_has_begun_goes_beside_it(tmp_path: P
 def test_a_stream_that_is_new_to_a_folder_comes_late_when_it_began_before_the_last_one_there(
     tmp_path: Path, number: int, began_seconds: int, *, late: bool
 ) -> None:
-    """The last one is a fresh start at 10 s, after another one at -10 s where that matters."""
+    """The last attempt is a fresh start at 10 s, after another fresh start at -10 s in some cases."""
     if number == 1 and late:
         append(tmp_path, 1, start_ns=START_NS - 10 * 10**9)
     append(tmp_path, 1, stream=make_stream(stream_id=b"\xaa" * 16), start_ns=START_NS + 10 * 10**9)
@@ -185,7 +185,7 @@ def test_two_streams_that_come_late_with_one_number_have_a_folder_each(tmp_path:
 
 
 def test_where_a_stream_stands_is_told_by_both_folders(tmp_path: Path) -> None:
-    """An earlier version came back from the folder for what is late."""
+    """An earlier version returned from the folder for late events."""
     late = tmp_path / "demo" / "attempt-0"
     append(tmp_path, 1, 2, 3)
     late.mkdir()
@@ -208,7 +208,7 @@ def test_a_stream_whose_first_file_is_torn_at_once_still_has_its_place(tmp_path:
 
 
 def fail_to_write(logdir: Path, monkeypatch: pytest.MonkeyPatch, taken_bytes: int = 0) -> None:
-    """Append where the disk takes so many bytes and no more."""
+    """Append on a disk that takes a number of bytes, and no more."""
     write, left = os.write, iter([taken_bytes])
 
     def full(file: int, data: bytes) -> int:

@@ -34,7 +34,7 @@ def test_a_gap_that_knows_its_step_is_shown_there() -> None:
 
 
 def test_no_gap_of_a_stream_hides_one_before() -> None:
-    """TensorBoard's fast loader drops every point that is not before the one that comes."""
+    """TensorBoard's fast loader drops every point at or after the step of the next point."""
     assert steps(gap(0), scalars(10), gap(11), gap(0), gap(11), scalars(20), gap(0)) == [0, 11, 12, 13, 20]
 
 

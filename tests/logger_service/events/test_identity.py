@@ -1,5 +1,5 @@
 import pytest
-from support.recordings import STREAM_ID
+from support.records.recordings import STREAM_ID
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.graph_pb2 import GraphDef
 from tensorboardX.proto.node_def_pb2 import NodeDef

@@ -1,20 +1,25 @@
+"""Events of every kind of record, and the fast path of scalars."""
+
+import math
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.events import id_of
-from support.recordings import START_NS, STREAM_ID, every_kind, make_records, summarise
-from support.strategies import messages
+from support.records.events import id_of
+from support.records.recordings import START_NS, STREAM_ID, every_kind, make_records, summarise
+from support.records.strategies import messages
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from tensorboard_sidecar.logger_service.events.to_events import blank, project
+from tensorboard_sidecar.logger_service.events.to_events import ScalarEvents, blank, project
 from tensorboard_sidecar.logger_service.rendering.png import Picture
 from tensorboard_sidecar.protocol.array import pack_array
-from tensorboard_sidecar.protocol.checks import check_message
-from tensorboard_sidecar.protocol.codec import KINDS, decode_message
+from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.limits import STEP_MAX, TEXT_MAX_CHARACTERS
 from tensorboard_sidecar.protocol.messages import (
     Gap,
@@ -99,7 +104,7 @@ def test_of_very_many_groups_some_have_an_overview_and_all_have_their_histograms
         "tensorboard_sidecar.logger_service.events.to_events.layer_overview", lambda *_, **__: Picture(b"", 1, 1)
     )
     summary = summarise([1.0])
-    for groups, layers, drawn in ((65, 2, 64), (10_000, 2, 64), (30, 600, 16), (64, 2, 64), (1, 20_000, 1)):
+    for groups, layers, drawn in ((65, 2, 64), (1_000, 2, 64), (30, 600, 16), (64, 2, 64), (1, 2_000, 1)):
         tags = [f"{group}/{layer}" for group in range(groups) for layer in range(layers)]
         message = TensorSummaries(dict.fromkeys(tags, summary))
         projected = project(message, Record(Kind.TENSOR_SUMMARIES, 1, 1, START_NS, b""), STREAM_ID)
@@ -136,7 +141,7 @@ def test_a_gap_is_a_number_and_a_text() -> None:
 
 
 def test_the_id_of_a_gap_is_the_last_number_it_stands_for() -> None:
-    """So that the next record to project is the one after the last id, whatever that was."""
+    """The next record to project is then always the record after the last id."""
     (event,) = say(Gap("outbox full"), sequence=5, span=3)
     assert id_of(event) == f"{STREAM_ID.hex()}/7/0"
 
@@ -187,8 +192,72 @@ def test_every_message_that_passes_its_checks_is_shown_the_same_way_twice(
     message: Message, step: int, wall_time_ns: int
 ) -> None:
     check_message(message)
-    record = Record(KINDS[type(message)], 1, step, wall_time_ns, b"")
+    record = Record(kind_of(message), 1, step, wall_time_ns, b"")
     one, other = (project(message, record, STREAM_ID) for _ in range(2))
     assert one == other
     assert one.events
     assert not one.failures
+
+
+def scalars_record(sequence: int, step: int) -> Record:
+    return Record(Kind.SCALARS, sequence, step, 1_700_000_000_123_456_789 + sequence, b"")
+
+
+def test_the_fast_path_gives_the_same_bytes_as_the_slow_path() -> None:
+    fast = ScalarEvents(STREAM_ID)
+    messages = [
+        Scalars({"loss": 0.5, "lr": 1e-3}),
+        Scalars({"loss": math.nan, "lr": 1e300}),
+        Scalars({"loss": 0.0, "lr": -0.0}),
+        Scalars({"lr": 1.0, "loss": 2.0}),
+        Scalars({"loss": 7.0}),
+    ]
+    for sequence, message in enumerate(messages * 2, 1):
+        said = scalars_record(sequence, 10**sequence - 1)
+        assert [fast.pack(message, said)] == project(message, said, STREAM_ID).events
+
+
+def test_a_record_that_stands_for_several_numbers_has_the_id_of_the_last() -> None:
+    """Scalars stand for one number, and follow the rule all the same: a projection reads its place from the ids."""
+    message, said = Scalars({"loss": 0.5}), scalars_record(5, 0)._replace(span=10)
+    assert [ScalarEvents(STREAM_ID).pack(message, said)] == project(message, said, STREAM_ID).events
+
+
+@pytest.mark.parametrize(("sets", "tags", "characters"), [(3000, 1, 10), (300, 19, 20), (5, 2000, 60), (2, 2500, 500)])
+def test_many_and_large_sets_of_tags_do_not_pile_up(sets: int, tags: int, characters: int) -> None:
+    fast = ScalarEvents(STREAM_ID)
+    for number in range(sets):
+        message = Scalars({f"{number} {tag}".ljust(characters, "x"): 1.0 for tag in range(tags)})
+        said = scalars_record(number + 1, 0)
+        assert [fast.pack(message, said)] == project(message, said, STREAM_ID).events
+    kept = sum(len(event.SerializeToString()) for event, _ in fast._events.values())
+    assert kept <= 2**20
+
+
+@pytest.mark.parametrize("tags", [19, 2000])
+def test_sets_of_a_usual_size_are_kept(tags: int) -> None:
+    fast = ScalarEvents(STREAM_ID)
+    fast.pack(Scalars({f"a usual tag/{tag}": 1.0 for tag in range(tags)}), scalars_record(1, 0))
+    assert len(fast._events) == 1
+    fast.forget()
+    assert not fast._events
+
+
+def test_what_was_written_takes_no_memory() -> None:
+    """A protobuf message keeps the memory of the earlier strings of a text field."""
+    fast, message = ScalarEvents(STREAM_ID), Scalars({"loss": 0.5})
+
+    def pack(records: int) -> int:
+        for sequence in range(1, records + 1):
+            fast.pack(message, scalars_record(sequence, sequence))
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before_bytes = pack(20_000)
+    assert pack(200_000) - before_bytes < 4 * 2**20  # kept, they would be twice as much
+
+
+def test_an_event_made_anew_gives_the_same_bytes() -> None:
+    fast, message = ScalarEvents(STREAM_ID), Scalars({"loss": 0.5, "lr": 1.0})
+    for sequence in range(1, 10_000):
+        said = scalars_record(sequence, sequence)
+        assert [fast.pack(message, said)] == project(message, said, STREAM_ID).events

@@ -1,21 +1,30 @@
+"""Values of every plugin of TensorBoard, and the graph."""
+
 import io
 import math
 import wave
 
 import numpy as np
 import pytest
-from support.recordings import summarise
+from support.records.recordings import summarise
+from tensorboardX.proto.graph_pb2 import GraphDef
+from tensorboardX.proto.layout_pb2 import Layout as LayoutProto
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from tensorboard_sidecar.logger_service.events.values import (
     audio_value,
     encode_wav,
+    graph_bytes,
     histogram_value,
+    hparams_values,
     image_value,
+    layout_value,
     scalar_value,
     text_value,
 )
 from tensorboard_sidecar.logger_service.rendering.png import Picture
 from tensorboard_sidecar.protocol.array import pack_array
+from tensorboard_sidecar.protocol.messages import Chart, Graph, GraphNode, HParams, Layout
 
 
 def test_a_text_keeps_its_tag() -> None:
@@ -61,3 +70,61 @@ def test_a_histogram_counts_every_finite_value_between_its_limits() -> None:
 def test_a_picture_keeps_its_bytes() -> None:
     image = image_value("a", Picture(b"png", 3, 2)).image
     assert (image.width, image.height, image.encoded_image_string) == (3, 2, b"png")
+
+
+def test_a_layout_keeps_categories_charts_and_tags_in_order() -> None:
+    charts = {"b": Chart("multiline", ["^loss/.*$", "^x$"]), "a": Chart("margin", ["mean", "low", "high"])}
+    value = layout_value(Layout({"second": charts, "first": {}}))
+    layout = LayoutProto.FromString(value.tensor.string_val[0])
+    assert value.tag == "custom_scalars__config__"
+    assert [category.title for category in layout.category] == ["second", "first"]
+    lines, margin = layout.category[0].chart
+    assert (lines.title, list(lines.multiline.tag)) == ("b", ["^loss/.*$", "^x$"])
+    series = margin.margin.series[0]
+    assert (margin.title, series.value, series.lower, series.upper) == ("a", "mean", "low", "high")
+
+
+HPARAMS = HParams({"lr": 0.1, "epochs": 3, "compile": True, "precision": "bf16"}, {"best": 0.5, "recall": 1.0})
+
+
+def test_parameters_keep_their_types() -> None:
+    start = HParamsPluginData.FromString(hparams_values(HPARAMS)[1].metadata.plugin_data.content).session_start_info
+    parameters = start.hparams
+    assert parameters["lr"].number_value == 0.1
+    assert parameters["epochs"].number_value == 3.0
+    assert parameters["compile"].bool_value is True
+    assert parameters["precision"].string_value == "bf16"
+
+
+def test_every_metric_is_named_and_has_a_scalar() -> None:
+    values = hparams_values(HPARAMS)
+    experiment = HParamsPluginData.FromString(values[0].metadata.plugin_data.content).experiment
+    assert [info.name.tag for info in experiment.metric_infos] == ["best", "recall"]
+    assert [(value.tag, value.simple_value) for value in values[3:]] == [("best", 0.5), ("recall", 1.0)]
+
+
+def test_no_time_is_told() -> None:
+    """The times of a session would be the logger's clock; replay must give the same bytes."""
+    start, end = (
+        HParamsPluginData.FromString(value.metadata.plugin_data.content) for value in hparams_values(HPARAMS)[1:3]
+    )
+    assert start.session_start_info.start_time_secs == 0
+    assert end.session_end_info.end_time_secs == 0
+
+
+def test_nodes_keep_names_inputs_shapes_and_attributes() -> None:
+    nodes = [
+        GraphNode("input", "Input", output_shapes=[[-1, 3], []]),
+        GraphNode("a/b", "Linear", ["input"], [], {"bias": "no"}),
+    ]
+    first, second = GraphDef.FromString(graph_bytes(Graph(nodes))).node
+    shapes = first.attr["_output_shapes"].list.shape
+    assert [[side.size for side in shape.dim] for shape in shapes] == [[-1, 3], []]
+    assert (second.name, second.op, list(second.input), second.attr["bias"].s) == ("a/b", "Linear", ["input"], b"no")
+
+
+def test_the_order_of_attributes_does_not_matter() -> None:
+    """Maps are serialised in the order of their keys."""
+    names = [f"attribute {number}" for number in range(50)]
+    one, other = (Graph([GraphNode("a", "b", attributes=dict.fromkeys(order, "x"))]) for order in (names, names[::-1]))
+    assert graph_bytes(one) == graph_bytes(other)

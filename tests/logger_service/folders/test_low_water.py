@@ -4,6 +4,7 @@ import pytest
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.logger_service.folders.low_water import LOOK_SECONDS, RESERVE_BYTES, LowWater
+from tensorboard_sidecar.logger_service.intake.credit import equal_share_bytes
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 
 MIB = 2**20
@@ -21,6 +22,10 @@ class Disk:
         return DiskSpace(self.free_bytes, self.total_bytes)
 
 
+def credit_bytes(low_water: LowWater, streams: int) -> int:
+    return equal_share_bytes(streams, low_water.room_bytes, disk_is_low=low_water.low)
+
+
 def test_below_the_reserve_there_is_no_credit_and_a_quarter_above_it_there_is_again() -> None:
     disk = Disk(1000 * MIB)
     low_water = LowWater(disk.measure, 100 * MIB)
@@ -29,7 +34,7 @@ def test_below_the_reserve_there_is_no_credit_and_a_quarter_above_it_there_is_ag
         disk.free_bytes = free_mib * MIB
         changed = low_water.look(now * LOOK_SECONDS)
         changes.append((changed, low_water.low))
-        assert (low_water.credit_max_bytes(1) == 0) == low_water.low
+        assert (credit_bytes(low_water, 1) == 0) == low_water.low
     assert changes == [
         (False, False),
         (False, False),
@@ -47,7 +52,7 @@ def test_the_disk_is_looked_at_once_a_second_and_no_message_asks_it() -> None:
     low_water = LowWater(disk.measure, 100 * MIB)
     for step in range(1000):
         low_water.look(step / 1000)
-        low_water.credit_max_bytes(3)
+        credit_bytes(low_water, 3)
     assert disk.looks == 1
     low_water.look(LOOK_SECONDS)
     assert disk.looks == 2
@@ -78,24 +83,24 @@ def test_what_all_streams_have_on_their_way_fits_into_the_room() -> None:
     disk = Disk(140 * MIB)
     low_water = LowWater(disk.measure, 100 * MIB)
     low_water.look(0.0)
-    assert low_water.credit_max_bytes(1) == 40 * MIB
-    assert low_water.credit_max_bytes(4) == 10 * MIB
-    assert low_water.credit_max_bytes(0) == 40 * MIB
-    assert low_water.credit_max_bytes(10_000) == BATCH_SIZE_MAX_BYTES, "one batch, or nobody gets on"
+    assert credit_bytes(low_water, 1) == 40 * MIB
+    assert credit_bytes(low_water, 4) == 10 * MIB
+    assert credit_bytes(low_water, 0) == 40 * MIB
+    assert credit_bytes(low_water, 10_000) == BATCH_SIZE_MAX_BYTES, "one batch, or nobody gets on"
     disk.free_bytes = 2**40
     low_water.look(LOOK_SECONDS)
-    assert low_water.credit_max_bytes(4) == CREDIT_BYTES
+    assert credit_bytes(low_water, 4) == CREDIT_BYTES
 
 
 def test_without_a_mark_nothing_is_ever_low() -> None:
     low_water = LowWater(Disk(0).measure, 0)
     assert not low_water.look(0.0)
     assert not low_water.low
-    assert low_water.credit_max_bytes(1) == CREDIT_BYTES
+    assert credit_bytes(low_water, 1) == CREDIT_BYTES
 
 
 def test_a_disk_that_does_not_tell_has_room() -> None:
     low_water = LowWater(lambda: None)
     assert not low_water.look(0.0)
-    assert low_water.credit_max_bytes(1) == CREDIT_BYTES
+    assert credit_bytes(low_water, 1) == CREDIT_BYTES
     assert "unknown free on the disk" in str(low_water)

@@ -1,19 +1,20 @@
-"""What peers are told, with a real journal and a network that only notes what was sent."""
+"""Dispatching: each kind of message reaches its part; a bad message is refused, counted, and harms no other peer."""
 
 import errno
-import logging
 from pathlib import Path
 
 import pytest
-from support.noted_logger import INTERVAL_SECONDS, NotedLogger, refused
-from support.peer import make_record
-from support.sick_disk import SickDisk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.logger.noted_logger import NotedLogger, refused
+from support.logger.peer import make_record, make_run
 
-from tensorboard_sidecar.logger_service.intake.receive_session import HOLD_MIN_SECONDS, SILENCE_SECONDS
-from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
+from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
+from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
+from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Nak, Welcome
+from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage, encode_wire
 
 
 @pytest.fixture
@@ -21,139 +22,14 @@ def logger(tmp_path: Path) -> NotedLogger:
     return NotedLogger(tmp_path)
 
 
-def test_a_stream_is_welcomed_and_acknowledged_after_the_commit(logger: NotedLogger) -> None:
-    stream = Stream("team/demo")
-    assert logger.hello(b"a", stream) == [Welcome(1, CREDIT_BYTES)]
-    assert logger.data(b"a", 1, 4) == []
-    assert logger.data(b"a", 4, 6) == []
-    logger.wait(INTERVAL_SECONDS / 2)
-    assert logger.network.take(b"a") == []
-    logger.wait(INTERVAL_SECONDS / 2)
-    assert logger.network.take(b"a") == [Ack(6, CREDIT_BYTES)]
-    assert logger.records(stream) == [1, 2, 3, 4, 5]
-    assert logger.reception.counts.records == 5
-
-
-def test_nothing_is_acknowledged_before_the_disk_has_it(logger: NotedLogger, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = Stream("demo")
-    logger.hello(b"a", stream)
-    logger.data(b"a", 1, 4)
-    disk = SickDisk(monkeypatch, "fdatasync")
-    disk.error = errno.EIO
-    logger.wait()
-    assert logger.network.take(b"a") == [Ack(1, 0), Nak(1)]
-
-
-def test_a_hello_makes_no_folder(logger: NotedLogger, tmp_path: Path) -> None:
-    logger.hello(b"a", Stream("demo"))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_data_without_a_hello_are_asked_for_one_once_a_second(logger: NotedLogger) -> None:
+def test_data_without_a_hello_are_answered_with_nak_0_once_a_second(logger: NotedLogger) -> None:
     assert logger.data(b"a", 1, 2) == [Nak(0)]
     assert logger.data(b"a", 2, 3) == []
     logger.wait(1.0)
     assert logger.data(b"a", 3, 4) == [Nak(0)]
 
 
-def test_after_a_hole_the_peer_is_sent_back_once(logger: NotedLogger) -> None:
-    stream = Stream("demo")
-    logger.hello(b"a", stream)
-    logger.data(b"a", 1, 3)
-    assert logger.data(b"a", 5, 6) == [Nak(3)]
-    assert logger.data(b"a", 6, 7) == []
-    logger.data(b"a", 3, 7)
-    logger.wait()
-    assert logger.records(stream) == [1, 2, 3, 4, 5, 6]
-
-
-def test_the_whole_stream_sent_again_adds_nothing(logger: NotedLogger) -> None:
-    stream = Stream("demo")
-    logger.hello(b"a", stream)
-    logger.data(b"a", 1, 9)
-    logger.data(b"a", 1, 9)
-    logger.wait()
-    assert logger.hello(b"a", stream) == [Welcome(9, CREDIT_BYTES)]
-    logger.data(b"a", 1, 9)
-    logger.wait()
-    assert logger.records(stream) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert logger.reception.counts.records == 8
-
-
-def test_a_gap_counts_for_all_the_numbers_it_stands_for(logger: NotedLogger) -> None:
-    logger.hello(b"a", Stream("demo"))
-    logger.say(b"a", Data(memoryview(make_record(1, span=99, kind=Kind.GAP) + make_record(100))))
-    logger.wait()
-    assert logger.network.take(b"a") == [Ack(101, CREDIT_BYTES)]
-
-
-def test_another_logger_on_the_same_journal_goes_on(logger: NotedLogger, tmp_path: Path) -> None:
-    stream = Stream("demo")
-    logger.hello(b"a", stream)
-    logger.data(b"a", 1, 4)
-    logger.wait()
-    again = NotedLogger(tmp_path)
-    assert again.hello(b"b", stream, 4) == [Welcome(4, CREDIT_BYTES)]
-
-
-def test_a_trainer_ahead_of_the_journal_is_told_where_the_journal_ends(
-    logger: NotedLogger, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert logger.hello(b"a", Stream("demo"), next_sequence=50) == [Welcome(1, CREDIT_BYTES)]
-    assert "records 1 to 49 are not in this journal" in caplog.text
-
-
-def test_a_second_peer_is_refused_while_the_first_is_there(logger: NotedLogger) -> None:
-    stream = Stream("demo")
-    logger.hello(b"a", stream)
-    assert refused(logger.hello(b"b", stream), "another peer", retry=True)
-    assert logger.data(b"b", 1, 2) == [Nak(0)]
-    logger.network.take(b"a")
-    logger.data(b"a", 1, 3)
-    logger.wait()
-    assert logger.network.take(b"a") == [Ack(3, CREDIT_BYTES)]
-    assert logger.records(stream) == [1, 2]
-
-
-def test_a_trainer_that_connects_anew_takes_over_from_a_peer_that_is_gone(logger: NotedLogger) -> None:
-    stream = Stream("demo")
-    logger.hello(b"a", stream)
-    logger.data(b"a", 1, 4)
-    logger.network.gone.add(b"a")
-    assert logger.hello(b"b", stream) == [Welcome(4, CREDIT_BYTES)], "what came is made durable first"
-    assert logger.data(b"a", 4, 5) == []
-    logger.data(b"b", 4, 5)
-    logger.wait()
-    assert logger.network.take(b"b") == [Ack(5, CREDIT_BYTES)]
-
-
-def test_a_peer_takes_over_from_one_that_was_silent_for_long(logger: NotedLogger) -> None:
-    stream = Stream("demo")
-    logger.hello(b"a", stream)
-    logger.wait(SILENCE_SECONDS - 0.1)
-    assert refused(logger.hello(b"b", stream), "another peer", retry=True)
-    logger.wait(0.1)
-    assert logger.hello(b"b", stream) == [Welcome(1, CREDIT_BYTES)]
-    assert logger.data(b"a", 1, 2) == [Nak(0)], "the first must ask again, and is the second now"
-
-
-def test_a_stream_known_under_another_name_is_refused(logger: NotedLogger) -> None:
-    logger.hello(b"a", Stream("demo", id=bytes(16)))
-    assert refused(logger.hello(b"b", Stream("else", id=bytes(16))), "is known as")
-    assert logger.data(b"a", 1, 2) == []
-
-
-def test_a_peer_speaks_for_the_stream_it_named_last(logger: NotedLogger) -> None:
-    first, second = Stream("first"), Stream("second")
-    logger.hello(b"a", first)
-    logger.data(b"a", 1, 4)
-    assert logger.hello(b"a", second) == [Ack(4, CREDIT_BYTES), Welcome(1, CREDIT_BYTES)]
-    logger.data(b"a", 1, 3)
-    logger.wait()
-    assert (logger.records(first), logger.records(second)) == ([1, 2, 3], [1, 2])
-
-
-def test_after_a_bye_the_stream_is_kept_and_the_peer_is_a_stranger(logger: NotedLogger) -> None:
+def test_after_a_bye_the_records_are_durable_and_the_peer_has_no_stream(logger: NotedLogger) -> None:
     stream = Stream("demo")
     logger.hello(b"a", stream)
     logger.data(b"a", 1, 4)
@@ -163,89 +39,177 @@ def test_after_a_bye_the_stream_is_kept_and_the_peer_is_a_stranger(logger: Noted
     assert logger.say(b"z", Bye()) == []
 
 
-def test_peers_beyond_the_bound_cost_the_quietest_a_hello_more(tmp_path: Path) -> None:
-    logger = NotedLogger(tmp_path, streams_max=2)
-    streams = [Stream("demo", rank) for rank in range(3)]
-    for rank, stream in enumerate(streams):
-        logger.hello(b"%d" % rank, stream)
-        logger.data(b"%d" % rank, 1, 3)
-    assert logger.network.take(b"0")[-1] == Ack(3, CREDIT_BYTES), "committed before it is forgotten"
-    assert logger.data(b"0", 3, 4) == [Nak(0)]
-    assert logger.hello(b"0", streams[0], 3) == [Welcome(3, CREDIT_BYTES)]
-    logger.data(b"0", 3, 4)
-    logger.wait()
-    assert [logger.records(stream) for stream in streams] == [[1, 2, 3], [1, 2], [1, 2]]
+def test_a_peer_of_this_process_is_answered_there(logger: NotedLogger) -> None:
+    answers: list[WireMessage] = []
+    logger.dispatcher.join(b"local", lambda message: answers.append(message) is None)
+    assert logger.hello(b"local", Stream("demo")) == []
+    assert answers == [Welcome(1, CREDIT_BYTES)]
+    logger.dispatcher.leave(b"local")
+    assert logger.say(b"local", Bye()) == []
+    assert len(logger.streams) == 0
 
 
-@pytest.mark.parametrize("call", ["write", "fdatasync"])
-def test_while_the_journal_fails_nothing_is_acknowledged_and_then_all_goes_on(
-    logger: NotedLogger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (b"", "0 bytes"),
+        (b"\x01", "1 bytes"),
+        (b"\x07\x01", "version 7"),
+        (b"\x01\x63", "unknown type 99"),
+        (b"\x01\x01\xc1", "Hello"),
+        (b"\x01\x01" + b"\x91" * 70_000, "limit"),
+        (Hello(b"short", "demo", 0, 0, 1), "5 bytes"),
+        (Hello(bytes(16), "../../etc", 0, 0, 1), "begins with a dot"),
+        (Hello(bytes(16), "/etc", 0, 0, 1), "empty"),
+        (Hello(bytes(16), "a\0b", 0, 0, 1), "control"),
+        (Hello(bytes(16), "a" * 10_000, 0, 0, 1), "limit"),
+        (Hello(bytes(16), "demo", -1, 0, 1), "rank -1"),
+        (Hello(bytes(16), "demo", 0, 0, 0), "next sequence 0"),
+        (Welcome(1, 1), "does not send Welcome"),
+        (Ack(1, 1), "does not send Ack"),
+        (Nak(1), "does not send Nak"),
+    ],
+)
+def test_a_message_that_breaks_the_protocol_is_refused_with_the_reason(
+    logger: NotedLogger, tmp_path: Path, message: WireMessage | bytes, reason: str
 ) -> None:
-    """The trainer gets no credit, then one batch to try with, then all of it; each record is there once."""
-    caplog.set_level(logging.INFO)
-    stream = Stream("demo")
-    logger.hello(b"a", stream)
-    logger.data(b"a", 1, 4)
+    assert refused(logger.say(b"a", message), reason)
+    assert logger.dispatcher.counts.refused == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        b"rubbish",
+        make_run(1, 3)[:-1],
+        make_record(1) + make_record(3),
+        make_record(1) + make_record(1),
+        make_record(0, span=0, kind=Kind.SEGMENT),
+        bytes(100),
+        make_record(1)[:20] + b"\xff" + make_record(1)[21:],
+    ],
+)
+def test_bad_data_cost_their_peer_the_session_and_no_other_peer_anything(logger: NotedLogger, frames: bytes) -> None:
+    honest, bad = Stream("honest"), Stream("bad")
+    logger.hello(b"honest", honest)
+    logger.hello(b"bad", bad)
+    logger.data(b"honest", 1, 3)
+    (answer,) = logger.say(b"bad", Data(memoryview(frames)))
+    assert isinstance(answer, Reject)
+    assert not answer.retry
+    assert logger.say(b"bad", Data(memoryview(make_run(1, 2)))) == [Nak(0)]
     logger.wait()
-    assert logger.network.take(b"a") == [Ack(4, CREDIT_BYTES)]
-
-    disk = SickDisk(monkeypatch, call)
-    disk.error = errno.ENOSPC
-    at_once = logger.data(b"a", 4, 6)
-    logger.wait()
-    assert at_once + logger.network.take(b"a") == [Ack(4, 0), Nak(4)]
-    assert logger.data(b"a", 6, 8) == [], "dropped: there is no place for it"
-    assert logger.hello(b"a", stream) == [Welcome(4, 0)]
-
-    logger.wait(HOLD_MIN_SECONDS)
-    assert logger.network.take(b"a") == [Ack(4, BATCH_SIZE_MAX_BYTES)]
-    at_once = logger.data(b"a", 4, 6)
-    logger.wait()
-    assert at_once + logger.network.take(b"a") == [Ack(4, 0), Nak(4)]
-    assert sum("cannot be written" in record.message for record in caplog.records) == 1, "said once"
-
-    disk.error = 0
-    logger.wait(HOLD_MIN_SECONDS)
-    assert logger.network.take(b"a") == [], "the pause has doubled"
-    logger.wait(HOLD_MIN_SECONDS)
-    assert logger.network.take(b"a") == [Ack(4, BATCH_SIZE_MAX_BYTES)]
-    logger.data(b"a", 4, 8)
-    logger.wait()
-    assert logger.network.take(b"a") == [Ack(8, CREDIT_BYTES)]
-    assert logger.records(stream) == [1, 2, 3, 4, 5, 6, 7]
-    assert "written again" in caplog.text
+    assert Ack(3, CREDIT_BYTES) in logger.network.take(b"honest")
+    assert logger.records(honest) == [1, 2]
+    assert not (logger.folder / "bad").exists()
 
 
-def test_a_peer_that_leaves_while_the_journal_fails_is_forgotten(
-    logger: NotedLogger, monkeypatch: pytest.MonkeyPatch
+def test_a_flood_of_bad_messages_is_counted_and_neither_answered_nor_logged_each_time(
+    logger: NotedLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    logger.hello(b"a", Stream("demo"))
-    disk = SickDisk(monkeypatch, "write")
-    disk.error = errno.ENOSPC
-    logger.data(b"a", 1, 2)
-    assert logger.reception.due_at == logger.now + HOLD_MIN_SECONDS
-    logger.say(b"a", Bye())
-    assert logger.reception.due_at == float("inf")
+    answers = [logger.say(b"bad", b"\xff\xff") for _ in range(1000)]
+    assert sum(map(len, answers)) == 1
+    assert logger.dispatcher.counts.refused == 1000
+    assert len(caplog.records) == 1
 
 
-def test_a_journal_that_cannot_be_read_is_a_reason_to_ask_later(
-    logger: NotedLogger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", ["check_owner", "open", "append", "next_sequence"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        IsADirectoryError(errno.EISDIR, "Is a directory", "/recordings/\udcff/key-name"),
+        OSError(errno.EIO, "Input/output error"),
+        UnicodeEncodeError("latin-1", "\u65e5", 0, 1, "a name that this locale cannot say"),
+        RuntimeError("a fault of ours"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_a_fault_of_the_disk_costs_its_peer_a_hello_and_no_other_peer_anything(
+    logger: NotedLogger, monkeypatch: pytest.MonkeyPatch, call: str, fault: Exception
 ) -> None:
-    stream = Stream("demo")
-    (tmp_path / stream.run / stream.folder_name).mkdir(parents=True)
-    disk = SickDisk(monkeypatch, "scandir")
-    disk.error = errno.EIO
-    assert refused(logger.hello(b"a", stream), "cannot be used", retry=True)
+    """A folder in place of a file, a name that the locale cannot encode, a bug of the logger: the logger goes on."""
+    honest, bad = Stream("honest"), Stream("bad")
+    logger.hello(b"honest", honest)
+    logger.data(b"honest", 1, 3)
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as patch:
+        if call in ("append", "next_sequence"):
+            logger.hello(b"bad", bad)
+        patch.setattr(logger.journal, call, fail)
+        answers = logger.data(b"bad", 1, 2) if call in ("append", "next_sequence") else logger.hello(b"bad", bad)
+    if call == "append" and isinstance(fault, OSError):
+        assert answers == [Ack(1, 0), Nak(1)], "the journal's own failure: the trainer waits"
+        return
+    assert refused(answers, printable(str(fault)), retry=True)
+    assert logger.dispatcher.counts.refused == 1
+    assert logger.dispatcher.counts.journal_failures == isinstance(fault, OSError)
     logger.wait(1.0)
-    disk.error = 0
-    assert logger.hello(b"a", stream) == [Welcome(1, CREDIT_BYTES)]
+    assert logger.hello(b"bad", bad) == [Welcome(1, CREDIT_BYTES)]
+    logger.data(b"bad", 1, 2)
+    logger.wait()
+    assert (logger.records(honest), logger.records(bad)) == ([1, 2], [1])
 
 
-def test_a_damaged_recording_is_refused_and_not_overwritten(logger: NotedLogger, tmp_path: Path) -> None:
-    stream = Stream("demo")
-    folder = tmp_path / stream.run / stream.folder_name
-    folder.mkdir(parents=True)
-    segment = folder / f"{1:020d}.segment"
-    segment.write_bytes(b"this is no segment head")
-    assert refused(logger.hello(b"a", stream), "segment head")
-    assert segment.read_bytes() == b"this is no segment head"
+def test_a_peer_that_ignores_its_credit_is_refused_and_cut(logger: NotedLogger) -> None:
+    """The disk is nearly full, and there is no credit: data without credit fill no more of the disk."""
+    logger.space = DiskSpace(1, 2**41)
+    hostile, size_bytes = Stream("hostile"), 0
+    assert logger.hello(b"hostile", hostile) == [Welcome(1, 0)]
+    data = encode_wire(Data(memoryview(make_run(1, 2))))
+    for _ in range(10):
+        assert not logger.dispatcher.handle(b"hostile", data, logger.now)
+        assert refused(logger.network.take(b"hostile"), "sent more than its credit allows")
+        logger.hello(b"hostile", hostile)
+        size_bytes += len(data)
+    assert logger.dispatcher.counts.refused == 10
+    assert logger.dispatcher.counts.record_bytes == 0
+    assert not (logger.folder / "hostile").exists()
+
+
+def test_an_honest_peers_connection_stays(logger: NotedLogger) -> None:
+    logger.hello(b"a", Stream("demo"))
+    for sequence in range(1, 100):
+        data = encode_wire(Data(memoryview(make_run(sequence, sequence + 1))))
+        assert logger.dispatcher.handle(b"a", data, logger.now)
+        logger.wait(0.01)
+    assert logger.dispatcher.handle(b"a", b"rubbish", logger.now), "a REJECT tells it why"
+
+
+MESSAGES = [
+    encode_wire(Hello(bytes(range(16)), "demo", 0, 0, 1)),
+    encode_wire(Data(memoryview(make_run(1, 4)))),
+    encode_wire(Bye()),
+    encode_wire(Ack(1, 1)),
+]
+
+
+@st.composite
+def wrong_bytes(draw: st.DrawFn) -> bytes:
+    """Return random bytes, and messages with a few bytes changed, removed or inserted."""
+    data = bytearray(draw(st.sampled_from([*MESSAGES, b"\x01\x04", b"\x01\x01"])))
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(data)))
+        data[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=6))
+    return bytes(data[: draw(st.integers(0, len(data) + 40))])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([b"x", b"y"]), wrong_bytes()), max_size=30))
+def test_no_bytes_of_other_peers_stop_an_honest_peer(
+    tmp_path_factory: pytest.TempPathFactory, hostile: list[tuple[bytes, bytes]]
+) -> None:
+    root, stream = tmp_path_factory.mktemp("fuzz"), Stream("honest")
+    logger = NotedLogger(root / "recordings")
+    assert logger.hello(b"honest", stream) == [Welcome(1, CREDIT_BYTES)]
+    for sequence, (peer, data) in enumerate(hostile, 1):
+        logger.say(peer, data)
+        assert logger.data(b"honest", sequence, sequence + 1) == []
+    logger.wait()
+    if hostile:
+        assert logger.network.take(b"honest")[-1] == Ack(len(hostile) + 1, CREDIT_BYTES)
+        assert logger.records(stream) == list(range(1, len(hostile) + 1))
+    assert list(root.iterdir()) in ([], [logger.folder]), "nothing is written elsewhere"

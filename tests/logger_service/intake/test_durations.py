@@ -1,7 +1,7 @@
 from tensorboard_sidecar.logger_service.intake.durations import BOUNDS_SECONDS, Durations
 
 
-def test_each_duration_is_counted_in_the_bucket_that_holds_it() -> None:
+def test_each_duration_is_counted_in_its_bucket() -> None:
     durations = Durations()
     for seconds in (0.0, 0.001, 0.0011, 10.0, 11.0, 1e9):
         durations.add(seconds)
@@ -12,7 +12,7 @@ def test_each_duration_is_counted_in_the_bucket_that_holds_it() -> None:
     assert counts.sum_seconds == 0.0 + 0.001 + 0.0011 + 10.0 + 11.0 + 1e9
 
 
-def test_a_copy_does_not_change() -> None:
+def test_a_snapshot_does_not_change() -> None:
     durations = Durations()
     counts = durations.counts()
     durations.add(1.0)

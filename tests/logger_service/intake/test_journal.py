@@ -2,8 +2,8 @@ import errno
 from pathlib import Path
 
 import pytest
-from support.peer import make_run
-from support.sick_disk import SickDisk
+from support.logger.peer import make_run
+from support.machine.sick_disk import SickDisk
 
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.protocol.batch import FrameBatch
@@ -32,7 +32,7 @@ def journal(tmp_path: Path) -> Journal:
     return make_journal(tmp_path)
 
 
-def run(first_sequence: int, next_sequence: int) -> FrameBatch:
+def batch(first_sequence: int, next_sequence: int) -> FrameBatch:
     return FrameBatch(memoryview(make_run(first_sequence, next_sequence)), first_sequence, next_sequence)
 
 
@@ -65,7 +65,7 @@ def test_a_stream_that_sent_nothing_leaves_nothing_on_disk(journal: Journal, tmp
 def test_appended_is_not_durable_before_the_commit(journal: Journal, tmp_path: Path) -> None:
     stream = Stream("team/demo")
     journal.open(stream, 1)
-    journal.append(stream, run(1, 4), 0.0)
+    journal.append(stream, batch(1, 4), 0.0)
     assert (journal.next_sequence(stream), journal.durable_sequence(stream)) == (4, 1)
     assert [(item.stream, item.error) for item in journal.commit()] == [(stream, None)]
     assert journal.durable_sequence(stream) == 4
@@ -75,8 +75,8 @@ def test_appended_is_not_durable_before_the_commit(journal: Journal, tmp_path: P
 def test_a_commit_is_due_an_interval_after_the_first_append(journal: Journal) -> None:
     stream = Stream("demo")
     assert journal.commit_at == float("inf")
-    journal.append(stream, run(1, 2), 7.0)
-    journal.append(stream, run(2, 3), 7.04)
+    journal.append(stream, batch(1, 2), 7.0)
+    journal.append(stream, batch(2, 3), 7.04)
     assert journal.commit_at == 7.0 + INTERVAL_SECONDS
     journal.commit()
     assert journal.commit_at == float("inf")
@@ -85,7 +85,7 @@ def test_a_commit_is_due_an_interval_after_the_first_append(journal: Journal) ->
 def test_a_commit_is_due_at_once_when_there_are_enough_bytes(journal: Journal) -> None:
     stream, sequence = Stream("demo"), 1
     while journal.commit_at > 7.0:
-        journal.append(stream, run(sequence, sequence + 10), 7.0)
+        journal.append(stream, batch(sequence, sequence + 10), 7.0)
         sequence += 10
     assert len(make_run(1, sequence)) >= SIZE_BYTES > len(make_run(1, sequence - 10)) - 500
 
@@ -93,7 +93,7 @@ def test_a_commit_is_due_at_once_when_there_are_enough_bytes(journal: Journal) -
 def test_one_commit_serves_all_streams(journal: Journal, tmp_path: Path) -> None:
     streams = [Stream("demo", rank) for rank in range(3)]
     for stream in streams:
-        journal.append(stream, run(1, 3), 0.0)
+        journal.append(stream, batch(1, 3), 0.0)
     assert [item.stream for item in journal.commit()] == streams
     assert all(sequences(tmp_path, stream) == [1, 2] for stream in streams)
     assert journal.commit() == []
@@ -101,12 +101,12 @@ def test_one_commit_serves_all_streams(journal: Journal, tmp_path: Path) -> None
 
 def test_another_journal_goes_on_where_the_first_ended(journal: Journal, tmp_path: Path) -> None:
     stream = Stream("demo")
-    journal.append(stream, run(1, 4), 0.0)
+    journal.append(stream, batch(1, 4), 0.0)
     journal.commit()
     again = make_journal(tmp_path)
     again.open(stream, 1)
     assert again.next_sequence(stream) == again.durable_sequence(stream) == 4
-    again.append(stream, run(4, 6), 0.0)
+    again.append(stream, batch(4, 6), 0.0)
     again.commit()
     assert sequences(tmp_path, stream) == [1, 2, 3, 4, 5]
 
@@ -117,7 +117,7 @@ def test_open_files_stay_few_and_closed_streams_go_on(tmp_path: Path) -> None:
     before = open_files()
     for sequence in range(1, 4):
         for stream in streams:
-            journal.append(stream, run(sequence, sequence + 1), 0.0)
+            journal.append(stream, batch(sequence, sequence + 1), 0.0)
             if journal.commit_at <= 0.0:
                 journal.commit()
             assert open_files() - before <= 4
@@ -129,13 +129,13 @@ def test_open_files_stay_few_and_closed_streams_go_on(tmp_path: Path) -> None:
 
 
 def test_more_streams_than_open_files_are_committed_together_all_the_same(tmp_path: Path) -> None:
-    """Those that are committed are closed for those that come; a commit is due when all open ones have changed."""
+    """Committed files are closed for new files; a commit is due at once when all open files have changed."""
     journal = make_journal(tmp_path, open_files_max=4)
     streams = [Stream("demo", rank) for rank in range(8)]
     commits = 0
     for sequence in range(1, 11):
         for stream in streams:
-            journal.append(stream, run(sequence, sequence + 1), 0.0)
+            journal.append(stream, batch(sequence, sequence + 1), 0.0)
             if journal.commit_at <= 0.0:
                 journal.commit()
                 commits += 1
@@ -145,31 +145,31 @@ def test_more_streams_than_open_files_are_committed_together_all_the_same(tmp_pa
 def test_a_forgotten_stream_is_found_again(journal: Journal, tmp_path: Path) -> None:
     stream = Stream("demo")
     before = open_files()
-    journal.append(stream, run(1, 4), 0.0)
+    journal.append(stream, batch(1, 4), 0.0)
     journal.commit()
     journal.forget(stream)
     assert open_files() == before
     journal.open(stream, 1)
     assert journal.durable_sequence(stream) == 4
-    journal.append(stream, run(4, 5), 0.0)
+    journal.append(stream, batch(4, 5), 0.0)
     journal.commit()
     assert sequences(tmp_path, stream) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("call", ["write", "fdatasync"])
-def test_after_a_failure_the_stream_stands_where_it_was_durable(
+def test_after_a_failure_the_stream_goes_back_to_its_durable_records(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """What was appended since is needed again, and comes to a new segment."""
+    """The records appended since come again, and go to a new segment."""
     stream = Stream("demo")
-    journal.append(stream, run(1, 4), 0.0)
+    journal.append(stream, batch(1, 4), 0.0)
     journal.commit()
-    journal.append(stream, run(4, 6), 0.0)
+    journal.append(stream, batch(4, 6), 0.0)
     disk = SickDisk(monkeypatch, call)
     disk.error = errno.EIO
     if call == "write":
         with pytest.raises(OSError, match="Input/output"):
-            journal.append(stream, run(6, 8), 0.0)
+            journal.append(stream, batch(6, 8), 0.0)
         assert journal.commit() == []
     else:
         ((_, error),) = journal.commit()
@@ -178,21 +178,21 @@ def test_after_a_failure_the_stream_stands_where_it_was_durable(
     assert journal.next_sequence(stream) == journal.durable_sequence(stream) == 4
     assert "0 to commit, 0 open" in repr(journal)
     disk.error = 0
-    journal.append(stream, run(4, 8), 0.0)
+    journal.append(stream, batch(4, 8), 0.0)
     assert [item.error for item in journal.commit()] == [None]
     assert sequences(tmp_path, stream) == list(range(1, 8))
     assert [segment.first_sequence for segment in list_segments(folder_of(tmp_path, stream))] == [1, 4]
 
 
-def test_the_failure_of_one_stream_is_not_that_of_another(
+def test_the_failure_of_a_stream_harms_no_other_stream(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     well, sick = Stream("well"), Stream("sick")
-    journal.append(well, run(1, 3), 0.0)
+    journal.append(well, batch(1, 3), 0.0)
     disk = SickDisk(monkeypatch, "write")
     disk.error = errno.ENOSPC
     with pytest.raises(OSError, match="No space"):
-        journal.append(sick, run(1, 3), 0.0)
+        journal.append(sick, batch(1, 3), 0.0)
     assert [(item.stream, item.error) for item in journal.commit()] == [(well, None)]
     assert sequences(tmp_path, well) == [1, 2]
 
@@ -205,13 +205,13 @@ def test_a_link_that_leads_out_of_the_journal_is_not_followed(journal: Journal, 
         journal.open(Stream("demo/first"), 1)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises((Malformed, OSError)):
-        journal.append(Stream("loop"), run(1, 2), 0.0)
+        journal.append(Stream("loop"), batch(1, 2), 0.0)
     assert list(outside.iterdir()) == []
 
 
 def test_a_recording_of_another_stream_is_not_continued(journal: Journal, tmp_path: Path) -> None:
     mine, other = Stream("demo"), Stream("demo")
-    journal.append(other, run(1, 2), 0.0)
+    journal.append(other, batch(1, 2), 0.0)
     journal.commit()
     folder_of(tmp_path, other).rename(folder_of(tmp_path, mine))
     with pytest.raises(Malformed, match="holds stream"):

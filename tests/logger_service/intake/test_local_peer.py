@@ -1,19 +1,20 @@
-"""What becomes of an outbox that is adopted, turn by turn, in a real journal; only the clock is the test's."""
+"""The delivery of an adopted outbox into a real journal, turn by turn; the clock is the test's."""
 
 from pathlib import Path
 
 import pytest
-from support.adopting import Host
-from support.recordings import make_stream
-from support.spoken import read_recording
+from support.logger.adopting import Host
+from support.records.recordings import make_stream
+from support.running.spoken import read_recording
 
 from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
-from tensorboard_sidecar.logger_service.intake.local_peer import PATIENCE_SECONDS, TURN_SIZE_BYTES
-from tensorboard_sidecar.logger_service.intake.orphan_intake import GRACE_SECONDS, LOOK_SECONDS, RETRY_SECONDS
+from tensorboard_sidecar.logger_service.intake.local_peer import TURN_SIZE_BYTES
+from tensorboard_sidecar.logger_service.intake.orphan_intake import GRACE_SECONDS, LOOK_SECONDS
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import PATIENCE_SECONDS, RETRY_SECONDS
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Bye, Reject, Welcome
 
@@ -36,7 +37,7 @@ def test_it_goes_on_where_the_journal_ends(host: Host) -> None:
     outbox.close(keep=True)
     host.grace()
     assert reception.records(stream) == list(range(1, 301))
-    assert host.adoption.records == 200
+    assert host.intake.records == 200
 
 
 def test_what_another_logger_has_acknowledged_is_left_to_it(host: Host, caplog: pytest.LogCaptureFixture) -> None:
@@ -48,7 +49,7 @@ def test_what_another_logger_has_acknowledged_is_left_to_it(host: Host, caplog: 
     assert outbox.folder.exists()
     assert caplog.text.count("acknowledged by another logger") == 1
     assert f"tensorboard-sidecar drain {outbox.folder}" in caplog.text
-    assert host.logger.reception.streams == 0
+    assert len(host.logger.dispatcher.streams) == 0
 
 
 def test_a_flipped_byte_is_told_as_a_gap(host: Host) -> None:
@@ -90,17 +91,17 @@ def test_a_logger_that_has_no_room_for_long_does_not_keep_it_from_others(host: H
 
 
 def test_a_turn_is_bounded(host: Host) -> None:
-    """A trainer that is alive has its say after at most so many bytes."""
+    """Live trainers wait for at most TURN_SIZE_BYTES of an adopted outbox."""
     stream = make_stream()
     host.abandon(stream, 8000, size_bytes=500, segment_size_bytes=2**20)
     now = host.logger.now
-    host.adoption.turn(now)
+    host.intake.step(now)
     now += LOOK_SECONDS + GRACE_SECONDS
-    assert host.adoption.turn(now)
-    before = host.logger.reception.counts.record_bytes
+    assert host.intake.step(now)
+    before = host.logger.dispatcher.counts.record_bytes
     for _ in range(5):
-        host.adoption.turn(now)
-    assert 0 < host.logger.reception.counts.record_bytes - before <= TURN_SIZE_BYTES
+        host.intake.step(now)
+    assert 0 < host.logger.dispatcher.counts.record_bytes - before <= TURN_SIZE_BYTES
     host.grace()
     assert host.logger.records(stream) == list(range(1, 8001))
 
@@ -108,10 +109,10 @@ def test_a_turn_is_bounded(host: Host) -> None:
 def test_a_logger_that_stops_in_the_middle_lets_go_of_it(host: Host) -> None:
     stream = make_stream()
     folder = host.abandon(stream, 8000, size_bytes=500, segment_size_bytes=2**20)
-    host.adoption.turn(host.logger.now)
+    host.intake.step(host.logger.now)
     for _ in range(2):
-        host.adoption.turn(host.logger.now + LOOK_SECONDS + GRACE_SECONDS)
-    host.adoption.close()
+        host.intake.step(host.logger.now + LOOK_SECONDS + GRACE_SECONDS)
+    host.intake.close()
     OrphanedOutbox(folder).close(keep=True)
     again = Host(host.root, host.logger.folder)
     again.logger.now = host.logger.now

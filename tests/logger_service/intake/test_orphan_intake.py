@@ -5,20 +5,20 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.adopting import ENDPOINT, Host
-from support.recordings import START_NS, make_stream
+from support.logger.adopting import ENDPOINT, Host
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.logger_service.intake.orphan_intake import (
     GRACE_SECONDS,
     LOOK_SECONDS,
     OTHERS_GRACE_SECONDS,
-    RETRY_SECONDS,
     OrphanIntake,
 )
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.outbox import orphan as orphan_module
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import RETRY_SECONDS
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
@@ -39,7 +39,7 @@ def test_what_a_trainer_left_is_in_the_journal_once_and_the_outbox_is_gone(host:
     host.grace()
     assert host.logger.records(stream) == list(range(1, 501))
     assert not folder.exists()
-    assert (host.adoption.adopted, host.adoption.records, host.adoption.left) == (1, 500, 0)
+    assert (host.intake.delivered, host.intake.records, host.intake.failed) == (1, 500, 0)
 
 
 @pytest.mark.parametrize("memory_lost", [False, True])
@@ -49,7 +49,7 @@ def test_what_it_had_moved_to_disk_comes_too_even_alone(memory: Path, tmp_path: 
     for root in roots:
         root.mkdir()
     host = Host(roots[0], tmp_path / "recordings")
-    host.adoption = OrphanIntake(roots, host.logger.reception, [ENDPOINT])
+    host.intake = OrphanIntake(roots, host.logger.dispatcher, [ENDPOINT])
     stream = make_stream()
     outbox = Outbox(roots[0] / "outbox", stream, capacity_bytes=2**15, wall_time_ns=START_NS, segment_size_bytes=8192)
     backlog = Backlog(outbox, Spill(outbox.folder, disk / "spill", 2**30))
@@ -65,24 +65,24 @@ def test_what_it_had_moved_to_disk_comes_too_even_alone(memory: Path, tmp_path: 
     assert records == list(range(1, len(records) + 1))
     assert len(records) > 300 if memory_lost else len(records) == 500
     assert not [path for root in roots for path in root.iterdir()]
-    assert (host.adoption.adopted, host.adoption.left) == (1, 0)
+    assert (host.intake.delivered, host.intake.failed) == (1, 0)
 
 
 def test_what_is_for_this_logger_is_adopted_as_what_names_none(host: Host) -> None:
     folder = host.abandon(make_stream(), 10)
     write_destination(folder, Destination("tcp://localhost:5555"))
     host.grace()
-    assert host.adoption.adopted == 1
+    assert host.intake.delivered == 1
 
 
 def test_what_is_for_another_logger_here_is_left_to_that_one_for_a_minute(host: Host) -> None:
-    """It takes it within seconds when it is up; when it is gone for good, its runs are better here than nowhere."""
+    """The other logger, if up, adopts within seconds. A run is better in the wrong place than nowhere."""
     folder = host.abandon(make_stream(), 10)
     write_destination(folder, Destination("tcp://127.0.0.1:6666"))
     host.wait(OTHERS_GRACE_SECONDS - LOOK_SECONDS)
-    assert (host.adoption.adopted, host.adoption.left) == (0, 0)
+    assert (host.intake.delivered, host.intake.failed) == (0, 0)
     host.grace()
-    assert host.adoption.adopted == 1
+    assert host.intake.delivered == 1
 
 
 def test_what_is_for_a_logger_on_another_machine_is_left_for_good_and_said_once(
@@ -92,31 +92,31 @@ def test_what_is_for_a_logger_on_another_machine_is_left_for_good_and_said_once(
     write_destination(folder, Destination("tcp://logger-box:5555"))
     host.wait(10 * OTHERS_GRACE_SECONDS)
     assert folder.exists()
-    assert (host.adoption.adopted, host.adoption.left) == (0, 1)
+    assert (host.intake.delivered, host.intake.failed) == (0, 1)
     [said] = [record.getMessage() for record in caplog.records]
     assert "it is for the logger at tcp://logger-box:5555" in said
     assert f"drain {folder}" in said
 
 
 def test_what_is_for_another_name_of_this_logger_is_adopted(host: Host) -> None:
-    """In a container it listens everywhere, and knows no name that others have for it."""
+    """A logger in a container listens on all addresses, and does not know the names that trainers use."""
     everywhere = "tcp://0.0.0.0:5555"
-    host.adoption = OrphanIntake([host.root], host.logger.reception, [everywhere, "tcp://logger:5555"])
+    host.intake = OrphanIntake([host.root], host.logger.dispatcher, [everywhere, "tcp://logger:5555"])
     for number, endpoint in enumerate(("tcp://logger:5555", "tcp://127.0.0.1:5555", "tcp://other-box:5555")):
         folder = host.abandon(make_stream(f"run{number}", stream_id=bytes([number] * 16)), 10)
         write_destination(folder, Destination(endpoint))
     host.grace()
-    assert (host.adoption.adopted, host.adoption.left) == (2, 1)
+    assert (host.intake.delivered, host.intake.failed) == (2, 1)
     assert folder.exists()
 
 
 def test_what_is_only_recorded_is_no_loggers(host: Host, caplog: pytest.LogCaptureFixture) -> None:
-    """Its owner gave no logger, and gets no complaint about it either."""
+    """The owner named no logger, so no complaint is logged."""
     folder = host.abandon(make_stream(), 10)
     write_destination(folder, Destination(NO_LOGGER, host.root / "recordings"))
     host.wait(10 * OTHERS_GRACE_SECONDS)
     assert folder.exists()
-    assert (host.adoption.adopted, host.adoption.left) == (0, 0)
+    assert (host.intake.delivered, host.intake.failed) == (0, 0)
     assert not caplog.records
 
 
@@ -127,7 +127,7 @@ def test_what_is_recorded_too_is_adopted_and_stays_for_its_recording(host: Host)
     host.grace()
     host.wait(10 * OTHERS_GRACE_SECONDS)
     assert host.logger.records(stream) == list(range(1, 11))
-    assert (host.adoption.adopted, host.adoption.left) == (1, 0)
+    assert (host.intake.delivered, host.intake.failed) == (1, 0)
     assert read_destination(folder) == Destination(NO_LOGGER, host.root / "recordings", "key")
     orphan = OrphanedOutbox(folder)
     assert orphan.next_sequence == 11
@@ -146,26 +146,26 @@ def test_a_volume_that_takes_no_note_does_not_end_the_logger(
     with monkeypatch.context() as patch:
         patch.setattr(orphan_module, "write_destination", refuse)
         host.grace()
-        assert (host.adoption.adopted, host.adoption.left) == (0, 1)
+        assert (host.intake.delivered, host.intake.failed) == (0, 1)
         assert "Read-only file system" in caplog.text
     host.wait(RETRY_SECONDS + LOOK_SECONDS)
-    assert (host.adoption.adopted, host.adoption.left) == (1, 0)
+    assert (host.intake.delivered, host.intake.failed) == (1, 0)
     assert read_destination(folder).endpoint == NO_LOGGER
 
 
 def test_an_outbox_whose_trainer_lives_is_left_alone_and_adopted_once_it_is_gone(host: Host) -> None:
     outbox = host.outbox(make_stream(), 10)
     host.wait(60)
-    assert host.adoption.adopted == host.adoption.left == 0
+    assert host.intake.delivered == host.intake.failed == 0
     outbox.close(keep=True)
     host.wait(GRACE_SECONDS - LOOK_SECONDS)
     assert outbox.folder.exists(), "somebody else may want it"
     host.grace()
-    assert host.adoption.adopted == 1
+    assert host.intake.delivered == 1
 
 
 def test_a_trainer_that_comes_back_within_the_grace_has_it(host: Host) -> None:
-    """And when it goes again, the grace begins again."""
+    """When the trainer is gone again, the grace period begins again."""
     folder = host.abandon(make_stream(), 10)
     host.wait(LOOK_SECONDS)
     orphan = OrphanedOutbox(folder)
@@ -186,12 +186,12 @@ def test_while_the_stream_has_another_peer_it_is_tried_again_later(host: Host) -
         host.logger.hello(PEER, stream)
         host.wait(1.0)
     assert folder.exists()
-    assert host.adoption.left == 1
+    assert host.intake.failed == 1
     OrphanedOutbox(folder).close(keep=True)  # nobody holds it meanwhile
     host.wait(RETRY_SECONDS + LOOK_SECONDS)
     assert not folder.exists(), "the other peer fell silent"
     assert host.logger.records(stream) == list(range(1, 11))
-    assert host.adoption.left == 0
+    assert host.intake.failed == 0
 
 
 def test_damaged_outboxes_are_left_and_said_once_and_cost_the_others_nothing(
@@ -205,7 +205,7 @@ def test_damaged_outboxes_are_left_and_said_once_and_cost_the_others_nothing(
     host.abandon(good, 20)
     host.wait(100)
     assert host.logger.records(good) == list(range(1, 21))
-    assert (host.adoption.adopted, host.adoption.left) == (1, 3)
+    assert (host.intake.delivered, host.intake.failed) == (1, 3)
     assert caplog.text.count("is not adopted") == 3
 
 
@@ -215,7 +215,7 @@ def test_a_number_that_no_trainer_gives_out_does_not_end_the_logger(host: Host, 
     with (folder / OWNER_LOCK).open("r+b") as lock:
         lock.write(given_sequence.to_bytes(8, "little"))
     host.grace()
-    assert (host.adoption.adopted, host.adoption.left) == (0, 1)
+    assert (host.intake.delivered, host.intake.failed) == (0, 1)
     assert folder.exists()
     OrphanedOutbox(folder).close(keep=True)
 
@@ -226,11 +226,11 @@ def test_what_a_kill_left_of_a_deleted_outbox_is_deleted(host: Host) -> None:
         segment.unlink()
     host.wait(60.0)
     assert not folder.exists()
-    assert (host.adoption.adopted, host.adoption.left) == (0, 0)
+    assert (host.intake.delivered, host.intake.failed) == (0, 0)
 
 
 def test_a_folder_that_others_can_write_is_left(host: Host, caplog: pytest.LogCaptureFixture) -> None:
-    """They could speak in a trainer's name, past all keys."""
+    """Other users could send in a trainer's name, without a key."""
     folder = host.abandon(make_stream(), 5)
     folder.chmod(0o777)
     host.grace()
@@ -243,6 +243,6 @@ def test_an_outbox_that_vanishes_or_a_root_that_is_not_there_is_nothing(host: Ho
     host.wait(LOOK_SECONDS)
     shutil.rmtree(folder)
     host.grace()
-    assert host.adoption.adopted == host.adoption.left == 0
-    nowhere = OrphanIntake([tmp_path / "nowhere"], host.logger.reception, [ENDPOINT])
-    assert not nowhere.turn(0.0)
+    assert host.intake.delivered == host.intake.failed == 0
+    nowhere = OrphanIntake([tmp_path / "nowhere"], host.logger.dispatcher, [ENDPOINT])
+    assert not nowhere.step(0.0)

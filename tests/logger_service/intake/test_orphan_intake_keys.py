@@ -1,16 +1,17 @@
-"""Where trainers are known by their keys, so is what they left; outboxes, journal and list are real, not the clock."""
+"""Outboxes of trainers with keys; outboxes, journal and allow list are real, the clock is the test's."""
 
 from pathlib import Path
 
 import pytest
-from support.adopting import ENDPOINT, Host
-from support.key_ring import KeyRing
-from support.recordings import make_stream
+from support.logger.adopting import ENDPOINT, Host
+from support.logger.key_ring import KeyRing
+from support.records.recordings import make_stream
 
 from tensorboard_sidecar.logger_service.access.allow_list import AllowList
-from tensorboard_sidecar.logger_service.intake.orphan_intake import GRACE_SECONDS, LOOK_SECONDS, RETRY_SECONDS
+from tensorboard_sidecar.logger_service.intake.orphan_intake import GRACE_SECONDS, LOOK_SECONDS
 from tensorboard_sidecar.logger_service.intake.stream_owner import OWNER_NAME
 from tensorboard_sidecar.protocol.outbox.destination import Destination, write_destination
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import RETRY_SECONDS
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 
@@ -26,7 +27,7 @@ def host(memory: Path, tmp_path: Path, ring: KeyRing) -> Host:
 
 
 def abandon(host: Host, ring: KeyRing, stream: Stream, name: str = "gpu-box", records: int = 10) -> Path:
-    """Leave an outbox of the trainer ``name`` behind, as that makes one."""
+    """Leave an orphaned outbox of the trainer ``name``."""
     outbox = host.outbox(stream, records)
     link = LoggerLink(outbox, ENDPOINT, ring.client_keys(name))
     write_destination(outbox.folder, Destination(ENDPOINT, public_key=link.public_key))
@@ -52,35 +53,35 @@ def test_what_an_allowed_trainer_left_is_adopted_in_its_name(host: Host, ring: K
 def test_what_a_revoked_trainer_left_is_left_and_said_once_until_it_is_let_in(
     host: Host, ring: KeyRing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It could else go on by way of its outbox, which nobody asks for a key."""
+    """Otherwise a revoked trainer could continue through its outbox."""
     ring.make_trainer()
     ring.shut_out()
     stream = make_stream()
     folder = abandon(host, ring, stream)
     host.wait(10 * RETRY_SECONDS)
-    assert (host.adoption.adopted, host.adoption.left) == (0, 1)
+    assert (host.intake.delivered, host.intake.failed) == (0, 1)
     assert not host.logger.folder.exists()
     assert caplog.text.count(f"{folder} is not adopted: its trainer's key ") == 1
     ring.let_in()
     host.wait(RETRY_SECONDS + LOOK_SECONDS)
     assert host.logger.records(stream) == list(range(1, 11))
-    assert host.adoption.left == 0
+    assert host.intake.failed == 0
 
 
 def test_a_trainer_that_is_revoked_while_its_outbox_is_adopted_has_the_rest_left(host: Host, ring: KeyRing) -> None:
     ring.make_trainer()
     stream = make_stream()
     folder = abandon(host, ring, stream, records=30_000)
-    host.adoption.turn(host.logger.now)
+    host.intake.step(host.logger.now)
     host.logger.now += LOOK_SECONDS + GRACE_SECONDS
-    while not host.logger.reception.counts.records:
-        host.adoption.turn(host.logger.now)
+    while not host.logger.dispatcher.counts.records:
+        host.intake.step(host.logger.now)
     ring.shut_out()
     host.wait(RETRY_SECONDS)
     records = host.logger.records(stream)
     assert 0 < len(records) < 30_000
     assert folder.exists()
-    assert host.adoption.left == 1
+    assert host.intake.failed == 1
 
 
 def test_what_a_trainer_without_a_key_left_is_left(host: Host, ring: KeyRing, caplog: pytest.LogCaptureFixture) -> None:
@@ -101,7 +102,7 @@ def test_nobody_takes_over_a_stream_by_an_outbox(host: Host, ring: KeyRing, capl
     folder = abandon(host, ring, stream, "other", records=20)
     host.grace()
     assert folder.exists()
-    assert "the stream is that of key gpu-box, not of other" in caplog.text
+    assert "the stream belongs to key gpu-box, not to other" in caplog.text
     assert host.logger.records(stream) == list(range(1, 11))
 
 
@@ -122,7 +123,7 @@ def test_a_list_that_cannot_be_read_lets_nobody_in(host: Host, ring: KeyRing) ->
     (ring.logger / "allowed").chmod(0o777)
     host.grace()
     assert folder.exists()
-    assert host.adoption.left == 1
+    assert host.intake.failed == 1
 
 
 def test_without_a_list_keys_are_not_looked_at(memory: Path, tmp_path: Path, ring: KeyRing) -> None:

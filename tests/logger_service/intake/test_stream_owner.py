@@ -1,12 +1,12 @@
-"""Whose a stream is, on disk."""
+"""The owner of a stream, on disk."""
 
 import errno
 import os
 from pathlib import Path
 
 import pytest
-from support.peer import make_run
-from support.sick_disk import SickDisk
+from support.logger.peer import make_run
+from support.machine.sick_disk import SickDisk
 
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.stream_owner import OWNER_NAME, NotItsOwner, check_owner, note_owner
@@ -15,12 +15,12 @@ from tensorboard_sidecar.protocol.storage.key_files import BadKey
 from tensorboard_sidecar.protocol.stream import Stream
 
 
-def test_the_first_key_owns_what_nobody_owned(tmp_path: Path) -> None:
+def test_the_first_key_owns_a_stream_without_an_owner(tmp_path: Path) -> None:
     check_owner(tmp_path, "box", "")
     note_owner(tmp_path, "box")
     assert (tmp_path / OWNER_NAME).read_text() == "box"
     check_owner(tmp_path, "box", "")
-    with pytest.raises(NotItsOwner, match="that of key box, not of other; only box"):
+    with pytest.raises(NotItsOwner, match="belongs to key box, not to other; only box"):
         check_owner(tmp_path, "other", "")
 
 
@@ -50,14 +50,14 @@ def test_an_owner_is_not_written_over_and_no_link_is_followed(tmp_path: Path) ->
 
 
 def test_an_empty_note_is_written_over(tmp_path: Path) -> None:
-    """What a power loss left of one that was not durable."""
+    """A power loss may leave an empty file of an owner that was not durable."""
     (tmp_path / OWNER_NAME).touch()
     note_owner(tmp_path, "box")
     assert (tmp_path / OWNER_NAME).read_text() == "box"
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_what_is_no_file_lets_nobody_in(tmp_path: Path, make: object) -> None:
+def test_an_owner_that_is_no_file_refuses_every_key(tmp_path: Path, make: object) -> None:
     assert callable(make)
     make(tmp_path / OWNER_NAME)
     with pytest.raises(NotItsOwner, match="is no file"):
@@ -65,7 +65,7 @@ def test_what_is_no_file_lets_nobody_in(tmp_path: Path, make: object) -> None:
 
 
 @pytest.mark.parametrize("rubbish", [b"../up", b"\xff", b"x" * 200, b"a b"])
-def test_a_file_that_names_nobody_lets_nobody_in(tmp_path: Path, rubbish: bytes) -> None:
+def test_an_owner_without_a_valid_name_refuses_every_key(tmp_path: Path, rubbish: bytes) -> None:
     (tmp_path / OWNER_NAME).write_bytes(rubbish)
     with pytest.raises(BadKey):
         check_owner(tmp_path, "box", "")
@@ -75,16 +75,16 @@ def test_a_file_that_names_nobody_lets_nobody_in(tmp_path: Path, rubbish: bytes)
 def test_no_record_is_on_disk_before_its_owner_is(tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the next key that comes after a restart would have the stream."""
     journal = Journal(tmp_path, lambda: 1, commit_interval_seconds=0.05, commit_size_bytes=10_000)
-    stream, run = Stream("demo"), FrameBatch(memoryview(make_run(1, 3)), 1, 3)
+    stream, batch = Stream("demo"), FrameBatch(memoryview(make_run(1, 3)), 1, 3)
     folder = tmp_path / "demo" / stream.folder_name
     with monkeypatch.context() as patch:
         disk = SickDisk(patch, call)
         disk.error = errno.ENOSPC
         for _ in range(2):
             with pytest.raises(OSError, match="No space"):
-                journal.append(stream, run, 0.0, "box")
+                journal.append(stream, batch, 0.0, "box")
             assert list(folder.iterdir()) == []
-    journal.append(stream, run, 0.0, "box")
+    journal.append(stream, batch, 0.0, "box")
     assert (folder / OWNER_NAME).read_text() == "box"
     assert [committed.error for committed in journal.commit()] == [None]
     journal.forget(stream)

@@ -1,4 +1,4 @@
-"""What is seen of the parts of a logger, all of them real; the projection is never started."""
+"""The status of a logger whose parts are real; the projection is never started."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
 from tensorboard_sidecar.logger_service.monitoring.collector import OBSERVE_SECONDS, RUNS_MAX, Collector
 from tensorboard_sidecar.logger_service.monitoring.run_lag import RunLag
-from tensorboard_sidecar.logger_service.projection.supervisor import Supervisor
+from tensorboard_sidecar.logger_service.projection.process import Supervisor
 
 
 class Parts:
@@ -23,12 +23,12 @@ class Parts:
         self.journal = Journal(self.recordings, lambda: 10**18, commit_interval_seconds=0.05, commit_size_bytes=1000)
         self.receiver = Receiver(self.journal, "tcp://127.0.0.1:*", streams_max=16)
         self.projection = Supervisor(self.recordings, folder / "runs")
-        self.projection._heard_counts = {}
+        self.projection.health._reported = True
         self.observer = Collector(self.recordings, self.journal, self.receiver, self.projection, None)
 
     def commit(self, runs: int) -> None:
         for number in range(runs):
-            self.receiver.reception.progress[number.to_bytes(16, "big")] = (f"run{number:04d}", number + 2)
+            self.receiver.dispatcher.streams.progress[number.to_bytes(16, "big")] = (f"run{number:04d}", number + 2)
 
 
 @pytest.fixture
@@ -38,19 +38,19 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
     parts.receiver.close()
 
 
-def test_a_logger_is_looked_at_once_a_second(parts: Parts) -> None:
+def test_a_status_is_made_once_a_second(parts: Parts) -> None:
     status = parts.observer.observe(100.0)
     assert status is not None
-    assert (status.at, status.reasons(100.0)) == (100.0, [])
+    assert (status.at_seconds, status.reasons(100.0)) == (100.0, [])
     assert parts.observer.observe(100.0 + OBSERVE_SECONDS / 2) is None
     assert parts.observer.observe(100.0 + OBSERVE_SECONDS) is not None
 
 
-def test_the_runs_that_lag_most_are_told_and_no_more_of_them_than_a_page_holds(parts: Parts) -> None:
+def test_the_largest_lags_are_in_the_status_up_to_a_bound(parts: Parts) -> None:
     parts.commit(RUNS_MAX + 50)
     assert parts.observer.observe(100.0) is not None
-    assert parts.receiver.reception.progress == {}
-    parts.projection.positions |= {number.to_bytes(16, "big"): number + 2 for number in range(60)}
+    assert parts.receiver.dispatcher.streams.progress == {}
+    parts.projection.health.positions |= {number.to_bytes(16, "big"): number + 2 for number in range(60)}
     status = parts.observer.observe(105.0)
     assert status is not None
     assert len(status.lags) == RUNS_MAX
@@ -59,10 +59,10 @@ def test_the_runs_that_lag_most_are_told_and_no_more_of_them_than_a_page_holds(p
     assert status.lag_seconds_max == 5.0
 
 
-def test_what_was_counted_before_is_not_changed_by_what_comes_later(parts: Parts) -> None:
+def test_a_status_does_not_change_with_later_counts(parts: Parts) -> None:
     status = parts.observer.observe(100.0)
     assert status is not None
-    parts.receiver.reception.counts.records += 1
+    parts.receiver.dispatcher.counts.records += 1
     assert status.received.records == 0
 
 

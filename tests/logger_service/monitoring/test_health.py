@@ -1,4 +1,4 @@
-"""The page over real sockets: what it answers, and what cannot hang it."""
+"""The health page over real sockets: its answers, and clients that must not hang the page."""
 
 import json
 import socket
@@ -10,20 +10,20 @@ from time import monotonic
 import pytest
 
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
-from tensorboard_sidecar.logger_service.monitoring.status import STALE_SECONDS, Status
-from tensorboard_sidecar.protocol.limits import (
+from tensorboard_sidecar.logger_service.limits import (
     HEALTH_CONNECTIONS_MAX,
     HEALTH_REQUEST_MAX_BYTES,
     HEALTH_REQUEST_MAX_SECONDS,
 )
+from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
+from tensorboard_sidecar.logger_service.monitoring.status import STALE_SECONDS, Status
 
 NOW = 1000.0
 
 
 @pytest.fixture
 def page() -> Iterator[HealthPage]:
-    page = HealthPage("127.0.0.1", 0, Status(at=NOW), clock=lambda: NOW)
+    page = HealthPage("127.0.0.1", 0, Status(at_seconds=NOW), clock=lambda: NOW)
     yield page
     page.close()
 
@@ -48,24 +48,24 @@ def ask(page: HealthPage, path: str, method: str = "GET") -> tuple[HTTPResponse,
 def test_a_logger_that_is_well_is_200_and_one_that_is_not_is_503_with_the_reasons(page: HealthPage) -> None:
     response, body = ask(page, "/healthz")
     assert (response.status, json.loads(body)) == (200, {"healthy": True, "reasons": []})
-    page.status = Status(at=NOW, troubles=("the disk is full", "nothing is drawn"))
+    page.status = Status(at_seconds=NOW, troubles=("the disk is full", "nothing is drawn"))
     response, body = ask(page, "/healthz?probe=1")
     assert response.status == 503
     assert json.loads(body) == {"healthy": False, "reasons": ["the disk is full", "nothing is drawn"]}
 
 
 def test_a_logger_that_hangs_is_503(page: HealthPage) -> None:
-    page.status = Status(at=NOW - STALE_SECONDS)
+    page.status = Status(at_seconds=NOW - STALE_SECONDS)
     assert ask(page, "/healthz")[0].status == 503
 
 
 def test_metrics_are_text_that_prometheus_reads(page: HealthPage) -> None:
-    page.status = Status(at=NOW, streams=3)
+    page.status = Status(at_seconds=NOW, streams=3)
     response, body = ask(page, "/metrics")
     assert response.status == 200
     assert response.getheader("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
     assert b"\ntensorboard_sidecar_streams 3.0\n" in body
-    page.status = Status(at=NOW, streams=4)
+    page.status = Status(at_seconds=NOW, streams=4)
     assert b"\ntensorboard_sidecar_streams 4.0\n" in ask(page, "/metrics")[1]
 
 
@@ -129,7 +129,7 @@ def test_a_request_that_drips_is_cut_in_time(page: HealthPage) -> None:
     assert monotonic() - began_at > HEALTH_REQUEST_MAX_SECONDS / 2
 
 
-def test_connections_that_say_nothing_keep_nobody_out(page: HealthPage) -> None:
+def test_silent_connections_do_not_block_the_page(page: HealthPage) -> None:
     with ExitStack() as silent:
         first, *others = [silent.enter_context(connect(page)) for _ in range(HEALTH_CONNECTIONS_MAX)]
         assert ask(page, "/healthz")[0].status == 200
@@ -140,7 +140,7 @@ def test_connections_that_say_nothing_keep_nobody_out(page: HealthPage) -> None:
         assert others[0].recv(1) == b""
 
 
-def test_a_reader_that_reads_nothing_keeps_nobody_out(page: HealthPage) -> None:
+def test_a_client_that_reads_nothing_does_not_block_the_page(page: HealthPage) -> None:
     with ExitStack() as deaf:
         for _ in range(HEALTH_CONNECTIONS_MAX):
             connection = deaf.enter_context(connect(page))
@@ -150,12 +150,12 @@ def test_a_reader_that_reads_nothing_keeps_nobody_out(page: HealthPage) -> None:
 
 
 def test_a_page_that_is_closed_leaves_its_port_to_others() -> None:
-    page = HealthPage("127.0.0.1", 0, Status(at=NOW))
+    page = HealthPage("127.0.0.1", 0, Status(at_seconds=NOW))
     assert repr(page) == f"<HealthPage at {page.address}>"
     page.close()
-    HealthPage("127.0.0.1", port_of(page), Status(at=NOW)).close()
+    HealthPage("127.0.0.1", port_of(page), Status(at_seconds=NOW)).close()
 
 
-def test_an_address_in_use_is_said_with_what_to_do(page: HealthPage) -> None:
+def test_the_error_for_an_address_in_use_names_the_remedy(page: HealthPage) -> None:
     with pytest.raises(StartupError, match=rf"--health {page.address}: the address is in use.*another port"):
-        HealthPage("127.0.0.1", port_of(page), Status(at=NOW))
+        HealthPage("127.0.0.1", port_of(page), Status(at_seconds=NOW))

@@ -1,4 +1,4 @@
-"""The page, read back with the parser of Prometheus' own library."""
+"""The metrics page, read back with the parser of the Prometheus library."""
 
 from dataclasses import fields
 
@@ -11,12 +11,12 @@ from tensorboard_sidecar.logger_service.intake.durations import Durations
 from tensorboard_sidecar.logger_service.monitoring.metrics import render_metrics
 from tensorboard_sidecar.logger_service.monitoring.run_lag import RunLag
 from tensorboard_sidecar.logger_service.monitoring.status import STALE_SECONDS, Status
-from tensorboard_sidecar.logger_service.projection.counts import Counts
+from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 
 
-def read(status: Status, now: float = 0.0) -> dict[tuple[str, ...], float]:
+def read(status: Status, now_seconds: float = 0.0) -> dict[tuple[str, ...], float]:
     """Return samples by name and label values."""
-    page = render_metrics(status, now).decode()
+    page = render_metrics(status, now_seconds).decode()
     return {
         (sample.name.removeprefix("tensorboard_sidecar_"), *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(page)
@@ -31,7 +31,7 @@ def test_every_number_of_a_status_is_on_the_page() -> None:
         syncs.add(seconds)
     found = read(
         Status(
-            at=0.0,
+            at_seconds=0.0,
             received=IntakeCounts(records=5, record_bytes=500, hellos=2, holes=3, refused=4, journal_failures=6),
             connections=ConnectionCounts(accepted=30, ended=20, refused=9, hoarding=2, over_credit=1),
             sync_durations=syncs.counts(),
@@ -41,7 +41,7 @@ def test_every_number_of_a_status_is_on_the_page() -> None:
             adopted_outboxes=8,
             adopted_records=88,
             left_outboxes=1,
-            projection={"records": 4, "drawing_failures": 1, "malformed": 2},
+            projection=ProjectionCounts(records=4, drawing_failures=1, malformed=2),
             projection_failing=7,
             projection_restarts=3,
             lags={"team/run": RunLag(12, 1.5)},
@@ -88,22 +88,22 @@ def test_every_number_of_a_status_is_on_the_page() -> None:
     assert {name: found[name] for name in expected} == expected
 
 
-def test_every_count_of_the_reception_the_connections_and_the_projection_is_told() -> None:
-    found = read(Status(at=0.0))
+def test_every_counter_of_the_intake_the_connections_and_the_projection_is_on_the_page() -> None:
+    found = read(Status(at_seconds=0.0))
     for field in fields(IntakeCounts):
         assert (f"{field.name}_total",) in found
     for field in fields(ConnectionCounts):
         assert (f"connections_{field.name}_total",) in found
-    for field in fields(Counts):
+    for field in fields(ProjectionCounts):
         assert (f"projection_{field.name}_total",) in found
 
 
-def test_a_logger_that_is_not_well_says_so() -> None:
-    assert read(Status(at=0.0, troubles=("the disk is full",)))["healthy",] == 0.0
-    assert read(Status(at=0.0), now=STALE_SECONDS)["healthy",] == 0.0
+def test_an_unhealthy_logger_has_a_healthy_gauge_of_zero() -> None:
+    assert read(Status(at_seconds=0.0, troubles=("the disk is full",)))["healthy",] == 0.0
+    assert read(Status(at_seconds=0.0), now_seconds=STALE_SECONDS)["healthy",] == 0.0
 
 
 def test_no_name_of_a_run_breaks_the_page() -> None:
     names = ['a"} 1\n', "back\\slash", "naïve/∆", 'x{y="z"}']
-    found = read(Status(at=0.0, lags={name: RunLag(number, 0.0) for number, name in enumerate(names)}))
+    found = read(Status(at_seconds=0.0, lags={name: RunLag(number, 0.0) for number, name in enumerate(names)}))
     assert [found["run_lag_records", name] for name in names] == [0.0, 1.0, 2.0, 3.0]

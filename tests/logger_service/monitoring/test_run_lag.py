@@ -15,7 +15,7 @@ def test_a_run_lags_by_what_is_committed_and_not_projected() -> None:
     assert lags.lags({A: 21}, 111.0) == {"run": RunLag(1, 1.0)}
 
 
-def test_the_streams_of_a_run_are_told_as_one() -> None:
+def test_the_lags_of_the_streams_of_a_run_are_added() -> None:
     lags = RunLags()
     lags.committed(A, "run", 11, 100.0)
     lags.committed(B, "run", 6, 102.0)
@@ -23,7 +23,7 @@ def test_the_streams_of_a_run_are_told_as_one() -> None:
     assert lags.lags({A: 11, B: 2}, 103.0) == {"run": RunLag(4, 1.0)}
 
 
-def test_a_long_lag_costs_no_memory_and_is_told_no_smaller_than_it_is() -> None:
+def test_a_long_lag_costs_no_memory_and_is_never_reported_too_small() -> None:
     lags = RunLags()
     for commit in range(10_000):
         lags.committed(A, "run", commit + 2, float(commit))

@@ -1,8 +1,16 @@
 from pathlib import Path
 
 import pytest
-from support.events import event_files
-from support.recordings import START_NS, Said, append_records, every_kind, make_records, make_stream, write_recording
+from support.records.events import event_files
+from support.records.recordings import (
+    START_NS,
+    Said,
+    append_records,
+    every_kind,
+    make_records,
+    make_stream,
+    write_recording,
+)
 
 from tensorboard_sidecar.logger_service.offline.verification import verify
 from tensorboard_sidecar.logger_service.projection.replay import replay

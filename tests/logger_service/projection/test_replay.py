@@ -1,18 +1,39 @@
+"""Replays, alone and beside a live projection: the same files, also for several attempts of one run."""
+
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.events import event_files, folder_bytes, id_of, load_folder
-from support.recordings import START_NS, Said, append_records, every_kind, make_records, make_stream, write_recording
+from support.records.events import event_files, folder_bytes, id_of, load_folder
+from support.records.recordings import (
+    START_NS,
+    Said,
+    append_records,
+    every_kind,
+    make_records,
+    make_stream,
+    write_recording,
+)
 
-from tensorboard_sidecar.logger_service.projection.counts import Counts
+from tensorboard_sidecar.logger_service.offline.verification import verify
+from tensorboard_sidecar.logger_service.projection.follower import Follower
 from tensorboard_sidecar.logger_service.projection.replay import Replayed, replay
+from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import RunStart, Scalars, SegmentHead
 from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
+from tensorboard_sidecar.protocol.stream import Stream
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from tensorboard_sidecar.logger_service.projection.replay import replay
+replay([Path(sys.argv[1])], Path(sys.argv[2]))
+"""
+
 
 HOSTILE_RUNS = [
     "../escape",
@@ -29,26 +50,32 @@ HOSTILE_RUNS = [
     "a/./b",
     "",
 ]
+S = 10**9
+# The ids of these streams sort against their times.
+FRESH = make_stream(stream_id=b"\xaa" * 16)
+RESUMED = make_stream(attempt=1, stream_id=b"\xab" * 16)
+AGAIN = make_stream(stream_id=b"\x01" * 16)
 
 
-def test_a_replay_tells_what_it_wrote(tmp_path: Path) -> None:
+def test_a_replay_reports_its_counts(tmp_path: Path) -> None:
     folder = write_recording(tmp_path / "recordings", every_kind((1,)))
     (replayed,) = replay([tmp_path / "recordings"], tmp_path / "log")
     assert (replayed.folder, replayed.counts.records) == (folder, len(every_kind((1,))))
-    assert str(replayed).startswith(f"{folder}: 14 records, 15 events")
+    records = len(every_kind((1,)))  # the start of the run has two events
+    assert str(replayed).startswith(f"{folder}: {records} records, {records + 1} events")
 
 
-def test_a_second_replay_writes_nothing_and_says_so(tmp_path: Path) -> None:
+def test_a_second_replay_writes_nothing_and_reports_that(tmp_path: Path) -> None:
     write_recording(tmp_path / "recordings", every_kind((1,)))
     replay([tmp_path / "recordings"], tmp_path / "log")
     before = folder_bytes(tmp_path / "log")
     (replayed,) = replay([tmp_path / "recordings"], tmp_path / "log")
-    assert replayed.counts == Counts()
+    assert replayed.counts == ProjectionCounts()
     assert str(replayed).endswith("already there, 0 new records")
     assert folder_bytes(tmp_path / "log") == before
 
 
-def test_a_replay_goes_on_where_an_earlier_one_ended(tmp_path: Path) -> None:
+def test_a_replay_continues_where_an_earlier_replay_ended(tmp_path: Path) -> None:
     records = make_records(every_kind((1, 2)))
     folder = append_records(tmp_path / "recording", make_stream(), records[:9])
     replay([folder], tmp_path / "log")
@@ -71,7 +98,7 @@ def test_attempts_follow_each_other_whatever_their_folders_are_called(tmp_path: 
 
 
 def test_two_recordings_of_one_stream_are_written_once(tmp_path: Path) -> None:
-    """A journal, and what was left of the trainer's outbox."""
+    """A journal, and the rest of the trainer's outbox."""
     records = make_records([Said(step, Scalars({"a": 1.0})) for step in range(10)])
     append_records(tmp_path / "recordings" / "journal", make_stream(), records[:6])
     append_records(tmp_path / "recordings" / "outbox", make_stream(), records[3:])
@@ -80,7 +107,7 @@ def test_two_recordings_of_one_stream_are_written_once(tmp_path: Path) -> None:
     assert sequences == list(range(1, 11))
 
 
-def test_progress_is_told_as_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_during_a_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tensorboard_sidecar.logger_service.projection.replay._TURN_SIZE_BYTES", 100)
     write_recording(tmp_path / "recordings", [Said(step, Scalars({"a": 1.0})) for step in range(50)])
     told: list[int] = []
@@ -131,16 +158,8 @@ def test_any_tag_stays_a_tag(tag: str, tmp_path: Path) -> None:
     assert len(folder_bytes(tmp_path / "root")) == 1
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from tensorboard_sidecar.logger_service.projection.replay import replay
-replay([Path(sys.argv[1])], Path(sys.argv[2]))
-"""
-
-
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
-    """Pictures, maps and all, whatever the seed of hashing, the time zone and the language."""
+    """Pictures included, for any hash seed, time zone and language."""
     write_recording(tmp_path / "recordings", every_kind((1, 2)))
     settings = {"one": {"PYTHONHASHSEED": "1", "TZ": "Asia/Tokyo"}, "two": {"PYTHONHASHSEED": "2", "LC_ALL": "C"}}
     for name, changes in settings.items():
@@ -148,3 +167,137 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
         subprocess.run(arguments, env=os.environ | changes, check=True, cwd=Path(__file__).parents[2])
     assert folder_bytes(tmp_path / "one") == folder_bytes(tmp_path / "two")
     assert len(folder_bytes(tmp_path / "one")) > 10
+
+
+def say(
+    root: Path,
+    stream: Stream,
+    first: int,
+    *,
+    at_seconds: int,
+    first_step: int = 0,
+    sequence: int = 1,
+    seen_at_seconds: int | None = None,
+) -> None:
+    """Record three scalars from step ``first`` on, after a RunStart if they are the first.
+
+    ``at_seconds`` is the trainer's time, ``seen_at_seconds`` the logger's.
+    """
+    said = [] if sequence > 1 else [Said(first_step, RunStart(first_step))]
+    said += [Said(step, Scalars({"loss": float(at_seconds)})) for step in range(first, first + 3)]
+    records = make_records(said, first_sequence=sequence, start_ns=START_NS + (at_seconds - sequence) * S)
+    seen_ns = START_NS + (at_seconds if seen_at_seconds is None else seen_at_seconds) * S
+    append_records(root / stream.run / stream.folder_name, stream, records, wall_time_ns=seen_ns)
+
+
+def serve(recordings: Path, logdir: Path) -> None:
+    """Project all records, as a logger that is started and stopped."""
+    projection = Follower(recordings, logdir)
+    while projection.turn(0.0, thorough=True):
+        pass
+    projection.close()
+
+
+def same_everywhere(recordings: Path, live: Path) -> None:
+    """Assert that a new log directory gets the same bytes, from a logger and from a replay."""
+    serve(recordings, live.with_name("served"))
+    replay([recordings], live.with_name("replayed"))
+    assert folder_bytes(live) == folder_bytes(live.with_name("served")) == folder_bytes(live.with_name("replayed"))
+
+
+def whose(logdir: Path, folder: str = "demo") -> list[str]:
+    """Return the streams of a folder's files, in TensorBoard's order."""
+    return [path.name.split(".")[5][:2] for path in event_files(logdir / folder)]
+
+
+def ids(logdir: Path, folder: str = "demo") -> list[str]:
+    return [id_of(event)[30:] for event in load_folder(logdir / folder)]
+
+
+def test_a_fresh_start_after_a_resumed_one_is_the_last_everywhere(tmp_path: Path) -> None:
+    """The number of its attempt is lower than the number before; the order is by time."""
+    recordings, live = tmp_path / "recordings", tmp_path / "live"
+    for stream, first, at_seconds, first_step in ((FRESH, 1, 0, 0), (RESUMED, 3, 100, 2), (AGAIN, 1, 200, 0)):
+        say(recordings, stream, first, at_seconds=at_seconds, first_step=first_step)
+        serve(recordings, live)
+    assert whose(live) == ["aa", "ab", "01"]
+    same_everywhere(recordings, live)
+
+
+def test_a_first_attempt_whose_clock_was_ahead_is_the_first_everywhere(tmp_path: Path) -> None:
+    recordings, live = tmp_path / "recordings", tmp_path / "live"
+    say(recordings, FRESH, 1, at_seconds=600, seen_at_seconds=0)
+    serve(recordings, live)
+    say(recordings, RESUMED, 4, at_seconds=300, first_step=3, seen_at_seconds=301)
+    serve(recordings, live)
+    assert whose(live) == ["aa", "ab"]
+    same_everywhere(recordings, live)
+
+
+def test_a_fresh_start_after_a_resumed_one_whose_first_attempt_was_recorded_elsewhere(tmp_path: Path) -> None:
+    recordings, live = tmp_path / "recordings", tmp_path / "live"
+    say(recordings, RESUMED, 4, at_seconds=0, first_step=3)
+    serve(recordings, live)
+    say(recordings, AGAIN, 1, at_seconds=100)
+    serve(recordings, live)
+    assert whose(live) == ["ab", "01"]
+    same_everywhere(recordings, live)
+
+
+@pytest.mark.parametrize("ahead_seconds", [0, 600], ids=["", "and its clock is ahead"])
+def test_a_trainer_that_still_lives_is_shown_beside_its_successor(tmp_path: Path, ahead_seconds: int) -> None:
+    """Its events are there once, after any number of restarts, and hide no events of the successor."""
+    recordings, live = tmp_path / "recordings", tmp_path / "live"
+    say(recordings, FRESH, 1, at_seconds=ahead_seconds)
+    serve(recordings, live)
+    say(recordings, RESUMED, 4, at_seconds=200, first_step=3)
+    serve(recordings, live)
+    for sequence, at_seconds in ((5, 150), (8, 250), (11, 260)):
+        say(recordings, FRESH, sequence, at_seconds=ahead_seconds + at_seconds, sequence=sequence)
+        serve(recordings, live)
+        before = folder_bytes(live)
+        serve(recordings, live)
+        replay([recordings], live)
+        assert folder_bytes(live) == before
+    assert whose(live) == ["aa", "ab"]
+    assert [name.rsplit("/")[1] for name in ids(live, "demo/attempt-0")] == [str(n) for n in range(5, 14)]
+    assert not verify(live).lossy
+
+
+def test_a_stream_that_left_the_runs_folder_does_not_come_back(tmp_path: Path) -> None:
+    """Not even if the projection never stops, and the stream that took the folder has long been silent."""
+    recordings, live = tmp_path / "recordings", tmp_path / "live"
+    projection = Follower(recordings, live)
+    now_seconds = 0.0
+    for stream, sequence in ((FRESH, 1), (RESUMED, 1), (FRESH, 5), (FRESH, 8)):
+        say(recordings, stream, sequence, at_seconds=int(now_seconds), sequence=sequence)
+        now_seconds += 1000
+        while projection.turn(now_seconds, thorough=True):
+            pass
+    projection.close()
+    assert (whose(live), whose(live, "demo/attempt-0")) == (["aa", "ab"], ["aa"])
+    assert not verify(live).lossy
+    before = folder_bytes(live)
+    serve(recordings, live)
+    assert folder_bytes(live) == before
+
+
+def test_a_journal_and_the_rest_of_an_outbox_are_one_stream_in_a_replay(tmp_path: Path) -> None:
+    """Although a later attempt began in between."""
+    say(tmp_path / "recordings" / "outbox", FRESH, 4, at_seconds=300, sequence=5)
+    say(tmp_path / "recordings" / "journal", RESUMED, 4, at_seconds=200, first_step=3)
+    say(tmp_path / "recordings" / "journal", FRESH, 1, at_seconds=0)
+    replay([tmp_path / "recordings"], tmp_path / "live")
+    assert whose(tmp_path / "live") == ["aa", "aa", "ab"]
+    assert not verify(tmp_path / "live").lossy
+
+
+def test_ranks_have_an_order_each(tmp_path: Path) -> None:
+    recordings, live = tmp_path / "recordings", tmp_path / "live"
+    for attempt in (0, 1):
+        for rank in (0, 1):
+            stream = make_stream(rank=rank, attempt=attempt, stream_id=bytes([16 * rank + 9 - attempt]) * 16)
+            say(recordings, stream, 1, at_seconds=100 * attempt - rank)
+        serve(recordings, live)
+    assert (whose(live), whose(live, "demo/rank-1")) == (["09", "08"], ["19", "18"])
+    same_everywhere(recordings, live)

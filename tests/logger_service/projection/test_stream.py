@@ -1,3 +1,5 @@
+"""One recording becomes the event files of one run: complete, once, in order, whatever fails."""
+
 import logging
 import os
 import shutil
@@ -6,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.events import event_files, folder_bytes, id_of, load_events, load_folder, values_by_tag
-from support.recordings import (
+from support.records.events import event_files, folder_bytes, id_of, load_events, load_folder, values_by_tag
+from support.records.recordings import (
     START_NS,
     STREAM_ID,
     Said,
@@ -18,7 +20,8 @@ from support.recordings import (
     write_recording,
 )
 
-from tensorboard_sidecar.logger_service.projection.counts import Counts
+from tensorboard_sidecar.logger_service.projection.follower import follow
+from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_body
@@ -33,9 +36,9 @@ SMALL = [
 ]
 
 
-def run(folder: Path, logdir: Path, size_max_bytes: int = 2**18) -> Counts:
+def run(folder: Path, logdir: Path, size_max_bytes: int = 2**18) -> ProjectionCounts:
     """Project a recording to its end, as a process of its own would."""
-    projection = StreamProjection(folder, logdir, Counts())
+    projection = StreamProjection(folder, logdir, ProjectionCounts())
     while projection.advance(size_max_bytes):
         pass
     projection.close()
@@ -64,12 +67,12 @@ def test_a_second_projection_writes_nothing(tmp_path: Path) -> None:
     folder = write_recording(tmp_path, every_kind((1, 2)))
     run(folder, tmp_path / "log")
     before = folder_bytes(tmp_path / "log")
-    assert run(folder, tmp_path / "log") == Counts()
+    assert run(folder, tmp_path / "log") == ProjectionCounts()
     assert folder_bytes(tmp_path / "log") == before
 
 
 def test_after_a_kill_at_any_byte_every_event_is_there_once(tmp_path: Path) -> None:
-    """What was cut off is written again, in a file that sorts later, or in one that is still empty; nothing else is."""
+    """Only the lost events are written again: into a file that sorts later, or into the same file if it is empty."""
     folder = write_recording(tmp_path, SMALL)
     run(folder, tmp_path / "whole")
     (path,) = event_files(tmp_path / "whole" / "demo")
@@ -82,7 +85,7 @@ def test_after_a_kill_at_any_byte_every_event_is_there_once(tmp_path: Path) -> N
         run(folder, logdir)
         assert load_folder(logdir / "demo") == whole
         assert torn.read_bytes() == (data[:size] or data)
-        assert run(folder, logdir) == Counts()
+        assert run(folder, logdir) == ProjectionCounts()
         shutil.rmtree(logdir)
 
 
@@ -111,7 +114,7 @@ def test_a_kill_before_an_embeddings_event_writes_its_files_again(tmp_path: Path
 
 
 def test_an_older_attempt_projected_again_does_not_touch_the_projector(tmp_path: Path) -> None:
-    """Its last record is read again, and would announce an old step."""
+    """The last record of the attempt is read again, and would announce an old step."""
     first = write_recording(tmp_path, every_kind((1,))[:-2])
     second = write_recording(tmp_path, every_kind((2,)), make_stream(attempt=1, stream_id=b"\1" * 16))
     run(first, tmp_path / "log")
@@ -142,7 +145,7 @@ def test_a_recording_that_grows_is_followed(tmp_path: Path) -> None:
     folder = tmp_path / "recording"
     records = make_records(SMALL)
     append_records(folder, make_stream(), records[:3])
-    projection = StreamProjection(folder, tmp_path / "log", Counts())
+    projection = StreamProjection(folder, tmp_path / "log", ProjectionCounts())
     assert projection.advance(2**18) == 3
     assert projection.advance(2**18) == 0
     append_records(folder, make_stream(), records[3:])
@@ -161,10 +164,10 @@ def test_a_hole_in_the_recording_shows_as_a_gap(tmp_path: Path) -> None:
     assert (step, number.simple_value) == (records[4].step, 2.0)
     assert b"missing from the recording" in shown["telemetry/gaps"][0][1].tensor.string_val[0]
     assert (counts.gaps, counts.missing_records) == (1, 2)
-    assert run(folder, tmp_path / "log") == Counts()
+    assert run(folder, tmp_path / "log") == ProjectionCounts()
 
 
-def test_a_gap_that_the_trainer_tells_shows_once_also_after_a_kill(tmp_path: Path) -> None:
+def test_a_gap_of_the_trainer_is_shown_once_also_after_a_kill(tmp_path: Path) -> None:
     records = make_records(SMALL[:2])
     gap = Record(Kind.GAP, 3, 5, START_NS, encode_body(Gap("outbox full", {"matrix": 7})), 7)
     later = make_records([Said(9, Scalars({"a": 1.0}))], first_sequence=10)
@@ -192,7 +195,7 @@ def test_a_gap_that_the_trainer_tells_shows_once_also_after_a_kill(tmp_path: Pat
         (Record(Kind.MATRIX, 2, 1, START_NS, encode_body(Matrix("a", pack_array(np.zeros(3))))), "malformed"),
     ],
 )
-def test_a_record_that_means_nothing_is_counted_said_once_and_passed_over(
+def test_a_record_without_meaning_is_counted_logged_once_and_skipped(
     record: Record, counted: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     start, end = make_records(SMALL[:1]), make_records(SMALL[1:2], first_sequence=4)
@@ -222,6 +225,21 @@ def test_a_drawing_that_fails_costs_its_picture_and_no_more(
     assert len(values_by_tag(tmp_path / "log" / "demo")["weights/layer0.weight"]) == 2
 
 
+@pytest.mark.parametrize("place", ["decode_message", "project"])
+def test_memory_that_runs_out_before_a_drawing_costs_the_drawing(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    drawings = [Said(step, Matrix("m", pack_array(np.eye(3, dtype=np.float32)))) for step in range(1, 4)]
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(f"tensorboard_sidecar.logger_service.projection.stream.{place}", no_memory)
+    counts = follow(write_recording(tmp_path, drawings), tmp_path / "log", lambda: True).counts
+    assert (counts.records, counts.drawing_failures, counts.stream_failures) == (3, 3, 0)
+    assert "kind 4 not drawn: " in caplog.text
+
+
 def test_an_embedding_that_cannot_be_written_for_its_content_costs_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,7 +249,7 @@ def test_an_embedding_that_cannot_be_written_for_its_content_costs_itself(
     assert not (tmp_path / "log" / "demo" / "projector_config.pbtxt").exists()
 
 
-def test_damage_is_counted_said_once_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_is_counted_logged_once_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_recording(tmp_path, SMALL)
     (segment,) = folder.iterdir()
     data = bytearray(segment.read_bytes())
@@ -286,7 +304,7 @@ def test_ranks_write_in_folders_of_their_own(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_no_recording(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        StreamProjection(tmp_path, tmp_path / "log", Counts())
+        StreamProjection(tmp_path, tmp_path / "log", ProjectionCounts())
 
 
 def test_times_and_steps_are_those_of_the_records(tmp_path: Path) -> None:

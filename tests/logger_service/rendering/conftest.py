@@ -1,4 +1,4 @@
-"""What the tests of pictures share: reading them back, and summaries of known values."""
+"""Fixtures for tests of pictures: decoding, and summaries of known values."""
 
 import io
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from support.known_summaries import summary_of
+from support.records.known_summaries import summary_of
 
 from tensorboard_sidecar.logger_service.rendering.png import Picture
 from tensorboard_sidecar.protocol.messages import TensorSummary
@@ -17,7 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @pytest.fixture
 def decode() -> Callable[[Picture], Pixels]:
-    """Read a picture back with Pillow, a decoder that is not ours; check the size it says it has."""
+    """Decode a picture with Pillow, an independent decoder; check the declared size."""
 
     def read(picture: Picture) -> Pixels:
         with Image.open(io.BytesIO(picture.png)) as image:

@@ -6,7 +6,7 @@ from tensorboard_sidecar.logger_service.rendering.canvas import Align, Canvas, f
 
 
 def inked(canvas: Canvas) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom of what is not white."""
+    """Return left, top, right and bottom of the pixels that are not white."""
     rows, columns = np.nonzero((canvas.pixels != 255).any(axis=2))
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 

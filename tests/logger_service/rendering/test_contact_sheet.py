@@ -31,7 +31,7 @@ CAPTIONS = [
 
 
 def flat(number: int, side: int = 48) -> Pixels:
-    """Pictures of one colour each."""
+    """Return pictures of a single colour each."""
     shades = np.arange(number, dtype=np.uint8) + 100
     return np.broadcast_to(shades[:, None, None, None], (number, side, side, 3)).copy()
 

@@ -150,7 +150,7 @@ def test_strange_ranges_are_drawn(value_range: tuple[float, float]) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_the_largest_matrix_is_drawn_in_seconds(dtype: Any, decode: Decode) -> None:
-    """A bound far above the 0.1 s it takes, against an algorithm that forgets the size."""
+    """The bound is far above the usual 0.1 s; only an algorithm with another complexity exceeds it."""
     values = similarities(MATRIX_SIDE_MAX).astype(dtype)
     start = time.process_time()
     picture = draw(values)
@@ -172,7 +172,7 @@ def test_what_was_drawn_before_does_not_change_a_picture() -> None:
     for side in range(2, 22):  # more layouts than are kept
         draw(similarities(side), None, title=f"other {side}")
     assert draw(similarities(), step=1) == first
-    module._still_parts.cache_clear()
+    module._static_parts.cache_clear()
     module._palette.cache_clear()
     coverage.cache_clear()
     assert draw(similarities(), step=1) == first

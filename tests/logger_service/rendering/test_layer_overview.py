@@ -77,7 +77,7 @@ def test_zeros_and_what_is_not_finite_have_columns_of_their_own(decode: Decode, 
     pixels = decode(draw(layers)).astype(int)
     layout = _layout(layers)
     rows = layout.top + np.arange(4) * layout.row_height + layout.row_height // 2
-    columns = np.array([layout.zeros_x, layout.strange_x, layout.strange_x + SIDE_WIDTH]) + SIDE_WIDTH // 2
+    columns = np.array([layout.zeros_x, layout.not_finite_x, layout.not_finite_x + SIDE_WIDTH]) + SIDE_WIDTH // 2
     colours = pixels[np.ix_(rows, columns)]
     drawn = (colours != theme.GROUND).any(axis=2)
     np.testing.assert_array_equal(drawn, [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
@@ -124,7 +124,7 @@ def test_what_was_drawn_before_does_not_change_a_picture(summarise: Summarise) -
     for number in range(1, 7):  # more layouts than are kept
         draw(layers[:number])
     assert draw(layers) == first
-    module._still_parts.cache_clear()
+    module._static_parts.cache_clear()
     coverage.cache_clear()
     assert draw(layers) == first
     assert draw(layers, step=4) != first
@@ -143,7 +143,7 @@ def test_a_mean_square_beyond_all_octaves_stays_on_the_axis(decode: Decode, summ
 
 def test_no_layers_too_many_and_impossible_buckets_are_refused(summarise: Summarise) -> None:
     usual = summarise([1.0])
-    with pytest.raises(Malformed, match="none came"):
+    with pytest.raises(Malformed, match="no layers; expected at least one"):
         draw([])
     with pytest.raises(TooLarge, match="layers"):
         draw([("layer", usual)] * (TAGS_MAX + 1))

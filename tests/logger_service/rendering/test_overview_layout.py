@@ -43,6 +43,6 @@ def test_up_to_400_layers_each_has_its_name() -> None:
 @pytest.mark.parametrize("span", [(-12, 0), (-40, 4), (-136, 128)])
 def test_parts_stand_beside_each_other_whatever_the_span(span: tuple[int, int]) -> None:
     layout = lay_out(["a", "b"], span)
-    places = (layout.zeros_x, layout.octaves_x, layout.strange_x, layout.bar_x, layout.size[0])
+    places = (layout.zeros_x, layout.octaves_x, layout.not_finite_x, layout.bar_x, layout.size[0])
     assert list(places) == sorted(set(places))
     assert layout.octaves_width <= 560

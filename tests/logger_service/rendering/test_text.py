@@ -84,7 +84,7 @@ def test_lines_that_do_not_fit_end_in_an_ellipsis() -> None:
 
 
 def test_long_text_is_wrapped_and_cut_without_drawing_all_its_words() -> None:
-    """Drawing is what takes time: a millisecond a text."""
+    """Drawing takes the time: a millisecond for each text."""
     text = presentable(" ".join(f"word{number}" for number in range(100)))
     coverage.cache_clear()
     lines = wrap(text, 190, theme.CAPTION, 3)

@@ -78,7 +78,7 @@ def test_another_process_on_a_strange_host_draws_the_same_bytes(tmp_path: Path) 
         "LC_ALL": "C",
         "TZ": "Asia/Tokyo",
         "PYTHONHASHSEED": "1",
-        "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src"),
     }
     other = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM, __file__],

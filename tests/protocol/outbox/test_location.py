@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.small_memory import run_in_small_memory
+from support.machine.small_memory import run_in_small_memory
 
 from tensorboard_sidecar.protocol.outbox import location
 from tensorboard_sidecar.protocol.outbox.location import (
@@ -61,7 +61,7 @@ def test_what_is_spilled_lies_apart_and_either_may_be_elsewhere(outboxes: Path, 
 
 
 def test_a_place_that_is_given_relative_is_told_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever adopts the outbox stands elsewhere."""
+    """The process that claims the outbox has another working folder."""
     monkeypatch.chdir(tmp_path)
     assert outbox_root(Path("here")).is_relative_to(tmp_path / "here")
 
@@ -78,7 +78,7 @@ def test_an_outbox_that_could_hold_nothing_is_refused(outboxes: Path, wanted: in
 
 @pytest.mark.system
 def test_a_telemetry_in_little_memory_refuses_and_lives(tmp_path: Path) -> None:
-    """It takes half of what is free; when others take the rest, a sparse map would end the process with SIGBUS."""
+    """The outbox takes half of the free space. When others take the rest, a sparse map ends the process by SIGBUS."""
     program = """
 from pathlib import Path
 import torch

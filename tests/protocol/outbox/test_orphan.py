@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.children import start, wait_for
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
+from support.logger.fake_logger import unpack_records
+from support.machine.children import start, wait_for
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.codec import decode_message, encode_scalars
@@ -24,7 +24,7 @@ from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 
 
 def log_for_ever(folder: Path, said: int) -> None:
-    """Be a trainer that writes the number of each record to a pipe when the call has returned."""
+    """Act as a trainer that writes the sequence number of each record to a pipe after the call has returned."""
     outbox = Outbox(folder, Stream("killed"), capacity_bytes=2**26, wall_time_ns=1, segment_size_bytes=2**16)
     for step in range(10**9):
         sequence = outbox.append(Kind.SCALARS, step, step, encode_scalars({"loss": float(step)}))
@@ -34,7 +34,7 @@ def log_for_ever(folder: Path, said: int) -> None:
 
 
 def abandon(folder: Path, bodies: list[bytes], *, unfilled: tuple[int, ...] = ()) -> int:
-    """Leave an outbox with these records behind; return the number behind the last."""
+    """Leave an orphaned outbox with these records; return the sequence number after the last."""
     outbox = Outbox(folder, make_stream(), capacity_bytes=2**20, wall_time_ns=START_NS, segment_size_bytes=8192)
     for number, body in enumerate(bodies):
         if number in unfilled:
@@ -75,7 +75,7 @@ def test_records_come_whole_in_order_and_in_pieces_of_any_size(memory: Path, siz
 
 
 def test_slots_that_were_never_filled_are_told_as_lost(memory: Path) -> None:
-    """At the beginning, in the middle, and at the end, where no record follows that would show the hole."""
+    """At the beginning, in the middle, and at the end, where no later record shows the hole."""
     end = abandon(memory / "outbox", [b"x"] * 9, unfilled=(0, 3, 4, 8))
     orphan = OrphanedOutbox(memory / "outbox")
     records, at = [], 1
@@ -133,7 +133,7 @@ def test_what_was_released_is_not_there(memory: Path) -> None:
 
 
 def test_an_outbox_that_was_all_shipped_ends_where_its_trainer_did(memory: Path) -> None:
-    """A last segment may be empty: nothing but its name then says which number is next."""
+    """The last segment may be empty: only its file name holds the next sequence number."""
     outbox = Outbox(
         memory / "outbox", make_stream(), capacity_bytes=16_384, wall_time_ns=START_NS, segment_size_bytes=8192
     )
@@ -159,7 +159,7 @@ def test_a_folder_that_is_no_outbox_is_an_error_and_stays_unlocked(memory: Path)
 
 
 def test_what_a_kill_left_of_a_deleted_outbox_is_deleted(memory: Path) -> None:
-    """Its records go first: a folder without any, but with an owner's lock, held up ``drain`` for ever."""
+    """Segments are deleted first. A folder with a lock and no segments once blocked ``drain`` forever."""
     folder = memory / "outbox"
     abandon(folder, [b"x"])
     for segment in folder.glob("*.segment"):

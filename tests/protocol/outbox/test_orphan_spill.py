@@ -1,11 +1,11 @@
-"""Outboxes whose trainer is gone, and that had gone on to disk."""
+"""Orphaned outboxes with spilled segments."""
 
 import shutil
 from pathlib import Path
 
 import pytest
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
+from support.logger.fake_logger import unpack_records
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.errors import Malformed
@@ -21,7 +21,7 @@ from tensorboard_sidecar.telemetry.outbox.spill import Spill
 
 
 def abandon_spilled(memory: Path, disk: Path, count: int = 200) -> int:
-    """Leave ``memory / "outbox"`` behind, most of it in ``disk / "spill"``; return the number behind its last."""
+    """Leave the orphan ``memory / "outbox"``, mostly in ``disk / "spill"``; return the end's sequence number."""
     outbox = Outbox(
         memory / "outbox", make_stream(), capacity_bytes=2**15, wall_time_ns=START_NS, segment_size_bytes=8192
     )
@@ -36,7 +36,7 @@ def abandon_spilled(memory: Path, disk: Path, count: int = 200) -> int:
 
 
 def read_bodies(orphan: OrphanedOutbox, size_max: int = 5000) -> list[bytes]:
-    """Return the bodies of all records, gaps among them as they are, after checking that none is missing or twice."""
+    """Return the bodies of all records and gaps, after a check that no record is missing or doubled."""
     bodies, at = [], orphan.first_sequence
     while (run := orphan.read(at, size_max)) is not None:
         assert isinstance(check_batch(run.frames, at), FrameBatch)
@@ -61,7 +61,7 @@ def test_what_was_spilled_is_read_before_what_is_in_memory(memory: Path, tmp_pat
 
 
 def test_a_segment_that_lies_in_both_places_is_read_once(memory: Path, tmp_path: Path) -> None:
-    """Its trainer was killed when the disk had it, and memory had not let go of it."""
+    """The trainer was killed when the segment was on disk and still in memory."""
     end = abandon_spilled(memory, tmp_path)
     last = max((tmp_path / "spill").glob("*.segment"))
     shutil.copy(last, memory / "outbox")
@@ -135,7 +135,7 @@ def test_what_was_spilled_is_found_with_its_outbox_or_alone_when_that_is_no_more
 
 
 def test_both_parts_say_where_they_are_to_go(memory: Path, tmp_path: Path) -> None:
-    """What is left of it after a restart of the machine, the part on disk, goes to nobody else."""
+    """After a restart of the machine, the part on disk still goes to its own destination."""
     abandon_spilled(memory, tmp_path)
     for folder in (memory / "outbox", tmp_path / "spill"):
         write_destination(folder, Destination("tcp://127.0.0.1:5555", tmp_path / "recordings"))

@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.children import fork
+from support.machine.children import fork
 
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, OwnerLock, read_owner
 
@@ -17,7 +17,7 @@ def test_a_lock_has_one_holder_at_a_time(memory: Path) -> None:
 
 
 def test_a_lock_is_made_only_when_asked_for(memory: Path) -> None:
-    """Whoever looks for an orphan must not leave a lock where an outbox has just been deleted."""
+    """A search for orphans must not create a lock in a folder whose outbox has just been deleted."""
     with pytest.raises(FileNotFoundError):
         OwnerLock(memory)
     assert list(memory.iterdir()) == []
@@ -78,7 +78,7 @@ def test_a_lock_of_an_older_program_or_none_at_all_has_no_known_owner(memory: Pa
 
 
 def test_a_lock_that_was_deleted_meanwhile_is_none(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever held it has shipped the outbox; to hold what has no name would be to hold nothing."""
+    """The previous owner has delivered the outbox. The lock of a deleted file protects nothing."""
     OwnerLock(memory, make=True).close()
     flock = fcntl.flock
 

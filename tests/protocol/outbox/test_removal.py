@@ -1,4 +1,4 @@
-"""What is deleted when nobody waits for an outbox any more, and what never is."""
+"""What the removal of a delivered outbox deletes, and what the removal keeps."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ SEGMENT = f"{1:020d}.segment"
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[OwnerLock, OwnerLock]]:
-    """Return the locks of an outbox and of what it spilled."""
+    """Return the locks of an outbox and of its spill folder."""
     with ExitStack() as locks:
         owners = []
         for name in ("outbox", "spill"):
@@ -53,7 +53,7 @@ def test_an_outbox_goes_with_all_its_files(pair: tuple[OwnerLock, OwnerLock]) ->
 def test_records_go_first_and_the_owner_last(
     pair: tuple[OwnerLock, OwnerLock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kill in between would else leave records that any logger may have, or that nobody finds."""
+    """Otherwise a kill in between could leave records without a destination, or without a lock."""
     outbox, _ = pair
     gone: list[str] = []
     unlink = os.unlink
@@ -64,7 +64,7 @@ def test_records_go_first_and_the_owner_last(
 
 
 def test_what_cannot_be_deleted_keeps_nothing_else(pair: tuple[OwnerLock, OwnerLock]) -> None:
-    """Else it would be found, and shipped, again and again."""
+    """Otherwise the outbox would be found, and shipped, again and again."""
     outbox, _ = pair
     (outbox.folder / SEGMENT).unlink()
     (outbox.folder / SEGMENT).mkdir()
@@ -73,7 +73,7 @@ def test_what_cannot_be_deleted_keeps_nothing_else(pair: tuple[OwnerLock, OwnerL
 
 
 def test_a_spilled_part_that_nobody_names_any_more_is_one_by_itself(pair: tuple[OwnerLock, OwnerLock]) -> None:
-    """So a removal that is killed behind its first step leaves nothing that nobody finds."""
+    """A removal that is killed after the first step leaves no folder that cannot be found."""
     outbox, spill = pair
     assert is_part_of_outbox(spill.folder)
     (outbox.folder / SPILL_POINTER).unlink()

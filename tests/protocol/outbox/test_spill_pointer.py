@@ -1,4 +1,4 @@
-"""The files by which an outbox and what it spilled find each other."""
+"""The files with which an outbox and its spill folder name each other."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tensorboard_sidecar.protocol.outbox.spill_pointer import (
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
-    """Return the folders of an outbox and of what it spilled."""
+    """Return the folders of an outbox and of its spilled segments."""
     outbox, spill = tmp_path / "outbox", tmp_path / "späte spill"
     for folder in (outbox, spill):
         folder.mkdir(mode=0o700)

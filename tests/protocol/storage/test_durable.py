@@ -1,11 +1,11 @@
-"""Folders and files that survive: what can be seen of it without pulling the plug."""
+"""Folders and files that survive a power loss: the syncs that can be seen without a power loss."""
 
 import errno
 import os
 from pathlib import Path
 
 import pytest
-from support.sick_disk import SickDisk
+from support.machine.sick_disk import SickDisk
 
 from tensorboard_sidecar.protocol.storage import durable
 
@@ -27,8 +27,10 @@ def test_missing_folders_are_made_and_each_name_is_synced(tmp_path: Path, monkey
     assert synced == []
 
 
-def test_names_below_a_root_are_synced_whoever_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who was killed between making a folder and syncing its name left a name that nobody else would sync."""
+def test_names_below_a_root_are_synced_whichever_process_made_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process killed between making a folder and syncing its name leaves a name that no other process would sync."""
     (tmp_path / "root" / "a" / "b").mkdir(parents=True)
     synced: list[Path] = []
     monkeypatch.setattr(durable, "sync_folder", synced.append)
@@ -59,7 +61,9 @@ def test_a_file_is_written_whole_and_private(tmp_path: Path, data: bytes | bytea
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_disk_that_takes_a_little_at_a_time_gets_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_accepts_a_few_bytes_at_a_time_gets_all_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:7]))
     durable.write_file(tmp_path / "file", b"0123456789" * 10)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from support.recordings import Said, append_records, make_records, make_stream, write_recording
+from support.records.recordings import Said, append_records, make_records, make_stream, write_recording
 
 from tensorboard_sidecar.logger_service.offline.verification import verify
 from tensorboard_sidecar.protocol.messages import Scalars

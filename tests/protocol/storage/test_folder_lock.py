@@ -10,10 +10,11 @@ from tensorboard_sidecar.protocol.storage.folder_lock import FolderHeld, hold_fo
 NAME = ".lock"
 
 
-def test_a_second_holder_is_told_who_is_the_first(tmp_path: Path) -> None:
+def test_the_error_of_a_second_holder_names_the_first(tmp_path: Path) -> None:
     with hold_folder(tmp_path / "new", NAME), pytest.raises(FolderHeld) as refusal, hold_folder(tmp_path / "new", NAME):
         pass
     assert refusal.value.holder == f"process {os.getpid()}"
+    assert not refusal.value.owner_ended
 
 
 @pytest.mark.parametrize(
@@ -26,15 +27,26 @@ def test_a_second_holder_is_told_who_is_the_first(tmp_path: Path) -> None:
         (b"\xff" * 1000, "process unknown"),
     ],
 )
-def test_a_holder_elsewhere_is_told_with_its_machine_and_nonsense_as_unknown(
+def test_a_holder_elsewhere_is_named_with_its_machine_and_nonsense_as_unknown(
     tmp_path: Path, written: bytes, holder: str
 ) -> None:
-    """Two containers on one volume may have the same process id; what a file says is not trusted to be text."""
+    """Two containers on one volume may have the same process id; the content of the file may be no text."""
     with hold_folder(tmp_path, NAME):
         (tmp_path / NAME).write_bytes(written)
         with pytest.raises(FolderHeld) as refusal, hold_folder(tmp_path, NAME):
             pass
     assert refusal.value.holder == holder
+    assert not refusal.value.owner_ended, "of a process elsewhere nothing is known"
+
+
+@pytest.mark.parametrize(("process", "ended"), [("2147483647", True), ("9" * 30, True), ("1", False)])
+def test_a_holder_on_this_machine_that_has_ended_is_told_apart(tmp_path: Path, process: str, ended: bool) -> None:
+    """Then a child of it holds the lock."""
+    with hold_folder(tmp_path, NAME):
+        (tmp_path / NAME).write_text(f"{process} {os.uname().nodename}\n")
+        with pytest.raises(FolderHeld) as refusal, hold_folder(tmp_path, NAME):
+            pass
+    assert refusal.value.owner_ended is ended
 
 
 def test_locks_of_other_names_do_not_exclude_each_other(tmp_path: Path) -> None:
@@ -73,8 +85,8 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_full_disk_keeps_nobody_from_the_lock(tmp_path: Path) -> None:
-    """A logger that starts while there is no room serves those who have nothing to write, and goes on when there is."""
+def test_a_full_disk_does_not_prevent_the_lock(tmp_path: Path) -> None:
+    """A logger that starts on a full disk serves trainers without data, and serves all when there is room."""
     program = (
         "import pathlib, resource, sys; from tensorboard_sidecar.protocol.storage.folder_lock import hold_folder\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.key_ring import KeyRing
+from support.logger.key_ring import KeyRing
 from zmq.utils import z85
 
 from tensorboard_sidecar.protocol.storage.key_files import (
@@ -81,7 +81,7 @@ def test_a_secret_of_another_user_is_refused(tmp_path: Path) -> None:
         read_secret_key(secret_path)
 
 
-def test_links_pipes_and_folders_are_not_followed_and_hold_nobody_up(tmp_path: Path) -> None:
+def test_links_pipes_and_folders_are_refused_without_waiting(tmp_path: Path) -> None:
     _, secret_path = write_pair(tmp_path)
     link, pipe = tmp_path / "link.key", tmp_path / "pipe.key"
     link.symlink_to(secret_path)
@@ -95,12 +95,12 @@ def test_links_pipes_and_folders_are_not_followed_and_hold_nobody_up(tmp_path: P
         read_secret_key(tmp_path / "none.key")
 
 
-def test_one_kind_of_key_is_not_taken_for_the_other(tmp_path: Path) -> None:
+def test_a_secret_key_is_not_taken_for_a_public_key(tmp_path: Path) -> None:
     public_path, secret_path = write_pair(tmp_path)
     public_path.chmod(0o600)
     with pytest.raises(BadKey, match=r"holds no secret key; give the file box\.key"):
         read_secret_key(public_path)
-    with pytest.raises(BadKey, match=r"holds a secret key; give the public one, box\.pub") as refused:
+    with pytest.raises(BadKey, match=r"holds a secret key; give the public key, box\.pub") as refused:
         read_public_key(secret_path)
     assert SECRET not in str(refused.value)
 
@@ -108,7 +108,7 @@ def test_one_kind_of_key_is_not_taken_for_the_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"secret ", b"secret 123", b"\xff" * 40, b"secret " + b"~" * 40, b"x" * 10_000]
 )
-def test_rubbish_in_a_secret_file_is_refused_and_not_repeated(tmp_path: Path, content: bytes) -> None:
+def test_a_secret_file_without_a_key_is_refused_and_not_repeated(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "box.key"
     path.write_bytes(content)
     path.chmod(0o600)
@@ -123,7 +123,7 @@ def test_every_key_of_zeromq_is_taken(key: bytes) -> None:
 
 
 @given(st.text(max_size=60) | st.text("#%01", min_size=40, max_size=40))
-def test_what_is_no_key_is_refused(text: str) -> None:
+def test_a_text_that_is_no_key_is_refused(text: str) -> None:
     try:
         assert len(z85.decode(check_key(text))) == 32
     except BadKey:
@@ -181,5 +181,5 @@ def test_a_path_that_leads_nowhere_is_named(path: str) -> None:
             call(Path(path))
 
 
-def test_a_secret_is_not_in_what_is_printed() -> None:
+def test_a_secret_key_is_not_in_the_repr() -> None:
     assert SECRET not in repr(ClientKeys(PUBLIC, SECRET))

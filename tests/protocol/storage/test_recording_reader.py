@@ -1,4 +1,4 @@
-"""Reading: every record once, in order, whatever lies around it."""
+"""Reading: every record once, in order, also beside damage."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.runs import STREAM, make_record, make_run, numbered_run
+from support.running.runs import STREAM, make_record, make_run, numbered_run
 
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.frame import pack_frame, pack_head
@@ -23,7 +23,7 @@ def segment_bytes(first: int, count: int, *, size_bytes: int = 8, stream: Stream
 
 
 def read_all(reader: RecordingReader, size_max_bytes: int = 2**20) -> list[int]:
-    """Read to the end; check that the records are what was written, and return their sequence numbers."""
+    """Read to the end; check that the records are the written records, and return their sequence numbers."""
     found: list[Record] = []
     while records := reader.read(size_max_bytes):
         found += records
@@ -55,7 +55,7 @@ def test_a_recording_is_read_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size_max_bytes", [0, 1, 11, 12, 13, 60, 64, 100, 229, 1000])
 def test_chunks_may_end_anywhere(tmp_path: Path, size_max_bytes: int) -> None:
-    """A chunk may end inside a head, between head and payload, or be smaller than one frame."""
+    """A chunk may end inside a head, between head and payload, or be smaller than a frame."""
     body_sizes = [0, 1, 256, 65_536, 5, 1_000, 0, 300]
     run = make_run(*(make_record(n, size_bytes=size) for n, size in enumerate(body_sizes, 1)))
     segment_path(tmp_path, 1).write_bytes(pack_segment_head(STREAM, 1, 0) + bytes(run.frames))
@@ -135,7 +135,7 @@ def test_records_that_come_twice_are_read_once(tmp_path: Path) -> None:
 
 
 def test_the_later_of_two_segments_speaks(tmp_path: Path) -> None:
-    """The older one's end was given up where the later begins, and may hold anything."""
+    """The end of the older segment was given up where the later segment begins, and may hold anything."""
     older = bytearray(segment_bytes(1, 6))
     at = len(segment_bytes(1, 4))
     older[at : at + 20] = bytes(20)
@@ -172,7 +172,7 @@ def test_a_segment_begun_anew_under_its_name_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_cut_under_the_reader_is_read_on_in_the_next(tmp_path: Path) -> None:
-    """After a failed sync the writer cuts off what the reader may have seen, and writes it again elsewhere."""
+    """After a failed sync the writer cuts off records that the reader may have seen, and writes them elsewhere."""
     segment_path(tmp_path, 1).write_bytes(segment_bytes(1, 5))
     reader = RecordingReader(tmp_path)
     assert read_all(reader) == [1, 2, 3, 4, 5]
@@ -197,8 +197,8 @@ def test_a_recording_cut_anywhere_gives_a_clean_prefix(tmp_path: Path) -> None:
             assert read_once(tmp_path) == (list(range(1, 1 + (size - head) // frame)), [], [])
 
 
-def test_a_flipped_bit_costs_the_record_it_is_in(tmp_path: Path) -> None:
-    """... and that record is told: where it lay, and which number is missing."""
+def test_a_flipped_bit_costs_its_own_record(tmp_path: Path) -> None:
+    """The damage and the missing number are reported."""
     first, second = segment_bytes(1, 3), segment_bytes(4, 2)
     segment_path(tmp_path, 4).write_bytes(second)
     head, frame = len(pack_segment_head(STREAM, 1, 0)), len(numbered_run(1).frames)
@@ -216,7 +216,7 @@ def test_a_flipped_bit_costs_the_record_it_is_in(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size_max_bytes", [12, 100, 1000, 10**6])
 def test_damage_is_told_once_however_large(tmp_path: Path, size_max_bytes: int) -> None:
-    """Damage and zeros are longer than a chunk, end with it, or run over it."""
+    """Damage and zeros are longer than a chunk, end with the chunk, or cross its end."""
     for size in (50, 99, 1000, 40_000):
         for wrong in (b"\x01" * size, bytes(size), b"\x01" + bytes(size), bytes(size) + b"\x01" * 40):
             run = bytes(numbered_run(3, 2).frames)
@@ -280,7 +280,7 @@ def test_a_folder_without_segments_is_no_recording(tmp_path: Path) -> None:
 
 
 @given(data=st.binary(max_size=300), size_max_bytes=st.integers(1, 100))
-def test_rubbish_between_segments_is_passed_over(
+def test_damage_between_segments_is_skipped(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, size_max_bytes: int
 ) -> None:
     folder = tmp_path_factory.mktemp("recording")

@@ -1,4 +1,4 @@
-"""Writing: what is where, and what becomes of it when the disk or the machine fails."""
+"""Writing: the bytes on disk, faults of the disk and the machine, and suspended writers."""
 
 import errno
 import os
@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.runs import STREAM, make_record, make_run, numbered_run
+from support.machine.sick_disk import SickDisk
+from support.running.runs import STREAM, make_record, make_run, numbered_run
 
 from tensorboard_sidecar.protocol.errors import Malformed, UnsupportedVersion
 from tensorboard_sidecar.protocol.frame import pack_frame
@@ -50,6 +51,16 @@ def read_sequences(folder: Path) -> list[int]:
     return sequences
 
 
+def read_back(folder: Path) -> tuple[list[int], int]:
+    """Return the sequence numbers in a recording and the number of its segments."""
+    reader, sequences = RecordingReader(folder), list[int]()
+    while records := reader.read():
+        sequences += [record.sequence for record in records]
+    reader.close()
+    assert reader.holes == reader.damages == []
+    return sequences, len(list_segments(folder))
+
+
 def sizes(folder: Path) -> dict[int, int]:
     """Return the size of each segment by its first sequence number."""
     return {segment.first_sequence: segment.path.stat().st_size for segment in list_segments(folder)}
@@ -57,7 +68,7 @@ def sizes(folder: Path) -> dict[int, int]:
 
 @contextmanager
 def full_disk(free_bytes: int) -> Iterator[None]:
-    """Let no file grow beyond a size: a write stops there, and the next one fails, as on a full disk."""
+    """Let no file grow beyond a size: a write stops there, and the next write fails, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (free_bytes, hard))
     try:
@@ -102,15 +113,15 @@ def test_only_sync_makes_durable(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_a_run_from_elsewhere_is_malformed(tmp_path: Path) -> None:
+def test_a_batch_from_elsewhere_is_malformed(tmp_path: Path) -> None:
     writer = open_writer(tmp_path)
     for first in (2, 7):
-        with pytest.raises(Malformed, match=f"a run from {first} where 1 is due"):
+        with pytest.raises(Malformed, match=f"a batch from {first} where 1 is due"):
             writer.append(numbered_run(first))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_segment_takes_runs_until_it_would_pass_its_size(tmp_path: Path) -> None:
+def test_a_segment_takes_batches_until_the_next_would_pass_its_size(tmp_path: Path) -> None:
     writer = open_writer(tmp_path, segment_size_max_bytes=len(HEAD) + 2 * FRAME_SIZE_BYTES)
     for first in range(1, 6):
         writer.append(numbered_run(first))
@@ -156,7 +167,7 @@ def test_a_preallocated_tail_is_no_record(tmp_path: Path) -> None:
 
 
 def test_a_hole_that_can_be_filled_is_filled(tmp_path: Path) -> None:
-    """A power loss may tear a page out of what was not synced; those who sent it still hold it, and send it again."""
+    """A power loss may tear a page out of records that were not synced; their sender sends them again."""
     lines = [HEAD, *(bytes(numbered_run(n).frames) for n in range(1, 7))]
     lines[4] = bytes(len(lines[4]))
     segment_path(tmp_path, 1).write_bytes(b"".join(lines))
@@ -168,8 +179,8 @@ def test_a_hole_that_can_be_filled_is_filled(tmp_path: Path) -> None:
     assert read_sequences(tmp_path) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_a_hole_that_nobody_can_fill_stays(tmp_path: Path) -> None:
-    """One record lost to a bad disk must not cost those behind it, which nobody holds any more."""
+def test_a_hole_that_cannot_be_filled_stays(tmp_path: Path) -> None:
+    """A record lost to a bad disk must not cost the records behind it, which no sender holds any more."""
     lines = [HEAD, *(bytes(numbered_run(n).frames) for n in range(1, 7))]
     lines[4] = bytes(len(lines[4]))
     segment_path(tmp_path, 1).write_bytes(b"".join(lines))
@@ -194,8 +205,8 @@ def test_a_damaged_head_does_not_stop_the_writer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("free_bytes", [0, 50, len(HEAD), len(HEAD) + 10, len(HEAD) + FRAME_SIZE_BYTES])
-def test_a_full_disk_loses_only_what_was_not_durable(tmp_path: Path, free_bytes: int) -> None:
-    """The writer goes back to what was durable, and goes on there when there is room again."""
+def test_a_full_disk_loses_only_records_that_were_not_durable(tmp_path: Path, free_bytes: int) -> None:
+    """The writer goes back to its durable records, and continues there when there is room again."""
     writer = open_writer(tmp_path, segment_size_max_bytes=len(HEAD) + 3 * FRAME_SIZE_BYTES)
     writer.append(numbered_run(1, 2))
     writer.sync()
@@ -225,7 +236,7 @@ def test_records_before_a_failed_append_go_back_too_unless_durable(tmp_path: Pat
 
 
 def test_after_a_failed_sync_the_file_is_not_trusted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second fsync may call clean what the first one lost. What was not durable is cut off and written elsewhere."""
+    """A second fsync may succeed for pages that the first fsync lost: the records go to a new segment."""
     writer = open_writer(tmp_path)
     writer.append(numbered_run(1))
     writer.sync()
@@ -265,7 +276,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_newer_programs_recording_is_refused(tmp_path: Path) -> None:
-    """Its records cannot be counted, so nothing can be appended to it."""
+    """The records of a newer version cannot be counted, and nothing can be appended behind them."""
     newer = b"\x02" + pack_record(Record(2, 1, 0, 0, b""))[1:]
     segment_path(tmp_path, 1).write_bytes(HEAD + pack_frame(newer))
     with pytest.raises(UnsupportedVersion, match="version 2 came"):
@@ -273,7 +284,7 @@ def test_a_newer_programs_recording_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    """Whoever can make names in the folder must not choose what is written to."""
+    """A user who can make names in the folder must not choose the file that is written."""
     target = tmp_path / "precious"
     target.write_bytes(b"precious")
     (tmp_path / "recording").mkdir()
@@ -284,3 +295,88 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     writer.close()
     assert target.read_bytes() == b"precious"
     assert read_sequences(tmp_path / "recording") == [1]
+
+
+def test_a_suspended_writer_goes_on_in_the_same_segment(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    writer.suspend()
+    for sequence in range(1, 20):
+        writer.append(numbered_run(sequence))
+        writer.suspend()
+        assert not writer._segment.is_open
+        assert writer.durable_sequence == sequence + 1
+        writer.suspend()
+        writer.sync()
+    writer.close()
+    assert read_back(tmp_path) == (list(range(1, 20)), 1)
+
+
+def test_a_segment_that_was_touched_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    """A file that was made longer or replaced is not appended to: the batch goes to a new segment."""
+    writer = open_writer(tmp_path)
+    for sequence in range(1, 4):
+        writer.append(numbered_run(sequence))
+        writer.suspend()
+        path = list_segments(tmp_path)[-1].path
+        if sequence == 1:
+            with path.open("ab") as file:
+                file.write(b"x")
+        else:
+            copy = path.with_suffix(".copy")
+            copy.write_bytes(path.read_bytes())
+            copy.replace(path)
+    writer.close()
+    assert [segment.first_sequence for segment in list_segments(tmp_path)] == [1, 2, 3]
+    assert read_back(tmp_path) == ([1, 2, 3], 3)
+
+
+def test_a_segment_that_was_deleted_is_not_made_again(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    writer.append(numbered_run(1))
+    writer.suspend()
+    list_segments(tmp_path)[0].path.unlink()
+    writer.append(numbered_run(2))
+    writer.close()
+    assert [segment.first_sequence for segment in list_segments(tmp_path)] == [2]
+
+
+def test_after_the_end_a_new_segment_begins(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    writer.append(numbered_run(1))
+    writer.suspend()
+    writer.close()
+    writer.append(numbered_run(2))
+    writer.close()
+    assert read_back(tmp_path) == ([1, 2], 2)
+
+
+def test_where_no_file_can_be_opened_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = open_writer(tmp_path)
+    writer.append(numbered_run(1))
+    writer.suspend()
+    with monkeypatch.context() as patch:
+        SickDisk(patch, "open").error = errno.EMFILE
+        with pytest.raises(OSError, match="Too many"):
+            writer.append(numbered_run(2))
+    assert writer.next_sequence == writer.durable_sequence == 2
+    writer.append(numbered_run(2))
+    writer.close()
+    assert read_back(tmp_path) == ([1, 2], 2)
+
+
+def test_a_close_that_fails_costs_only_records_that_were_not_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File systems of networks tell of a write that failed when the file is closed."""
+    writer = open_writer(tmp_path)
+    writer.append(numbered_run(1))
+    writer.sync()
+    writer.append(numbered_run(2))
+    with monkeypatch.context() as patch:
+        SickDisk(patch, "fdatasync", "close").error = errno.EIO
+        with pytest.raises(OSError, match="Input/output"):
+            writer.sync()
+    assert writer.next_sequence == writer.durable_sequence == 2
+    writer.append(numbered_run(2))
+    writer.close()
+    assert read_back(tmp_path) == ([1, 2], 2)

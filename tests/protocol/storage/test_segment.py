@@ -1,4 +1,4 @@
-"""Segments: names, heads, and what else may lie in the folder."""
+"""Segments: names, heads, and other files in the folder."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_names_sort_as_their_numbers(tmp_path: Path) -> None:
     assert list_segments(tmp_path) == [SegmentFile(n, p) for n, p in zip(numbers, paths, strict=True)]
 
 
-def test_whatever_else_lies_in_the_folder_is_passed_over(tmp_path: Path) -> None:
+def test_other_files_in_the_folder_are_skipped(tmp_path: Path) -> None:
     """Files half made, other programs' files, folders, links and pipes: a reader opens none of them."""
     whole = segment_path(tmp_path, 1)
     whole.write_bytes(HEAD)
@@ -85,7 +85,7 @@ def test_a_file_that_begins_with_no_head_is_malformed(tmp_path: Path) -> None:
 
 
 def test_the_first_valid_head_names_the_stream(tmp_path: Path) -> None:
-    """One flipped bit in one head must not make a recording unreadable."""
+    """A flipped bit in a head must not make a recording unreadable."""
     for number in (1, 2, 3):
         segment_path(tmp_path, number).write_bytes(HEAD if number == 2 else b"rubbish")
     assert read_stream(list_segments(tmp_path)) == STREAM

@@ -7,9 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
-from support.sick_disk import SickDisk
+from support.logger.fake_logger import unpack_records
+from support.machine.sick_disk import SickDisk
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Gap

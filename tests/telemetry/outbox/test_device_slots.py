@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
-from support.slow_device import SlowCopy
+from support.logger.fake_logger import unpack_records
+from support.machine.slow_device import SlowCopy
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.limits import TAG_MAX_CHARACTERS

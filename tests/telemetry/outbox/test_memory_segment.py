@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.recordings import START_NS, make_stream
-from support.small_memory import run_in_small_memory
+from support.machine.small_memory import run_in_small_memory
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.frame import (
     FRAME_OVERHEAD_BYTES,

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from support.children import wait_for
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
+from support.logger.fake_logger import unpack_records
+from support.machine.children import wait_for
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import TooLarge

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from support.boundaries import Boundaries
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
+from support.logger.fake_logger import unpack_records
+from support.machine.boundaries import Boundaries
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Gap

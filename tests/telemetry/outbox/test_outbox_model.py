@@ -11,9 +11,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
-from support.boundaries import Boundaries
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
+from support.logger.fake_logger import unpack_records
+from support.machine.boundaries import Boundaries
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.codec import decode_message

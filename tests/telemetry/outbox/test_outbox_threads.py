@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
+from support.logger.fake_logger import unpack_records
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.record import Kind, Record

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from support.fake_logger import unpack_records
-from support.recordings import START_NS, make_stream
-from support.sick_disk import SickDisk
+from support.logger.fake_logger import unpack_records
+from support.machine.sick_disk import SickDisk
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.codec import decode_message

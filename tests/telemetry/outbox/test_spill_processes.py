@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from support.children import start, wait_for
-from support.fake_logger import unpack_records
-from support.programs import free_port, running_logger
-from support.spoken import read_recording
-from support.waiting import wait_until
+from support.logger.fake_logger import unpack_records
+from support.machine.children import start, wait_for
+from support.machine.waiting import wait_until
+from support.running.programs import free_port, running_logger
+from support.running.spoken import read_recording
 
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Text
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
-from tensorboard_sidecar.telemetry.recovery.commands import main
 
 RECORDS: Final = 2000
 # 20 MB through 1 MiB of memory, as fast as the disk takes it.

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from support.fake_logger import FakeLogger
-from support.programs import free_port
-from support.recordings import START_NS, make_stream
-from support.sick_disk import SickDisk
-from support.waiting import wait_until
+from support.logger.fake_logger import FakeLogger
+from support.machine.sick_disk import SickDisk
+from support.machine.waiting import wait_until
+from support.records.recordings import START_NS, make_stream
+from support.running.programs import free_port
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.messages import Text

@@ -1,4 +1,4 @@
-"""ZeroMQ takes ports above 65,535, no host at all, and transports that lead nowhere; we do not."""
+"""ZeroMQ accepts ports above 65,535, an empty host and useless transports; a trainer does not."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_on_this_machine_no_keys_are_needed(endpoint: str) -> None:
 
 
 def test_a_socket_in_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
-    """They could listen there in the logger's name, and acknowledge what is then forgotten."""
+    """Other users could listen in the logger's name, and acknowledge records that are then deleted."""
     endpoint = f"ipc://{tmp_path / 'logger' / 'socket'}"
     with pytest.raises(ValueError, match=r"No such file.*mkdir -m 700"):
         check_endpoint(endpoint, keys=False)

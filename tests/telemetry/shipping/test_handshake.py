@@ -1,4 +1,4 @@
-"""Why no connection comes about, said by a real link to a real receiver; and that it goes on as soon as it may."""
+"""A real link to a real receiver: the reason of a failed connection, and the recovery."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,10 +7,10 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from support.driven_link import DrivenLink
-from support.key_ring import KeyRing
-from support.receivers import make_receiver, turning
-from support.recordings import START_NS, make_stream
+from support.logger.driven_link import DrivenLink
+from support.logger.key_ring import KeyRing
+from support.logger.receivers import make_receiver, turning
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.logger_service.access.authenticator import Authenticator
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
@@ -58,7 +58,7 @@ def open_receiver(tmp_path: Path) -> Iterator[Receiver]:
 
 
 def says(driven: DrivenLink, words: str) -> None:
-    """Drive the link until it knows why it gets nowhere; nothing was acknowledged by then."""
+    """Drive the link until the reason of the failure is known and nothing is acknowledged."""
     driven.drive(lambda: words in driven.session.reason)
     assert driven.session.acked_sequence == 1
 
@@ -97,28 +97,28 @@ def test_a_key_for_a_logger_that_has_none(open_receiver: Receiver, ring: KeyRing
 def test_an_authenticator_that_answers_nothing(
     receiver: Receiver, ring: KeyRing, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody is let in, and when it answers again, everybody who may is."""
+    """No trainer is admitted. When the authenticator answers again, all allowed trainers are."""
     with monkeypatch.context() as dead:
         dead.setattr(Authenticator, "answer", lambda _self, _now: sleep(0.001))
         driven = connect(receiver.endpoint, ring.make_trainer())
         says(driven, "its authenticator is dead")
-        assert receiver.reception.counts.hellos == 0
+        assert receiver.dispatcher.counts.hellos == 0
     driven.drive_to(RECORDS + 1, hurry=True)
 
 
 def test_the_same_complaint_is_logged_once_a_minute(
     receiver: Receiver, ring: KeyRing, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "trainer")
+    caplog.set_level(logging.WARNING, "tensorboard_sidecar.telemetry")
     driven = connect(receiver.endpoint, ring.make_trainer(let_in=False))
     driven.drive(lambda: receiver.connections.counts.refused >= 4)
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("trainer")]
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("tensorboard_sidecar.telemetry")]
     assert len(said) == 1
     assert "what is recorded waits, and it is tried again" in said[0]
 
 
 def test_a_link_that_gives_up_in_mid_handshake_can_still_connect(open_receiver: Receiver, connect: Connect) -> None:
-    """ZeroMQ's thread once waited for ever to tell of a handshake that nobody watched any more."""
+    """ZeroMQ's I/O thread once waited forever to report a handshake to a closed monitor."""
     driven = connect(open_receiver.endpoint, None)
     for round_ in range(400):
         driven.turn(later_seconds=10.0)

@@ -1,4 +1,4 @@
-"""The outbox's second reader, which writes a recording to disk, and the disk's moods; what one that was killed left."""
+"""The outbox's second reader, which writes a recording; the disk's moods; the rest of a killed trainer's recording."""
 
 import errno
 import logging
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.recordings import START_NS, make_stream
-from support.sick_disk import SickDisk
+from support.machine.sick_disk import SickDisk
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.shipping.recorder import Recorder, RestOfRecording
+from tensorboard_sidecar.telemetry.shipping.recorder import Recorder, RecordingDelivery
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_disk_that_fails_again_later_is_said_again(
 def test_closing_on_a_sick_disk_raises_nothing(
     outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is called on the sender thread, where nobody would hear it."""
+    """The recorder is closed on the sender thread, where no caller sees an exception."""
     recorder = Recorder(outbox, tmp_path, wall_time_ns=START_NS)
     recorder.step(10.0, finish=True)
     say(outbox)
@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_at_once(outbox: Outbox, tmp_pa
 
 @pytest.mark.parametrize("recorded_before", [0, 40, 100])
 def test_the_rest_of_a_recording_is_written_once(memory: Path, tmp_path: Path, recorded_before: int) -> None:
-    """Whatever of it was on disk when its trainer was killed."""
+    """Whatever part of the recording was on disk when its trainer was killed."""
     outbox = Outbox(memory / "a", make_stream(), capacity_bytes=2**24, wall_time_ns=START_NS)
     recorder = Recorder(outbox, tmp_path, wall_time_ns=START_NS)
     say(outbox, recorded_before)
@@ -134,16 +134,17 @@ def test_the_rest_of_a_recording_is_written_once(memory: Path, tmp_path: Path, r
     end = say(outbox, 100 - recorded_before)
     outbox.close(keep=True)
     orphan = OrphanedOutbox(outbox.folder)
-    rest = RestOfRecording(orphan, tmp_path, wall_time_ns=START_NS)
-    while not rest.step():
-        continue
+    delivery = RecordingDelivery(orphan, tmp_path, wall_time_ns=START_NS)
+    assert delivery.records == 100 - recorded_before
+    while not delivery.result:
+        delivery.step(0.0)
     orphan.close(keep=True)
-    assert rest.folder == recorder.folder
+    assert delivery.folder == recorder.folder
     assert recorded(recorder) == list(range(1, end))
 
 
 def test_the_rest_is_not_written_where_what_came_before_is_not(memory: Path, tmp_path: Path) -> None:
-    """The recording was moved away: what is written in its place would be taken for all of it."""
+    """The recording was moved away: a new recording in its place would look complete."""
     outbox = Outbox(memory / "a", make_stream(), capacity_bytes=2**24, wall_time_ns=START_NS, segment_size_bytes=8192)
     recorder = Recorder(outbox, tmp_path / "recordings", wall_time_ns=START_NS)
     say(outbox)
@@ -156,11 +157,11 @@ def test_the_rest_is_not_written_where_what_came_before_is_not(memory: Path, tmp
     (tmp_path / "recordings").rename(tmp_path / "moved")
     orphan = OrphanedOutbox(outbox.folder)
     with pytest.raises(FileNotFoundError, match=f"which has the records before {first}, is not there"):
-        RestOfRecording(orphan, tmp_path / "recordings", wall_time_ns=START_NS)
+        RecordingDelivery(orphan, tmp_path / "recordings", wall_time_ns=START_NS)
     assert not (tmp_path / "recordings").exists()
     recorder.folder.mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=f"has no records 1 to {first - 1}"):
-        RestOfRecording(orphan, tmp_path / "recordings", wall_time_ns=START_NS)
+        RecordingDelivery(orphan, tmp_path / "recordings", wall_time_ns=START_NS)
     assert list(recorder.folder.iterdir()) == []
-    RestOfRecording(orphan, tmp_path / "moved", wall_time_ns=START_NS).close()
+    RecordingDelivery(orphan, tmp_path / "moved", wall_time_ns=START_NS).close()
     orphan.close(keep=False)

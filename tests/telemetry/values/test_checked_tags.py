@@ -21,7 +21,7 @@ def test_what_is_no_tag_is_not_learned(tag: object) -> None:
 
 
 def test_known_tags_are_never_too_many_for_a_record() -> None:
-    """Otherwise tags learned one by one could come together in a record that no logger takes."""
+    """Otherwise tags learned separately could exceed the limit together in a record."""
     tags = CheckedTags()
     for first in range(0, 3 * TAGS_MAX, 1000):
         tags.learn(f"tag/{number}" for number in range(first, first + 1000))

@@ -1,4 +1,4 @@
-"""Copies from a device; what runs without one uses torch's meta device, which has shapes and no values."""
+"""Copies from a device; tests without a GPU use torch's meta device, which has shapes and no values."""
 
 import weakref
 from collections.abc import Callable
@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tensorboard_sidecar.telemetry.values import device_copy
-from tensorboard_sidecar.telemetry.values.device_copy import Arrival, CudaCopy, LaterCopy, start_copy
+from tensorboard_sidecar.telemetry.values.device_copy import ArrivalFlag, CudaCopy, SnapshotCopy, start_copy
 
-INTERVAL = device_copy._ASK_INTERVAL_SECONDS
+INTERVAL = device_copy._QUERY_INTERVAL_SECONDS
 
 
 def needs_gpu(test: Callable[..., None]) -> Callable[..., None]:
@@ -21,12 +21,12 @@ def needs_gpu(test: Callable[..., None]) -> Callable[..., None]:
 
 
 class AskedDevice:
-    """A device that answers, or is broken; ``asked`` counts. ``now`` is the time."""
+    """A device that answers queries, or fails; ``asked`` counts the queries. ``now`` is the time in seconds."""
 
     def __init__(self) -> None:
         self.now, self.asked, self.done, self.broken = 0.0, 0, False, False
         self.flag = np.zeros(1, np.uint8)
-        self.arrival = Arrival(self.flag, self.ask, lambda: self.now)
+        self.arrived = ArrivalFlag(self.flag, self.ask, lambda: self.now)
 
     def ask(self) -> bool:
         self.asked += 1
@@ -35,36 +35,36 @@ class AskedDevice:
         return self.done
 
 
-def test_a_copy_that_arrives_asks_the_device_nothing() -> None:
-    """A question from the sender thread breaks the capture of a graph, and sets up GPU 0 for who uses another."""
+def test_a_copy_that_arrives_never_queries_the_device() -> None:
+    """A query from the sender thread breaks a graph capture, and initializes GPU 0 in a process that uses another."""
     device = AskedDevice()
     for _ in range(100):
-        assert not device.arrival.seen()
+        assert not device.arrived.is_set()
         device.now += INTERVAL / 101
     device.flag[0] = 1
     device.now += 100 * INTERVAL
-    assert device.arrival.seen()
+    assert device.arrived.is_set()
     assert not device.asked
 
 
-def test_a_device_that_is_broken_is_asked_and_found_out() -> None:
+def test_a_device_that_failed_is_queried_and_its_error_raised() -> None:
     device = AskedDevice()
     device.now = INTERVAL
-    assert not device.arrival.seen()
-    assert not device.arrival.seen()
+    assert not device.arrived.is_set()
+    assert not device.arrived.is_set()
     assert device.asked == 1, "once in an interval"
     device.broken = True
     device.now += INTERVAL
     with pytest.raises(RuntimeError, match="device-side assert"):
-        device.arrival.seen()
+        device.arrived.is_set()
 
 
-def test_a_device_that_is_done_with_everything_is_believed() -> None:
+def test_a_device_that_has_done_all_its_work_is_believed() -> None:
     device = AskedDevice()
     device.done = True
-    assert not device.arrival.seen()
+    assert not device.arrived.is_set()
     device.now = INTERVAL
-    assert device.arrival.seen()
+    assert device.arrived.is_set()
 
 
 def test_nothing_is_copied_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_nothing_is_copied_while_a_graph_is_captured(monkeypatch: pytest.MonkeyP
 
 
 class LazyStream:
-    """Stands for a stream: the copies that were put on it are done when :meth:`work` says so, one after the other."""
+    """A fake stream: :meth:`work` executes its queued copies in order."""
 
     device = torch.device("cpu")
 
@@ -127,16 +127,16 @@ def test_a_tensor_lives_until_it_is_copied_and_no_longer(monkeypatch: pytest.Mon
 
 
 def test_each_stream_has_its_own_flag_to_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made on another stream, it might be copied before it is made."""
+    """A value made on another stream might be copied before its creation."""
     first, second = LazyStream(monkeypatch), LazyStream(monkeypatch)
-    done: Callable[[object], torch.Tensor] = device_copy._done
+    done: Callable[[object], torch.Tensor] = device_copy._flag_value
     assert done(first) is done(first)
     assert done(first) is not done(second)
 
 
 def test_a_later_copy_keeps_what_the_tensor_was() -> None:
     tensor = torch.arange(6.0).reshape(2, 3).requires_grad_()
-    copy = LaterCopy(tensor)
+    copy = SnapshotCopy(tensor)
     with torch.no_grad():
         tensor.zero_()
     assert copy.ready()
@@ -145,7 +145,7 @@ def test_a_later_copy_keeps_what_the_tensor_was() -> None:
 
 def test_devices_without_pinned_copies_are_fetched_later() -> None:
     copy = start_copy(torch.empty(3, device="meta"))
-    assert isinstance(copy, LaterCopy)
+    assert isinstance(copy, SnapshotCopy)
     with pytest.raises(NotImplementedError):
         copy.array()
 
@@ -184,7 +184,7 @@ def test_a_look_from_another_thread_asks_cuda_nothing(monkeypatch: pytest.Monkey
     def asked(_copy: CudaCopy) -> bool:
         raise AssertionError("a call to the device")
 
-    monkeypatch.setattr(CudaCopy, "_ask", asked)
+    monkeypatch.setattr(CudaCopy, "_query", asked)
     copy = start_copy(torch.arange(5.0, device="cuda"))
     torch.cuda.synchronize()
     found: list[list[float]] = []
@@ -196,7 +196,7 @@ def test_a_look_from_another_thread_asks_cuda_nothing(monkeypatch: pytest.Monkey
 
 @needs_gpu
 def test_a_capture_goes_on_while_another_thread_looks_for_a_copy() -> None:
-    """The capture is torch's default: an unsafe call by any thread ends it with an error."""
+    """The capture has torch's default mode: an unsafe call by any thread fails the capture."""
     static = torch.zeros(4, device="cuda")
     torch.cuda._sleep(500_000_000)  # type: ignore[no-untyped-call]
     copy = start_copy(torch.full((3,), 7.0, device="cuda"))

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tensorboard_sidecar.protocol.checks import check_message
+from tensorboard_sidecar.protocol.kinds import check_message
 from tensorboard_sidecar.protocol.messages import Graph, GraphNode
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
 from tensorboard_sidecar.trainer.model.brain import Brain
 
 
 class Block(nn.Module):
-    """A residual block that uses one leaf twice, a function, a parameter of its own, and a buffer."""
+    """A residual block with a leaf used twice, a function, a parameter and a buffer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ def by_name(graph: Graph) -> dict[str, GraphNode]:
 
 
 def check_well_formed(graph: Graph) -> None:
-    """Check what TensorBoard asks for: unique names, none of them a scope of another, inputs that come before."""
+    """Check TensorBoard's requirements: unique names, no name that is a scope, inputs defined before."""
     check_message(graph)
     names = [node.name for node in graph.nodes]
     assert len(set(names)) == len(names)
@@ -112,7 +112,7 @@ def test_a_model_that_is_one_leaf_is_named_by_its_class() -> None:
 
 
 class Tied(nn.Module):
-    """Uses the weight of a leaf that it calls, too."""
+    """Calls a leaf and also uses the leaf's weight directly."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ def test_arguments_that_do_not_fit_are_told_by_the_module_itself() -> None:
 
 
 class Wide(nn.Module):
-    """One function of many inputs, another of many outputs, and a tensor of more sides than a message may have."""
+    """A function with many inputs, another with many outputs, and a tensor with too many dimensions for a message."""
 
     def __init__(self) -> None:
         super().__init__()

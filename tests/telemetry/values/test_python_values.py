@@ -1,4 +1,4 @@
-"""Plain values from what people hold; none of it is read from a device."""
+"""Values of users to plain Python values; no value is read from a device."""
 
 from collections.abc import Callable
 from typing import Any

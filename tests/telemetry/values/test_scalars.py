@@ -1,4 +1,4 @@
-"""Numbers by tag: those of the host as they are, those of a device in one vector that loses no digit."""
+"""Numbers by tag: host values unchanged, device values in one vector without loss of digits."""
 
 import math
 from decimal import Decimal
@@ -56,7 +56,7 @@ def test_no_scalars_are_no_scalars() -> None:
 
 @pytest.mark.parametrize("value", [np.array([1.5]), np.array([[1.5]]), torch.tensor([[1.5]])])
 def test_one_number_in_brackets_is_one_number(value: Any) -> None:
-    """As torch's writer takes it."""
+    """As with torch's writer."""
     assert host_scalars({"a": value}) == {"a": 1.5}
     assert check_scalar(value) == 1.5
 

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from support.summaries import summarize
+from support.records.summaries import summarize
 from torch import Tensor
 
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.buckets import ordered_histogram
-from tensorboard_sidecar.protocol.checks import check_message
 from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.kinds import check_message
 from tensorboard_sidecar.protocol.limits import BUCKETS_MAX
 from tensorboard_sidecar.protocol.messages import TensorSummaries, TensorSummary
 from tensorboard_sidecar.telemetry.values import summaries
@@ -60,7 +60,7 @@ def check_moments(summary: TensorSummary, values: npt.NDArray[np.float32]) -> No
 
 
 def check_alone_and_among_others(tensor: Tensor) -> TensorSummary:
-    """Summarize a tensor alone, and check that it makes no difference to be counted beside others."""
+    """Summarize a tensor alone, and check that counting together with others gives the same summary."""
     alone = summarize(tensor)
     among = SUMMARIZER.summarize_all(
         {"a": torch.arange(100.0), "this": tensor, "b": torch.empty(0), "c": -torch.ones(7)}
@@ -179,7 +179,7 @@ def test_all_summaries_are_those_of_their_tags() -> None:
 def test_a_forked_process_counts_in_host_memory_whatever_its_default_device_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It counts on its own thread, where a model's default device holds."""
+    """In a forked process, counting runs on the calling thread, where the default device applies."""
     monkeypatch.setattr(summaries, "_IMPORTED_BY", -1)
     tensors = {"small": torch.ones(3), "large": torch.ones(10_000)}
     with torch.device("meta"):

@@ -78,7 +78,7 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path: Path) -> None:
 
 @contextmanager
 def small_files(size_bytes: int) -> Iterator[None]:
-    """Let no file grow above this size, as on a disk that fills up while it is written."""
+    """Limit the size of files, as on a disk that becomes full during a write."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
     try:
@@ -88,7 +88,7 @@ def small_files(size_bytes: int) -> Iterator[None]:
 
 
 def test_a_checkpoint_that_finds_no_room_is_one_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
-    """What torch raises is a RuntimeError about positions."""
+    """Torch raises a RuntimeError about file positions."""
     save_checkpoint(tmp_path, make_checkpoint(1), best=True)
     large = replace(make_checkpoint(2), model={"weight": torch.zeros(100_000)})
     with small_files(20_000), pytest.raises(CheckpointError, match=r"cannot write .*/last\.pt: File too large$"):
@@ -107,7 +107,7 @@ def test_a_full_disk_is_named_as_such(tmp_path: Path) -> None:
 def test_a_crash_while_saving_never_leaves_a_last_whose_best_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever it happens: best.pt is at least as new as last.pt says."""
+    """After a crash at any point, best.pt is at least as new as last.pt says."""
     save_checkpoint(tmp_path, make_checkpoint(1), best=True)
     renamed: list[str] = []
     rename = Path.replace
@@ -126,7 +126,7 @@ def test_a_crash_while_saving_never_leaves_a_last_whose_best_is_missing(
 
 def test_a_last_that_is_kept_stays_when_the_next_is_written(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, make_checkpoint(5))
-    for _ in range(2):  # the second time there is one already
+    for _ in range(2):  # the second time the file exists
         kept = keep_last(tmp_path, 3)
     save_checkpoint(tmp_path, make_checkpoint(2))
     assert kept == tmp_path / "last-attempt-3.pt"
@@ -143,7 +143,7 @@ def test_a_cut_file_is_one_clear_error(tmp_path: Path, size: int) -> None:
 
 
 class Payload:
-    """Something that runs code when it is unpickled without care."""
+    """An object that runs code when unpickled without restrictions."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("this must not run",))

@@ -18,7 +18,7 @@ def draw() -> tuple[float, ...]:
     return (
         random.random(),
         random.gauss(0, 1),
-        float(np.random.normal()),  # noqa: NPY002 - the global generator is what is kept
+        float(np.random.normal()),  # noqa: NPY002 - the global generator is under test
         float(torch.rand(())),
     )
 

@@ -120,7 +120,7 @@ def test_a_checkpoint_beside_the_runs_last_goes_on_as_an_attempt_after_all_other
     assert found is not None
     assert (found.attempt, found.global_step) == (4, step)
     assert (config.checkpoint_dir / "last-attempt-4.pt").exists() is kept
-    assert output.getvalue().count("is further") == kept
+    assert output.getvalue().count("is ahead") == kept
 
 
 def test_only_one_of_several_processes_keeps_the_runs_last(config: Config) -> None:
@@ -159,7 +159,7 @@ def test_a_broken_last_keeps_nobody_from_the_best(config: Config) -> None:
 
 
 def test_a_best_loss_of_other_batches_is_no_measure(config: Config) -> None:
-    """With more pairs to be told apart from, every loss is higher: best.pt would stay that of the smaller batches."""
+    """With more negatives, every loss is higher: best.pt would stay that of the smaller batches."""
     output = StringIO()
     checkpoint = make_checkpoint()
     assert comparable(checkpoint, config, Progress(output)) is checkpoint
@@ -188,4 +188,4 @@ def test_a_file_system_without_locks_is_trained_on_and_told(config: Config, monk
     output = StringIO()
     with hold_checkpoints(config, Progress(output)):
         pass
-    assert "cannot be locked (Function not implemented): see that no other trainer uses it" in output.getvalue()
+    assert "cannot be locked (Function not implemented): make sure that no other trainer uses it" in output.getvalue()

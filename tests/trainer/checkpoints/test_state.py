@@ -52,8 +52,8 @@ def test_vectors_are_not_decayed(state: TrainingState) -> None:
 
 @pytest.mark.parametrize(("loss", "best"), [(1.0, True), (math.nan, False), (math.inf, False)])
 def test_only_a_lower_loss_is_the_best(state: TrainingState, loss: float, best: bool) -> None:
-    assert state.note_validation(loss) is best
-    assert state.note_validation(loss) is False
+    assert state.record_validation_loss(loss) is best
+    assert state.record_validation_loss(loss) is False
     assert state.best_validation_loss == (loss if best else math.inf)
 
 
@@ -73,7 +73,7 @@ def test_from_a_saved_snapshot_the_next_step_is_the_same(state: TrainingState, t
 
 
 def resumed(state: TrainingState, tiny_runs: Any, total_steps: int = 10, **changes: Any) -> TrainingState:
-    """Return what goes on from a snapshot of ``state`` with other settings."""
+    """Return the state restored from a snapshot of ``state`` with other settings."""
     config = tiny_runs.config(lr=0.1, warmup_steps=2)
     snapshot = state.snapshot(config, VOCABULARY)
     other = TrainingState.create(replace(config, **changes), len(VOCABULARY), total_steps, torch.device("cpu"))

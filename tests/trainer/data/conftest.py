@@ -70,7 +70,7 @@ def twelve() -> dict[str, list[str]]:
 
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a synthetic data set of twelve scenes; tests only read it."""
+    """Return a synthetic data set of twelve scenes, read-only for tests."""
     folder = tmp_path_factory.mktemp("synthetic")
     assert write_synthetic(folder, Settings(images=12, seed=5, side_px=64))
     return folder

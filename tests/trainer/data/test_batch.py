@@ -44,7 +44,7 @@ def test_rows_stay_together_and_what_was_left_out_is_named(batch: Batch) -> None
 
 
 def test_captions_of_the_same_tokens_have_the_same_key_in_every_batch() -> None:
-    """Spelling and length of the others do not matter: the key is of what the model sees."""
+    """The key depends on the tokens alone, not on spelling or on the other captions of the batch."""
     first = collate([_sample(1, 3, 100), _sample(2, 5, 100), _sample(3, 3, 100)])
     a, b, c = first.caption_keys.tolist()
     assert (a == c, a == b, first.caption_keys.dtype) == (True, False, torch.int64)

@@ -15,7 +15,7 @@ from tensorboard_sidecar.trainer.data.decode import UnreadableError, read_pictur
 
 
 def _jpeg(path: Path, width: int = 100, height: int = 60) -> Path:
-    """Write a picture whose red grows to the right and whose green grows downwards."""
+    """Write a picture with red increasing to the right and green increasing downwards."""
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     Image.fromarray(np.stack([x, y, np.zeros_like(x)], axis=2).astype(np.uint8)).save(path, "JPEG", quality=95)
     return path
@@ -59,10 +59,10 @@ def test_pictures_without_rgb_become_rgb(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_picture_is_turned_as_the_camera_was_held(tmp_path: Path, orientation: int, kind: str) -> None:
-    """Captions say what is left of what, and above: a picture on its side belies them."""
+    """Captions name left, right, above and below, which are wrong for a rotated picture."""
     upright = read_picture(_jpeg(tmp_path / "upright.jpg", 64, 64), 16, None).int()
     with Image.open(tmp_path / "upright.jpg") as image:
-        # How a camera stores a picture so that turning it as `orientation` says brings it upright.
+        # The stored picture for which the transposition of ``orientation`` gives the upright picture.
         back = {**decode._TURNS, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(orientation)
         stored = image if back is None else image.transpose(back)
         exif = Image.Exif()
@@ -172,11 +172,11 @@ def test_what_cannot_be_opened_is_unreadable(tmp_path: Path, path: str) -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), picture=st.booleans())
 def test_flipped_bytes_give_a_sample_or_an_unreadable_error(tmp_path: Path, data: st.DataObject, picture: bool) -> None:
-    """Whatever a file holds, decoding ends in a tensor of the right kind or in our own error."""
+    """For any file, decoding returns a valid tensor or raises UnreadableError."""
     path = tmp_path / ("a.jpg" if picture else "a.wav")
     raw = bytearray((_jpeg(path) if picture else _wav(path, _tone(0.05))).read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
-        # Most of what matters lies in the headers.
+        # Most relevant bytes are in the headers.
         raw[data.draw(st.integers(0, min(len(raw), 700) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(raw)
     try:

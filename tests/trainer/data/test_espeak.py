@@ -40,16 +40,18 @@ def test_breathy_voices_are_not_seeded_by_the_clock() -> None:
 
 
 def test_the_program_imports_nothing_of_this_project() -> None:
-    """It starts anew for every batch: torch alone would take seconds each time."""
+    """The program starts for every batch; an import of torch would take seconds each time."""
     loaded = subprocess.run(
         [sys.executable, "-P", "-X", "importtime", str(PROGRAM)], input=b"[]", capture_output=True, check=True
     ).stderr.decode()
     assert "espeakng_loader" in loaded
-    assert not {"torch", "numpy", "trainer"} & {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
+    assert not {"torch", "numpy", "tensorboard_sidecar"} & {
+        line.rpartition("|")[2].strip() for line in loaded.splitlines()
+    }
 
 
 def test_a_long_path_to_the_voices_is_no_obstacle(tmp_path: Path) -> None:
-    """The library keeps 160 characters of the path it is given."""
+    """The library truncates its path at 160 characters."""
     package = tmp_path / ("d" * 100) / ("e" * 100) / "espeakng_loader"
     package.mkdir(parents=True)
     for part in Path(espeakng_loader.__file__).parent.iterdir():

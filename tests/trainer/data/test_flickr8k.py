@@ -31,7 +31,7 @@ def _captions(data: Flickr8k) -> dict[tuple[str, int], str]:
 
 
 def _problem(data: Flickr8k, what: str) -> tuple[int, tuple[str, ...]]:
-    (found,) = (problem for problem in data.report.problems if what in problem.what)
+    (found,) = (problem for problem in data.report.problems if what in problem.kind)
     return found.count, found.examples
 
 
@@ -189,7 +189,7 @@ def test_a_folder_that_does_not_exist_is_a_data_error(tmp_path: Path) -> None:
 def test_rubbish_lines_cost_nothing_but_themselves(
     tmp_path: Path, request: pytest.FixtureRequest, twelve: Captions, rubbish: list[bytes], layout: str
 ) -> None:
-    """With any bytes after its lines, each text file still gives every pair it gave before."""
+    """With arbitrary bytes after its lines, each text file still gives all its pairs."""
     root = tmp_path / layout
     if not root.exists():
         request.getfixturevalue(layout)(root, twelve)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tensorboard_sidecar.trainer.data.batch import Batch
+from tensorboard_sidecar.trainer.data.epoch_counts import EpochCounts
 from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
 from tensorboard_sidecar.trainer.data.loader import Loader, make_loader
-from tensorboard_sidecar.trainer.data.seen import Seen
 from tensorboard_sidecar.trainer.data.vocabulary import END, START, Vocabulary
 
 
@@ -55,7 +55,7 @@ def test_batches_hold_what_the_pairs_say(data: Flickr8k, vocabulary: Vocabulary)
 
 
 def test_worker_processes_change_nothing(data: Flickr8k, vocabulary: Vocabulary) -> None:
-    """Bit for bit the same batches, epoch after epoch, and from the middle of one."""
+    """Bit-identical batches in every epoch, also from the middle of an epoch."""
     here, elsewhere = _loader(data.train, vocabulary), _loader(data.train, vocabulary, num_workers=2)
     assert _same(here.epoch(0), elsewhere.epoch(0))
     assert _same(here.epoch(1), elsewhere.epoch(1))
@@ -79,7 +79,7 @@ def test_an_epoch_left_in_its_middle_does_not_disturb_the_next(
 
 
 def test_loading_draws_nothing_from_the_global_generator(data: Flickr8k, vocabulary: Vocabulary) -> None:
-    """Else a run with other data would have other dropout, and a resumed one other losses."""
+    """Otherwise dropout would depend on the data, and a resumed run would have other losses."""
     before = torch.get_rng_state()
     list(_loader(data.train, vocabulary).epoch(0))
     assert torch.equal(before, torch.get_rng_state())
@@ -95,7 +95,7 @@ def test_a_file_that_breaks_costs_its_row_and_is_named_once(
     broken.write_bytes(broken.read_bytes()[:500])
     loader = make_loader(pairs, vocabulary, batch_size=10, seed=0, train=True, num_workers=num_workers)
     assert [len(batch) for epoch in range(3) for batch in loader.epoch(epoch)] == [9, 9, 9]
-    (problem,) = loader.seen().problems
+    (problem,) = loader.counts().problems
     assert problem.count == 1
     assert problem.examples[0].startswith("scene_00003.jpg: ")
 
@@ -103,14 +103,14 @@ def test_a_file_that_breaks_costs_its_row_and_is_named_once(
 def test_a_batch_is_handed_out_whatever_unreadable_files_leave_of_it(
     synthetic: Path, tmp_path: Path, vocabulary: Vocabulary
 ) -> None:
-    """The number of batches is that of the order: several processes that train together count on it."""
+    """The number of batches depends on the order alone: processes that train together rely on equal numbers."""
     shutil.copytree(synthetic, tmp_path, dirs_exist_ok=True)
     data = read_flickr8k(tmp_path)
     for wav in (tmp_path / "flickr_audio" / "wavs").glob("scene_0000[1-9]_*.wav"):
         wav.write_bytes(wav.read_bytes()[:20])
     loader = make_loader(data.train, vocabulary, batch_size=10, seed=0, train=True)
     assert [len(batch) for batch in loader.epoch(0)] == [1]
-    assert loader.seen().problems[0].count == 9
+    assert loader.counts().problems[0].count == 9
     halves = make_loader(data.train, vocabulary, batch_size=2, seed=0, train=True)
     assert sorted(len(batch) for batch in halves.epoch(0)) == [0, 0, 0, 0, 1]
 
@@ -122,7 +122,7 @@ def test_an_epoch_tells_how_many_pairs_it_has_and_how_many_recordings_it_cut(
     for epoch in range(2):
         cut = sum(batch.cut for batch in loader.epoch(epoch))
         assert 0 < cut < 8
-        assert loader.seen() == Seen(pairs=8, cut=cut, problems=())
+        assert loader.counts() == EpochCounts(pairs=8, cut=cut, problems=())
     assert loader.rows == 8
     assert make_loader(data.train, vocabulary, batch_size=64, seed=0, train=True).rows == 10
 
@@ -143,7 +143,7 @@ if __name__ == "__main__":
 
 @pytest.mark.system
 def test_workers_end_when_the_trainer_is_killed(synthetic: Path, tmp_path: Path) -> None:
-    """Whatever kills it: nothing of half a gigabyte may stay behind."""
+    """After any kind of kill: a worker of half a gigabyte must not stay behind."""
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, str(tmp_path / "program.py"), str(synthetic)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

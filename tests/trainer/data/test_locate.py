@@ -63,9 +63,9 @@ def test_a_folder_that_is_no_flickr8k_is_refused_with_all_that_was_looked_for(tm
     for part in (str(tmp_path), "Flicker8k_Dataset", "Images", "Flickr8k.token.txt", "captions.txt", "wav2capt.txt"):
         assert part in message
     assert "folder of spoken captions" not in message
-    assert "tensorboard_sidecar.trainer.data.synthetic" in message
+    assert "tensorboard-sidecar demo-data DIR" in message
 
 
 def test_a_folder_that_does_not_exist_is_refused_in_the_same_words(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no folder of pictures.*no such folder.*trainer\.data\.synthetic"):
+    with pytest.raises(DataError, match=r"no folder of pictures.*no such folder.*tensorboard-sidecar demo-data DIR"):
         locate(tmp_path / "flikr8k")

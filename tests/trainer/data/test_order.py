@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorboard_sidecar.trainer.data.flickr8k import Pair
-from tensorboard_sidecar.trainer.data.order import Draw, Order
+from tensorboard_sidecar.trainer.data.order import Order, SampleSpec
 
 
 def _pairs(images: int, captions: int = 5) -> list[Pair]:
@@ -17,7 +17,7 @@ def _pairs(images: int, captions: int = 5) -> list[Pair]:
     ]
 
 
-def _epoch(order: Order, epoch: int, first_batch: int = 0) -> list[list[Draw]]:
+def _epoch(order: Order, epoch: int, first_batch: int = 0) -> list[list[SampleSpec]]:
     order.epoch, order.first_batch = epoch, first_batch
     return list(order)
 
@@ -39,7 +39,7 @@ def test_no_image_comes_twice_in_an_epoch(images: int, batch_size: int, epoch: i
 
 @given(st.integers(2, 200), st.integers(2, 40))
 def test_validation_batches_are_equal_but_for_a_row_and_near_the_size_asked_for(images: int, batch_size: int) -> None:
-    """A row in a short last batch would have few others to be told apart from, and make the loss look better."""
+    """Rows of a short last batch would have few negatives, and a misleadingly low loss."""
     sizes = [len(batch) for batch in _epoch(Order(_pairs(images, 1), batch_size=batch_size, seed=0, train=False), 0)]
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) >= min(images, max(2, batch_size * 2 // 3))
@@ -72,7 +72,10 @@ def test_over_the_epochs_every_caption_and_every_image_comes() -> None:
 
 def test_validation_is_the_first_pair_of_each_image_in_order_uncropped() -> None:
     order = Order(_pairs(5), batch_size=2, seed=0, train=False)
-    expected = [[Draw(0, None), Draw(5, None)], [Draw(10, None), Draw(15, None), Draw(20, None)]]
+    expected = [
+        [SampleSpec(0, None), SampleSpec(5, None)],
+        [SampleSpec(10, None), SampleSpec(15, None), SampleSpec(20, None)],
+    ]
     assert _epoch(order, 0) == _epoch(order, 1) == expected
 
 

@@ -8,11 +8,12 @@ import pytest
 import soundfile
 from PIL import Image
 
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.trainer.data.flickr8k import read_flickr8k
 from tensorboard_sidecar.trainer.data.report import DataError
 from tensorboard_sidecar.trainer.data.scenes import CAPTIONS_PER_SCENE
 from tensorboard_sidecar.trainer.data.speech import SpeechError
-from tensorboard_sidecar.trainer.data.synthetic import Settings, main, write_synthetic
+from tensorboard_sidecar.trainer.data.synthetic import Settings, write_synthetic
 
 SMALL = Settings(images=12, seed=5, side_px=64)
 
@@ -40,7 +41,7 @@ def test_pictures_are_jpeg_and_recordings_16_khz_mono(synthetic: Path) -> None:
 
 
 def test_recordings_speak_their_own_captions(synthetic: Path) -> None:
-    """Longer captions take longer, though voices and speeds differ; shuffled recordings would not show it."""
+    """Longer captions take longer, even with different voices and speeds; shuffled recordings would fail this test."""
     pairs = read_flickr8k(synthetic).train
     letters = [len(pair.caption) for pair in pairs]
     seconds = [soundfile.info(pair.audio).duration for pair in pairs]
@@ -64,13 +65,13 @@ def test_another_seed_gives_other_pictures_words_and_voices(synthetic: Path, tmp
 def test_a_finished_folder_is_left_as_it_is(synthetic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in synthetic.rglob("*")}
     assert not write_synthetic(synthetic, SMALL)
-    assert main([str(synthetic), "--images", "12", "--seed", "5", "--side", "64"]) == 0
-    assert "there already" in capsys.readouterr().err
+    assert main(["demo-data", str(synthetic), "--images", "12", "--seed", "5", "--side", "64"]) == 0
+    assert "already there" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in synthetic.rglob("*")} == before
 
 
 def test_a_folder_with_other_settings_is_refused(synthetic: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(synthetic), "--images", "12", "--seed", "6"]) == 2
+    assert main(["demo-data", str(synthetic), "--images", "12", "--seed", "6"]) == 2
     error = capsys.readouterr().err
     assert '"seed": 6' in error
     assert '"seed": 5' in error
@@ -131,13 +132,13 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
 def test_sizes_that_cannot_be_made_are_refused_before_anything_is_written(
     tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(tmp_path / "new"), *arguments]) == 2
+    assert main(["demo-data", str(tmp_path / "new"), *arguments]) == 2
     assert "expected" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 
 def test_the_command_line_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path / "a" / "b"), "--images", "10", "--side", "32"]) == 0
+    assert main(["demo-data", str(tmp_path / "a" / "b"), "--images", "10", "--side", "32"]) == 0
     said = capsys.readouterr().err.splitlines()
     assert [line for line in said if line.startswith("drawn")] == [
         f"drawn and spoken: {number} of 10 scenes" for number in (2, 5, 7, 10)
@@ -148,7 +149,7 @@ def test_the_command_line_says_what_it_wrote(tmp_path: Path, capsys: pytest.Capt
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
-        main(["--help"])
+        main(["demo-data", "--help"])
     assert exit_.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for word in ("--images", "--seed", "--side", "--processes", "default: 640", "--root_dir DIR"):

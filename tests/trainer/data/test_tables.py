@@ -123,7 +123,7 @@ def test_a_file_beyond_the_limit_is_refused() -> None:
 
 @given(st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_rubbish_gives_plain_names_or_is_counted(rubbish: bytes) -> None:
-    """Whatever a file holds: no other exception, and no name that leaves its folder."""
+    """For any file: no other exception, and no name that leaves its folder."""
     for parse in PARSERS:
         for row in rows(io.BytesIO(rubbish), "rubbish", parse, Tally()):
             for name in _names(row):

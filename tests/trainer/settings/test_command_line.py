@@ -1,8 +1,11 @@
+import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tensorboard_sidecar.trainer.settings.command_line import build_parser, parse_arguments
+from tensorboard_sidecar.command_line import make_parser
+from tensorboard_sidecar.trainer.settings.command_line import add_train, given_settings
 from tensorboard_sidecar.trainer.settings.config import Config
 
 # Changing a line is changing somebody's script: add new ones, keep the old.
@@ -40,6 +43,16 @@ FLAGS = """
 --savedir PATH [checkpoints]
 --resume PATH [none]
 """
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    add_train(parser)
+    return parser
+
+
+def parse_arguments(arguments: list[str]) -> dict[str, Any]:
+    return given_settings(make_parser(["train"]).parse_args(["train", *arguments]))
 
 
 def test_flags_are_frozen() -> None:

@@ -1,0 +1,129 @@
+"""The logger's commands: serve, replay, inspect, verify, keys, and project for the projection's process.
+
+Modules that draw are imported inside the commands that need them: ``serve`` draws nothing itself, and must start fast.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from typing import Final
+
+from tensorboard_sidecar.logger_service.access.key_commands import allow_key, create_keys, list_keys, revoke_key
+from tensorboard_sidecar.logger_service.arguments import serve_config
+from tensorboard_sidecar.logger_service.config import ServeConfig
+from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.logger_service.offline.progress_line import ProgressLine
+from tensorboard_sidecar.logger_service.projection.process import run_projection
+from tensorboard_sidecar.logger_service.service import Service
+from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.printable import print_line
+
+EXIT_DONE: Final = 0
+EXIT_LATE: Final = 1
+EXIT_WRONG: Final = 2
+EXIT_LOSSY: Final = 3
+
+# TensorBoard shows ten pictures and a thousand points of a tag, unless these flags ask for more.
+_SAMPLES: Final = "scalars=100000,images=200,text=200,audio=50"
+
+
+def _command(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Set up the log; print an expected error as one line, and return exit code 2 for it."""
+
+    @wraps(run)
+    def guarded(options: argparse.Namespace) -> int:
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        try:
+            return run(options)
+        except (StartupError, ProtocolError, OSError) as error:
+            with suppress(BrokenPipeError):
+                print(f"error: {error}", file=sys.stderr)
+            return EXIT_WRONG
+
+    return guarded
+
+
+@_command
+def serve(options: argparse.Namespace) -> int:
+    """Run a logger until SIGTERM or SIGINT."""
+    config = serve_config(options)
+    Service(config, lambda endpoint: _announce(config, endpoint)).run()
+    return EXIT_DONE
+
+
+@_command
+def replay(options: argparse.Namespace) -> int:
+    """Make event files from recordings; return 2 if one of them could not be replayed."""
+    from tensorboard_sidecar.logger_service.projection.replay import replay  # noqa: PLC0415 - it draws
+
+    with ProgressLine(sys.stderr) as line:
+        replayed = replay(options.paths, options.logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
+    for recording in replayed:
+        print_line(recording)
+    print_line(f"to watch     tensorboard --logdir {options.logdir} --samples_per_plugin {_SAMPLES}")
+    return EXIT_WRONG if any(recording.failure for recording in replayed) else EXIT_DONE
+
+
+@_command
+def inspect(options: argparse.Namespace) -> int:
+    """Print the contents of recordings."""
+    from tensorboard_sidecar.logger_service.offline.inspection import inspect  # noqa: PLC0415 - takes long to load
+
+    print_line(inspect(options.paths).removesuffix("\n"))
+    return EXIT_DONE
+
+
+@_command
+def verify(options: argparse.Namespace) -> int:
+    """Check recordings and event files; return 3 if a record or an event is missing or damaged."""
+    from tensorboard_sidecar.logger_service.offline.verification import verify  # noqa: PLC0415 - takes long to load
+
+    lossy = False
+    for path in options.paths:
+        verification = verify(path)
+        print_line(verification)
+        lossy |= verification.lossy
+    return EXIT_LOSSY if lossy else EXIT_DONE
+
+
+@_command
+def keys(options: argparse.Namespace) -> int:
+    """Create, allow, list or revoke keys."""
+    match options.action:
+        case "create":
+            print_line(create_keys(options.folder, options.name))
+        case "allow":
+            print_line(allow_key(options.keys, options.name, options.public_key))
+        case "list":
+            print_line(list_keys(options.keys))
+        case "revoke":
+            print_line(revoke_key(options.keys, options.name))
+    return EXIT_DONE
+
+
+@_command
+def project(options: argparse.Namespace) -> int:
+    """Run the projection's process, as ``serve`` starts it; return 1 if the event files are behind at the end."""
+    upto_date = run_projection(
+        options.recordings,
+        options.logdir,
+        lifeline=sys.stdin.fileno(),
+        reports=sys.stdout.fileno(),
+        disk_reserve_bytes=options.disk_reserve_bytes,
+        lock=options.lock,
+    )
+    return EXIT_DONE if upto_date else EXIT_LATE
+
+
+def _announce(config: ServeConfig, endpoint: str) -> None:
+    """Print where everything is; the last line tells a script that trainers can connect."""
+    print_line(
+        f"recordings   {config.recordings}\n"
+        f"event files  {config.logdir}\n"
+        f"to watch     tensorboard --logdir {config.logdir} --samples_per_plugin {_SAMPLES}\n"
+        f"who may send {f'keys in {config.keys}' if config.keys else 'everybody who reaches the address below'}\n"
+        f"listening on {endpoint}"
+    )

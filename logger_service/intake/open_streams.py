@@ -1,0 +1,269 @@
+"""The open streams: each has a session with its peer, and a recording in the journal.
+
+A commit makes the records of all streams durable together; then each peer gets an ACK. When the journal of a stream
+fails, the session is paused and the other streams go on.
+"""
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import assert_never
+
+from tensorboard_sidecar.logger_service.intake.counts import IntakeCounts
+from tensorboard_sidecar.logger_service.intake.credit import equal_share_bytes, held_back_bytes
+from tensorboard_sidecar.logger_service.intake.durations import Durations
+from tensorboard_sidecar.logger_service.intake.journal import Journal
+from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession
+from tensorboard_sidecar.logger_service.intake.replies import Replies
+from tensorboard_sidecar.logger_service.intake.session_table import SessionTable
+from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.protocol.wire import Hello, Nak, Reject
+
+_log = logging.getLogger(__name__)
+
+
+class AckTimes:
+    """Measures how long each batch waits for its ACK, with ``clock``, the clock of all ``now_seconds``."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.durations = Durations()
+        self._clock = clock
+        self._received_at: dict[bytes, list[float]] = {}
+
+    def __repr__(self) -> str:
+        return f"<AckTimes: {self.durations!r}, batches of {len(self._received_at)} streams wait>"
+
+    def received(self, stream_id: bytes, now_seconds: float) -> None:
+        """Note a batch of a stream."""
+        self._received_at.setdefault(stream_id, []).append(now_seconds)
+
+    def durable(self, stream_id: bytes) -> None:
+        """Count all batches of a stream as acknowledged now."""
+        acked_at = self._clock()
+        for received_at in self._received_at.pop(stream_id, ()):
+            self.durations.add(acked_at - received_at)
+
+    def lost(self, stream_id: bytes) -> None:
+        """Forget the batches of a stream: the journal failed, and nothing is acknowledged."""
+        self._received_at.pop(stream_id, None)
+
+
+class OpenStreams:
+    """Opens streams, appends their batches to ``journal``, commits, and answers by ``replies``.
+
+    At most ``streams_max`` streams are open; beyond that, the stream whose peer was silent longest is closed.
+    ``progress`` maps a stream id to its run and durable sequence; a reader clears the dictionary. ``now_seconds`` is a
+    monotonic time everywhere.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        replies: Replies,
+        counts: IntakeCounts,
+        *,
+        streams_max: int,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.ack_times = AckTimes(clock)
+        self.progress: dict[bytes, tuple[str, int]] = {}
+        self._journal, self._replies, self._counts = journal, replies, counts
+        self._sessions = SessionTable(streams_max)
+        self._paused: dict[bytes, ReceiveSession] = {}
+        self._failure = ""
+
+    def __repr__(self) -> str:
+        return f"<OpenStreams: {len(self)}, {len(self._paused)} paused>"
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def stream_of(self, peer: bytes) -> Stream | None:
+        """Return the open stream of a peer that speaks now."""
+        session = self._sessions.of_peer(peer)
+        return None if session is None else session.stream
+
+    @property
+    def credit_held_back_bytes(self) -> int:
+        """Bytes of credit that the streams lack because of many streams, a failing journal or a full disk."""
+        share = self._share_bytes
+        return held_back_bytes(session.credit_bytes(share) for session in self._sessions)
+
+    @property
+    def due_at(self) -> float:
+        """The time at which :meth:`tick` has something to do; infinity: nothing to do."""
+        return min([self._journal.commit_at, *(session.retry_at or 0.0 for session in self._paused.values())])
+
+    def failure(self, now_seconds: float) -> str:
+        """Return why the journal cannot be written, empty unless a trainer that is not silent waits for it."""
+        waiting = any(session.failing and not session.silent(now_seconds) for session in self._sessions)
+        return self._failure if waiting else ""
+
+    def tick(self, now_seconds: float) -> None:
+        """Do what is due: measure the disk, commit, end pauses."""
+        self.measure_disk(now_seconds)
+        if now_seconds >= self._journal.commit_at:
+            self.commit(now_seconds)
+        for session in [session for session in self._paused.values() if now_seconds >= (session.retry_at or 0.0)]:
+            del self._paused[session.stream.id]
+            session.resume()
+            self._acknowledge(session)
+
+    def measure_disk(self, now_seconds: float) -> None:
+        """Measure the disk of the journal, if that is due; at the low-water mark, tell all peers their credit."""
+        low_water = self._journal.low_water
+        if not low_water.look(now_seconds, self._counts.record_bytes):
+            return
+        if low_water.low:
+            _log.error("%s: trainers keep their records until there is room", low_water)
+        else:
+            _log.info("%s: there is room again, trainers send their records", low_water)
+        for session in list(self._sessions):
+            self._acknowledge(session)
+
+    def open(self, peer: bytes, hello: Hello, now_seconds: float, owner: str) -> None:
+        """Open a stream, or open it anew, for a peer with the key ``owner``; answer with WELCOME.
+
+        The answer is REJECT while another peer sends the stream. Raises Malformed, NotItsOwner, UnsupportedVersion,
+        OSError.
+        """
+        self.measure_disk(now_seconds)
+        stream = hello.identity()
+        session = self._sessions.of_stream(stream.id)
+        if session is not None and session.stream != stream:
+            raise Malformed(f"stream {stream.id.hex()} is known as {session.stream}, not {stream}")
+        self._journal.check_owner(stream, owner, session.owner if session else "")
+        if session is not None and self._has_another_peer(session, peer, now_seconds):
+            self._replies.send(peer, Reject("another peer sends this stream, and is connected", retry=True))
+            return
+        if session is not None:
+            self.commit(now_seconds)  # the trainer need not send again what has come
+        self._journal.open(stream, hello.next_sequence, owner)
+        session = self._bind(session or ReceiveSession(stream, peer, now_seconds, owner), peer, now_seconds)
+        session.owner = session.owner or owner
+        sequence = self._journal.durable_sequence(stream)
+        if hello.next_sequence > sequence:
+            _log.warning(
+                "%s: records %d to %d are not in this journal", _name(stream), sequence, hello.next_sequence - 1
+            )
+        self._replies.send(peer, session.welcome(peer, sequence, now_seconds, self._share_bytes))
+
+    def receive(self, peer: bytes, frames: memoryview, now_seconds: float) -> bool:
+        """Append the new records of a DATA message; return False when the peer has no open stream.
+
+        Raises Malformed, UnsupportedVersion, CreditExceeded.
+        """
+        session = self._sessions.of_peer(peer)
+        if session is None:
+            return False
+        answer = session.receive(frames, self._journal.next_sequence(session.stream), now_seconds)
+        match answer:
+            case FrameBatch() as batch:
+                self._append(session, batch, now_seconds)
+            case Nak() as nak:
+                self._counts.holes += 1
+                self._replies.send(peer, nak)
+            case None:
+                pass
+            case _:
+                assert_never(answer)
+        return True
+
+    def finish(self, peer: bytes, now_seconds: float) -> None:
+        """Close the stream of a peer that says that all its records are acknowledged."""
+        session = self._sessions.of_peer(peer)
+        if session is not None:
+            self._close(session, now_seconds)
+            _log.info("%s: finished", _name(session.stream))
+
+    def drop(self, peer: bytes, now_seconds: float) -> bool:
+        """Close the stream of a peer that broke the protocol; return False when the peer has no open stream."""
+        session = self._sessions.of_peer(peer)
+        if session is not None:
+            self._close(session, now_seconds)
+        return session is not None
+
+    def commit(self, now_seconds: float) -> None:
+        """Make all appended records durable, and acknowledge them."""
+        for stream, error in self._journal.commit():
+            session = self._sessions.of_stream(stream.id)
+            if error is None:
+                self.progress[stream.id] = (stream.run, self._journal.durable_sequence(stream))
+                self.ack_times.durable(stream.id)
+                if session is not None:
+                    if session.committed():
+                        _log.info("%s: the journal is written again", _name(stream))
+                    self._acknowledge(session)
+            else:
+                self.ack_times.lost(stream.id)
+                if session is not None:
+                    self._pause(session, error, now_seconds)
+
+    def _append(self, session: ReceiveSession, batch: FrameBatch, now_seconds: float) -> None:
+        try:
+            self._journal.append(session.stream, batch, now_seconds, session.owner)
+        except OSError as error:
+            self._pause(session, error, now_seconds)
+            return
+        self._counts.records += batch.next_sequence - batch.first_sequence
+        self._counts.record_bytes += len(batch.frames)
+        self.ack_times.received(session.stream.id, now_seconds)
+
+    def _has_another_peer(self, session: ReceiveSession, peer: bytes, now_seconds: float) -> bool:
+        """Tell whether another peer sends the stream: a peer that is not silent, and that an ACK reaches."""
+        return session.peer != peer and not session.silent(now_seconds) and self._acknowledge(session)
+
+    def _bind(self, session: ReceiveSession, peer: bytes, now_seconds: float) -> ReceiveSession:
+        """Make ``peer`` the peer of a session, and close the stream that the peer sent before."""
+        previous = self._sessions.of_peer(peer)
+        if previous is not None and previous is not session:
+            self._close(previous, now_seconds)
+        self._replies.stream_opened(peer)
+        if self._sessions.of_stream(session.stream.id) is session:
+            if session.peer != peer:
+                self._sessions.hand_over(session, peer)
+            return session
+        self._sessions.add(session)
+        if (surplus := self._sessions.surplus(session.owner)) is not None:
+            self._close(surplus, now_seconds)
+        _log.info("%s: connected%s", _name(session.stream), session.owner and f", key {session.owner}")
+        return session
+
+    def _close(self, session: ReceiveSession, now_seconds: float) -> None:
+        self.commit(now_seconds)
+        self._sessions.remove(session)
+        self._paused.pop(session.stream.id, None)
+        self._journal.forget(session.stream)
+
+    def _pause(self, session: ReceiveSession, error: OSError, now_seconds: float) -> None:
+        """Pause a session whose journal failed, and send its peer back to the first record that is not durable."""
+        self._counts.journal_failures += 1
+        self._failure = f"the journal cannot be written: {error}"
+        self.ack_times.lost(session.stream.id)
+        if not session.failing:
+            _log.error(
+                "%s: the journal cannot be written: %s; nothing is acknowledged until the journal can be written again,"
+                " and the trainer keeps its records",
+                _name(session.stream),
+                error,
+            )
+        session.pause(now_seconds)
+        self._paused[session.stream.id] = session
+        self._acknowledge(session)
+        self._replies.send(session.peer, Nak(self._journal.durable_sequence(session.stream)))
+
+    def _acknowledge(self, session: ReceiveSession) -> bool:
+        """Send an ACK with the credit; return False when the peer is gone."""
+        sequence = self._journal.durable_sequence(session.stream)
+        return self._replies.send(session.peer, session.acknowledge(sequence, self._share_bytes))
+
+    @property
+    def _share_bytes(self) -> int:
+        low_water = self._journal.low_water
+        return equal_share_bytes(len(self._sessions), low_water.room_bytes, disk_is_low=low_water.low)
+
+
+def _name(stream: Stream) -> str:
+    return f"run {stream.run}, attempt {stream.attempt}, rank {stream.rank}"

@@ -1,0 +1,197 @@
+"""The judge of every fault: what was promised, against what is there.
+
+It holds three things side by side: the calls that came back (diaries, which no fault touches), the records and gaps
+that a replay reads in the recordings, and the events on disk, read by the letter of the format. ``check`` raises
+AssertionError with all that is wrong:
+
+- a sequence number was promised and is neither replayed nor told as a gap, or the other way round (one record may stand
+  behind the last promise of a trainer: of the call that a kill caught before it came back);
+- a number is told as a gap where nothing was to be refused, or for another reason than that;
+- a record is not the one that its call was given;
+- an event is missing, comes twice, comes late, or has a wrong checksum; how many events a record has is said here;
+- a call kept its caller waiting, or the start did, or an end in order passed its deadline.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from faults.harness.diary import TAG, Returned
+from faults.harness.event_ids import read_event_ids
+
+from tensorboard_sidecar.protocol.codec import decode_message
+from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.messages import Gap, Message, RunStart, Scalars
+from tensorboard_sidecar.protocol.record import Record
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+
+T = TypeVar("T", int, tuple[int, int])
+
+# A call takes tens of microseconds. Only a bug, something waited for, makes it this, on however busy a machine.
+CALL_MAX_SECONDS: Final = 1.0
+# The start makes its memory and its folders, some milliseconds; what it must not wait for is a logger.
+START_MAX_SECONDS: Final = 5.0
+# Why a number may be a gap when memory was too small; the second where the trainer was killed before it could tell.
+REFUSALS: Final = {
+    "the outbox was full",
+    "lost with the trainer: still on a device, or refused by a full outbox",
+}
+_SHOWN_MAX: Final = 5
+
+
+@dataclass
+class Found:
+    """What is there of one stream: sequence numbers that are replayed, those told as gaps, and by kind how many."""
+
+    replayed: set[int] = field(default_factory=set)
+    gaps: set[int] = field(default_factory=set)
+    refused: Counter[str] = field(default_factory=Counter)
+    events: set[tuple[int, int]] = field(default_factory=set)
+    """What is due in event files: the last sequence number of a record, and the place of each of its events."""
+    reasons: set[str] = field(default_factory=set)
+    """Why there are gaps."""
+    malformed: set[int] = field(default_factory=set)
+    """Records whose body says nothing."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check that found nothing wrong has looked at."""
+
+    streams: int
+    replayed: int
+    gaps: int
+    events: int
+    refused: Mapping[bytes, Counter[str]]
+    """How many of which kind, by stream."""
+    slowest_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.streams} streams, {self.replayed} records and {self.gaps} refused, each once,"
+            f" in {self.events} events; slowest call {self.slowest_seconds * 1e3:.1f} ms"
+        )
+
+
+def check(
+    returned: Iterable[Returned],
+    recordings: Path,
+    logdir: Path | None,
+    *,
+    call_max_seconds: float = CALL_MAX_SECONDS,
+) -> Verdict:
+    """Judge; raise AssertionError, else say what was there. ``logdir`` None: recordings alone are judged."""
+    promised = list(returned)
+    problems: list[str] = []
+    found = read_recordings(recordings, problems)
+    for one in promised:
+        problems += (
+            f"{_name(one.stream)}: {what}"
+            for what in (
+                *_compare(one, found.get(one.stream, Found())),
+                *_waited(one, call_max_seconds),
+            )
+        )
+    strangers = found.keys() - {one.stream for one in promised}
+    problems += (f"{_name(stream)}: nobody's recording" for stream in strangers if found[stream].replayed)
+    events = check_events(found, logdir, problems) if logdir else 0
+    assert not problems, "\n".join(["the oracle says no:", *problems[:40], f"({len(problems)} in all)"])
+    everything = list(found.values())
+    return Verdict(
+        len(everything),
+        sum(len(one.replayed) for one in everything),
+        sum(len(one.gaps) for one in everything),
+        events,
+        {stream: one.refused for stream, one in found.items()},
+        max((one.slowest_seconds for one in promised), default=0.0),
+    )
+
+
+def read_recordings(root: Path, problems: list[str]) -> dict[bytes, Found]:
+    """Return what a replay reads below ``root``, by stream; ``problems`` takes what is wrong with it."""
+    found: defaultdict[bytes, Found] = defaultdict(Found)
+    for folder in sorted({path.parent for path in root.rglob("*.segment")}):
+        reader = RecordingReader(folder)
+        one = found[reader.stream.id]
+        while records := reader.read():
+            for record in records:
+                _take(one, record, f"{_name(reader.stream.id)}", problems)
+        reader.close()
+        problems += (f"{folder.name}: {damage}" for damage in reader.damages)
+        problems += (f"{folder.name}: sequence {first} to {last} never came" for first, last in reader.holes)
+    return found
+
+
+def check_events(found: dict[bytes, Found], logdir: Path, problems: list[str]) -> int:
+    """Tell ``problems`` what is wrong with the event files, given the recordings; return how many events there are."""
+    seen: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
+    for folder in sorted({path.parent for path in logdir.rglob("events.out.tfevents.*")}):
+        for stream, sequence, place in read_event_ids(folder, problems):
+            seen[stream].append((sequence, place))
+    for stream in found.keys() | seen.keys():
+        ids, due = seen[stream], found[stream].events if stream in found else set()
+        wrong = (*_misplaced(ids), *_difference("events", due, set(ids), "due", "in event files"))
+        problems += (f"{_name(stream)}: {what}" for what in wrong)
+    return sum(map(len, seen.values()))
+
+
+def events_of(message: Message | None) -> int:
+    """Return how many events a record has: one, whatever it shows; the start of a run another one for its config."""
+    return 2 if isinstance(message, RunStart) and message.config else 1
+
+
+def _take(one: Found, record: Record, name: str, problems: list[str]) -> None:
+    numbers = set(range(record.sequence, record.next_sequence))
+    if numbers & (one.replayed | one.gaps):
+        problems.append(f"{name}: sequence {record.sequence} comes twice")
+    message: Message | None = None
+    try:
+        message = decode_message(record)
+    except ProtocolError:
+        one.malformed.add(record.sequence)
+    one.events |= {(record.next_sequence - 1, place) for place in range(events_of(message))}
+    if isinstance(message, Gap):
+        one.gaps |= numbers
+        one.refused.update(message.kinds)
+        one.reasons.add(message.reason)
+        return
+    one.replayed |= numbers
+    if isinstance(message, Scalars) and message.values.get(TAG, record.sequence) != record.sequence:
+        problems.append(f"{name}: sequence {record.sequence} holds {message.values[TAG]}")
+
+
+def _compare(promised: Returned, found: Found) -> Iterator[str]:
+    there = found.replayed | found.gaps
+    yield from _difference("numbers", set(promised.sequences), there - {promised.last + 1}, "promised", "there")
+    if not promised.hostile:
+        yield from (f"a gap: {gap}" for gap in found.reasons - (REFUSALS if promised.may_refuse else set()))
+        yield from (f"sequence {sequence} is malformed" for sequence in sorted(found.malformed)[:_SHOWN_MAX])
+
+
+def _waited(promised: Returned, call_max_seconds: float) -> Iterator[str]:
+    if promised.slowest_seconds > call_max_seconds:
+        yield f"a call took {promised.slowest_seconds:.3f} s"
+    if promised.start_seconds > max(START_MAX_SECONDS, call_max_seconds):
+        yield f"the start took {promised.start_seconds:.3f} s"
+
+
+def _difference(of_what: str, one: set[T], other: set[T], what: str, where: str) -> Iterator[str]:
+    for missing, said, place in ((one - other, what, where), (other - one, where, what)):
+        if missing:
+            shown = ", ".join(map(str, sorted(missing)[:_SHOWN_MAX]))
+            yield f"{len(missing)} {of_what} are {said} and not {place}: {shown} ... {max(missing)}"
+
+
+def _misplaced(ids: list[tuple[int, int]]) -> Iterator[str]:
+    """Yield what is wrong with the events of a stream in the order of writing: each once, and in order."""
+    twice = [identity for identity, times in Counter(ids).items() if times > 1]
+    if twice:
+        yield f"{len(twice)} events come twice: {twice[:_SHOWN_MAX]}"
+    elif ids != sorted(ids):
+        yield "events are out of order"
+
+
+def _name(stream: bytes) -> str:
+    return f"stream {stream.hex()[:8]}"
