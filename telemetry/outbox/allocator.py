@@ -1,30 +1,30 @@
-"""Where in an outbox the next record goes: the segment being filled, or one that follows it.
+"""Places for records: in the segment that is being filled, or in a new segment; and refusals when the outbox is full.
 
-Everything is decided on a :class:`Holding` that others change meanwhile, be it a signal handler in the middle: what was
-prepared in vain is kept as a spare, or thrown away.
+Each change is computed from the latest state, and computed again when another caller came first (see ``state``). A
+segment that was made in vain becomes the spare, or is deleted.
 """
 
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.errors import TooLarge
 from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES
 from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES
-from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind, pack_header
+from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind
 from tensorboard_sidecar.protocol.storage.segment import SEGMENT_HEAD_MAX_BYTES
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.telemetry.outbox.contention import Contention
-from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment, pack_frame_rest
+from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
 from tensorboard_sidecar.telemetry.outbox.overflow import capacity_limits
-from tensorboard_sidecar.telemetry.outbox.state import OutboxState
+from tensorboard_sidecar.telemetry.outbox.state import HostSlot, Layout, OutboxState, Slot, StateChain
 
 _GAP_SIZE_MAX_BYTES: Final = HEADER_SIZE_BYTES + 1024
 
 
 class Allocator:
-    """Makes room in ``folder`` for records of ``stream``, up to ``capacity_bytes``.
+    """Places records of ``stream`` in ``folder``, up to ``capacity_bytes``.
 
     The segment being filled and a spare come on top. Raises OSError when the first segment cannot be made.
     """
@@ -35,106 +35,175 @@ class Allocator:
         self._folder, self._stream, self._capacity_bytes = folder, stream, capacity_bytes
         self._segment_size_bytes = segment_size_bytes
         self._limits = capacity_limits(capacity_bytes)
-        self._spare: MemorySegment | None = None
-        self.way = Contention()
+        self._spares: deque[MemorySegment] = deque()
         segment = MemorySegment(folder, segment_size_bytes)
         segment.populate()
         segment.begin(stream, 1, wall_time_ns)
         segment.take_name()
-        self.held = OutboxState(segment)
+        self.states = StateChain(OutboxState(Layout(segment), segment.first_frame, 1, ()))
 
     def __repr__(self) -> str:
-        return f"<Allocator {self.held.used_bytes:,}/{self._capacity_bytes:,} bytes>"
+        return f"<Allocator {self.states.latest().used_bytes:,}/{self._capacity_bytes:,} bytes>"
 
-    def make(self, kind: int, size_bytes: int, wall_time_ns: int) -> MemorySegment | None:
-        """Return the segment that a payload can be appended to now; None when its record is to be refused.
+    def place(self, slot: Slot) -> bool:
+        """Give ``slot`` a place and a number; or only a number, and return False, when its record is refused.
 
-        Refusals are told, and a segment begun, where that is due. Raises TooLarge, RuntimeError when sealed.
+        Raises TooLarge, RuntimeError when sealed.
         """
-        held = self.held
-        if held.sealed:
-            raise RuntimeError("the outbox takes no more records")
-        last, tries = held.segments[-1], 0
-        if held.full_segments_bytes + last.end + size_bytes > self._limits[kind]:
-            return None
-        while held.refusals.untold or not last.fits(size_bytes):
-            if tries:  # others took what was made
-                self.way.take(tries, size_bytes)
-            tries += 1
-            if size_bytes > RECORD_SIZE_MAX_BYTES:
-                raise TooLarge("record in bytes", size_bytes, RECORD_SIZE_MAX_BYTES)
-            made = self._append_gap(wall_time_ns) if held.refusals else self._begin_segment(size_bytes, wall_time_ns)
-            if not made:
-                return None
-            last = held.segments[-1]
-        return last
+        states, size = self.states, slot.size_bytes
+        state = states.latest()
+        if state.layout.full_bytes + state.end + size > self._limits[slot.kind]:
+            return self._refuse(slot)
+        while True:
+            layout = state.layout
+            last = layout.last
+            if (
+                layout.sealed
+                or layout.refusals.untold
+                or not last.named
+                or state.end + size + FRAME_OVERHEAD_BYTES > last.size_bytes
+            ):
+                if not self._make_room(state, slot):
+                    return self._refuse(slot)
+            elif states.replace(state, state.with_slot(slot)):
+                return True
+            state = states.latest()
 
     def prepare(self, released_sequence: int, wall_time_ns: int) -> None:
-        """Do what the training thread is then spared, or what must not wait for its next record.
+        """Do the work that would delay the training thread, or that must not wait for the next record.
 
-        A spare segment is kept at hand. A last segment that was released, but is a good part of the capacity, gives way
-        to the spare: nothing else would ever make room again. Refusals are told once there is room.
+        Keep a spare segment. Replace a last segment that is released and takes a large part of the capacity: nothing
+        else would make room again. Tell refusals when there is room.
         """
-        held = self.held
-        if self._spare is None and held.used_bytes < self._capacity_bytes:
-            with suppress(OSError):  # no memory now: a record that finds no room will be refused, and counted
+        state = self.states.latest()
+        if not self._spares and state.used_bytes < self._capacity_bytes:
+            with suppress(OSError):  # memory is full: a record that finds no room is refused and counted
                 spare = MemorySegment(self._folder, self._segment_size_bytes)
                 spare.populate()
                 self._keep_spare(spare)
-        last = held.segments[-1]
-        released = last.next_sequence <= released_sequence
-        if released and last.end > self._capacity_bytes / 8 and self._spare is not None:
-            self._begin_segment(0, wall_time_ns)
-        if held.refusals and held.used_bytes + _GAP_SIZE_MAX_BYTES <= self._capacity_bytes:
-            self._append_gap(wall_time_ns)
+        self.forget_written()
+        state = self.states.latest()
+        if state.next_sequence <= released_sequence and state.end > self._capacity_bytes / 8 and self._spares:
+            self._begin_segment(state.layout.last, 0, wall_time_ns)
+        state = self.states.latest()
+        if state.layout.refusals and state.used_bytes + _GAP_SIZE_MAX_BYTES <= self._capacity_bytes:
+            self._append_gap(state, wall_time_ns)
+
+    def forget_written(self) -> None:
+        """Give back the memory of records that are written: the outbox has their bytes."""
+        state = self.states.latest()
+        if state.slots and state.slots[0].written:
+            self.states.replace(state, state.without_written())
+
+    def release(self, next_sequence: int) -> None:
+        """Delete the segments whose records all lie before ``next_sequence``."""
+        while (full := (state := self.states.latest()).layout.full) and full[0].next_sequence <= next_sequence:
+            if self.states.replace(state, state.without_first()):
+                full[0].segment.close(keep=False)
+
+    def change_layout(self, **changes: Any) -> OutboxState:
+        """Replace the state by a state with these changes in its layout; return that state."""
+        while True:
+            state = self.states.latest()
+            changed = state.with_layout(state.layout._replace(**changes))
+            if self.states.replace(state, changed):
+                return changed
 
     def close(self, *, keep: bool) -> None:
-        """Let go of the memory; the segments stay when ``keep``."""
-        self.held.sealed = self.held.closed = True
-        spare, self._spare = self._spare, None
-        for segment in self.held.segments:
+        """Unmap all segments; their files stay when ``keep``."""
+        layout = self.change_layout(sealed=True, closed=True).layout
+        for segment in (*(full.segment for full in layout.full), layout.last):
             segment.close(keep=keep and segment.named)
-        if spare is not None:
-            spare.close(keep=False)
+        self._close_spares()
 
-    def _append_gap(self, wall_time_ns: int) -> bool:
-        """Append the gap over the numbers since the last frame, or make room for it; tell whether there was any."""
-        segment, refusals = self.held.segments[-1], self.held.refusals
-        start, sequence = segment.end, segment.next_sequence
-        if not refusals:  # told meanwhile
-            return True
-        if not segment.fits(_GAP_SIZE_MAX_BYTES):
-            return self._begin_segment(_GAP_SIZE_MAX_BYTES, wall_time_ns)
-        body = encode_body(refusals.gap())
-        header = pack_header(Kind.GAP, refusals.untold, len(body), sequence, 0, wall_time_ns)
-        self.held.append(segment, start, pack_frame_rest(header, body), sequence + refusals.untold, tells=refusals)
+    def _make_room(self, state: OutboxState, slot: Slot) -> bool:
+        """Tell the refusals, or begin a segment; return False when memory has no room for that."""
+        _check_open(state)
+        if slot.size_bytes > RECORD_SIZE_MAX_BYTES:
+            raise TooLarge("record in bytes", slot.size_bytes, RECORD_SIZE_MAX_BYTES)
+        if state.layout.refusals:
+            return self._append_gap(state, slot.wall_time_ns)
+        return self._begin_segment(state.layout.last, slot.size_bytes, slot.wall_time_ns)
+
+    def _refuse(self, slot: Slot) -> bool:
+        """Give a number to a record that is not kept, and count the record; return False."""
+        while True:
+            state = self.states.latest()
+            _check_open(state)
+            layout = state.layout
+            slot.sequence = state.following_sequence
+            refused = layout._replace(refusals=layout.refusals.add(slot.kind))
+            if self.states.replace(state, state.with_layout(refused)):
+                return False
+
+    def _append_gap(self, state: OutboxState, wall_time_ns: int) -> bool:
+        """Append the gap that tells all refusals, or make room for the gap; tell whether there is room."""
+        layout = state.layout
+        if not _fits(state, _GAP_SIZE_MAX_BYTES):
+            return self._begin_segment(layout.last, _GAP_SIZE_MAX_BYTES, wall_time_ns)
+        refusals = layout.refusals
+        gap = HostSlot(Kind.GAP, 0, wall_time_ns, encode_body(refusals.gap()), refusals.untold)
+        if self.states.replace(state, state.with_gap(gap)):
+            gap.write()
         return True
 
-    def _begin_segment(self, size_bytes: int, wall_time_ns: int) -> bool:
-        """Begin the next segment, large enough for a payload, unless somebody else does; tell whether there is one."""
-        last = self.held.segments[-1]
+    def _begin_segment(self, last: MemorySegment, size_bytes: int, wall_time_ns: int) -> bool:
+        """Let a segment with room for a payload follow ``last``, unless another caller does; tell whether one does."""
         size = max(self._segment_size_bytes, size_bytes + FRAME_OVERHEAD_BYTES + SEGMENT_HEAD_MAX_BYTES)
         try:
             if last.named:
                 segment = self._take_spare(size) or MemorySegment(self._folder, size)
-                segment.begin(self._stream, last.next_sequence, wall_time_ns)
-                if not self.held.follow(last, segment):
-                    self._keep_spare(segment)
-            last = self.held.segments[-1]  # or another's, who was interrupted before it had a name
-            last.take_name()
+                self._append_segment(last, segment, size_bytes, wall_time_ns)
+            self.states.latest().layout.last.take_name()
         except OSError:
-            return self.held.segments[-1] is not last  # if empty, somebody else may have put another in its place
-        return not self.held.closed
+            return self.states.latest().layout.last is not last
+        return not self.states.latest().layout.closed
+
+    def _append_segment(self, last: MemorySegment, segment: MemorySegment, size_bytes: int, wall_time_ns: int) -> None:
+        while True:
+            state = self.states.latest()
+            if state.layout.closed or (state.layout.last is not last and _fits(state, size_bytes)):
+                self._keep_spare(segment)
+                return
+            try:
+                state.layout.last.take_name()  # an interrupted caller may have begun it
+            except OSError:
+                self._keep_spare(segment)
+                raise
+            segment.begin(self._stream, state.next_sequence, wall_time_ns)
+            if self.states.replace(state, state.with_segment(segment)):
+                return
 
     def _take_spare(self, size_bytes: int) -> MemorySegment | None:
-        spare, self._spare = self._spare, None
-        if spare is not None and spare.size_bytes < size_bytes:
-            self._keep_spare(spare)
+        try:
+            spare = self._spares.pop()
+        except IndexError:
             return None
-        return spare
+        if spare.size_bytes >= size_bytes:
+            return spare
+        self._keep_spare(spare)
+        return None
 
     def _keep_spare(self, segment: MemorySegment) -> None:
-        if self._spare is None and not self.held.closed:
-            self._spare = segment
-        else:
+        if self._spares:
             segment.close(keep=False)
+            return
+        self._spares.append(segment)
+        if self.states.latest().layout.closed:
+            self._close_spares()
+
+    def _close_spares(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._spares.pop().close(keep=False)
+
+
+def _check_open(state: OutboxState) -> None:
+    if state.layout.sealed:
+        raise RuntimeError("the outbox takes no more records")
+
+
+def _fits(state: OutboxState, payload_size_bytes: int) -> bool:
+    """Tell whether the last segment has its name and room for a frame with a payload of this size."""
+    last = state.layout.last
+    return last.named and state.end + payload_size_bytes + FRAME_OVERHEAD_BYTES <= last.size_bytes

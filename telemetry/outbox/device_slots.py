@@ -15,15 +15,15 @@ from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.outbox.state import Slot
 from tensorboard_sidecar.telemetry.values.device_copy import DeviceCopy
 
-# A slot never reserves less, so that the gap that may have to take its place fits.
+# The smallest slot: a gap that has to replace the record fits.
 BODY_SIZE_MIN_BYTES: Final = 256
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Build = Callable[[Sequence[npt.NDArray[Any]]], Message]
 
 
 class DeviceValues(NamedTuple):
-    """What completes a slot: ``build(arrays)``, once all copies are there."""
+    """Completes a slot: ``build(arrays)`` returns the message when all ``copies`` have arrived."""
 
     copies: Sequence[DeviceCopy]
     build: Build
@@ -38,17 +38,17 @@ class PendingRecords:
         self._spent: deque[object] = deque()
 
     def poll(self) -> bool:
-        """Complete what has arrived; tell whether anything is still waiting. For the sender thread."""
+        """Complete the slots whose values have arrived; return whether a slot still waits. For the sender thread."""
         while (slot := self._outbox.oldest_slot) is not None and self._complete(slot):
             self._spent.append(slot.values)
         return slot is not None
 
     def let_go(self) -> None:
-        """Give back the memory of copies that were fetched. For the training thread: torch tells the device of it."""
+        """Free the memory of completed copies. For the training thread: torch may call the device when it frees."""
         self._spent.clear()
 
     def _complete(self, slot: Slot) -> bool:
-        """Fill a slot with its values, or with a gap when they cannot be had; tell whether it was time for that."""
+        """Fill a slot with its values, or with a gap when fetching fails; return False while a copy is under way."""
         try:
             copies, build = slot.values
             if not all(copy.ready() for copy in copies):
@@ -56,15 +56,15 @@ class PendingRecords:
             message = build([copy.array() for copy in copies])
             check_message(message)
             self._outbox.fill(slot, encode_body(message))
-        except Exception as error:  # noqa: BLE001 - whatever it was, the stream must go on behind this slot
+        except Exception as error:  # noqa: BLE001 - whatever the error, the stream must continue after this slot
             self._give_up(slot, error)
         return True
 
     def _give_up(self, slot: Slot, error: Exception) -> None:
-        if type(error) not in self._said:  # a broken device would be said for every record
+        if type(error) not in self._said:  # a broken device would log a line for every record
             self._said.add(type(error))
-            _logger.warning("values of record %d could not be fetched: %s (said once)", slot.sequence, error)
-        # A name in ASCII, so that its bytes are bounded too: there is no place but the slot's.
+            _log.warning("values of record %d could not be fetched: %s (said once)", slot.sequence, error)
+        # ASCII bounds the bytes of the name: the gap must fit into the slot.
         name = type(error).__name__.encode("ascii", "replace").decode()
         gap = Gap(f"not fetched from the device: {name:.80}", {Kind(slot.kind).name.lower(): 1})
         self._outbox.fill(slot, encode_body(gap), kind=Kind.GAP)

@@ -1,4 +1,4 @@
-"""Whole frames in memory that hold successive records, and the runs that readers cut from them."""
+"""Frames in memory that hold successive records, and the batches that readers cut from them."""
 
 import mmap
 import struct
@@ -9,7 +9,7 @@ from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_B
 from tensorboard_sidecar.protocol.record import HEADER
 
 _LENGTH: Final = struct.Struct("<Q")
-# Ends of earlier reads that are remembered: some for each reader, the link and the recorder.
+# Ends of earlier reads to remember: some for each reader (the link and the recorder).
 _STARTS_MAX: Final = 8
 
 
@@ -37,10 +37,10 @@ class Frames:
         return start
 
     def walk(self, start: int, size_bytes: int) -> tuple[int, int]:
-        """Step over frames from ``start``: one at least, and as many as ``size_bytes`` hold, fewer than there are.
+        """Step over frames from ``start``: at least one, and as many as ``size_bytes`` hold, fewer than there are.
 
-        Returns where the next frame starts and its sequence number. The sender thread holds the interpreter meanwhile,
-        and a run may have a thousand frames: their sizes are all that is read of them.
+        Returns where the next frame starts and its sequence number. Reads only the sizes of the frames: a batch may
+        have a thousand frames, and the sender thread holds the interpreter meanwhile.
         """
         buffer, length_at, limit = self._buffer, _LENGTH.unpack_from, start + size_bytes
         last, end = start, start + length_at(buffer, start)[0] + FRAME_OVERHEAD_BYTES
@@ -52,14 +52,14 @@ class Frames:
         return end, self._step(last)[1]
 
     def _step(self, start: int) -> tuple[int, int]:
-        """Return where the frame behind the one at ``start`` starts, and its sequence number."""
+        """Return where the frame after the frame at ``start`` begins, and its sequence number."""
         (size,) = _LENGTH.unpack_from(self._buffer, start)
         _, _, _, span, _, _, sequence, _, _ = HEADER.unpack_from(self._buffer, start + HEAD_SIZE_BYTES)
         return start + size + FRAME_OVERHEAD_BYTES, sequence + span
 
 
-class RunCutter:
-    """Cuts runs from frames, and remembers where it stopped: a reader mostly goes on there."""
+class BatchCutter:
+    """Cuts batches from frames, and remembers where batches ended: a reader mostly continues there."""
 
     def __init__(self) -> None:
         self._starts: dict[int, tuple[Frames, int]] = {}
@@ -67,7 +67,7 @@ class RunCutter:
     def cut(self, frames: Frames, sequence: int, end: int, next_sequence: int, size_max_bytes: int) -> FrameBatch:
         """Return the records from ``sequence`` up to ``next_sequence``, whose frame is at ``end``.
 
-        It is one at least, and else as many as ``size_max_bytes`` hold. Raises LookupError inside a gap.
+        Returns at least one record, and as many as ``size_max_bytes`` hold. Raises LookupError inside a gap.
         """
         start = self._start_of(frames, sequence)
         if end - start > size_max_bytes:
@@ -76,7 +76,7 @@ class RunCutter:
         return FrameBatch(frames.copy(start, end), sequence, next_sequence)
 
     def _start_of(self, frames: Frames, sequence: int) -> int:
-        """Return where a frame starts: where an earlier read ended, or by walking there from the first."""
+        """Return where a frame starts: where an earlier read ended, else found by walking from the first frame."""
         known, start = self._starts.get(sequence, (None, 0))
         if len(self._starts) > _STARTS_MAX:
             del self._starts[next(iter(self._starts))]

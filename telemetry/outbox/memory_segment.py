@@ -1,4 +1,4 @@
-"""One segment of the outbox: a file in shared memory, allocated in full and mapped before anybody writes to it."""
+"""One segment of the outbox: a file in shared memory, allocated in full and mapped before the first write."""
 
 import ctypes
 import mmap
@@ -10,36 +10,34 @@ from typing import Final
 
 from crc32c import crc32c
 
-from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES, mask_crc, pack_head
+from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, mask_crc, pack_head
 from tensorboard_sidecar.protocol.storage.segment import pack_segment_head, segment_path
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.frames import Frames
 
 pack_frame_head: Final = lru_cache(maxsize=256)(pack_head)  # a loop's records come in few sizes
 _POPULATE_WRITE: Final = 23  # MADV_POPULATE_WRITE of Linux 5.14, for which Python's mmap has no name
-# Its pages take half a millisecond, in which a training thread that maps memory has to wait.
+# Page faults of 2 MiB take half a millisecond, in which a training thread that maps memory has to wait.
 _POPULATE_BYTES: Final = 2**21
+_SLICE_BYTES: Final = 2**18  # copying a slice holds the interpreter for some 0.1 ms
+CRC_SIZE_BYTES: Final = FRAME_OVERHEAD_BYTES - HEAD_SIZE_BYTES
 _LIBC: Final = ctypes.CDLL(None)
 
 
-def pack_frame_rest(header: bytes, body: bytes) -> bytes:
-    """Return what follows the head of a record's frame."""
-    return b"".join((header, body, mask_crc(crc32c(body, crc32c(header))).to_bytes(4, "little")))
-
-
 class MemorySegment(Frames):
-    """A mapped segment of fixed size; frames are appended up to ``end`` once it has its name.
+    """A mapped segment of fixed size for frames.
 
-    Made as a spare without a name of its own; :meth:`begin` makes it the segment that begins with a number, and
-    :meth:`take_name` lets others find it. Raises OSError (ENOSPC) when the memory is not there: a sparse map would
-    answer that with SIGBUS at the first write instead.
+    A new segment is a spare without a name. :meth:`begin` gives the segment its first sequence number, and
+    :meth:`take_name` the file name by which readers find the segment. ``end`` and ``next_sequence`` are those of the
+    beginning until :meth:`finish`. Raises OSError (ENOSPC) when memory is full: a sparse map would end the process
+    with SIGBUS at the first write.
     """
 
     def __init__(self, folder: Path, size_bytes: int) -> None:
         self.path = self._spare_path = folder / f"{id(self):x}.spare"
         self.size_bytes = size_bytes
         self.named = False
-        # What a constructor that Ctrl-C ended has left under this name is written over.
+        # O_TRUNC: Ctrl-C in an earlier constructor may have left a file of this name.
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.posix_fallocate(file, 0, size_bytes)
@@ -56,25 +54,30 @@ class MemorySegment(Frames):
         return f"<MemorySegment {self.path.name} {self.end:,}/{self.size_bytes:,} bytes>"
 
     def populate(self) -> None:
-        """Take all page faults now, so that whoever appends takes none: before others know of the segment.
+        """Take all page faults now, before other threads know of the segment, so that appends take none.
 
-        They run meanwhile: Python's own ``mmap.madvise`` holds the interpreter, a call by ctypes does not. A system
-        that knows no such thing leaves the faults to the appends.
+        Other threads run meanwhile: a call by ctypes releases the interpreter, Python's own ``mmap.madvise`` does not.
+        On a system without MADV_POPULATE_WRITE the appends take the page faults.
         """
         address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
         for start in range(0, self.size_bytes, _POPULATE_BYTES):
             size = ctypes.c_size_t(min(_POPULATE_BYTES, self.size_bytes - start))
             _LIBC.madvise(ctypes.c_void_p(address + start), size, _POPULATE_WRITE)
 
+    def finish(self, end: int, next_sequence: int) -> "MemorySegment":
+        """Note where the frames of a segment that takes no more records end; return the segment."""
+        self.end, self.next_sequence = end, next_sequence
+        return self
+
     def begin(self, stream: Stream, first_sequence: int, wall_time_ns: int) -> None:
-        """Write the head of the segment that begins at ``first_sequence``; it may still begin with another."""
+        """Write the head of the segment that begins at ``first_sequence``. May be called again with another number."""
         head = pack_segment_head(stream, first_sequence, wall_time_ns)
         self.map[: len(head)] = head
         self.end = self.first_frame = len(head)
         self.first_sequence = self.next_sequence = first_sequence
 
     def take_name(self) -> None:
-        """Take the segment's name. Several may try at once: it is there when any of them returns. Raises OSError."""
+        """Rename the file to the segment's name. Several callers may do so at once. Raises OSError."""
         if self.named:
             return
         path = segment_path(self._spare_path.parent, self.first_sequence)
@@ -85,17 +88,35 @@ class MemorySegment(Frames):
                 raise
         self.path, self.named = path, True
 
-    def fits(self, payload_size_bytes: int) -> bool:
-        """Tell whether a frame with a payload of this size can be appended: not before the segment has its name."""
-        return self.named and self.end + payload_size_bytes + FRAME_OVERHEAD_BYTES <= self.size_bytes
+    def write_head(self, start: int, payload_size_bytes: int) -> None:
+        """Write the head of a frame. The checksum of its payload stays zero, so that readers see damage."""
+        self.map[start : start + HEAD_SIZE_BYTES] = pack_frame_head(payload_size_bytes)
 
-    def overwrite(self, start: int, data: bytes) -> None:
-        """Write over bytes that were appended before."""
-        self.map[start : start + len(data)] = data
+    def write_frame(self, start: int, header: bytes, body: bytes) -> None:
+        """Write a frame whose payload is ``header`` and ``body``. A kill in the middle leaves no valid frame.
+
+        The head of a small frame is written last. A large body is copied in slices, between which other threads can
+        run; the head is written first, so that readers can step over the frame, and the checksum last.
+        """
+        checksum = mask_crc(crc32c(body, crc32c(header))).to_bytes(CRC_SIZE_BYTES, "little")
+        rest_start = start + HEAD_SIZE_BYTES
+        if len(body) <= _SLICE_BYTES:
+            rest = b"".join((header, body, checksum))
+            self.map[rest_start : rest_start + len(rest)] = rest
+            self.map[start:rest_start] = pack_frame_head(len(rest) - CRC_SIZE_BYTES)
+            return
+        self.write_head(start, len(header) + len(body))
+        self.map[rest_start : rest_start + len(header)] = header
+        body_start = rest_start + len(header)
+        with memoryview(body) as data:
+            for at in range(0, len(data), _SLICE_BYTES):
+                piece = data[at : at + _SLICE_BYTES]
+                self.map[body_start + at : body_start + at + len(piece)] = piece
+        self.map[body_start + len(body) : body_start + len(body) + CRC_SIZE_BYTES] = checksum
 
     def close(self, *, keep: bool) -> None:
-        """Unmap; delete the file unless it is to ``keep``."""
+        """Unmap; delete the file unless ``keep``."""
         self.map.close()
         if not keep:
-            with suppress(OSError):  # a volume can be read-only by now; what stays was shipped, and is told so
+            with suppress(OSError):  # the volume may be read-only by now; records in a file that stays were shipped
                 self.path.unlink(missing_ok=True)

@@ -1,15 +1,20 @@
 """The outbox: a recording in shared memory, written by the training thread, emptied by the sender thread.
 
-Rule 1: an append is a few memory copies. The head of a frame, twelve bytes, is written last, so that a record torn by
-a kill does not exist. What lies in the map survives the process (C2).
-Rule 2: a slot is a frame whose values are still on a device. Its place and size are fixed when it is reserved, so that
-the records behind it are kept at once; nothing is shipped beyond the first slot that is not filled. Readers of an
-orphaned outbox see an unfilled slot as damage, and its sequence number as lost.
-Rule 3: when the outbox is full, records are refused by class, pictures first and lifecycle last. A refused record has
-a sequence number; the next record that fits is preceded by a Gap that says which numbers, of which kinds, and why. The
-sender thread tells it when no record comes.
-Rule 4: numbers of slots and of refused records are written down in the owner's lock file as they are given out, so that
-an orphaned outbox tells of those too that no record follows.
+Rule 1: a record gets its place and number first; then its bytes are copied into the place. ``append`` returns when the
+bytes are in shared memory: from then on the record survives a kill (C2). This holds for every caller: any thread, a
+signal handler, a finalizer, also in the middle of another call of the same thread. A call that a kill or an exception
+ends has kept its record or has not.
+Rule 2: no caller waits for another caller. Placing takes a microsecond and needs no lock (see ``state``); copies go to
+disjoint places.
+Rule 3: order in the stream is the order of places. Readers stop before the first record that is not written. When an
+exception like KeyboardInterrupt ended a call between placing and copying, the sender thread writes the record.
+Rule 4: a slot is a place whose values are still on a device; ``fill`` writes the record when the values arrive. Readers
+of an orphaned outbox see a record that was not written as damage, and its number as lost.
+Rule 5: when the outbox is full, records are refused by class, pictures first and lifecycle last. A refused record has
+a sequence number; before the next record that fits, a Gap says which numbers, of which kinds, and why. The sender
+thread appends the Gap when no record comes.
+Rule 6: numbers of slots and of refused records are noted in the owner's lock file, so that an orphaned outbox tells
+these numbers too when no record follows.
 """
 
 import shutil
@@ -19,16 +24,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from tensorboard_sidecar.protocol.batch import FrameBatch
-from tensorboard_sidecar.protocol.errors import TooLarge
-from tensorboard_sidecar.protocol.frame import HEAD_SIZE_BYTES
 from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
-from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, pack_header
+from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.allocator import Allocator
-from tensorboard_sidecar.telemetry.outbox.frames import RunCutter
-from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment, pack_frame_rest
+from tensorboard_sidecar.telemetry.outbox.frames import BatchCutter
+from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
 from tensorboard_sidecar.telemetry.outbox.overflow import Refusals
-from tensorboard_sidecar.telemetry.outbox.state import Slot
+from tensorboard_sidecar.telemetry.outbox.state import FullSegment, HostSlot, OutboxState, Slot
 
 SEGMENT_SIZE_BYTES: Final = 4 * 2**20
 
@@ -36,9 +39,9 @@ SEGMENT_SIZE_BYTES: Final = 4 * 2**20
 class Outbox:
     """A recording of ``stream`` in ``folder``; see the module's rules.
 
-    ``append``, ``reserve`` and ``fill`` may be called from any thread; those that read and release belong to the sender
-    thread. ``capacity_bytes`` bounds what is kept; the segment being filled and a spare come on top. Raises
-    OSError when the folder or the first segment cannot be made; nothing is then left of it.
+    Any thread may call ``append`` and ``reserve``; the sender thread alone reads, fills and releases.
+    ``capacity_bytes`` bounds the records; the segment being filled and a spare segment come on top. Raises OSError when
+    the folder or the first segment cannot be made, and leaves no folder then.
     """
 
     def __init__(
@@ -51,23 +54,24 @@ class Outbox:
         segment_size_bytes: int = SEGMENT_SIZE_BYTES,
     ) -> None:
         if not getattr(sys, "_is_gil_enabled", lambda: True)():
+            # Closing a map while another thread writes there was not tried without the lock.
             raise RuntimeError("telemetry needs a Python with a global interpreter lock")
         self.folder, self.stream, self.capacity_bytes = folder, stream, capacity_bytes
         self._released_sequence = 1
-        self._cutter = RunCutter()
+        self._cutter = BatchCutter()
         folder.mkdir(parents=True, mode=0o700)
         with ExitStack() as undo:
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
             self._owner = OwnerLock(folder, make=True)
             undo.callback(self._owner.close)
-            self._room = Allocator(
+            self._allocator = Allocator(
                 folder,
                 stream,
                 capacity_bytes=capacity_bytes,
                 segment_size_bytes=segment_size_bytes,
                 wall_time_ns=wall_time_ns,
             )
-            self._held, self._way = self._room.held, self._room.way
+            self._states = self._allocator.states
             undo.pop_all()
 
     def __repr__(self) -> str:
@@ -75,54 +79,42 @@ class Outbox:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of the segments that are not released; of the last, those written."""
-        return self._held.used_bytes
+        """Bytes of the segments that are not released; of the last segment, the bytes in use."""
+        return self._states.latest().used_bytes
 
     @property
     def first_sequence(self) -> int:
         """The first sequence number that is still held."""
-        return self._held.segments[0].first_sequence
+        return _extents(self._states.latest())[0].segment.first_sequence
 
     @property
     def next_sequence(self) -> int:
-        """The number behind the last that was given out."""
-        return self._held.next_sequence
+        """The number after the last number that was given out."""
+        return self._states.latest().following_sequence
 
     @property
     def refusals(self) -> Refusals:
-        """What was refused so far."""
-        return self._held.refusals
+        """The account of refused records."""
+        return self._states.latest().layout.refusals
 
     @property
     def oldest_slot(self) -> Slot | None:
-        """The first slot that is not filled."""
-        slots = self._held.slots
-        return slots[0] if slots else None
+        """The first record whose values are not there yet. For the sender thread."""
+        return _first_waiting(self._states.latest())
 
     def append(self, kind: int, step: int, wall_time_ns: int, body: bytes) -> int:
-        """Keep a record and return its sequence number, also when it is refused.
+        """Keep a record and return its sequence number, also when the record is refused.
 
         Raises TooLarge, RuntimeError when sealed.
         """
-        done: int
-        size, tries, way = HEADER_SIZE_BYTES + len(body), 0, self._way
-        while True:
-            if tries:
-                way.take(tries, size)
-            elif way.holder:
-                way.give()
-            tries += 1
-            segment = self._room.make(kind, size, wall_time_ns)
-            if segment is None:
-                sequence = done = self._refuse(kind)
-            else:
-                start, sequence = segment.end, segment.next_sequence
-                header = pack_header(kind, 1, len(body), sequence, step, wall_time_ns)
-                done = self._held.append(segment, start, pack_frame_rest(header, body), sequence + 1)
-            if done:
-                if way.holder:
-                    way.end()
-                return sequence
+        slot = HostSlot(kind, step, wall_time_ns, body)
+        try:
+            if self._allocator.place(slot):
+                slot.write()
+        finally:
+            if not slot.written:
+                self._owner.give(self.next_sequence - 1)
+        return slot.sequence
 
     def reserve(
         self, kind: int, step: int, wall_time_ns: int, body_size_max_bytes: int, values: Any = None
@@ -131,102 +123,96 @@ class Outbox:
 
         Raises TooLarge, RuntimeError when sealed.
         """
-        done: int
         slot = Slot(kind, step, wall_time_ns, HEADER_SIZE_BYTES + body_size_max_bytes, values)
-        tries, way = 0, self._way
-        while True:
-            if tries:
-                way.take(tries, slot.size_bytes)
-            elif way.holder:
-                way.give()
-            tries += 1
-            segment = self._room.make(kind, slot.size_bytes, wall_time_ns)
-            if segment is None:
-                done = self._refuse(kind)
-            else:
-                slot.segment, slot.start, slot.sequence = segment, segment.end, segment.next_sequence
-                # The header for those who step over frames, then zeros, in the checksum too: no reader takes it for
-                # valid.
-                header = pack_header(kind, 1, 0, slot.sequence, step, wall_time_ns)
-                rest = header.ljust(slot.size_bytes + 4, b"\0")
-                done = self._held.append(segment, slot.start, rest, slot.sequence + 1, slot=slot)
-            if done:
-                if way.holder:
-                    way.end()
-                if segment is None:
-                    return None
-                self._owner.give(slot.sequence)
-                return slot
+        try:
+            if not self._allocator.place(slot):
+                return None
+        finally:
+            self._owner.give(self.next_sequence - 1)
+        slot.mark()
+        return slot
 
     def fill(self, slot: Slot, body: bytes, *, kind: int | None = None) -> None:
-        """Complete a reserved record, padded with zeros to the size reserved; as another ``kind``, a gap, if need be.
+        """Complete a reserved record, padded with zeros to the reserved size; ``kind`` replaces its kind (a gap).
 
-        Raises TooLarge.
+        For the sender thread. Raises TooLarge.
         """
-        padding = slot.size_bytes - HEADER_SIZE_BYTES - len(body)
-        if padding < 0:
-            raise TooLarge("body for a reserved slot", len(body), slot.size_bytes - HEADER_SIZE_BYTES)
-        header = pack_header(kind or slot.kind, 1, len(body), slot.sequence, slot.step, slot.wall_time_ns)
-        slot.segment.overwrite(slot.start + HEAD_SIZE_BYTES, pack_frame_rest(header, body + bytes(padding)))
-        self._held.slots.remove(slot)
+        slot.fill(body, kind or slot.kind)
+        self._allocator.forget_written()
 
     def read(self, sequence: int, size_max_bytes: int) -> FrameBatch | None:
         """Return the records from ``sequence`` on, at least one and about ``size_max_bytes``; None when there is none.
 
         Raises LookupError when ``sequence`` was released.
         """
-        ends = [(segment, segment.end, segment.next_sequence) for segment in self._held.segments]
-        slot = self.oldest_slot  # behind the ends, so that each slot before them is known
-        if sequence >= ends[-1][2] or (slot and sequence >= slot.sequence):
+        state = self._states.latest()
+        slot = _first_waiting(state)
+        extents = _extents(state)
+        if sequence >= state.next_sequence or (slot and sequence >= slot.sequence):
             return None
-        segment, end, next_sequence = _find(ends, sequence)
+        segment, end, next_sequence = _find(extents, sequence)
         if slot and slot.segment is segment:
             end, next_sequence = slot.start, slot.sequence
         return self._cutter.cut(segment, sequence, end, next_sequence, size_max_bytes)
 
     def oldest_full_segment(self) -> MemorySegment | None:
-        """Return the oldest segment when nobody will write to it any more: another follows, and no slot is open."""
-        segment, *others = self._held.segments
-        slot = self.oldest_slot
-        return segment if others and not (slot and slot.segment is segment) else None
+        """Return the oldest segment when all its records are written, and another segment follows."""
+        state = self._states.latest()
+        slot = _first_waiting(state)
+        if not state.layout.full or (slot and slot.segment is state.layout.full[0].segment):
+            return None
+        segment, end, next_sequence = state.layout.full[0]
+        return segment.finish(end, next_sequence)
 
     def release(self, next_sequence: int) -> None:
         """Give back the segments whose records all lie before ``next_sequence``."""
         self._released_sequence = next_sequence
-        while (segment := self._held.release(next_sequence)) is not None:
-            segment.close(keep=False)
+        self._allocator.release(next_sequence)
 
     def prepare(self, wall_time_ns: int) -> None:
-        """Do what the training thread is then spared, or what must not wait for its next record."""
-        self._room.prepare(self._released_sequence, wall_time_ns)
+        """Do the work that would delay the training thread, or that must not wait for the next record."""
+        self._allocator.prepare(self._released_sequence, wall_time_ns)
 
     def seal(self) -> None:
-        """Take no more records. What is there can still be filled, read and released."""
-        self._held.sealed = True
+        """Take no more records. Kept records can still be filled, read and released."""
+        self._allocator.change_layout(sealed=True)
 
     def close(self, *, keep: bool) -> None:
-        """Let go of the memory; the files stay for a later drain when ``keep``, else they are deleted."""
-        self._room.close(keep=keep)
+        """Unmap the memory; the files stay for a later drain when ``keep``, else they are deleted."""
+        self._allocator.close(keep=keep)
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._owner.close()
 
     def disown(self) -> None:
-        """Let go of the lock in a forked child, which would else keep it as long as it lives. Not to be used again."""
+        """Close the owner lock in a forked child, so that the child does not hold the lock while it lives.
+
+        The outbox cannot be used after that.
+        """
         self._owner.close()
 
-    def _refuse(self, kind: int) -> int:
-        """Give a number to a record that is not kept; 0 when something came in between."""
-        last, refusals = self._held.segments[-1], self._held.refusals
-        sequence = last.next_sequence + refusals.untold
-        if not self._held.refuse(sequence, refusals, kind):
-            return 0
-        self._owner.give(sequence)
-        return sequence
+
+def _extents(state: OutboxState) -> tuple[FullSegment, ...]:
+    """Return all segments, and how far they are in use."""
+    return (*state.layout.full, FullSegment(state.layout.last, state.end, state.next_sequence))
 
 
-def _find(ends: list[tuple[MemorySegment, int, int]], sequence: int) -> tuple[MemorySegment, int, int]:
-    for found in ends:
-        if found[0].first_sequence <= sequence < found[2]:
-            return found
-    raise LookupError(f"sequence {sequence} was released; {ends[0][0].first_sequence} is the first that is held")
+def _find(extents: tuple[FullSegment, ...], sequence: int) -> FullSegment:
+    for extent in extents:
+        if extent.segment.first_sequence <= sequence < extent.next_sequence:
+            return extent
+    raise LookupError(
+        f"sequence {sequence} was released; {extents[0].segment.first_sequence} is the first that is held"
+    )
+
+
+def _first_waiting(state: OutboxState) -> Slot | None:
+    """Return the first slot that waits for its values. Write the records that an interrupted call has not written."""
+    waiting = None
+    for slot in state.slots:
+        if not slot.written:
+            if isinstance(slot, HostSlot):
+                slot.write()
+            elif waiting is None:
+                waiting = slot
+    return waiting

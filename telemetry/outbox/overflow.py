@@ -1,4 +1,4 @@
-"""What a full outbox refuses, and the account it keeps of that."""
+"""Which records a full outbox refuses, and the account of refused records."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,7 +20,7 @@ def capacity_limits(capacity_bytes: int) -> list[float]:
 class Refusals(NamedTuple):
     """The account of refused records: ``total`` in all, of which ``untold`` since the last gap, by kind in ``kinds``.
 
-    It never changes: whoever refuses a record replaces it as a whole, so that it is counted everywhere or nowhere.
+    An account is immutable: refusing a record replaces the account in the outbox's state.
     """
 
     total: int = 0
@@ -40,5 +40,5 @@ class Refusals(NamedTuple):
         return Gap("the outbox was full", dict(self.kinds))
 
     def told(self) -> "Refusals":
-        """Return the account behind a gap that was kept."""
+        """Return the account after the gap was appended."""
         return Refusals(self.total)

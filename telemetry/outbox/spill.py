@@ -1,7 +1,7 @@
-"""What an outbox moved to disk because nobody had taken it yet: its oldest segments, the same bytes and names.
+"""The oldest segments of an outbox, moved to disk: the same bytes and names.
 
-The folder is a recording, with the files beside it by which it is found again when the trainer is gone (see
-``protocol.outbox.spill_pointer``). It is made when the first segment is kept. The sender thread alone works here.
+The folder is a recording. Pointer files lead from the outbox to the folder when the trainer is gone (see
+``protocol.outbox.spill_pointer``). The folder is made when the first segment is kept. For the sender thread.
 """
 
 import errno
@@ -24,16 +24,16 @@ from tensorboard_sidecar.protocol.outbox.spill_pointer import write_spill_pointe
 from tensorboard_sidecar.protocol.record import Kind, parse_sequence
 from tensorboard_sidecar.protocol.storage.durable import sync_folder, write_file
 from tensorboard_sidecar.protocol.storage.segment import segment_path
-from tensorboard_sidecar.telemetry.outbox.frames import Frames, RunCutter
+from tensorboard_sidecar.telemetry.outbox.frames import BatchCutter, Frames
 from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
 
 _DAMAGED: Final = "damaged or deleted in the folder that a full outbox was moved to"
-# Segments that are held in memory while they are read: one for each reader, the link and the recorder.
+# Segments to hold in memory while they are read: one for each reader (the link and the recorder).
 _LOADED_MAX: Final = 2
 
 
 class _Spilled(NamedTuple):
-    """A segment on disk: the numbers ``[first_sequence, next_sequence)``, and what its bytes were."""
+    """A segment on disk: the numbers ``[first_sequence, next_sequence)``; size and checksum of its bytes."""
 
     path: Path
     first_sequence: int
@@ -46,7 +46,7 @@ class _Spilled(NamedTuple):
 class Spill:
     """Segments of the folder ``outbox`` in ``folder``, whose parent is there; both paths are absolute.
 
-    They take ``capacity_bytes`` at most, and at most half of what was free on that disk.
+    The segments take at most ``capacity_bytes``, and at most half of the space that was free on the disk.
     """
 
     def __init__(self, outbox: Path, folder: Path, capacity_bytes: int) -> None:
@@ -56,20 +56,20 @@ class Spill:
         self._owner: OwnerLock | None = None
         self._named = False
         self._segments: deque[_Spilled] = deque()
-        self._loaded: dict[int, tuple[Frames, RunCutter]] = {}
+        self._loaded: dict[int, tuple[Frames, BatchCutter]] = {}
 
     def __repr__(self) -> str:
         return f"<Spill {len(self._segments)} segments {self.used_bytes:,}/{self.capacity_bytes:,} bytes>"
 
     @property
     def first_sequence(self) -> int | None:
-        """The first sequence number that is held; None when there is none."""
+        """The first sequence number that is held; None when the folder is empty."""
         return self._segments[0].first_sequence if self._segments else None
 
     def keep(self, segment: MemorySegment) -> None:
-        """Copy the segment that follows those that are here; it is durable on return.
+        """Copy ``segment``, the successor of the last segment in the folder; the copy is durable on return.
 
-        Raises OSError (ENOSPC also when the folder is full); nothing is then left of it.
+        Raises OSError (ENOSPC also when the folder is full), and leaves no copy then.
         """
         self._make_folder()
         self._check_room(segment.end)
@@ -89,13 +89,13 @@ class Spill:
     def read(self, sequence: int, size_max_bytes: int) -> FrameBatch:
         """Return the records from ``sequence`` on, as ``telemetry.outbox.outbox.Outbox.read`` does.
 
-        What is damaged, or was deleted, is told as a gap. Raises LookupError when the number is not here, OSError.
+        A gap stands for damaged or deleted records. Raises LookupError when ``sequence`` is not in the folder, OSError.
         """
         for spilled in self._segments:
             if spilled.first_sequence <= sequence < spilled.next_sequence:
                 frames, cutter = self._load(spilled)
                 return cutter.cut(frames, sequence, frames.end, frames.next_sequence, size_max_bytes)
-        raise LookupError(f"sequence {sequence} is not among what was spilled, {self!r}")
+        raise LookupError(f"sequence {sequence} is not in the spill folder, {self!r}")
 
     def release(self, next_sequence: int) -> None:
         """Delete the segments whose records all lie before ``next_sequence``."""
@@ -103,11 +103,11 @@ class Spill:
             spilled = self._segments.popleft()
             self.used_bytes -= spilled.size_bytes
             self._loaded.pop(spilled.first_sequence, None)
-            with suppress(OSError):  # it stays until the end, and whoever adopts it is told that it was taken
+            with suppress(OSError):  # the file stays until the end; an adopter knows that a logger has its records
                 spilled.path.unlink(missing_ok=True)
 
     def close(self, *, keep: bool) -> None:
-        """Let go of the folder; delete it unless it is to ``keep``. Calling it again does nothing."""
+        """Close the folder; delete the folder unless ``keep``. A second call does nothing."""
         if self._owner is not None:
             if not keep:
                 remove_spill(self._outbox, self._owner)
@@ -115,12 +115,12 @@ class Spill:
             self._owner = None
 
     def disown(self) -> None:
-        """Let go of the lock in a forked child. Not to be used again."""
+        """Close the owner lock in a forked child. The object cannot be used after that."""
         if self._owner is not None:
             self._owner.close()
 
     def _make_folder(self) -> None:
-        """Make the folder, hold its lock, and have it named; where that failed before, go on there."""
+        """Make the folder, take its lock, and write the pointers; continue where an earlier call failed."""
         if self._owner is None:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             self._owner = OwnerLock(self.folder, make=True)
@@ -134,10 +134,10 @@ class Spill:
         if self.used_bytes + size_bytes > room_bytes:
             raise OSError(errno.ENOSPC, f"{self.used_bytes:,} of {room_bytes:,} bytes are taken", str(self.folder))
 
-    def _load(self, spilled: _Spilled) -> tuple[Frames, RunCutter]:
+    def _load(self, spilled: _Spilled) -> tuple[Frames, BatchCutter]:
         loaded = self._loaded.get(spilled.first_sequence)
         if loaded is None:
-            loaded = _read(spilled), RunCutter()
+            loaded = _read(spilled), BatchCutter()
             while len(self._loaded) >= _LOADED_MAX:
                 del self._loaded[next(iter(self._loaded))]
             self._loaded[spilled.first_sequence] = loaded
@@ -145,7 +145,7 @@ class Spill:
 
 
 def _read(spilled: _Spilled) -> Frames:
-    """Return the frames of a segment, as they were written or with gaps for what is damaged. Raises OSError."""
+    """Return the frames of a segment, with gaps for damaged frames. Raises OSError."""
     try:
         file = os.open(spilled.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         with os.fdopen(file, "rb") as segment:
@@ -165,7 +165,7 @@ def _read(spilled: _Spilled) -> Frames:
 
 
 def _mend(data: bytes, first_sequence: int, next_sequence: int) -> bytes:
-    """Return the frames of a damaged segment that are whole, with gaps for the others."""
+    """Return the valid frames of a damaged segment, with gaps for the others."""
     records = []
     for item in read_frames(memoryview(data)):
         with suppress(ProtocolError):

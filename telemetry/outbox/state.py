@@ -1,132 +1,222 @@
-"""What an outbox holds, and the strokes that change it.
+"""The state of an outbox: immutable, and replaced by one call of C.
 
-Rule 1: no lock. The interpreter runs a signal handler between two bytecodes of the main thread, and a finalizer where
-any thread takes memory: one that logs would wait for what the thread below it holds, for ever.
-Rule 2: what is to be kept is prepared aside, and kept in one stroke: a look whether all is as it was then, and a few
-assignments. In a stroke nothing is called (but, as its last act, what runs no Python), and no object is made that the
-collector knows. So the interpreter, which holds its lock all the while, lets no handler, no finalizer and no other
-thread come in between, and Ctrl-C finds a record kept and accounted for, or not there.
-Rule 3: a stroke that comes too late changes nothing, and says so; its record is prepared again.
-Rule 4: readers take no lock either. A segment's end and next number, read one after the other, belong together.
+Callers are the training thread, other threads that log, the sender thread, and code that interrupts one of them in the
+middle of a call: a signal handler, or a finalizer that the garbage collector runs.
+
+Rule 1: a state never changes. A change computes the next state from the latest state, and then offers the next state
+with :meth:`StateChain.replace`, which is one ``list.append``. No thread, handler or finalizer can run inside that
+call. When another change came first, the caller computes again from the new latest state.
+Rule 2: a change reserves a place, and copies no record. So the change takes a microsecond whatever the record's size,
+and losing the race costs no more than that.
+Rule 3: the bytes of a record are written after its place was reserved. Nobody else writes there, so that the caller,
+and the sender thread after Ctrl-C, can write the same bytes twice. Readers stop before the first record that is not
+written.
+Rule 4: there is no lock. With a lock, a call from a handler would have to leave its record to the call below, and a
+handler that closes the telemetry and exits would lose the end of the run. And a finalizer that runs while its thread
+holds the lock may wait for a lock of the user's program (``logging`` has one) whose owner waits for the outbox.
 """
 
-from collections import deque
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES
-from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment, pack_frame_head
+from tensorboard_sidecar.protocol.errors import TooLarge
+from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES
+from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, pack_header
+from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
 from tensorboard_sidecar.telemetry.outbox.overflow import Refusals
 
 
 class Slot:
-    """A reserved frame at ``start`` of ``segment``, ``size_bytes`` of payload, for the record described.
+    """A record and its place: a frame at ``start`` of ``segment``, for a payload of ``size_bytes``.
 
-    ``values`` is what completes it.
+    The body is not known yet. ``values`` (of any type, for :class:`device_slots.PendingRecords`) complete the record.
     """
 
-    __slots__ = ("kind", "segment", "sequence", "size_bytes", "start", "step", "values", "wall_time_ns")
+    __slots__ = ("kind", "segment", "sequence", "size_bytes", "start", "step", "values", "wall_time_ns", "written")
+    segment: MemorySegment
+    start: int
+    span = 1
 
     def __init__(self, kind: int, step: int, wall_time_ns: int, size_bytes: int, values: Any) -> None:
         self.kind, self.step, self.wall_time_ns, self.size_bytes = kind, step, wall_time_ns, size_bytes
         self.values = values
-        self.segment: MemorySegment
-        self.sequence = self.start = 0
+        self.sequence = 0
+        self.written = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.sequence} of {self.size_bytes:,} bytes, written {self.written}>"
+
+    def mark(self) -> None:
+        """Write the head of the frame, so that a reader after a kill can step over the slot.
+
+        The sender thread may have filled the slot already; the filled frame has the same head.
+        """
+        try:
+            self.segment.write_head(self.start, self.size_bytes)
+        except ValueError:  # the segment is closed
+            if not self.written:
+                raise
+
+    def fill(self, body: bytes, kind: int) -> None:
+        """Write the frame, with zeros after the body. Raises TooLarge, and writes nothing."""
+        padding = self.size_bytes - HEADER_SIZE_BYTES - len(body)
+        if padding < 0:
+            raise TooLarge("body for a reserved slot", len(body), self.size_bytes - HEADER_SIZE_BYTES)
+        header = pack_header(kind, 1, len(body), self.sequence, self.step, self.wall_time_ns)
+        self.segment.write_frame(self.start, header, body + bytes(padding))
+        self.written = True
+
+
+class HostSlot(Slot):
+    """A record whose body is known. Several threads may write the record at once: they write the same bytes."""
+
+    __slots__ = ("body", "span")
+
+    def __init__(self, kind: int, step: int, wall_time_ns: int, body: bytes, span: int = 1) -> None:
+        self.kind = kind
+        self.step = step
+        self.wall_time_ns = wall_time_ns
+        self.size_bytes = HEADER_SIZE_BYTES + len(body)
+        self.sequence = 0
+        self.written = False
+        self.body = body
+        self.span = span
+
+    def write(self) -> None:
+        """Write the frame. Raises ValueError when the segment is closed and the record was not written before."""
+        body = self.body
+        try:
+            header = pack_header(self.kind, self.span, len(body), self.sequence, self.step, self.wall_time_ns)
+            self.segment.write_frame(self.start, header, body)
+        except ValueError:
+            if not self.written:  # else the sender thread wrote and shipped the record, and released the segment
+                raise
+        self.written = True
+
+
+class FullSegment(NamedTuple):
+    """A segment that takes no more records: frames up to ``end``, numbers before ``next_sequence``."""
+
+    segment: MemorySegment
+    end: int
+    next_sequence: int
+
+
+class Layout(NamedTuple):
+    """The part of a state that few records change.
+
+    Records go to ``last``. ``full_bytes`` is the size of the segments before. A ``sealed`` outbox takes gaps alone;
+    a ``closed`` outbox takes no segment.
+    """
+
+    last: MemorySegment
+    full: tuple[FullSegment, ...] = ()
+    full_bytes: int = 0
+    refusals: Refusals = Refusals()
+    sealed: bool = False
+    closed: bool = False
 
 
 class OutboxState:
-    """Segments, the last being filled; slots in order; refusals. Read by anybody, changed by its strokes alone.
+    """``layout``; the next record goes to ``end`` of the last segment and gets ``next_sequence``.
 
-    ``full_segments_bytes`` is the size of all segments but the last. A ``sealed`` one takes gaps alone.
+    ``slots`` holds, in order, every record that is not written yet, and may hold records that are written. Each append
+    copies this tuple; the launches that a device queues, about a thousand, bound its length.
     """
 
-    def __init__(self, segment: MemorySegment) -> None:
-        self.segments: tuple[MemorySegment, ...] = (segment,)
-        self.slots: deque[Slot] = deque()
-        self.refusals = Refusals()
-        self.full_segments_bytes = 0
-        self.sealed = self.closed = False
+    __slots__ = ("end", "layout", "next_sequence", "slots", "successors")
+
+    def __init__(self, layout: Layout, end: int, next_sequence: int, slots: tuple[Slot, ...]) -> None:
+        self.layout = layout
+        self.end = end
+        self.next_sequence = next_sequence
+        self.slots = slots
+        self.successors: list[OutboxState] = []
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of the segments that are held; of the last, those written."""
-        return self.full_segments_bytes + self.segments[-1].end
+        """Bytes of the segments that are held; of the last segment, the reserved bytes."""
+        return self.layout.full_bytes + self.end
 
     @property
-    def next_sequence(self) -> int:
-        """The number behind the last that was given out, be it to a refused record."""
-        return self.segments[-1].next_sequence + self.refusals.untold
+    def following_sequence(self) -> int:
+        """The number after the last number that was given out, to a kept or to a refused record."""
+        return self.next_sequence + self.layout.refusals.untold
 
-    def append(
-        self,
-        segment: MemorySegment,
-        start: int,
-        rest: bytes,
-        next_sequence: int,
-        *,
-        slot: Slot | None = None,
-        tells: Refusals | None = None,
-    ) -> bool:
-        """Append a frame, prepared for ``start`` of ``segment``, given its payload and tail in one.
+    def with_layout(self, layout: Layout) -> "OutboxState":
+        """Return this state with another layout."""
+        return OutboxState(layout, self.end, self.next_sequence, self.slots)
 
-        Its head goes last, so that a torn frame does not exist. It is of a record, which may wait for values in
-        ``slot``, or the gap that ``tells`` of all refusals.
+    def without_written(self) -> "OutboxState":
+        """Return this state without the slots that are written."""
+        return OutboxState(self.layout, self.end, self.next_sequence, _unwritten(self.slots))
+
+    def with_slot(self, slot: Slot) -> "OutboxState":
+        """Return the state in which ``slot`` has the next place of the last segment; set the slot's place."""
+        layout = self.layout
+        start = slot.start = self.end
+        sequence = slot.sequence = self.next_sequence
+        slot.segment = layout.last
+        slots = self.slots
+        only_the_record_before = len(slots) == 1 and slots[0].written
+        slots = (slot,) if only_the_record_before else (*_unwritten(slots), slot)
+        return OutboxState(layout, start + slot.size_bytes + FRAME_OVERHEAD_BYTES, sequence + slot.span, slots)
+
+    def with_gap(self, slot: Slot) -> "OutboxState":
+        """Return the state with ``slot`` for the gap that tells all refusals."""
+        layout = self.layout
+        return self.with_layout(layout._replace(refusals=layout.refusals.told())).with_slot(slot)
+
+    def with_segment(self, segment: MemorySegment) -> "OutboxState":
+        """Return the state in which ``segment``, begun at ``next_sequence``, follows the last segment.
+
+        An empty last segment is replaced: both have the same name.
         """
-        size, rest_start = len(rest), start + HEAD_SIZE_BYTES
-        head, end = pack_frame_head(size + HEAD_SIZE_BYTES - FRAME_OVERHEAD_BYTES), rest_start + size
-        rest_at, head_at = slice(rest_start, end), slice(start, rest_start)
-        told = None if tells is None else tells.told()
-        if self.segments[-1] is not segment or segment.end != start or end > segment.size_bytes:
+        layout, last = self.layout, self.layout.last
+        full, full_bytes = layout.full, layout.full_bytes
+        if self.next_sequence > last.first_sequence:
+            full, full_bytes = (*full, FullSegment(last, self.end, self.next_sequence)), full_bytes + last.size_bytes
+        following = layout._replace(last=segment, full=full, full_bytes=full_bytes)
+        return OutboxState(following, segment.first_frame, self.next_sequence, self.slots)
+
+    def without_first(self) -> "OutboxState":
+        """Return the state without the first full segment and the slots in that segment."""
+        layout = self.layout
+        first, *full = layout.full
+        released = layout._replace(full=tuple(full), full_bytes=layout.full_bytes - first.segment.size_bytes)
+        slots = tuple(slot for slot in self.slots if slot.segment is not first.segment)
+        return OutboxState(released, self.end, self.next_sequence, slots)
+
+
+def _unwritten(slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
+    """Return the slots from the first slot that is not written. Most slots are written in order."""
+    for number, slot in enumerate(slots):
+        if not slot.written:
+            return slots[number:]
+    return ()
+
+
+class StateChain:
+    """Holds the latest state; any thread, handler or finalizer may call at any time.
+
+    The first successor of a state is the state that replaced it. A thread that was suspended in :meth:`replace` may
+    set ``_state`` back to an older state; the successors lead from there to the latest state.
+    """
+
+    def __init__(self, state: OutboxState) -> None:
+        self._state: OutboxState = state
+
+    def latest(self) -> OutboxState:
+        """Return the latest state."""
+        state = self._state
+        while state.successors:
+            state = state.successors[0]
+        return state
+
+    def replace(self, state: OutboxState, successor: OutboxState) -> bool:
+        """Let ``successor`` replace ``state``; return False, and change nothing, when another state did so before."""
+        successors: Final = state.successors
+        successors.append(successor)
+        if successors[0] is not successor:
             return False
-        if (self.sealed or self.refusals.untold) if tells is None else self.refusals is not tells:
-            return False
-        segment.map[rest_at] = rest
-        segment.map[head_at] = head
-        segment.next_sequence = next_sequence
-        segment.end = end
-        if told is not None:
-            self.refusals = told
-        if slot is not None:
-            self.slots.append(slot)
+        self._state = successor
         return True
-
-    def refuse(self, sequence: int, refusals: Refusals, kind: int) -> bool:
-        """Give ``sequence``, which comes next after ``refusals``, to a record that is not kept."""
-        more = refusals.add(kind)
-        if self.sealed or self.refusals is not refusals:
-            return False
-        if self.segments[-1].next_sequence + refusals.untold != sequence:
-            return False
-        self.refusals = more
-        return True
-
-    def follow(self, last: MemorySegment, segment: MemorySegment) -> bool:
-        """Let ``segment`` follow ``last``, or take its place while that is empty: they will have the same name."""
-        segments, full_segments_bytes = self.segments, self.full_segments_bytes
-        if segment.first_sequence > last.first_sequence:
-            following, full_segments_bytes = (*segments, segment), full_segments_bytes + last.size_bytes
-        else:
-            following = (*segments[:-1], segment)
-        if self.closed or self.segments is not segments or segments[-1] is not last:
-            return False
-        if last.next_sequence != segment.first_sequence:
-            return False
-        self.segments, self.full_segments_bytes = following, full_segments_bytes
-        return True
-
-    def release(self, next_sequence: int) -> MemorySegment | None:
-        """Let go of the first segment, and its slots, when its records all lie before ``next_sequence``; return it.
-
-        For the thread that fills slots.
-        """
-        while True:
-            segments = self.segments
-            first, following = segments[0], segments[1:]
-            if not following or first.next_sequence > next_sequence:
-                return None
-            full_segments_bytes = self.full_segments_bytes - first.size_bytes
-            if self.segments is segments:
-                self.segments, self.full_segments_bytes = following, full_segments_bytes
-                break
-        while self.slots and self.slots[0].segment is first:
-            self.slots.popleft()  # whoever has its record does not wait for what completes it
-        return first

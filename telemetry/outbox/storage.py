@@ -1,4 +1,4 @@
-"""Where a telemetry keeps what no logger has taken yet, and how much of it: in memory, then on disk."""
+"""Where, and how much, a telemetry keeps of the records that no logger has taken: in memory, then on disk."""
 
 import logging
 from contextlib import suppress
@@ -22,15 +22,12 @@ from tensorboard_sidecar.telemetry.values.python_values import whole
 
 NO_SPILL: Final = "none"
 _SEGMENTS_MIN: Final = 8
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """The settings of ``telemetry.Telemetry`` of the same names; see there.
-
-    Raises ValueError for sizes that cannot be.
-    """
+    """Settings of ``telemetry.Telemetry``, which documents these names. Raises ValueError for a negative size."""
 
     outbox_bytes: int = OUTBOX_BYTES
     outbox_dir: Path | str | None = None
@@ -45,9 +42,9 @@ class Storage:
     def of(
         cls, outbox_bytes: Any, outbox_dir: Path | str | None, spill_dir: Path | str | None, spill_bytes: Any
     ) -> "Storage":
-        """Take settings as people give them; folders stay where they are when the program goes elsewhere.
+        """Convert settings as users give them. Folders become absolute, since a program may change its folder.
 
-        Raises TypeError for sizes that are no whole numbers, and as the class does.
+        Raises TypeError for a size that is no whole number, ValueError for a negative size.
         """
         return cls(
             whole("outbox_bytes", outbox_bytes),
@@ -57,7 +54,7 @@ class Storage:
         )
 
     def make(self, stream: Stream, *, wall_time_ns: int) -> Backlog:
-        """Make an empty outbox for a stream. Raises OSError, ValueError for one that is too small."""
+        """Make an empty outbox for a stream. Raises OSError, ValueError for a capacity that is too small."""
         root = outbox_root(_folder(self.outbox_dir))
         capacity = outbox_capacity_bytes(root, self.outbox_bytes)
         folder, on_disk = root / stream.id.hex(), None
@@ -66,7 +63,7 @@ class Storage:
         except OSError as error:
             if self.spill_dir:
                 raise
-            _logger.warning("a full outbox cannot go on to disk: %s; give a spill_dir, or none", error)
+            _log.warning("a full outbox cannot go on to disk: %s; give a spill_dir, or none", error)
         outbox = Outbox(
             folder,
             stream,
@@ -77,14 +74,14 @@ class Storage:
         return Backlog(outbox, Spill(folder, on_disk / folder.name, self.spill_bytes) if on_disk else None)
 
     def find_outboxes(self) -> list[Path]:
-        """Return the outboxes that lie where this one does, of trainers that run and that are gone; raise OSError."""
+        """Return the outboxes in the same place, of running and of dead trainers. Raises OSError."""
         on_disk = None
         with suppress(OSError):
             on_disk = self._spill_root()
         return find_outboxes(outbox_root(_folder(self.outbox_dir)), *([on_disk] if on_disk else []))
 
     def _spill_root(self) -> Path | None:
-        """Return the folder for what is spilled, None when nothing is to be; raise OSError when it cannot be made."""
+        """Return the folder for spilled segments, None when spilling is off. Raises OSError when making it fails."""
         off = self.spill_bytes == 0 or str(self.spill_dir) == NO_SPILL
         return None if off else spill_root(_folder(self.spill_dir or self.outbox_dir))
 

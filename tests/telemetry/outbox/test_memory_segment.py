@@ -1,5 +1,6 @@
 """A segment in shared memory: what a kill can leave of it, and finding one's way in it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,10 @@ from tensorboard_sidecar.protocol.frame import (
     pack_head,
     read_frames,
 )
-from tensorboard_sidecar.protocol.record import Kind, Record, pack_record, parse_record
+from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind, Record, pack_record, parse_record
 from tensorboard_sidecar.protocol.storage.segment import list_segments, read_segment_head, segment_path
 from tensorboard_sidecar.telemetry.outbox.frames import Frames
 from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
-from tensorboard_sidecar.telemetry.outbox.state import OutboxState
 
 SIZE = 2**16
 
@@ -37,10 +37,28 @@ def payload(sequence: int, size: int = 20, span: int = 1) -> bytes:
     return pack_record(Record(kind, sequence, 0, START_NS, bytes([sequence % 256]) * size, span))
 
 
+def append_at(segment: MemorySegment, start: int, data: bytes) -> None:
+    segment.write_frame(start, data[:HEADER_SIZE_BYTES], data[HEADER_SIZE_BYTES:])
+
+
 def append(segment: MemorySegment, data: bytes) -> None:
-    assert OutboxState(segment).append(
-        segment, segment.end, pack_frame(data)[HEAD_SIZE_BYTES:], parse_record(data).next_sequence
-    )
+    append_at(segment, segment.end, data)
+    segment.finish(segment.end + len(data) + FRAME_OVERHEAD_BYTES, parse_record(data).next_sequence)
+
+
+def note_stores(segment: MemorySegment, work: Callable[[], None]) -> list[slice]:
+    """Return where ``work`` writes in a segment, in order."""
+    stores: list[slice] = []
+
+    class Watched:
+        def __setitem__(self, where: slice, data: bytes) -> None:
+            stores.append(where)
+            real[where] = data
+
+    real, segment.map = segment.map, Watched()  # type: ignore[assignment]
+    work()
+    segment.map = real
+    return stores
 
 
 def sequences(data: bytes) -> list[int]:
@@ -53,7 +71,7 @@ def test_a_spare_is_no_segment_until_it_begins(memory: Path) -> None:
     spare = MemorySegment(memory, SIZE)
     spare.begin(make_stream(), 7, START_NS)
     assert list_segments(memory) == []
-    assert not spare.fits(0)
+    assert not spare.named
     spare.take_name()
     [found] = list_segments(memory)
     assert found.first_sequence == read_segment_head(found.path).first_sequence == 7
@@ -74,7 +92,7 @@ def test_a_name_that_somebody_else_took_for_the_segment_is_its_name(memory: Path
     other.path.unlink()
     with pytest.raises(FileNotFoundError):
         other.take_name()
-    assert not other.fits(0)
+    assert not other.named
     spare.close(keep=False)
     other.close(keep=False)
 
@@ -84,17 +102,6 @@ def test_a_segment_to_be_kept_stays(memory: Path) -> None:
     append(segment, payload(1))
     segment.close(keep=True)
     assert sequences(segment.path.read_bytes()) == [1]
-
-
-def test_a_segment_takes_frames_up_to_its_last_byte(memory: Path) -> None:
-    segment = make_segment(memory, size=4096)
-    left = 4096 - segment.end - FRAME_OVERHEAD_BYTES
-    assert segment.fits(left)
-    assert not segment.fits(left + 1)
-    append(segment, payload(1, left - len(payload(1, 0))))
-    assert segment.end == 4096
-    assert sequences(segment.path.read_bytes()) == [1]
-    segment.close(keep=False)
 
 
 def test_a_kill_at_any_byte_of_an_append_leaves_the_frames_before_it(memory: Path) -> None:
@@ -113,19 +120,33 @@ def test_a_kill_at_any_byte_of_an_append_leaves_the_frames_before_it(memory: Pat
     assert sequences(after) == [1, 2]
 
 
+def test_a_kill_at_any_byte_of_a_large_append_leaves_the_frames_around_it(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head of a large frame comes first, its checksum last: readers step over the frame until it is whole."""
+    monkeypatch.setattr("tensorboard_sidecar.telemetry.outbox.memory_segment._SLICE_BYTES", 7)
+    segment = make_segment(memory)
+    append(segment, payload(1))
+    start, frame_size = segment.end, len(payload(2)) + FRAME_OVERHEAD_BYTES
+    segment.finish(start + frame_size, 3)
+    append(segment, payload(3))
+    before, stores = segment.path.read_bytes(), note_stores(segment, lambda: append_at(segment, start, payload(2)))
+    after = segment.path.read_bytes()
+    segment.close(keep=False)
+    assert [stores[0].stop, stores[-1].start] == [start + HEAD_SIZE_BYTES, start + frame_size - 4]
+    assert [store.stop - store.start for store in stores[2:-1]] == [7, 7, 6]
+    ends = [end for store in stores for end in range(store.start, store.stop)]
+    assert ends == list(range(start, start + frame_size)), "in order, each byte once"
+    for cut in ends:
+        assert sequences(before[:start] + after[start:cut] + before[cut:]) == [1, 3]
+    assert sequences(after) == [1, 2, 3]
+
+
 def test_the_head_is_written_behind_the_rest(memory: Path) -> None:
     """The order that the test above takes for granted."""
     segment = make_segment(memory)
-    stores: list[slice] = []
-
-    class Watched:
-        def __setitem__(self, where: slice, data: bytes) -> None:
-            stores.append(where)
-
-    real, segment.map = segment.map, Watched()  # type: ignore[assignment]
     start = segment.end
-    append(segment, payload(1))
-    segment.map = real
+    stores = note_stores(segment, lambda: append(segment, payload(1)))
     segment.close(keep=False)
     assert stores == [slice(start + HEAD_SIZE_BYTES, segment.end), slice(start, start + HEAD_SIZE_BYTES)]
     assert segment.end - start == len(payload(1)) + FRAME_OVERHEAD_BYTES
@@ -212,6 +233,7 @@ def test_full_memory_is_an_error_and_no_signal(tmp_path: Path) -> None:
     mount_point.mkdir()
     program = f"""
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from tensorboard_sidecar.telemetry.outbox.frames import Frames
 from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment

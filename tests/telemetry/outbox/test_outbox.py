@@ -1,4 +1,4 @@
-"""The outbox's edges, each by name; tests/telemetry/test_outbox_model.py holds it against a model."""
+"""The outbox at its limits, a test for each; test_outbox_model.py checks the outbox against a model."""
 
 import gc
 import os
@@ -16,10 +16,12 @@ from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import TooLarge
+from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES
 from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind, Record
+from tensorboard_sidecar.protocol.storage.segment import list_segments
 from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 
@@ -144,6 +146,40 @@ def test_a_record_too_large_for_an_empty_segment_takes_its_place(memory: Path) -
     orphan.close(keep=False)
     outbox.release(large + 1)
     outbox.close(keep=False)
+
+
+@pytest.mark.parametrize(("more", "segments"), [(0, 1), (1, 2)])
+def test_a_segment_takes_frames_up_to_its_last_byte(memory: Path, more: int, segments: int) -> None:
+    outbox = make_outbox(memory / "outbox", segment=4096)
+    say(outbox)
+    left = 4096 - outbox.used_bytes - FRAME_OVERHEAD_BYTES - HEADER_SIZE_BYTES
+    say(outbox, Kind.SCALARS, left + more)
+    assert len(list_segments(outbox.folder)) == segments
+    assert (outbox.used_bytes == 4096) == (segments == 1)
+    assert [len(record.body) for record in read_all(outbox)] == [100, left + more]
+    outbox.close(keep=False)
+
+
+def test_a_slot_that_is_filled_before_its_call_returns_stays_as_it_was_filled(outbox: Outbox) -> None:
+    """The sender thread may find the values there at once."""
+    slot = outbox.reserve(Kind.SCALARS, 0, START_NS, 100)
+    assert slot is not None
+    outbox.fill(slot, b"at once")
+    slot.mark()
+    assert [record.body for record in read_all(outbox)] == [b"at once"]
+
+
+def test_bodies_of_records_that_are_kept_are_not_kept_twice(outbox: Outbox) -> None:
+    """A large body would lie in memory until the next record."""
+
+    class Body(bytes):
+        """Bytes that can be looked for."""
+
+    body = Body(1000)
+    before = sys.getrefcount(body)
+    outbox.append(Kind.TEXT, 0, START_NS, body)
+    outbox.prepare(START_NS)
+    assert sys.getrefcount(body) == before
 
 
 def test_scalars_are_kept_when_pictures_are_refused(outbox: Outbox) -> None:
@@ -283,7 +319,7 @@ def test_ctrl_c_at_any_moment_leaves_no_hole_in_the_sequence(memory: Path) -> No
 
 
 def test_an_interpreter_without_its_lock_is_refused_at_once(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is kept in one stroke would be torn there."""
+    """Closing a map while another thread writes there was not tried without the lock."""
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
     with pytest.raises(RuntimeError, match="global interpreter lock"):
         make_outbox(memory / "outbox")

@@ -1,13 +1,17 @@
-"""The outbox and threads that come in each other's way, with no lock to wait for."""
+"""The outbox and several threads that append at once."""
 
+import shutil
 import sys
 import threading
 from pathlib import Path
 
+import pytest
 from support.logger.fake_logger import unpack_records
 from support.records.recordings import START_NS, make_stream
 
+from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.record import Kind, Record
+from tensorboard_sidecar.telemetry.outbox import memory_segment
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 
 
@@ -19,7 +23,7 @@ def say(outbox: Outbox) -> int:
     return outbox.append(Kind.SCALARS, 0, START_NS, bytes(100))
 
 
-def read(outbox: Outbox, at: int) -> list[Record]:
+def read(outbox: Outbox | OrphanedOutbox, at: int) -> list[Record]:
     records: list[Record] = []
     while (run := outbox.read(at, 2**16)) is not None:
         records += unpack_records(run.frames)
@@ -46,7 +50,7 @@ def test_threads_that_append_at_once_get_a_number_each(memory: Path) -> None:
 
 
 def test_records_of_all_sizes_from_many_threads_are_kept_while_others_are_read_and_released(memory: Path) -> None:
-    """Threads come in each other's way at any moment: the interpreter is told to change them every 10 us."""
+    """The interpreter switches threads every 10 us, in the middle of any call."""
     outbox = make_outbox(memory / "outbox", capacity=2**26, segment=2**14)
     said: list[dict[int, bytes]] = [{} for _ in range(4)]
 
@@ -76,7 +80,7 @@ def test_records_of_all_sizes_from_many_threads_are_kept_while_others_are_read_a
 
 
 def test_a_large_record_finds_its_way_between_a_thread_that_never_pauses(memory: Path) -> None:
-    """It takes longer to prepare than any pause there is, and to prepare it anew each time would never end."""
+    """Preparing the record takes longer than any pause; a call that prepared it anew each time would never end."""
     outbox = make_outbox(memory / "outbox", capacity=2**29, segment=2**22)
     stop, spoken = threading.Event(), threading.Event()
 
@@ -101,4 +105,60 @@ def test_a_large_record_finds_its_way_between_a_thread_that_never_pauses(memory:
     finally:
         stop.set()
         thread.join()
+    outbox.close(keep=False)
+
+
+def test_nobody_waits_behind_a_large_record(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers once waited 100 ms and more for a large record. Here its copy stands still until they have returned.
+
+    A kill at that moment keeps the records that returned, and loses the large record alone.
+    """
+    outbox = make_outbox(memory / "outbox", capacity=2**26)
+    large, copying, go_on = bytes(2**20), threading.Event(), threading.Event()
+    crc32c = memory_segment.crc32c
+
+    def slow_crc32c(data: bytes, value: int = 0) -> int:
+        if len(data) == len(large) and not copying.is_set():
+            copying.set()
+            assert go_on.wait(60)
+        return crc32c(data, value)
+
+    monkeypatch.setattr(memory_segment, "crc32c", slow_crc32c)
+    thread = threading.Thread(target=outbox.append, args=(Kind.EMBEDDING, 0, START_NS, large))
+    thread.start()
+    try:
+        assert copying.wait(20)
+        assert [say(outbox) for _ in range(1000)] == list(range(2, 1002))
+        shutil.copytree(outbox.folder, memory / "killed")
+        assert thread.is_alive(), "the copy is not done"
+    finally:
+        go_on.set()
+        thread.join()
+    orphan = OrphanedOutbox(memory / "killed")
+    gap, *kept = read(orphan, 1)
+    assert (gap.kind, gap.sequence, gap.next_sequence) == (Kind.GAP, 1, 2)
+    assert [record.sequence for record in kept] == list(range(2, 1002))
+    orphan.close(keep=False)
+    assert [len(record.body) for record in read(outbox, 1)] == [len(large)] + 1000 * [100]
+    outbox.close(keep=False)
+
+
+def test_the_reader_writes_what_an_interrupted_call_did_not(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between placing and copying: the place would hold back all records after it."""
+    outbox = make_outbox(memory / "outbox", capacity=2**20)
+    write_frame = memory_segment.MemorySegment.write_frame
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(memory_segment.MemorySegment, "write_frame", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        say(outbox)
+    monkeypatch.setattr(memory_segment.MemorySegment, "write_frame", write_frame)
+    assert say(outbox) == 2
+    shutil.copytree(outbox.folder, memory / "killed")
+    orphan = OrphanedOutbox(memory / "killed")
+    assert [(record.kind, record.sequence) for record in read(orphan, 1)] == [(Kind.GAP, 1), (Kind.SCALARS, 2)]
+    orphan.close(keep=False)
+    assert [(record.sequence, record.body) for record in read(outbox, 1)] == [(1, bytes(100)), (2, bytes(100))]
     outbox.close(keep=False)

@@ -1,0 +1,100 @@
+"""States of an outbox: immutable, and each replaced once."""
+
+import threading
+from pathlib import Path
+
+from support.boundaries import Boundaries
+from support.recordings import START_NS, make_stream
+
+from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
+from tensorboard_sidecar.telemetry.outbox.state import HostSlot, Layout, OutboxState, Slot, StateChain
+
+TOO_MANY = 200
+
+
+def make_chain(folder: Path) -> StateChain:
+    segment = MemorySegment(folder, 2**16)
+    segment.begin(make_stream(), 1, START_NS)
+    segment.take_name()
+    return StateChain(OutboxState(Layout(segment), segment.first_frame, 1, ()))
+
+
+def place(chain: StateChain) -> Slot:
+    slot = HostSlot(Kind.SCALARS, 0, START_NS, b"body")
+    while not chain.replace(state := chain.latest(), state.with_slot(slot)):
+        pass
+    return slot
+
+
+def test_a_state_is_replaced_once(memory: Path) -> None:
+    chain = make_chain(memory)
+    first = chain.latest()
+    successors = [first.with_layout(first.layout._replace(sealed=True)) for _ in range(2)]
+    assert [chain.replace(first, successor) for successor in successors] == [True, False]
+    assert chain.latest() is successors[0]
+    assert not first.layout.sealed, "a state does not change"
+
+
+def test_the_latest_state_is_found_from_an_older_one(memory: Path) -> None:
+    """A thread that was suspended in the middle of replacing a state sets the chain back when it goes on."""
+    chain = make_chain(memory)
+    first = chain.latest()
+    for _ in range(5):
+        place(chain)
+    latest = chain.latest()
+    chain._state = first
+    assert chain.latest() is latest
+    assert latest.next_sequence == 6
+
+
+def test_places_of_records_are_disjoint_whatever_interrupts_placing(memory: Path) -> None:
+    """At each place where a handler or a finalizer can come, another record is placed in the middle."""
+    chain = make_chain(memory)
+    slots: list[Slot] = []
+    for number in range(1, TOO_MANY):
+        boundaries = Boundaries(number, lambda: slots.append(place(chain)))
+        boundaries.run(lambda: slots.append(place(chain)))
+        if not boundaries.reached:
+            break
+    assert number > 5
+    assert sorted(slot.sequence for slot in slots) == list(range(1, chain.latest().next_sequence))
+    in_order = sorted(slots, key=lambda slot: slot.sequence)
+    size = in_order[1].start - in_order[0].start
+    assert [slot.start for slot in in_order] == [in_order[0].start + size * n for n in range(len(slots))]
+
+
+def test_threads_that_place_at_once_get_a_place_each(memory: Path) -> None:
+    chain = make_chain(memory)
+    placed: list[Slot] = []
+    threads = [threading.Thread(target=lambda: placed.extend([place(chain) for _ in range(200)])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(slot.sequence for slot in placed) == list(range(1, 801))
+    assert len({slot.start for slot in placed}) == 800
+
+
+def test_slots_are_forgotten_when_they_are_written(memory: Path) -> None:
+    chain = make_chain(memory)
+    first, second, third = (place(chain) for _ in range(3))
+    assert chain.latest().slots == (first, second, third)
+    first.written = third.written = True
+    assert chain.latest().without_written().slots == (second, third)
+    second.written = True
+    fourth = place(chain)
+    assert chain.latest().slots == (fourth,)
+
+
+def test_a_segment_that_is_released_takes_its_slots_with_it(memory: Path) -> None:
+    chain = make_chain(memory)
+    place(chain)
+    state = chain.latest()
+    following = MemorySegment(memory, 2**16)
+    following.begin(make_stream(), state.next_sequence, START_NS)
+    assert chain.replace(state, state.with_segment(following))
+    kept = place(chain)
+    state = chain.latest().without_first()
+    assert state.slots == (kept,)
+    assert (state.layout.full, state.layout.full_bytes, state.layout.last) == ((), 0, following)
