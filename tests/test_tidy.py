@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 import pytest
 from support.rules import FOLDER_FILES_MAX, MAY_IMPORT, RULES
@@ -242,6 +242,21 @@ def test_extras_that_the_readme_installs_exist() -> None:
     named = re.findall(r"tensorboard-sidecar\[([\w,]+)\]", (ROOT / "README.md").read_text("utf-8"))
     assert named
     assert {extra for names in named for extra in names.split(",")} <= set(extras)
+
+
+def test_messages_that_the_readme_quotes_exist() -> None:
+    """The text of each quotation, part by part, is in a string of the product: users search for what they see."""
+    texts = [node.value for source in sources() for node in source.nodes if is_text(node) and source.top in ROOMS]
+    texts += [path.read_text("utf-8") for path in (ROOT / "trainer").glob("*.sh")]
+    rows = (ROOT / "README.md").read_text("utf-8").partition("## Troubleshooting")[2].partition("\n## ")[0]
+    quoted = [text for text in re.findall(r'^\|[^|]*?"([^"|]+)"', rows, re.MULTILINE) if "port is already" not in text]
+    assert len(quoted) > 10
+    parts = [part.strip() for text in quoted for part in re.split(r"\.\.\.|\bDIR\b|: ", text) if len(part.strip()) > 5]
+    assert [part for part in parts if not any(part in text for text in texts)] == []
+
+
+def is_text(node: ast.AST) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def test_links_between_pages_lead_somewhere() -> None:
