@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -11,6 +12,9 @@ from support.machine.shared_folder import shared_folder
 from support.running.programs import LoggerProcess
 
 from tensorboard_sidecar.protocol.outbox import location
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
 
 # How long an example takes is the machine's business; a hanging test ends by pytest's own timeout.
 settings.register_profile("project", deadline=None)
@@ -47,6 +51,18 @@ def logger(tmp_path: Path) -> Iterator[LoggerProcess]:
     yield logger
     if logger.process is not None and logger.process.poll() is None:
         logger.kill()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadScopeScheduling | None":
+    """Distribute with ``--dist loadgroup``: files of a group go to one process, which makes their fixtures once.
+
+    pytest-xdist 3.8 marks groups in an attribute that pytest 9 no longer reads, so that its own groups have no effect.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from support.running.grouping import GroupScheduling  # noqa: PLC0415 - pytest-xdist may not be installed
+
+    return GroupScheduling(config, log)
 
 
 @pytest.hookimpl(trylast=True)

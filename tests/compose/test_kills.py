@@ -7,7 +7,7 @@ import pytest
 from compose.judge import check
 from support.running.compose import Compose
 
-pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 
 ENDLESS = 1_000_000
 

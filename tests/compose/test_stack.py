@@ -13,7 +13,7 @@ from support.source import ROOMS, ROOT
 
 from tensorboard_sidecar import __version__
 
-pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 
 BASE = "python:3.11-slim"
 LOGGER_OVER_BASE_MAX_BYTES = 250 * 10**6

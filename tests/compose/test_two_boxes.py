@@ -8,7 +8,7 @@ from compose.judge import LOG_INTERVAL, RUN, STEPS_AN_EPOCH, shown_steps
 from support.running.compose import Compose
 from support.running.programs import free_port, run_command
 
-pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 
 FLAGS = ("--epochs", "1", "--batch_size", "8", "--log_interval", f"{LOG_INTERVAL}", "--embed_dim", "32")
 

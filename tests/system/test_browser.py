@@ -17,7 +17,6 @@ from support.running.tensorboard import TensorBoard, running_tensorboard
 pytestmark = [
     pytest.mark.system,
     pytest.mark.browser,
-    pytest.mark.xdist_group("main_job"),
     pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed (Debian package chromium)"),
 ]
 

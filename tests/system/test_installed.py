@@ -17,7 +17,7 @@ from support.source import PACKAGE, ROOMS, ROOT
 
 from tensorboard_sidecar import __version__
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("installed")]
+pytestmark = [pytest.mark.system]
 
 SETUPTOOLS_MIN = 77  # as pyproject.toml requires
 LIBRARIES = ("crc32c", "matplotlib", "msgpack", "msgspec", "numpy", "PIL", "setuptools", "tensorboardX", "torch", "zmq")

@@ -14,7 +14,7 @@ from tensorboardX.proto.graph_pb2 import GraphDef
 
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("main_job")]
+pytestmark = [pytest.mark.system]
 
 
 def steps_of(job: Job) -> int:

@@ -3,8 +3,8 @@
 import threading
 from pathlib import Path
 
-from support.boundaries import Boundaries
-from support.recordings import START_NS, make_stream
+from support.machine.boundaries import Boundaries
+from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
