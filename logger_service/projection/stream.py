@@ -172,6 +172,9 @@ class StreamProjection:
             self._tally.note_undecoded(record, error)
             self._add(blank(record, self.stream.id), record)
             return
+        if isinstance(message, Scalars) and message.values:  # nine of ten records
+            self._add(self._curves(message, record), record)
+            return
         if message is None:
             self.counts.unknown_kinds += 1
             self._tally.warn_once(
@@ -183,11 +186,17 @@ class StreamProjection:
         self.counts.drawings += isinstance(message, PICTURES) and not failures
         self._add(events, record)
 
+    def _curves(self, message: Scalars, record: Record) -> list[bytes]:
+        """Return the event of a record of scalars; a blank event if the packing raises an error of any kind."""
+        try:
+            return [self._scalars.pack(message, record)]
+        except Exception as error:  # noqa: BLE001 - as in _draw
+            self._tally.note_undrawn(record, error)
+            return blank(record, self.stream.id)
+
     def _draw(self, message: Message | None, record: Record) -> Projected:
         """Return the events of a record; a blank event if the drawing raises an error of any kind."""
         try:
-            if isinstance(message, Scalars) and message.values:
-                return Projected([self._scalars.pack(message, record)], [])
             events, failures = project(message, record, self.stream.id)
         except Exception as error:  # noqa: BLE001 - a failed drawing costs its record the picture, and no other record
             events, failures = blank(record, self.stream.id), [error]
