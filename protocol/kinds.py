@@ -31,8 +31,8 @@ class MessageKind(Generic[M]):
       records that a run can miss have the smallest share, so that they are refused first.
     - ``picture``: whether the logger draws a picture of the message. Pictures are slow, and counted as drawings.
     - ``decoded_in_pieces``: whether a limit bounds all items of the message together, beside the limits on each item.
-    The
-      decoder then decodes item by item, and stops at this limit; ``protocol.codec`` has a function for each such kind.
+      The decoder then decodes item by item, and stops at this limit; ``protocol.codec`` has a function for each such
+      kind.
     """
 
     kind: Kind
@@ -53,7 +53,7 @@ class MessageKind(Generic[M]):
         return self.name.replace("_", " ")
 
 
-_TABLE: Final = (
+KINDS: Final[tuple[MessageKind[Any], ...]] = (
     MessageKind(
         kind=Kind.SEGMENT,
         message_type=messages.SegmentHead,
@@ -167,7 +167,6 @@ _TABLE: Final = (
         decoded_in_pieces=False,
     ),
 )
-KINDS: Final[tuple[MessageKind[Any], ...]] = _TABLE
 PICTURES: Final[tuple[type[Message], ...]] = tuple(row.message_type for row in KINDS if row.picture)
 _BY_NUMBER: Final = {int(row.kind): row for row in KINDS}
 _BY_TYPE: Final = {row.message_type: row for row in KINDS}

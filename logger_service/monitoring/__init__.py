@@ -1,5 +1,5 @@
 """The state of a running logger: status, health page, metrics.
 
-May import ``protocol``, the logger's config, counters and errors, and the rooms whose counters it reads: ``access``,
+May import the logger's config, counters and errors, and the rooms whose counters it reads: ``access``,
 ``folders``, ``intake``, ``projection``. Only ``service`` imports this room.
 """

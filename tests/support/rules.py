@@ -50,7 +50,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("logger_service.errors", "logger_service.counters", "logger_service.limits"),
     ),
     "logger_service.rendering": ("protocol",),
-    "logger_service.events": ("protocol", "protocol.storage", "logger_service.rendering"),
+    "logger_service.events": ("protocol", "logger_service.rendering"),
     "logger_service.intake": (
         *("protocol", "protocol.storage", "protocol.outbox"),
         *("logger_service.errors", "logger_service.counters", "logger_service.limits"),
@@ -62,7 +62,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "logger_service.offline": ("protocol", "protocol.storage", "logger_service.events"),
     "logger_service.monitoring": (
-        *("protocol", "logger_service.config", "logger_service.counters"),
+        *("logger_service.config", "logger_service.counters"),
         *("logger_service.errors", "logger_service.limits"),
         *("logger_service.folders", "logger_service.access", "logger_service.intake", "logger_service.projection"),
     ),
