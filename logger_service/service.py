@@ -30,9 +30,8 @@ from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
 from tensorboard_sidecar.logger_service.limits import JOURNAL_FILES_DIVISOR
-from tensorboard_sidecar.logger_service.monitoring.collector import Collector
 from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
-from tensorboard_sidecar.logger_service.monitoring.status import Status
+from tensorboard_sidecar.logger_service.monitoring.status import Collector, Status
 from tensorboard_sidecar.logger_service.projection.process import Supervisor
 from tensorboard_sidecar.protocol.outbox.location import outbox_root, spill_root
 from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_folder

@@ -1,4 +1,4 @@
-"""The low-water mark: stop before the disk is full, continue when there is room again. Decides without I/O.
+"""The low-water mark: stop before the disk is full, continue when there is room again.
 
 Rule 1: with less free space than the reserve, give no credit. The disk counts as well again a quarter above the
 reserve, so that a disk at the mark does not switch with every file (hysteresis).
@@ -7,16 +7,39 @@ earlier when a quarter of that room was written since.
 Rule 3: a disk that does not report its space counts as well; a failing write reports a full disk in time.
 """
 
+import os
 from collections.abc import Callable
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
-from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES
 
 RESERVE_BYTES: Final = 256 * 2**20
 # On a small disk the reserve is this share of the disk: a twentieth.
 _RESERVE_SHARE: Final = 20
 LOOK_SECONDS: Final = 1.0
+
+
+class DiskSpace(NamedTuple):
+    """The figures of a file system; ``free_bytes``: as many bytes may this user still write."""
+
+    free_bytes: int
+    total_bytes: int
+
+
+def measure_disk(folder: Path) -> DiskSpace | None:
+    """Return the space of the disk of ``folder``; None if the file system does not report its space.
+
+    >>> measure_disk(Path("/no/such/folder")) is None
+    True
+    """
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    if found.f_blocks == 0:  # as some network and user-space file systems report
+        return None
+    return DiskSpace(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
 
 class LowWater:

@@ -6,25 +6,38 @@ synced. Only records before ``durable_sequence`` may be acknowledged.
 
 What "full" means: the open files are bounded. Beyond the bound, the file with the oldest write is closed; when all open
 files wait for a commit, a commit is due at once. A stream that comes back continues in the same file.
+
+The owner of a stream is the key that opened the stream. No other key may continue the stream, also after a restart: a
+small file beside the segments holds the name of the key, and is durable before the first record. Without keys there is
+no such file, and any peer that knows the id of a stream may continue the stream.
 """
 
 import os
+import stat
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from tensorboard_sidecar.logger_service.folders.disk_space import measure_disk
-from tensorboard_sidecar.logger_service.folders.low_water import LowWater
-from tensorboard_sidecar.logger_service.intake.durations import Durations
-from tensorboard_sidecar.logger_service.intake.stream_owner import check_owner, note_owner
+from tensorboard_sidecar.logger_service.counters import Durations
+from tensorboard_sidecar.logger_service.folders.low_water import LowWater, measure_disk
 from tensorboard_sidecar.logger_service.limits import STREAMS_MAX
 from tensorboard_sidecar.protocol.batch import FrameBatch
-from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
+from tensorboard_sidecar.protocol.storage.durable import write_file
+from tensorboard_sidecar.protocol.storage.key_files import check_key_name
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
 from tensorboard_sidecar.protocol.stream import Stream
+
+OWNER_NAME: Final = "key-name"
+_OWNER_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAME_MAX_BYTES: Final = 64
+
+
+class NotItsOwner(ProtocolError):
+    """The stream belongs to another key, or its owner cannot be read."""
 
 
 class Committed(NamedTuple):
@@ -197,3 +210,40 @@ class Journal:
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._folder)):
             raise Malformed(f"run {stream.run!r} leads out of {self._folder} by a symbolic link")
         return path
+
+
+def check_owner(folder: Path, name: str, open_as: str) -> None:
+    """Raise NotItsOwner when the stream in ``folder`` belongs to another key than ``name``.
+
+    ``open_as`` is the key that has the stream open now, empty when the stream is closed. Without keys ``name`` is
+    empty, and any peer may continue the stream.
+    """
+    owner = (open_as or _read_owner(folder)) if name else ""
+    if owner and owner != name:
+        raise NotItsOwner(f"the stream belongs to key {owner}, not to {name}; only {owner} may continue the stream")
+
+
+def note_owner(folder: Path, name: str) -> None:
+    """Write the owner of the stream in ``folder``, unless the stream has one; the file is durable on return.
+
+    A stream that began without a key belongs to the first key that continues the stream. Raises OSError, NotItsOwner.
+    """
+    if name and not _read_owner(folder):
+        write_file(folder / OWNER_NAME, name.encode())
+
+
+def _read_owner(folder: Path) -> str:
+    """Return the name of the key that a stream belongs to, empty without an owner. Raises BadKey for no valid name."""
+    try:
+        file = os.open(folder / OWNER_NAME, _OWNER_FLAGS)
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise NotItsOwner(f"the owner of the stream cannot be read: {OWNER_NAME} is no file")
+            name = os.read(file, _NAME_MAX_BYTES + 1).decode("ascii", "replace")
+        finally:
+            os.close(file)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise NotItsOwner(f"the owner of the stream cannot be read: {error.strerror}") from None
+    return check_key_name(name) if name else ""

@@ -2,26 +2,105 @@
 
 A commit makes the records of all streams durable together; then each peer gets an ACK. When the journal of a stream
 fails, the session is paused and the other streams go on.
+
+A peer without a stream gets one reply a second at most, so that a flood of bad messages costs no flood of replies.
+What "full" means: the limiter forgets the peer that was answered longest ago, and may answer that peer again at once.
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
-from typing import assert_never
+from typing import Final, TypeAlias, assert_never
 
-from tensorboard_sidecar.logger_service.intake.counts import IntakeCounts
+from tensorboard_sidecar.logger_service.counters import Counters, Durations, counter
 from tensorboard_sidecar.logger_service.intake.credit import equal_share_bytes, held_back_bytes
-from tensorboard_sidecar.logger_service.intake.durations import Durations
 from tensorboard_sidecar.logger_service.intake.journal import Journal
-from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession
-from tensorboard_sidecar.logger_service.intake.replies import Replies
-from tensorboard_sidecar.logger_service.intake.session_table import SessionTable
+from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession, SessionTable
+from tensorboard_sidecar.logger_service.limits import PEERS_WITHOUT_STREAM_MAX
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.protocol.wire import Hello, Nak, Reject
+from tensorboard_sidecar.protocol.wire import Hello, Nak, Reject, WireMessage
+
+REPLY_INTERVAL_SECONDS: Final = 1.0
+
+Send: TypeAlias = Callable[[bytes, WireMessage], bool]
+"""Sends a message to a peer without waiting; returns False when the peer is gone."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class IntakeCounts(Counters):
+    """Counters since the start of the logger."""
+
+    records: int = counter("records written to the journal")
+    record_bytes: int = counter("bytes of these records")
+    hellos: int = counter("streams opened, or opened again")
+    holes: int = counter("batches that arrived out of order; the trainer sends the missing ones again")
+    refused: int = counter("messages refused")
+    journal_failures: int = counter("failed writes and fsyncs of the journal; their records are not acknowledged")
+
+
+class ReplyLimiter:
+    """Limits replies to one per peer in ``REPLY_INTERVAL_SECONDS``; remembers at most ``peers_max`` peers."""
+
+    def __init__(self, peers_max: int = PEERS_WITHOUT_STREAM_MAX) -> None:
+        self._peers_max = peers_max
+        self._answered_at: OrderedDict[bytes, float] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<ReplyLimiter: {len(self._answered_at)}>"
+
+    def may_answer(self, peer: bytes, now_seconds: float) -> bool:
+        """Tell whether a peer may get a reply now, and count the reply as sent."""
+        if now_seconds - self._answered_at.get(peer, float("-inf")) < REPLY_INTERVAL_SECONDS:
+            return False
+        self._answered_at[peer] = now_seconds
+        self._answered_at.move_to_end(peer)
+        if len(self._answered_at) > self._peers_max:
+            self._answered_at.popitem(last=False)
+        return True
+
+    def forget(self, peer: bytes) -> None:
+        """Forget a peer: its next reply is not limited."""
+        self._answered_at.pop(peer, None)
+
+
+class Replies:
+    """Sends replies: to peers of this process by their own function, to all others by ``network``."""
+
+    def __init__(self, network: Send) -> None:
+        self._network = network
+        self._local_peers: dict[bytes, Callable[[WireMessage], bool]] = {}
+        self._limiter = ReplyLimiter()
+
+    def __repr__(self) -> str:
+        return f"<Replies: {len(self._local_peers)} peers in this process, {self._limiter!r}>"
+
+    def join(self, peer: bytes, deliver: Callable[[WireMessage], bool]) -> None:
+        """Add a peer of this process; ``peer`` must be an id that the network gives to nobody."""
+        self._local_peers[peer] = deliver
+
+    def leave(self, peer: bytes) -> None:
+        """Remove a peer of this process."""
+        del self._local_peers[peer]
+
+    def send(self, peer: bytes, message: WireMessage) -> bool:
+        """Send a message to a peer; return False when the peer is gone."""
+        deliver = self._local_peers.get(peer)
+        return self._network(peer, message) if deliver is None else deliver(message)
+
+    def send_limited(self, peer: bytes, message: WireMessage, now_seconds: float) -> None:
+        """Send a message to a peer without a stream, unless that peer had a reply within the last second."""
+        if self._limiter.may_answer(peer, now_seconds):
+            self.send(peer, message)
+
+    def stream_opened(self, peer: bytes) -> None:
+        """Note that a peer has a stream: when the stream is closed, the next reply is not limited."""
+        self._limiter.forget(peer)
 
 
 class AckTimes:

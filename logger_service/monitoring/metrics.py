@@ -8,8 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tensorboard_sidecar.logger_service.counters import declared
-from tensorboard_sidecar.logger_service.intake.durations import BOUNDS_SECONDS, DurationCounts
+from tensorboard_sidecar.logger_service.counters import BOUNDS_SECONDS, DurationCounts, declared
 from tensorboard_sidecar.logger_service.monitoring.status import Status
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

@@ -19,9 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace, measure_disk
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
-from tensorboard_sidecar.logger_service.folders.low_water import LowWater
+from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace, LowWater, measure_disk
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts, ProjectionState
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, in_stream_order
