@@ -14,12 +14,7 @@ from zmq.utils import z85
 
 from tensorboard_sidecar.logger_service.access.allow_list import AllowList
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.protocol.storage.key_files import (
-    SECRET_SUFFIX,
-    SERVER_NAME,
-    check_private_folder,
-    read_secret_key,
-)
+from tensorboard_sidecar.protocol.storage import key_files
 
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 _ZAP_VERSION: Final = b"1.0"
@@ -40,11 +35,11 @@ class Authenticator:
     """
 
     def __init__(self, context: "zmq.Context[zmq.SyncSocket]", keys: Path) -> None:
-        path = keys / (SERVER_NAME + SECRET_SUFFIX)
+        path = keys / (key_files.SERVER_NAME + key_files.SECRET_SUFFIX)
         if not path.exists():
             raise StartupError(f"--keys: no {path}; make the key with: tensorboard-sidecar keys create {keys}")
-        check_private_folder(keys)
-        self._secret = read_secret_key(path)
+        key_files.check_private_folder(keys)
+        self._secret = key_files.read_secret_key(path)
         self.allowed = AllowList(keys)
         self.socket = context.socket(zmq.REP)
         self.socket.setsockopt(zmq.LINGER, 0)

@@ -7,8 +7,8 @@ What "full" means: every connection is an open file, and open files are bounded.
 has been idle longest is closed for a new connection. A trainer whose idle connection was closed reconnects when it has
 records to send.
 
-ZeroMQ keeps some whole messages of a peer, and all parts of a message that has not ended, in memory without a bound. The
-kernel counts the bytes that came over a connection; the receiver counts the bytes of the messages that it read. The
+ZeroMQ keeps some whole messages of a peer, and all parts of a message that has not ended, in memory without a bound.
+The kernel counts the bytes that came over a connection; the receiver counts the bytes of the messages that it read. The
 difference is unread. An honest trainer has at most its bytes on their way unread. Connections with more are cut:
 
 Rule 1: a connection without a stream may have few unread bytes: a HELLO.
