@@ -18,12 +18,7 @@ from time import monotonic, time_ns
 from types import FrameType
 from typing import Final
 
-from tensorboard_sidecar.logger_service.config import (
-    HEALTH_ADDRESS,
-    OFF,
-    ServeConfig,
-    parse_health_address,
-)
+from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF, ServeConfig, parse_health_address
 from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.intake.journal import Journal

@@ -74,28 +74,22 @@ class LowWater:
             return self._reserve_bytes
         return RESERVE_BYTES if self.space is None else min(RESERVE_BYTES, self.space.total_bytes // _RESERVE_SHARE)
 
-    @property
-    def resume_bytes(self) -> int:
-        """The free bytes at which a low disk is well again."""
-        return self.reserve_bytes + self.reserve_bytes // 4
-
     def look(self, now_seconds: float, written_bytes: int = 0) -> bool:
         """Measure the disk, if a measurement is due; tell whether ``low`` has changed."""
         if now_seconds < self._look_at and written_bytes < self._look_at_bytes:
             return False
         self.space = self._measure()
         self._look_at = now_seconds + LOOK_SECONDS
-        self._look_at_bytes = written_bytes + max(self._room_bytes // 4, BATCH_SIZE_MAX_BYTES)
-        was_low = self.low
+        room_bytes = 2**62 if self.room_bytes is None else self.room_bytes
+        self._look_at_bytes = written_bytes + max(room_bytes // 4, BATCH_SIZE_MAX_BYTES)
+        was_low, reserve_bytes = self.low, self.reserve_bytes
         free_bytes = float("inf") if self.space is None else self.space.free_bytes
-        self.low = free_bytes < (self.resume_bytes if was_low else self.reserve_bytes)
+        self.low = free_bytes < (reserve_bytes + reserve_bytes // 4 if was_low else reserve_bytes)
         return self.low != was_low
 
     @property
     def room_bytes(self) -> int | None:
         """Bytes above the reserve; None without a mark, and for a disk that does not tell its space."""
-        return None if self.reserve_bytes == 0 or self.space is None else self._room_bytes
-
-    @property
-    def _room_bytes(self) -> int:
-        return 2**62 if self.space is None else max(0, self.space.free_bytes - self.reserve_bytes)
+        if self.reserve_bytes == 0 or self.space is None:
+            return None
+        return max(0, self.space.free_bytes - self.reserve_bytes)

@@ -101,9 +101,7 @@ class Journal:
         self._folder, self._wall_time_ns = folder, wall_time_ns
         self._open_files_max = open_files_max
         self._writers: dict[bytes, RecordingWriter] = {}
-        self._open: OrderedDict[bytes, None] = (
-            OrderedDict()
-        )  # ids of the streams whose file is open, oldest write first
+        self._open: OrderedDict[bytes, None] = OrderedDict()  # streams whose file is open, oldest write first
         self._group_commit = GroupCommit(commit_interval_seconds, commit_size_bytes)
 
     def __repr__(self) -> str:

@@ -156,7 +156,7 @@ class Collector:
             troubles=tuple(self._troubles(now_seconds)),
             received=replace(dispatcher.counts),
             connections=replace(self._receiver.connections.counts),
-            ack_durations=dispatcher.streams.ack_times.durations.counts(),
+            ack_durations=dispatcher.streams.ack_durations.counts(),
             sync_durations=self._journal.sync_durations.counts(),
             streams=len(dispatcher.streams),
             credit_held_back_bytes=dispatcher.streams.credit_held_back_bytes,

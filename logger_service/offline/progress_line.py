@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable
 from time import monotonic
-from types import TracebackType
 from typing import Final, Self, TextIO
 
 _INTERVAL_SECONDS: Final = 0.25
@@ -21,9 +20,7 @@ class ProgressLine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._shows:
             self._write(_CLEAR)
 

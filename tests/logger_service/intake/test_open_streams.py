@@ -10,7 +10,7 @@ from support.logger.peer import make_record
 from support.machine.sick_disk import SickDisk
 
 from tensorboard_sidecar.logger_service.folders.low_water import LOOK_SECONDS, DiskSpace
-from tensorboard_sidecar.logger_service.intake.open_streams import REPLY_INTERVAL_SECONDS, Replies, ReplyLimiter
+from tensorboard_sidecar.logger_service.intake.open_streams import REPLY_INTERVAL_SECONDS, Replies
 from tensorboard_sidecar.logger_service.intake.receive_session import PAUSE_MIN_SECONDS, SILENCE_SECONDS
 from tensorboard_sidecar.logger_service.limits import CREDIT_TOTAL_BYTES, STREAMS_A_KEY_MAX
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
@@ -290,7 +290,7 @@ def test_the_time_until_the_ack_is_counted(logger: NotedLogger, monkeypatch: pyt
     logger.data(b"a", 1, 4)
     logger.data(b"a", 4, 6)
     logger.wait()
-    counts = logger.streams.ack_times.durations.counts()
+    counts = logger.streams.ack_durations.counts()
     assert sum(counts.buckets) == 2
     assert counts.sum_seconds == pytest.approx(2 * (INTERVAL_SECONDS + ACK_SECONDS))
     assert sum(logger.journal.sync_durations.counts().buckets) == 1
@@ -298,7 +298,7 @@ def test_the_time_until_the_ack_is_counted(logger: NotedLogger, monkeypatch: pyt
     disk.error = errno.EIO
     logger.data(b"a", 6, 7)
     logger.wait()
-    assert sum(logger.streams.ack_times.durations.counts().buckets) == 2, "there was none"
+    assert sum(logger.streams.ack_durations.counts().buckets) == 2, "there was none"
     assert sum(logger.journal.sync_durations.counts().buckets) == 2
 
 
@@ -348,29 +348,38 @@ def test_the_streams_of_a_key_are_bounded_and_cost_other_keys_nothing(tmp_path: 
     assert not must_say_hello(0, "other")
 
 
+def answered(replies: Replies, network: NotedNetwork, peer: bytes, now_seconds: float) -> bool:
+    """Tell whether a peer without a stream gets a reply now."""
+    replies.send_limited(peer, Nak(0), now_seconds)
+    return network.take(peer) == [Nak(0)]
+
+
 def test_each_peer_is_answered_once_a_second() -> None:
-    limiter = ReplyLimiter()
-    assert limiter.may_answer(b"a", 5.0)
-    assert not limiter.may_answer(b"a", 5.0 + REPLY_INTERVAL_SECONDS / 2)
-    assert limiter.may_answer(b"b", 5.0)
-    assert limiter.may_answer(b"a", 5.0 + REPLY_INTERVAL_SECONDS)
+    network = NotedNetwork()
+    replies = Replies(network.send)
+    assert answered(replies, network, b"a", 5.0)
+    assert not answered(replies, network, b"a", 5.0 + REPLY_INTERVAL_SECONDS / 2)
+    assert answered(replies, network, b"b", 5.0)
+    assert answered(replies, network, b"a", 5.0 + REPLY_INTERVAL_SECONDS)
 
 
 def test_a_peer_that_is_forgotten_is_answered_at_once() -> None:
-    limiter = ReplyLimiter()
-    assert limiter.may_answer(b"a", 5.0)
-    limiter.forget(b"a")
-    limiter.forget(b"nobody")
-    assert limiter.may_answer(b"a", 5.0)
+    network = NotedNetwork()
+    replies = Replies(network.send)
+    assert answered(replies, network, b"a", 5.0)
+    replies.stream_opened(b"a")
+    replies.stream_opened(b"nobody")
+    assert answered(replies, network, b"a", 5.0)
 
 
 def test_many_peers_take_bounded_memory() -> None:
-    limiter = ReplyLimiter(3)
+    network = NotedNetwork()
+    replies = Replies(network.send, peers_max=3)
     for number in range(1000):
-        assert limiter.may_answer(b"%d" % number, 5.0)
-    assert repr(limiter) == "<ReplyLimiter: 3>"
-    assert not limiter.may_answer(b"999", 5.0)
-    assert limiter.may_answer(b"0", 5.0), "it is forgotten"
+        assert answered(replies, network, b"%d" % number, 5.0)
+    assert repr(replies) == "<Replies: 0 peers in this process, 3 limited>"
+    assert not answered(replies, network, b"999", 5.0)
+    assert answered(replies, network, b"0", 5.0), "it is forgotten"
 
 
 def test_a_reply_goes_to_a_peer_of_this_process_or_else_over_the_network() -> None:
