@@ -78,9 +78,6 @@ class Durations:
         self._buckets = [0] * (len(BOUNDS_SECONDS) + 1)
         self._sum_seconds = 0.0
 
-    def __repr__(self) -> str:
-        return f"<Durations of {sum(self._buckets)}, {self._sum_seconds:.3f} s in all>"
-
     def add(self, seconds: float) -> None:
         """Count one duration. A duration equal to a bound belongs to the bucket below."""
         self._buckets[bisect_left(BOUNDS_SECONDS, seconds)] += 1

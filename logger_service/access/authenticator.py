@@ -19,6 +19,7 @@ from tensorboard_sidecar.protocol.storage import key_files
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 _ZAP_VERSION: Final = b"1.0"
 _DOMAIN: Final = b"tensorboard-sidecar"
+_CURVE_REQUEST: Final = (_ZAP_VERSION, _DOMAIN, 32)  # a public key has 32 bytes
 _USER_ID: Final = "User-Id"
 # Requests answered in one turn, before messages are handled.
 _TURN_REQUESTS_MAX: Final = 16
@@ -78,11 +79,7 @@ class Authenticator:
         """Return the ZAP reply: version, request id, status, text, user id, metadata."""
         request_id = request[1] if len(request) > 1 else b""
         match request:
-            case [version, _, domain, address, _, b"CURVE", key] if (version, domain, len(key)) == (
-                _ZAP_VERSION,
-                _DOMAIN,
-                32,
-            ):
+            case [version, _, domain, address, _, b"CURVE", key] if (version, domain, len(key)) == _CURVE_REQUEST:
                 public_key = z85.encode(key)
                 if self.allowed.name_of(public_key.decode()) is not None:
                     return [_ZAP_VERSION, request_id, b"200", b"", public_key, b""]

@@ -26,6 +26,7 @@ import resource
 import socket
 import struct
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -34,14 +35,8 @@ from typing import Final
 
 import zmq
 
+from tensorboard_sidecar.logger_service import limits
 from tensorboard_sidecar.logger_service.counters import Counters, counter
-from tensorboard_sidecar.logger_service.limits import (
-    CONNECTIONS_FILES_DIVISOR,
-    CONNECTIONS_MAX,
-    UNREAD_BEFORE_STREAM_MAX_BYTES,
-    UNREAD_MAX_BYTES,
-    UNREAD_TOTAL_MAX_BYTES,
-)
 
 _MONITOR_ENDPOINT: Final = "inproc://connections"
 _EVENTS: Final = (
@@ -95,10 +90,7 @@ class ConnectionLru:
 
     def __init__(self, connections_max: int) -> None:
         self._connections_max = connections_max
-        self._connections: dict[int, None] = {}
-
-    def __repr__(self) -> str:
-        return f"<ConnectionLru of {len(self)}, at most {self._connections_max}>"
+        self._connections: OrderedDict[int, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -107,17 +99,12 @@ class ConnectionLru:
         """Add a connection; beyond the cap, remove and return the connection that has been idle longest."""
         self._connections.pop(descriptor, None)
         self._connections[descriptor] = None
-        if len(self._connections) <= self._connections_max:
-            return None
-        longest_idle = next(iter(self._connections))
-        del self._connections[longest_idle]
-        return longest_idle
+        return self._connections.popitem(last=False)[0] if len(self) > self._connections_max else None
 
     def heard(self, descriptor: int) -> None:
         """Note a message over a connection."""
         if descriptor in self._connections:
-            del self._connections[descriptor]
-            self._connections[descriptor] = None
+            self._connections.move_to_end(descriptor)
 
     def gone(self, descriptor: int) -> None:
         """Remove a connection."""
@@ -127,7 +114,7 @@ class ConnectionLru:
 class UnreadBytes:
     """Connections by file descriptor; ``received(descriptor)`` returns all bytes that ever came over a connection."""
 
-    def __init__(self, received: Callable[[int], int], total_max_bytes: int = UNREAD_TOTAL_MAX_BYTES) -> None:
+    def __init__(self, received: Callable[[int], int], total_max_bytes: int = limits.UNREAD_TOTAL_MAX_BYTES) -> None:
         self._received, self._total_max_bytes = received, total_max_bytes
         self._without_stream: set[int] = set()
         self._read_bytes: dict[int, int] = {}
@@ -198,7 +185,7 @@ class UnreadBytes:
         return to_cut
 
     def _bound(self, descriptor: int) -> int:
-        return UNREAD_BEFORE_STREAM_MAX_BYTES if descriptor in self._without_stream else UNREAD_MAX_BYTES
+        return limits.UNREAD_BEFORE_STREAM_MAX_BYTES if descriptor in self._without_stream else limits.UNREAD_MAX_BYTES
 
     def _cut(self, descriptor: int, unread_bytes: int) -> None:
         self._total_bytes -= unread_bytes
@@ -310,8 +297,8 @@ def connections_limit() -> int:
     """Return how many connections this process may have, given its limit of open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return CONNECTIONS_MAX
-    return min(CONNECTIONS_MAX, max(1, soft // CONNECTIONS_FILES_DIVISOR))
+        return limits.CONNECTIONS_MAX
+    return min(limits.CONNECTIONS_MAX, max(1, soft // limits.CONNECTIONS_FILES_DIVISOR))
 
 
 def why_refused(event: int, value: int, *, keys: bool) -> str:

@@ -56,9 +56,6 @@ class GroupCommit:
         self._waiting_bytes = 0
         self._oldest_at = 0.0
 
-    def __repr__(self) -> str:
-        return f"<GroupCommit of {len(self.changed)} streams, {self._waiting_bytes:,} bytes>"
-
     def appended(self, stream_id: bytes, size_bytes: int, now_seconds: float) -> None:
         """Note an append."""
         if not self.changed:

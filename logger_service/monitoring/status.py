@@ -69,12 +69,9 @@ class Status:
     def reasons(self, now_seconds: float) -> list[str]:
         """Return why the logger is unhealthy; empty when it is healthy."""
         late_seconds = now_seconds - self.at_seconds
-        stale = (
-            [f"the main loop of the logger has not run for {late_seconds:.0f} s"]
-            if late_seconds >= STALE_SECONDS
-            else []
-        )
-        return [*stale, *self.troubles]
+        if late_seconds < STALE_SECONDS:
+            return [*self.troubles]
+        return [f"the main loop of the logger has not run for {late_seconds:.0f} s", *self.troubles]
 
 
 class _Marks(NamedTuple):
@@ -88,9 +85,6 @@ class RunLags:
 
     def __init__(self) -> None:
         self._streams: OrderedDict[bytes, _Marks] = OrderedDict()
-
-    def __repr__(self) -> str:
-        return f"<RunLags of {len(self._streams)} streams>"
 
     def committed(self, stream: bytes, run: str, sequence: int, now_seconds: float) -> None:
         """Note a commit of all records before ``sequence``."""
@@ -128,13 +122,10 @@ class Collector:
         projection: Supervisor,
         adoption: OrphanIntake | None,
     ) -> None:
-        self._recordings = recordings
-        self._journal, self._receiver, self._projection, self._adoption = journal, receiver, projection, adoption
+        self._recordings, self._journal, self._receiver = recordings, journal, receiver
+        self._projection, self._adoption = projection, adoption
         self._lags = RunLags()
         self._observe_at_seconds = float("-inf")
-
-    def __repr__(self) -> str:
-        return f"<Collector of {self._receiver!r}, {self._projection!r}, {self._adoption!r}>"
 
     def observe(self, now_seconds: float) -> Status | None:
         """Take the commits since the last call; return a status when one is due."""

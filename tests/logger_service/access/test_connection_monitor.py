@@ -371,7 +371,7 @@ def test_peers_that_ignore_their_credit_are_cut_while_the_disk_stalls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ZeroMQ would keep eight messages of each, as large as a message may be."""
-    monkeypatch.setattr("tensorboard_sidecar.logger_service.access.connection_monitor.UNREAD_MAX_BYTES", 8 * MIB)
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.limits.UNREAD_MAX_BYTES", 8 * MIB)
     receiver = make_receiver(tmp_path)
     data = encode_wire(Data(memoryview(make_record(1, kind=Kind.IMAGES, body=bytes(2 * MIB)))))
     message = b"\x02" + len(data).to_bytes(8, "big") + data
