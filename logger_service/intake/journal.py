@@ -31,6 +31,10 @@ from tensorboard_sidecar.protocol.storage.key_files import check_key_name
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
 from tensorboard_sidecar.protocol.stream import Stream
 
+# The longest wait of a record for its fdatasync, which covers all records that wait.
+COMMIT_INTERVAL_SECONDS: Final = 0.05
+# Commit at once when this many bytes wait.
+COMMIT_SIZE_BYTES: Final = 8 * 2**20
 OWNER_NAME: Final = "key-name"
 _OWNER_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_MAX_BYTES: Final = 64
@@ -86,8 +90,8 @@ class Journal:
         folder: Path,
         wall_time_ns: Callable[[], int],
         *,
-        commit_interval_seconds: float,
-        commit_size_bytes: int,
+        commit_interval_seconds: float = COMMIT_INTERVAL_SECONDS,
+        commit_size_bytes: int = COMMIT_SIZE_BYTES,
         open_files_max: int = STREAMS_MAX,
         disk_reserve_bytes: int | None = None,
         clock: Callable[[], float] = monotonic,

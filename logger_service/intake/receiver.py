@@ -27,7 +27,7 @@ from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.open_streams import IntakeCounts, OpenStreams, Replies
-from tensorboard_sidecar.logger_service.limits import HANDSHAKE_MAX_SECONDS
+from tensorboard_sidecar.logger_service.limits import HANDSHAKE_MAX_SECONDS, STREAMS_MAX
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, check_private_folder
@@ -73,7 +73,7 @@ class Receiver:
         journal: Journal,
         endpoint: str,
         *,
-        streams_max: int,
+        streams_max: int = STREAMS_MAX,
         keys: Path | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:

@@ -115,15 +115,10 @@ class Collector:
     """Observes ``recordings`` and the parts of a logger. All times are of one monotonic clock."""
 
     def __init__(
-        self,
-        recordings: Path,
-        journal: Journal,
-        receiver: Receiver,
-        projection: Supervisor,
-        adoption: OrphanIntake | None,
+        self, recordings: Path, journal: Journal, receiver: Receiver, projection: Supervisor, orphans: OrphanIntake
     ) -> None:
         self._recordings, self._journal, self._receiver = recordings, journal, receiver
-        self._projection, self._adoption = projection, adoption
+        self._projection, self._orphans = projection, orphans
         self._lags = RunLags()
         self._observe_at_seconds = float("-inf")
 
@@ -139,7 +134,7 @@ class Collector:
         return self._status(now_seconds)
 
     def _status(self, now_seconds: float) -> Status:
-        dispatcher, adoption, health = self._receiver.dispatcher, self._adoption, self._projection.health
+        dispatcher, orphans, health = self._receiver.dispatcher, self._orphans, self._projection.health
         lags = self._lags.lags(health.positions, now_seconds)
         worst = sorted(lags.items(), key=lambda item: (-item[1].seconds, item[0]))
         return Status(
@@ -152,9 +147,9 @@ class Collector:
             streams=len(dispatcher.streams),
             credit_held_back_bytes=dispatcher.streams.credit_held_back_bytes,
             disks=self._disks(),
-            adopted_outboxes=adoption.delivered if adoption else 0,
-            adopted_records=adoption.records if adoption else 0,
-            left_outboxes=adoption.failed if adoption else 0,
+            adopted_outboxes=orphans.delivered,
+            adopted_records=orphans.records,
+            left_outboxes=orphans.failed,
             projection=health.counts,
             projection_failing=health.state.failing,
             projection_restarts=self._projection.restarts,

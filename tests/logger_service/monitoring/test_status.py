@@ -7,6 +7,7 @@ import pytest
 
 from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace, LowWater
 from tensorboard_sidecar.logger_service.intake.journal import Journal
+from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
 from tensorboard_sidecar.logger_service.limits import STREAMS_MAX
 from tensorboard_sidecar.logger_service.monitoring.status import (
@@ -87,7 +88,8 @@ class Parts:
         self.receiver = Receiver(self.journal, "tcp://127.0.0.1:*", streams_max=16)
         self.projection = Supervisor(self.recordings, folder / "runs")
         self.projection.health._reported = True
-        self.observer = Collector(self.recordings, self.journal, self.receiver, self.projection, None)
+        orphans = OrphanIntake([], self.receiver.dispatcher, [])
+        self.observer = Collector(self.recordings, self.journal, self.receiver, self.projection, orphans)
 
     def commit(self, runs: int) -> None:
         for number in range(runs):
