@@ -130,10 +130,7 @@ class Journal:
         return 1 if writer is None else writer.durable_sequence
 
     def check_owner(self, stream: Stream, owner: str, open_as: str) -> None:
-        """Raise NotItsOwner when the stream belongs to another key than ``owner``.
-
-        ``open_as`` is the key that has the stream open now, empty when the stream is closed.
-        """
+        """Raise NotItsOwner when the stream belongs to another key than ``owner``; see :func:`check_owner`."""
         check_owner(self._path(stream), owner, open_as)
 
     def append(self, stream: Stream, batch: FrameBatch, now_seconds: float, owner: str = "") -> None:
