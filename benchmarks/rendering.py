@@ -17,9 +17,9 @@ from tensorboardX import summary
 from tensorboardX.utils import figure_to_image
 
 from benchmarks.measure import print_machine_speed
-from tensorboard_sidecar.logger_service.rendering.contact_sheet import contact_sheet
 from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
 from tensorboard_sidecar.logger_service.rendering.layer_overview import layer_overview
+from tensorboard_sidecar.logger_service.rendering.pictures import contact_sheet
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.messages import TensorSummary
 

@@ -28,11 +28,10 @@ from tensorboard_sidecar.logger_service.events.values import (
     scalar_value,
     text_value,
 )
-from tensorboard_sidecar.logger_service.rendering.contact_sheet import contact_sheet
 from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
-from tensorboard_sidecar.logger_service.rendering.layer_overview import layer_overview
-from tensorboard_sidecar.logger_service.rendering.overview_layout import NAMES_SHOWN_MAX
-from tensorboard_sidecar.logger_service.rendering.pictures import grid, plain
+from tensorboard_sidecar.logger_service.rendering.layer_overview import NAMES_SHOWN_MAX, layer_overview
+from tensorboard_sidecar.logger_service.rendering.pictures import contact_sheet, grid
+from tensorboard_sidecar.logger_service.rendering.png import encode_png
 from tensorboard_sidecar.protocol.errors import TooLarge
 from tensorboard_sidecar.protocol.messages import (
     Audio,
@@ -255,7 +254,7 @@ def _images(message: Images, step: int) -> Value:
     pictures = message.images.numpy()
     if message.captions:
         return image_value(message.tag, contact_sheet(pictures, message.captions, title=message.tag, step=step))
-    return image_value(message.tag, plain(pictures[0]) if len(pictures) == 1 else grid(pictures))
+    return image_value(message.tag, encode_png(pictures[0]) if len(pictures) == 1 else grid(pictures))
 
 
 def _audio(message: Audio) -> list[Value]:

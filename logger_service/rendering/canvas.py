@@ -6,6 +6,7 @@ bounded cache. For each step, a copy gets the parts that change: cells, title, a
 read-only and a pure function of the layout, so that no picture depends on earlier pictures.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal, Self, TypeAlias
 
 import numpy as np
@@ -67,14 +68,7 @@ class Canvas:
         ):
             self.fill(left, top, wide, high, theme.LINE)
 
-    def write(
-        self,
-        x: float,
-        baseline: float,
-        text: str,
-        style: TextStyle,
-        align: Align = "left",
-    ) -> None:
+    def write(self, x: float, baseline: float, text: str, style: TextStyle, align: Align = "left") -> None:
         """Write presentable text at ``x``; text outside of the canvas is clipped.
 
         The style's colour is blended over the canvas with the coverage of the glyphs.
@@ -124,6 +118,18 @@ def style_ticks(axes: Axes) -> None:
     axes.tick_params(length=4, width=1, pad=4, color=theme.fraction(theme.LINE))
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         style_text(label, theme.TICK)
+
+
+def draw_colour_bar(
+    axes: Axes, colours: Pixels, span: tuple[float, float], ticks: Sequence[float], labels: Sequence[str]
+) -> None:
+    """Draw colours, uint8 ``[N, 3]``, as a vertical bar over ``span``, the first at the bottom, ticks on the right."""
+    axes.imshow(colours[:, None], aspect="auto", interpolation="nearest", origin="lower", extent=(0, 1, *span))
+    axes.yaxis.tick_right()
+    axes.set_xticks([])
+    axes.set_yticks(ticks, labels)
+    axes.spines[:].set_visible(False)
+    style_ticks(axes)
 
 
 def figure_pixels(figure: Figure) -> Pixels:

@@ -1,5 +1,6 @@
 """The look of pictures: colours, text styles, colour maps, and matplotlib settings independent of the host."""
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -78,24 +79,11 @@ def colours(anchors: Sequence[str], positions: npt.ArrayLike) -> Pixels:
 
 
 # The prefixes of settings in a host's matplotlibrc that can change pixels or raise warnings.
-_DRAWING_SETTINGS: Final = (
-    "agg.",
-    "axes.",
-    "figure.",
-    "font.",
-    "grid.",
-    "image.",
-    "lines.",
-    "patch.",
-    "path.",
-    "text.",
-    "xaxis.",
-    "xtick.",
-    "yaxis.",
-    "ytick.",
+_DRAWING_SETTINGS: Final = re.compile(
+    r"(agg|axes|figure|font|grid|image|lines|patch|path|text|xaxis|xtick|yaxis|ytick)\."
 )
 _DEFAULTS: Final[dict[Any, Any]] = {
-    name: value for name, value in mpl.rcParamsDefault.items() if name.startswith(_DRAWING_SETTINGS)
+    name: value for name, value in mpl.rcParamsDefault.items() if _DRAWING_SETTINGS.match(name)
 }
 _TEXT_DEFAULTS: Final = {name: value for name, value in _DEFAULTS.items() if name.startswith(("font.", "text."))}
 
