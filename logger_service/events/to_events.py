@@ -15,16 +15,18 @@ from typing import Final, NamedTuple, assert_never
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from tensorboard_sidecar.logger_service.events import markdown
 from tensorboard_sidecar.logger_service.events.identity import EventId, name_event
 from tensorboard_sidecar.logger_service.events.values import (
     Value,
     audio_value,
+    escape_markdown,
     graph_bytes,
     histogram_value,
     hparams_values,
     image_value,
     layout_value,
+    markdown_table,
+    numbered_list,
     scalar_value,
     text_value,
 )
@@ -32,25 +34,8 @@ from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
 from tensorboard_sidecar.logger_service.rendering.layer_overview import NAMES_SHOWN_MAX, layer_overview
 from tensorboard_sidecar.logger_service.rendering.pictures import contact_sheet, grid
 from tensorboard_sidecar.logger_service.rendering.png import encode_png
+from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.errors import TooLarge
-from tensorboard_sidecar.protocol.messages import (
-    Audio,
-    Embedding,
-    Gap,
-    Graph,
-    HParams,
-    Images,
-    Layout,
-    Matrix,
-    Message,
-    RunEnd,
-    RunStart,
-    Scalars,
-    SegmentHead,
-    TensorSummaries,
-    TensorSummary,
-    Text,
-)
 from tensorboard_sidecar.protocol.record import Record
 
 FILE_VERSION: Final = "brain.Event:2"
@@ -78,7 +63,7 @@ class Projected(NamedTuple):
     failures: list[Exception]
 
 
-def project(message: Message | None, record: Record, stream: bytes) -> Projected:
+def project(message: messages.Message | None, record: Record, stream: bytes) -> Projected:
     """Return the events of a record, at least one, each with its id; ``message`` is None for an unknown kind.
 
     Raises Malformed, ValueError, or any exception from drawing when nothing of the record can be shown.
@@ -93,7 +78,7 @@ def blank(record: Record, stream: bytes) -> list[bytes]:
     return _finish([_empty_event()], record, stream)
 
 
-def first_new_step(message: RunStart) -> int:
+def first_new_step(message: messages.RunStart) -> int:
     """Return the first step that an attempt logs anew; records of earlier attempts stay up to ``first_step``."""
     return message.first_step + 1 if message.first_step else 0
 
@@ -118,7 +103,7 @@ class ScalarEvents:
         self._events.clear()
         self._size_bytes = self._uses = 0
 
-    def pack(self, message: Scalars, record: Record) -> bytes:
+    def pack(self, message: messages.Scalars, record: Record) -> bytes:
         """Return the serialised event of a record with at least one scalar, byte for byte as :func:`project`."""
         event, values = self._event(tuple(message.values))
         event.wall_time = record.wall_time_ns / 1e9
@@ -166,40 +151,40 @@ def _finish(events: list[Event], record: Record, stream: bytes) -> list[bytes]:
     return [event.SerializeToString() for event in events]
 
 
-def _events(message: Message | None, record: Record, failures: list[Exception]) -> list[Event]:
+def _events(message: messages.Message | None, record: Record, failures: list[Exception]) -> list[Event]:
     match message:
-        case RunStart():
+        case messages.RunStart():
             return _run_start(message)
-        case Graph():
+        case messages.Graph():
             return [Event(graph_def=graph_bytes(message))] if message.nodes else []
-        case Scalars():
+        case messages.Scalars():
             values = [scalar_value(tag, number) for tag, number in message.values.items()]
-        case TensorSummaries():
+        case messages.TensorSummaries():
             values = _summaries(message.summaries, record.step, failures)
-        case Matrix():
+        case messages.Matrix():
             values = [_matrix(message, record.step)]
-        case Images():
+        case messages.Images():
             values = [_images(message, record.step)]
-        case Text():
+        case messages.Text():
             values = [text_value(message.tag, message.text)]
-        case Audio():
+        case messages.Audio():
             values = _audio(message)
-        case Layout():
+        case messages.Layout():
             values = [layout_value(message)]
-        case HParams():
+        case messages.HParams():
             values = hparams_values(message)
-        case Gap():
+        case messages.Gap():
             values = _gap(message, record)
-        case RunEnd():
+        case messages.RunEnd():
             values = [text_value("run/status", f"**{message.status}** at step {record.step:,}")]
-        case Embedding() | SegmentHead() | None:  # files beside the events; read by the reader; an unknown kind
-            values = []
+        case messages.Embedding() | messages.SegmentHead() | None:
+            values = []  # files beside the events; read by the reader; an unknown kind
         case _:
             assert_never(message)
     return [Event(summary=Summary(value=values))] if values else []
 
 
-def _run_start(message: RunStart) -> list[Event]:
+def _run_start(message: messages.RunStart) -> list[Event]:
     """Return a session start, and the config.
 
     At a session start the slow loader drops the points of earlier attempts from the step of the start on.
@@ -208,14 +193,14 @@ def _run_start(message: RunStart) -> list[Event]:
     if not message.config:
         return [start]
     rows = [(name, str(value)) for name, value in message.config.items()]
-    text = text_value("run/config", markdown.table(("setting", "value"), rows))
+    text = text_value("run/config", markdown_table(("setting", "value"), rows))
     return [start, Event(summary=Summary(value=[text]))]
 
 
-def _summaries(summaries: Mapping[str, TensorSummary], step: int, failures: list[Exception]) -> list[Value]:
+def _summaries(summaries: Mapping[str, messages.TensorSummary], step: int, failures: list[Exception]) -> list[Value]:
     """Return a histogram a tag, and an overview of every group of two or more tags with the same first component."""
     values = [histogram_value(tag, summary) for tag, summary in summaries.items()]
-    groups: dict[str, list[tuple[str, TensorSummary]]] = {}
+    groups: dict[str, list[tuple[str, messages.TensorSummary]]] = {}
     for tag, summary in summaries.items():
         component, _, layer = tag.partition("/")
         if layer:
@@ -238,7 +223,7 @@ def _overviews(groups: Mapping[str, Sized], failures: list[Exception]) -> int:
     return number
 
 
-def _matrix(message: Matrix, step: int) -> Value:
+def _matrix(message: messages.Matrix, step: int) -> Value:
     picture = heatmap(
         message.values.numpy(),
         title=message.title or message.tag,
@@ -250,27 +235,27 @@ def _matrix(message: Matrix, step: int) -> Value:
     return image_value(message.tag, picture)
 
 
-def _images(message: Images, step: int) -> Value:
+def _images(message: messages.Images, step: int) -> Value:
     pictures = message.images.numpy()
     if message.captions:
         return image_value(message.tag, contact_sheet(pictures, message.captions, title=message.tag, step=step))
     return image_value(message.tag, encode_png(pictures[0]) if len(pictures) == 1 else grid(pictures))
 
 
-def _audio(message: Audio) -> list[Value]:
+def _audio(message: messages.Audio) -> list[Value]:
     """Return the clips as samples of one tag, and the captions as a text: TensorBoard's audio tab shows no captions."""
     if not message.clips:
         return []
     values = [audio_value(message.tag, message.clips, message.sample_rate_hz)]
     if message.captions:
-        values.append(text_value(f"{message.tag}/captions", markdown.numbered(message.captions)))
+        values.append(text_value(f"{message.tag}/captions", numbered_list(message.captions)))
     return values
 
 
-def _gap(message: Gap, record: Record) -> list[Value]:
+def _gap(message: messages.Gap, record: Record) -> list[Value]:
     last = record.next_sequence - 1
     lines = [f"**{record.span:,} records missing**, sequence {record.sequence:,} to {last:,}"]
-    lines.append(markdown.plain(message.reason))
+    lines.append(escape_markdown(message.reason))
     if message.kinds:
-        lines.append(markdown.table(("kind", "records"), [(kind, f"{n:,}") for kind, n in message.kinds.items()]))
+        lines.append(markdown_table(("kind", "records"), [(kind, f"{n:,}") for kind, n in message.kinds.items()]))
     return [scalar_value(GAP_RECORDS_TAG, record.span), text_value(GAPS_TAG, "\n\n".join(lines))]

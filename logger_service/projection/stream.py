@@ -17,27 +17,17 @@ from pathlib import Path
 from typing import Final, TypeVar, assert_never
 
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
-from tensorboard_sidecar.logger_service.events.event_file import EventFile
-from tensorboard_sidecar.logger_service.events.event_paths import Attempt, in_order
+from tensorboard_sidecar.logger_service.events.event_file import Attempt, EventFile, in_order
 from tensorboard_sidecar.logger_service.events.gap_place import missing, with_gaps
 from tensorboard_sidecar.logger_service.events.to_events import Projected, ScalarEvents, blank, first_new_step, project
 from tensorboard_sidecar.logger_service.projection.event_batch import EventBatch
 from tensorboard_sidecar.logger_service.projection.hole_wait import HoleWait
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine, Suspect
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
+from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.kinds import PICTURES
-from tensorboard_sidecar.protocol.messages import (
-    Embedding,
-    Gap,
-    Message,
-    RunEnd,
-    RunStart,
-    Scalars,
-    SegmentHead,
-    UserMessage,
-)
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.find import Beginning, beginning_of
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
@@ -172,9 +162,6 @@ class StreamProjection:
             self._tally.note_undecoded(record, error)
             self._add(blank(record, self.stream.id), record)
             return
-        if isinstance(message, Scalars) and message.values:  # nine of ten records
-            self._add(self._curves(message, record), record)
-            return
         if message is None:
             self.counts.unknown_kinds += 1
             self._tally.warn_once(
@@ -186,17 +173,11 @@ class StreamProjection:
         self.counts.drawings += isinstance(message, PICTURES) and not failures
         self._add(events, record)
 
-    def _curves(self, message: Scalars, record: Record) -> list[bytes]:
-        """Return the event of a record of scalars; a blank event if the packing raises an error of any kind."""
-        try:
-            return [self._scalars.pack(message, record)]
-        except Exception as error:  # noqa: BLE001 - as in _draw
-            self._tally.note_undrawn(record, error)
-            return blank(record, self.stream.id)
-
-    def _draw(self, message: Message | None, record: Record) -> Projected:
+    def _draw(self, message: messages.Message | None, record: Record) -> Projected:
         """Return the events of a record; a blank event if the drawing raises an error of any kind."""
         try:
+            if isinstance(message, messages.Scalars) and message.values:  # nine of ten records
+                return Projected([self._scalars.pack(message, record)], [])
             events, failures = project(message, record, self.stream.id)
         except Exception as error:  # noqa: BLE001 - a failed drawing costs its record the picture, and no other record
             events, failures = blank(record, self.stream.id), [error]
@@ -204,23 +185,23 @@ class StreamProjection:
             failures += self._show_beside(message, record)
         return Projected(events, failures)
 
-    def _show_beside(self, message: Message | None, record: Record) -> list[Exception]:
+    def _show_beside(self, message: messages.Message | None, record: Record) -> list[Exception]:
         """Update what a record changes besides events; return the error that kept an embedding from being written."""
         match message:
-            case RunStart():
+            case messages.RunStart():
                 self._projector().rewind(first_new_step(message), record.wall_time_ns)
-            case Gap():
+            case messages.Gap():
                 self.counts.gaps += 1
                 self.counts.missing_records += record.span
-            case Embedding():
+            case messages.Embedding():
                 try:
                     self._projector().write(message, record)
                 except OSError:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _draw
                     return [error]
-            case SegmentHead() | RunEnd() | UserMessage() | None:  # events alone; an unknown kind
-                pass
+            case messages.SegmentHead() | messages.RunEnd() | messages.UserMessage() | None:
+                pass  # events alone; an unknown kind
             case _:
                 assert_never(message)
         return []
