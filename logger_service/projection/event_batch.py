@@ -1,14 +1,14 @@
 """The events of one stream that wait for the next write. Pure: no file, no clock.
 
 The batch leaves out the events that the files hold already. The batch also decides where a gap is shown, since that
-place depends on all records before the gap (see ``logger_service.events.gap_place``).
+place depends on all records before the gap (see ``logger_service.projection.gaps``).
 """
 
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from tensorboard_sidecar.logger_service.events.gap_place import GapPlace
 from tensorboard_sidecar.logger_service.events.identity import EventId
+from tensorboard_sidecar.logger_service.projection.gaps import GapPlace
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 # The largest write, except for the events of a single larger record.

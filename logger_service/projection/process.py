@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -117,17 +118,14 @@ def limit_memory(size_bytes: int) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, hard))
 
 
+@dataclass(slots=True)
 class RestartPause:
     """Decides when the next child starts. Pure: every call receives the time."""
 
-    def __init__(self) -> None:
-        self.restarts = 0
-        self.pause_seconds = RESTART_MIN_SECONDS
-        self._started_at_seconds = 0.0
-        self._restart_at_seconds = 0.0
-
-    def __repr__(self) -> str:
-        return f"<RestartPause of {self.pause_seconds:g} s after {self.restarts} ends>"
+    restarts: int = 0
+    pause_seconds: float = RESTART_MIN_SECONDS
+    _started_at_seconds: float = 0.0
+    _restart_at_seconds: float = 0.0
 
     @property
     def is_long(self) -> bool:
@@ -156,24 +154,22 @@ class RestartPause:
         return pause_seconds
 
 
+@dataclass(slots=True)
 class ReportedHealth:
     """What the children reported, one child after another, and the trouble that follows from it.
 
     Pure: every call receives the time. ``positions`` holds, by stream id, the sequence number that is projected next.
     """
 
-    def __init__(self) -> None:
-        self.positions: dict[bytes, int] = {}
-        self.state = ProjectionState()
-        self._ended_counts = ProjectionCounts()
-        self._counts = ProjectionCounts()
-        self._heard_at_seconds: float | None = None  # None: there is no child
-        self._reported = False
-        self._drawings = self._undrawn_before = 0
-        self._stuck_since_seconds: float | None = None
-
-    def __repr__(self) -> str:
-        return f"<ReportedHealth: {self.counts}, {len(self.positions)} positions>"
+    positions: dict[bytes, int] = field(default_factory=dict, repr=False)
+    state: ProjectionState = field(default_factory=ProjectionState)
+    _ended_counts: ProjectionCounts = field(default_factory=ProjectionCounts)
+    _counts: ProjectionCounts = field(default_factory=ProjectionCounts)
+    _heard_at_seconds: float | None = None  # None: there is no child
+    _reported: bool = False
+    _drawings: int = 0
+    _undrawn_before: int = 0
+    _stuck_since_seconds: float | None = None
 
     @property
     def counts(self) -> ProjectionCounts:

@@ -18,10 +18,9 @@ from typing import Final, TypeVar, assert_never
 
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
 from tensorboard_sidecar.logger_service.events.event_file import Attempt, EventFile, in_order
-from tensorboard_sidecar.logger_service.events.gap_place import missing, with_gaps
 from tensorboard_sidecar.logger_service.events.to_events import Projected, ScalarEvents, blank, first_new_step, project
 from tensorboard_sidecar.logger_service.projection.event_batch import EventBatch
-from tensorboard_sidecar.logger_service.projection.hole_wait import HoleWait
+from tensorboard_sidecar.logger_service.projection.gaps import HoleWait, missing, with_gaps
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine, Suspect
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.protocol import messages
