@@ -34,7 +34,7 @@ from PIL import Image
 
 from tensorboard_sidecar.logger_service.events.event_file import inside
 from tensorboard_sidecar.logger_service.events.to_events import version_event
-from tensorboard_sidecar.logger_service.rendering.png import Picture, encode_png
+from tensorboard_sidecar.logger_service.rendering.canvas import Picture, encode_png
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import Embedding
 from tensorboard_sidecar.protocol.record import Record

@@ -15,25 +15,12 @@ from typing import Final, NamedTuple, assert_never
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
+from tensorboard_sidecar.logger_service.events import values
 from tensorboard_sidecar.logger_service.events.identity import EventId, name_event
-from tensorboard_sidecar.logger_service.events.values import (
-    Value,
-    audio_value,
-    escape_markdown,
-    graph_bytes,
-    histogram_value,
-    hparams_values,
-    image_value,
-    layout_value,
-    markdown_table,
-    numbered_list,
-    scalar_value,
-    text_value,
-)
+from tensorboard_sidecar.logger_service.rendering.canvas import encode_png
 from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
 from tensorboard_sidecar.logger_service.rendering.layer_overview import NAMES_SHOWN_MAX, layer_overview
 from tensorboard_sidecar.logger_service.rendering.pictures import contact_sheet, grid
-from tensorboard_sidecar.logger_service.rendering.png import encode_png
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.errors import TooLarge
 from tensorboard_sidecar.protocol.record import Record
@@ -105,11 +92,11 @@ class ScalarEvents:
 
     def pack(self, message: messages.Scalars, record: Record) -> bytes:
         """Return the serialised event of a record with at least one scalar, byte for byte as :func:`project`."""
-        event, values = self._event(tuple(message.values))
+        event, shown = self._event(tuple(message.values))
         event.wall_time = record.wall_time_ns / 1e9
         event.step = record.step
-        values[0].node_name = str(EventId(self._stream, record.next_sequence - 1, 0))
-        for value, number in zip(values, message.values.values(), strict=True):
+        shown[0].node_name = str(EventId(self._stream, record.next_sequence - 1, 0))
+        for value, number in zip(shown, message.values.values(), strict=True):
             value.simple_value = number
         serialised: bytes = event.SerializeToString()
         return serialised
@@ -121,7 +108,7 @@ class ScalarEvents:
             self.forget()
             found = None
         if found is None:
-            event = Event(summary=Summary(value=[scalar_value(tag, 0.0) for tag in tags]))
+            event = Event(summary=Summary(value=[values.scalar_value(tag, 0.0) for tag in tags]))
             found = event, list(event.summary.value)
             self._keep(tags, found)
         return found
@@ -138,7 +125,7 @@ class ScalarEvents:
 
 
 def _empty_event() -> Event:
-    return Event(summary=Summary(value=[Value()]))
+    return Event(summary=Summary(value=[Summary.Value()]))
 
 
 def _finish(events: list[Event], record: Record, stream: bytes) -> list[bytes]:
@@ -156,32 +143,32 @@ def _events(message: messages.Message | None, record: Record, failures: list[Exc
         case messages.RunStart():
             return _run_start(message)
         case messages.Graph():
-            return [Event(graph_def=graph_bytes(message))] if message.nodes else []
+            return [Event(graph_def=values.graph_bytes(message))] if message.nodes else []
         case messages.Scalars():
-            values = [scalar_value(tag, number) for tag, number in message.values.items()]
+            shown = [values.scalar_value(tag, number) for tag, number in message.values.items()]
         case messages.TensorSummaries():
-            values = _summaries(message.summaries, record.step, failures)
+            shown = _summaries(message.summaries, record.step, failures)
         case messages.Matrix():
-            values = [_matrix(message, record.step)]
+            shown = [_matrix(message, record.step)]
         case messages.Images():
-            values = [_images(message, record.step)]
+            shown = [_images(message, record.step)]
         case messages.Text():
-            values = [text_value(message.tag, message.text)]
+            shown = [values.text_value(message.tag, message.text)]
         case messages.Audio():
-            values = _audio(message)
+            shown = _audio(message)
         case messages.Layout():
-            values = [layout_value(message)]
+            shown = [values.layout_value(message)]
         case messages.HParams():
-            values = hparams_values(message)
+            shown = values.hparams_values(message)
         case messages.Gap():
-            values = _gap(message, record)
+            shown = _gap(message, record)
         case messages.RunEnd():
-            values = [text_value("run/status", f"**{message.status}** at step {record.step:,}")]
+            shown = [values.text_value("run/status", f"**{message.status}** at step {record.step:,}")]
         case messages.Embedding() | messages.SegmentHead() | None:
-            values = []  # files beside the events; read by the reader; an unknown kind
+            shown = []  # files beside the events; read by the reader; an unknown kind
         case _:
             assert_never(message)
-    return [Event(summary=Summary(value=values))] if values else []
+    return [Event(summary=Summary(value=shown))] if shown else []
 
 
 def _run_start(message: messages.RunStart) -> list[Event]:
@@ -193,13 +180,15 @@ def _run_start(message: messages.RunStart) -> list[Event]:
     if not message.config:
         return [start]
     rows = [(name, str(value)) for name, value in message.config.items()]
-    text = text_value("run/config", markdown_table(("setting", "value"), rows))
+    text = values.text_value("run/config", values.markdown_table(("setting", "value"), rows))
     return [start, Event(summary=Summary(value=[text]))]
 
 
-def _summaries(summaries: Mapping[str, messages.TensorSummary], step: int, failures: list[Exception]) -> list[Value]:
+def _summaries(
+    summaries: Mapping[str, messages.TensorSummary], step: int, failures: list[Exception]
+) -> list[Summary.Value]:
     """Return a histogram a tag, and an overview of every group of two or more tags with the same first component."""
-    values = [histogram_value(tag, summary) for tag, summary in summaries.items()]
+    shown = [values.histogram_value(tag, summary) for tag, summary in summaries.items()]
     groups: dict[str, list[tuple[str, messages.TensorSummary]]] = {}
     for tag, summary in summaries.items():
         component, _, layer = tag.partition("/")
@@ -208,10 +197,12 @@ def _summaries(summaries: Mapping[str, messages.TensorSummary], step: int, failu
     groups = {component: layers for component, layers in groups.items() if len(layers) > 1}
     for component, layers in islice(groups.items(), _overviews(groups, failures)):
         try:
-            values.append(image_value(f"histograms/{component}", layer_overview(layers, title=component, step=step)))
+            shown.append(
+                values.image_value(f"histograms/{component}", layer_overview(layers, title=component, step=step))
+            )
         except Exception as error:  # noqa: BLE001 - an overview that fails must not cost the histograms
             failures.append(error)
-    return values
+    return shown
 
 
 def _overviews(groups: Mapping[str, Sized], failures: list[Exception]) -> int:
@@ -223,7 +214,7 @@ def _overviews(groups: Mapping[str, Sized], failures: list[Exception]) -> int:
     return number
 
 
-def _matrix(message: messages.Matrix, step: int) -> Value:
+def _matrix(message: messages.Matrix, step: int) -> Summary.Value:
     picture = heatmap(
         message.values.numpy(),
         title=message.title or message.tag,
@@ -232,30 +223,31 @@ def _matrix(message: messages.Matrix, step: int) -> Value:
         value_range=message.value_range,
         step=step,
     )
-    return image_value(message.tag, picture)
+    return values.image_value(message.tag, picture)
 
 
-def _images(message: messages.Images, step: int) -> Value:
+def _images(message: messages.Images, step: int) -> Summary.Value:
     pictures = message.images.numpy()
     if message.captions:
-        return image_value(message.tag, contact_sheet(pictures, message.captions, title=message.tag, step=step))
-    return image_value(message.tag, encode_png(pictures[0]) if len(pictures) == 1 else grid(pictures))
+        return values.image_value(message.tag, contact_sheet(pictures, message.captions, title=message.tag, step=step))
+    return values.image_value(message.tag, encode_png(pictures[0]) if len(pictures) == 1 else grid(pictures))
 
 
-def _audio(message: messages.Audio) -> list[Value]:
+def _audio(message: messages.Audio) -> list[Summary.Value]:
     """Return the clips as samples of one tag, and the captions as a text: TensorBoard's audio tab shows no captions."""
     if not message.clips:
         return []
-    values = [audio_value(message.tag, message.clips, message.sample_rate_hz)]
+    shown = [values.audio_value(message.tag, message.clips, message.sample_rate_hz)]
     if message.captions:
-        values.append(text_value(f"{message.tag}/captions", numbered_list(message.captions)))
-    return values
+        shown.append(values.text_value(f"{message.tag}/captions", values.numbered_list(message.captions)))
+    return shown
 
 
-def _gap(message: messages.Gap, record: Record) -> list[Value]:
+def _gap(message: messages.Gap, record: Record) -> list[Summary.Value]:
     last = record.next_sequence - 1
     lines = [f"**{record.span:,} records missing**, sequence {record.sequence:,} to {last:,}"]
-    lines.append(escape_markdown(message.reason))
+    lines.append(values.escape_markdown(message.reason))
     if message.kinds:
-        lines.append(markdown_table(("kind", "records"), [(kind, f"{n:,}") for kind, n in message.kinds.items()]))
-    return [scalar_value(GAP_RECORDS_TAG, record.span), text_value(GAPS_TAG, "\n\n".join(lines))]
+        rows = [(kind, f"{number:,}") for kind, number in message.kinds.items()]
+        lines.append(values.markdown_table(("kind", "records"), rows))
+    return [values.scalar_value(GAP_RECORDS_TAG, record.span), values.text_value(GAPS_TAG, "\n\n".join(lines))]

@@ -24,7 +24,7 @@ from tensorboardX.proto.tensor_pb2 import TensorProto
 from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboardX.proto.versions_pb2 import VersionDef
 
-from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.canvas import Picture
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.array import Array
 from tensorboard_sidecar.protocol.buckets import ordered_histogram
@@ -77,8 +77,8 @@ def image_value(tag: str, picture: Picture) -> Value:
 
 def text_value(tag: str, text: str) -> Value:
     """Return a markdown text."""
-    metadata = _plugin_metadata("text", TextPluginData(version=0).SerializeToString())
-    return Value(tag=tag, metadata=metadata, tensor=_string_tensor([text.encode("utf-8", "replace")]))
+    content = TextPluginData(version=0).SerializeToString()
+    return _plugin_value(tag, "text", content, tensor=_string_tensor([text.encode("utf-8", "replace")]))
 
 
 def escape_markdown(text: str) -> str:
@@ -114,9 +114,7 @@ def numbered_list(items: Iterable[str]) -> str:
 def audio_value(tag: str, clips: Sequence[Array], sample_rate_hz: int) -> Value:
     """Return the clips, int16 ``[frames, channels]`` each, as the samples of one tag."""
     sounds = [encode_wav(clip, sample_rate_hz) for clip in clips]
-    return Value(
-        tag=tag, metadata=_plugin_metadata("audio", _AUDIO_IS_WAV), tensor=_string_tensor(sounds, (len(sounds),))
-    )
+    return _plugin_value(tag, "audio", _AUDIO_IS_WAV, tensor=_string_tensor(sounds, (len(sounds),)))
 
 
 def encode_wav(clip: Array, sample_rate_hz: int) -> bytes:
@@ -137,7 +135,7 @@ def layout_value(layout: messages.Layout) -> Value:
         for title, charts in layout.categories.items()
     ]
     content = layout_pb2.Layout(category=categories).SerializeToString()
-    return Value(tag=_LAYOUT_TAG, metadata=_plugin_metadata("custom_scalars"), tensor=_string_tensor([content]))
+    return _plugin_value(_LAYOUT_TAG, "custom_scalars", tensor=_string_tensor([content]))
 
 
 def hparams_values(message: messages.HParams) -> list[Value]:
@@ -170,9 +168,10 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _plugin_metadata(plugin: str, content: bytes = b"") -> SummaryMetadata:
-    """Return the metadata that assigns a value to one of TensorBoard's plugins."""
-    return SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin, content=content))
+def _plugin_value(tag: str, plugin: str, content: bytes = b"", tensor: TensorProto | None = None) -> Value:
+    """Return a value whose metadata assigns the value to one of TensorBoard's plugins."""
+    metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin, content=content))
+    return Value(tag=tag, metadata=metadata, tensor=tensor)
 
 
 def _string_tensor(items: Iterable[bytes], shape: Sequence[int] = ()) -> TensorProto:
@@ -211,7 +210,7 @@ def _data_type(value: messages.ParameterValue) -> DataType:
 
 
 def _hparams_value(tag: str, content: HParamsPluginData) -> Value:
-    return Value(tag=tag, metadata=_plugin_metadata("hparams", content.SerializeToString(deterministic=True)))
+    return _plugin_value(tag, "hparams", content.SerializeToString(deterministic=True))
 
 
 def _node(node: messages.GraphNode) -> NodeDef:

@@ -19,10 +19,9 @@ from typing import Final, TypeVar, assert_never
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
 from tensorboard_sidecar.logger_service.events.event_file import Attempt, EventFile, in_order
 from tensorboard_sidecar.logger_service.events.to_events import Projected, ScalarEvents, blank, first_new_step, project
-from tensorboard_sidecar.logger_service.projection.event_batch import EventBatch
-from tensorboard_sidecar.logger_service.projection.gaps import HoleWait, missing, with_gaps
-from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine, Suspect
+from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
+from tensorboard_sidecar.logger_service.projection.stream_parts import EventBatch, HoleWait, missing, with_gaps
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
@@ -91,8 +90,9 @@ class StreamProjection:
         if self.waits and now_seconds is not None and not self._hole.is_due(now_seconds):
             return 0
         self.waits = False
-        unread = self._read_on(size_max_bytes)
-        taken = 0
+        unread, taken = self._tail.read_on(self.next_sequence, size_max_bytes), 0
+        if unread and not self.beginning.start_ns:
+            self.beginning = beginning_of(self._tail.folder)
         while unread:
             record = unread[0]
             light, comes_next = _is_light(record), record.sequence <= self.next_sequence
@@ -121,12 +121,6 @@ class StreamProjection:
         self._scalars.forget()
         self._file.close()
 
-    def _read_on(self, size_max_bytes: int) -> deque[Record]:
-        unread = self._tail.read_on(self.next_sequence, size_max_bytes)
-        if unread and not self.beginning.start_ns:
-            self.beginning = beginning_of(self._tail.folder)
-        return unread
-
     def _must_wait(self, record: Record, now_seconds: float) -> bool:
         """Return whether a hole before the record may still be filled, or whether other runs go before a suspect."""
         hole = record.sequence > self.next_sequence and self._tail.in_last_segment
@@ -134,16 +128,15 @@ class StreamProjection:
             self._write()
             self.close()  # the missing records will lie before those already read: read them all again
             return True
-        return self._suspects.must_wait(self._suspect(record), now_seconds)
+        return self._suspects.must_wait((self.stream.id, record.sequence), now_seconds)
 
     def _show_heavy(self, record: Record) -> None:
         """Show a record under the protection of the quarantine; leave a fatal record blank."""
-        suspect = self._suspect(record)
+        suspect = self.stream.id, record.sequence
         if self._suspects.is_fatal(suspect):
             self.counts.drawing_failures += 1
-            self._tally.warn_once(
-                f"record {record.sequence} is left blank", "the projection ended each time while drawing this record"
-            )
+            reason = "the projection ended each time while drawing this record"
+            self._tally.warn_once(f"record {record.sequence} is left blank", reason)
             self._add(blank(self._placed(record), self.stream.id), record)
             self._write()
             self._suspects.clear(suspect)
@@ -163,9 +156,8 @@ class StreamProjection:
             return
         if message is None:
             self.counts.unknown_kinds += 1
-            self._tally.warn_once(
-                f"kind {record.kind} is unknown", "a newer trainer sent it; upgrade the logger to see it"
-            )
+            advice = "a newer trainer sent it; upgrade the logger to see it"
+            self._tally.warn_once(f"kind {record.kind} is unknown", advice)
         events, failures = self._draw(message, record)
         for failure in failures:
             self._tally.note_undrawn(record, failure)
@@ -205,9 +197,6 @@ class StreamProjection:
                 assert_never(message)
         return []
 
-    def _suspect(self, record: Record) -> Suspect:
-        return self.stream.id, record.sequence
-
     def _projector(self) -> EmbeddingProjector:
         return EmbeddingProjector(self._file.directory(self.beginning.start_ns))
 
@@ -236,7 +225,6 @@ class _Tail:
         self._reader: RecordingReader | None = None
         self._unread: deque[Record] = deque()
         self._damages: set[str] = set()
-        self._damages_seen = 0
 
     @property
     def in_last_segment(self) -> bool:
@@ -247,7 +235,6 @@ class _Tail:
         """Return the unread records, for the caller to take; read about ``size_max_bytes`` when there is none."""
         if self._reader is None:
             self._reader = RecordingReader(self.folder, next_sequence=next_sequence)
-            self._damages_seen = 0
         if not self._unread:
             self._unread.extend(self._reader.read(size_max_bytes))
         return self._unread
@@ -263,12 +250,10 @@ class _Tail:
 
     def new_damages(self) -> Iterator[str]:
         """Yield each damage once, although a recording that is opened again is read from the start of a segment."""
-        found = self._reader.damages if self._reader is not None else []
-        for damage in found[self._damages_seen :]:
+        for damage in self._reader.damages if self._reader is not None else ():
             if damage not in self._damages:
                 self._damages.add(damage)
                 yield damage
-        self._damages_seen = len(found)
 
     def close(self) -> None:
         """Close the files and drop the unread records; the next read opens them again."""

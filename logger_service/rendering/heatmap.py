@@ -19,13 +19,13 @@ from tensorboard_sidecar.logger_service.rendering import theme
 from tensorboard_sidecar.logger_service.rendering.canvas import (
     HEADER_HEIGHT,
     Canvas,
+    Picture,
     draw_colour_bar,
     figure_pixels,
     new_figure,
     style_text,
     style_ticks,
 )
-from tensorboard_sidecar.logger_service.rendering.png import Picture
 from tensorboard_sidecar.logger_service.rendering.text import fit, presentable
 from tensorboard_sidecar.logger_service.rendering.theme import Pixels
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge

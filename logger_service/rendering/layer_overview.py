@@ -21,13 +21,13 @@ from tensorboard_sidecar.logger_service.rendering.canvas import (
     HEADER_HEIGHT,
     MARGIN,
     Canvas,
+    Picture,
     draw_colour_bar,
     figure_pixels,
     new_figure,
     style_text,
     style_ticks,
 )
-from tensorboard_sidecar.logger_service.rendering.png import Picture
 from tensorboard_sidecar.logger_service.rendering.text import ELLIPSIS, fit, presentable, text_width
 from tensorboard_sidecar.logger_service.rendering.theme import Pixels
 from tensorboard_sidecar.protocol.buckets import bucket_octaves

@@ -8,8 +8,14 @@ import numpy as np
 from PIL import Image
 
 from tensorboard_sidecar.logger_service.rendering import theme
-from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT, MARGIN, Canvas
-from tensorboard_sidecar.logger_service.rendering.png import Picture, check_pixels, encode_png
+from tensorboard_sidecar.logger_service.rendering.canvas import (
+    HEADER_HEIGHT,
+    MARGIN,
+    Canvas,
+    Picture,
+    check_pixels,
+    encode_png,
+)
 from tensorboard_sidecar.logger_service.rendering.text import presentable, text_width, wrap
 from tensorboard_sidecar.logger_service.rendering.theme import Pixels, TextStyle
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge

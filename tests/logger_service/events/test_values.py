@@ -24,7 +24,7 @@ from tensorboard_sidecar.logger_service.events.values import (
     scalar_value,
     text_value,
 )
-from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.canvas import Picture
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.messages import Chart, Graph, GraphNode, HParams, Layout
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from tensorboard_sidecar.logger_service.rendering import heatmap as module
 from tensorboard_sidecar.logger_service.rendering import theme
-from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT
+from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT, Picture
 from tensorboard_sidecar.logger_service.rendering.heatmap import (
     ColourRange,
     choose_range,
@@ -27,7 +27,6 @@ from tensorboard_sidecar.logger_service.rendering.heatmap import (
     round_ticks,
     shrink,
 )
-from tensorboard_sidecar.logger_service.rendering.png import Picture
 from tensorboard_sidecar.logger_service.rendering.text import coverage
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.limits import MATRIX_SIDE_MAX

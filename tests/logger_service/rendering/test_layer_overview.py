@@ -7,6 +7,7 @@ import pytest
 
 from tensorboard_sidecar.logger_service.rendering import layer_overview as module
 from tensorboard_sidecar.logger_service.rendering import theme
+from tensorboard_sidecar.logger_service.rendering.canvas import Picture
 from tensorboard_sidecar.logger_service.rendering.layer_overview import (
     HEIGHT_MAX,
     OCTAVE_MIN,
@@ -15,7 +16,6 @@ from tensorboard_sidecar.logger_service.rendering.layer_overview import (
     lay_out,
     layer_overview,
 )
-from tensorboard_sidecar.logger_service.rendering.png import Picture
 from tensorboard_sidecar.logger_service.rendering.text import ELLIPSIS, coverage
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge

@@ -4,9 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT, MARGIN
+from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT, MARGIN, Picture, encode_png
 from tensorboard_sidecar.logger_service.rendering.pictures import contact_sheet, grid, thumbnail
-from tensorboard_sidecar.logger_service.rendering.png import Picture, encode_png
 from tensorboard_sidecar.logger_service.rendering.text import coverage
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.limits import IMAGE_SIDE_MAX, IMAGES_MAX
