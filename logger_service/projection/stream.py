@@ -75,10 +75,7 @@ class StreamProjection:
         return self._tally.counts
 
     def advance(
-        self,
-        size_max_bytes: int,
-        now_seconds: float | None = None,
-        enough: Callable[[], bool] = lambda: False,
+        self, size_max_bytes: int, now_seconds: float | None = None, enough: Callable[[], bool] = lambda: False
     ) -> int:
         """Project about ``size_max_bytes`` of the next records; return their number, 0 if there is none at present.
 

@@ -1,6 +1,6 @@
 """Heatmaps of matrices: a sharp cell for each value, a colour bar, and the step in the title.
 
-:class:`CellGrid` gives all cells of a matrix the same whole number of pixels; :class:`ColourRange` bounds the colours.
+``_CellGrid`` gives all cells of a matrix the same whole number of pixels; :class:`ColourRange` bounds the colours.
 """
 
 import math
@@ -53,8 +53,11 @@ _WIDTH_MIN: Final = 440  # room for the title above a narrow matrix
 
 
 @dataclass(frozen=True, slots=True)
-class CellGrid:
-    """A grid of ``rows`` by ``columns`` cells; a cell shows a block of values as a rectangle of pixels."""
+class _CellGrid:
+    """A grid of ``rows`` by ``columns`` cells; a cell shows a block of values as a rectangle of pixels.
+
+    Blocks are in values; the other heights and widths are in pixels.
+    """
 
     rows: int
     columns: int
@@ -65,12 +68,10 @@ class CellGrid:
 
     @property
     def height(self) -> int:
-        """The height in pixels."""
         return self.rows * self.cell_height
 
     @property
     def width(self) -> int:
-        """The width in pixels."""
         return self.columns * self.cell_width
 
     def enlarge(self, colours: Pixels) -> Pixels:
@@ -78,7 +79,7 @@ class CellGrid:
         return colours.repeat(self.cell_width, axis=1).repeat(self.cell_height, axis=0)
 
 
-def lay_cells(rows: int, columns: int) -> CellGrid:
+def lay_cells(rows: int, columns: int) -> _CellGrid:
     """Return the grid of a matrix: square cells, except that cells of a very short side are stretched."""
     block = -(-max(rows, columns) // _CELLS_MAX)
     # A short side keeps its detail: it is averaged to no less than _SIDE_MIN cells.
@@ -86,10 +87,10 @@ def lay_cells(rows: int, columns: int) -> CellGrid:
     cell_rows, cell_columns = -(-rows // row_block), -(-columns // column_block)
     cell = max(1, round(_SIDE_USUAL / max(cell_rows, cell_columns)))
     cell_height, cell_width = (max(cell, -(-_SIDE_MIN // side)) for side in (cell_rows, cell_columns))
-    return CellGrid(cell_rows, cell_columns, row_block, column_block, cell_height, cell_width)
+    return _CellGrid(cell_rows, cell_columns, row_block, column_block, cell_height, cell_width)
 
 
-def shrink(values: Values, cells: CellGrid) -> Values:
+def shrink(values: Values, cells: _CellGrid) -> Values:
     """Return the mean of each block of ``values`` ``[rows, columns]``; the last blocks may be smaller.
 
     A block with NaN or infinity gives NaN or infinity, so that a single such value stays visible.
@@ -183,7 +184,7 @@ def format_range(low: float, high: float) -> str:
 class _Layout:
     """All inputs of the static parts of a heatmap; the key of their cache."""
 
-    cells: CellGrid
+    cells: _CellGrid
     scale: ColourRange
     row_label: str
     column_label: str
@@ -238,7 +239,7 @@ def _finite_extent(values: Values) -> tuple[tuple[float, float] | None, int]:
     return extent, values.size - finite.size
 
 
-def _note(shape: tuple[int, ...], extent: tuple[float, float] | None, not_finite: int, cells: CellGrid) -> str:
+def _note(shape: tuple[int, ...], extent: tuple[float, float] | None, not_finite: int, cells: _CellGrid) -> str:
     parts = [f"{shape[0]:,} \N{MULTIPLICATION SIGN} {shape[1]:,}"]
     if extent is not None:
         parts.append(format_range(*extent))
