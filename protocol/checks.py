@@ -10,33 +10,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tensorboard_sidecar.protocol import limits
+from tensorboard_sidecar.protocol import limits, messages
 from tensorboard_sidecar.protocol.array import check_array
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
-from tensorboard_sidecar.protocol.messages import (
-    Audio,
-    Charts,
-    Embedding,
-    Gap,
-    Graph,
-    GraphNode,
-    HParams,
-    Images,
-    Layout,
-    Matrix,
-    ParameterValue,
-    RunEnd,
-    RunStart,
-    Scalars,
-    SegmentHead,
-    TensorSummaries,
-    TensorSummary,
-    Text,
-)
 from tensorboard_sidecar.protocol.names import check_run, check_step, check_tag
 
 
-def check_segment_head(head: SegmentHead) -> None:
+def check_segment_head(head: messages.SegmentHead) -> None:
     """Check the identity of the stream, and that the segment begins at a sequence number."""
     check_run(head.run)
     if len(head.stream) != 16 or head.first_sequence < 1:
@@ -45,25 +25,25 @@ def check_segment_head(head: SegmentHead) -> None:
         raise Malformed(f"segment head: rank {head.rank}, attempt {head.attempt}; expected 0 to 2**31")
 
 
-def check_run_start(start: RunStart) -> None:
+def check_run_start(start: messages.RunStart) -> None:
     """Check the first step and the settings."""
     check_step(start.first_step)
     _check_parameters("run start", start.config)
 
 
-def check_scalars(scalars: Scalars) -> None:
+def check_scalars(scalars: messages.Scalars) -> None:
     """Check the tags; any float is a value."""
     _check_tags(scalars.values)
 
 
-def check_tensor_summaries(message: TensorSummaries) -> None:
+def check_tensor_summaries(message: messages.TensorSummaries) -> None:
     """Check the tags, and every summary: its counts, its buckets, its finite minimum and maximum."""
     _check_tags(message.summaries)
     for tag, summary in message.summaries.items():
         _check_summary(tag, summary)
 
 
-def check_matrix(matrix: Matrix) -> None:
+def check_matrix(matrix: messages.Matrix) -> None:
     """Check the tag, a 2-D float array within its limits, the labels, and a finite, ascending value range."""
     check_tag(matrix.tag)
     check_array(matrix.tag, matrix.values, dtypes=("float16", "float32"), dimensions=2)
@@ -75,7 +55,7 @@ def check_matrix(matrix: Matrix) -> None:
             raise Malformed(f"{matrix.tag}: value range {matrix.value_range}; expected finite low < high")
 
 
-def check_images(message: Images) -> None:
+def check_images(message: messages.Images) -> None:
     """Check the tag, pictures of uint8 ``[N, H, W, C]``, and the number of captions."""
     tag, images = check_tag(message.tag), message.images
     check_array(tag, images, dtypes=("uint8",), dimensions=4)
@@ -86,13 +66,13 @@ def check_images(message: Images) -> None:
     _check_labels(tag, message.captions, (0, images.shape[0]))
 
 
-def check_text(text: Text) -> None:
+def check_text(text: messages.Text) -> None:
     """Check the tag and the length of the text."""
     check_tag(text.tag)
     _check_size(f"text {text.tag} in characters", len(text.text), limits.TEXT_MAX_CHARACTERS)
 
 
-def check_audio(audio: Audio) -> None:
+def check_audio(audio: messages.Audio) -> None:
     """Check the tag, the sample rate, clips of int16 ``[frames, channels]``, and the number of captions."""
     check_tag(audio.tag)
     _check_size(f"{audio.tag}: clips", len(audio.clips), limits.CLIPS_MAX)
@@ -108,7 +88,7 @@ def check_audio(audio: Audio) -> None:
     _check_labels(audio.tag, audio.captions, (0, len(audio.clips)))
 
 
-def check_embedding(embedding: Embedding) -> None:
+def check_embedding(embedding: messages.Embedding) -> None:
     """Check the tag, the points, and that metadata and thumbnails have one item a point."""
     tag = check_tag(embedding.tag)
     check_array(tag, embedding.vectors, dtypes=("float32",), dimensions=2)
@@ -127,7 +107,7 @@ def check_embedding(embedding: Embedding) -> None:
         _check_sides(tag, embedding.thumbnails.shape[1:3], limits.IMAGE_SIDE_MAX)
 
 
-def check_graph(graph: Graph) -> None:
+def check_graph(graph: messages.Graph) -> None:
     """Check the number of nodes, of their parts together, and every node."""
     _check_size("graph: nodes", len(graph.nodes), limits.GRAPH_NODES_MAX)
     check_parts("graph", sum(map(node_parts, graph.nodes)), limits.GRAPH_PARTS_MAX)
@@ -143,7 +123,7 @@ def check_graph(graph: Graph) -> None:
             raise Malformed(f"graph: node {node.name!r:.80} with output shapes {node.output_shapes!r:.80}")
 
 
-def check_layout(layout: Layout) -> None:
+def check_layout(layout: messages.Layout) -> None:
     """Check the number of charts, of their parts together, and every chart."""
     _check_size("layout: categories", len(layout.categories), limits.LAYOUT_CHARTS_MAX)
     check_parts("layout", sum(map(chart_parts, layout.categories.values())), limits.LAYOUT_PARTS_MAX)
@@ -154,14 +134,14 @@ def check_layout(layout: Layout) -> None:
             _check_labels(f"layout, chart {title!r:.80}", chart.tags, (3,) if chart.kind == "margin" else ())
 
 
-def check_hparams(hparams: HParams) -> None:
+def check_hparams(hparams: messages.HParams) -> None:
     """Check the tags of parameters and metrics, and the parameters."""
     _check_tags(hparams.parameters)
     _check_parameters("hyperparameters", hparams.parameters)
     _check_tags(hparams.metrics)
 
 
-def check_gap(gap: Gap) -> None:
+def check_gap(gap: messages.Gap) -> None:
     """Check the names of the kinds, and that their counts are not negative."""
     _check_size("gap: kinds", len(gap.kinds), limits.KINDS_MAX)
     _check_labels("gap", [gap.reason, *gap.kinds])
@@ -169,17 +149,17 @@ def check_gap(gap: Gap) -> None:
         raise Malformed(f"gap: negative counts in {gap.kinds}")
 
 
-def check_run_end(_: RunEnd) -> None:
+def check_run_end(_: messages.RunEnd) -> None:
     """Check nothing: the decoder takes no status that is not in the type."""
 
 
-def node_parts(node: GraphNode) -> int:
+def node_parts(node: messages.GraphNode) -> int:
     """Return the parts of a node that count towards ``GRAPH_PARTS_MAX``."""
     links = len(node.inputs) + len(node.output_shapes) + len(node.attributes)
     return links + sum(map(len, node.output_shapes))
 
 
-def chart_parts(charts: Charts) -> int:
+def chart_parts(charts: messages.Charts) -> int:
     """Return the parts of a category that count towards ``LAYOUT_PARTS_MAX``."""
     return len(charts) + sum(len(chart.tags) for chart in charts.values())
 
@@ -189,7 +169,7 @@ def check_parts(subject: str, parts: int, limit: int) -> None:
     _check_size(f"{subject}: parts", parts, limit)
 
 
-def _check_summary(tag: str, summary: TensorSummary) -> None:
+def _check_summary(tag: str, summary: messages.TensorSummary) -> None:
     check_array(f"{tag}: indexes", summary.indexes, dtypes=("uint16",), dimensions=1)
     check_array(f"{tag}: counts", summary.counts, dtypes=("uint64",), dimensions=1)
     _check_size(f"{tag}: buckets", summary.indexes.shape[0], limits.BUCKETS_MAX)
@@ -211,7 +191,7 @@ def _check_summary(tag: str, summary: TensorSummary) -> None:
         raise Malformed(f"{tag}: minimum {summary.minimum}, maximum {summary.maximum}; expected finite values")
 
 
-def _check_parameters(subject: str, parameters: dict[str, ParameterValue]) -> None:
+def _check_parameters(subject: str, parameters: dict[str, messages.ParameterValue]) -> None:
     _check_size(f"{subject}: parameters", len(parameters), limits.TAGS_MAX)
     _check_labels(subject, [*parameters, *(value for value in parameters.values() if isinstance(value, str))])
 

@@ -20,7 +20,7 @@ from tensorboard_sidecar.protocol.record import Kind
 M = TypeVar("M")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class MessageKind(Generic[M]):
     """Everything about one kind.
 
@@ -54,118 +54,21 @@ class MessageKind(Generic[M]):
 
 
 KINDS: Final[tuple[MessageKind[Any], ...]] = (
-    MessageKind(
-        kind=Kind.SEGMENT,
-        message_type=messages.SegmentHead,
-        check=checks.check_segment_head,
-        outbox_share=1.0,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.RUN_START,
-        message_type=messages.RunStart,
-        check=checks.check_run_start,
-        outbox_share=1.0,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.SCALARS,
-        message_type=messages.Scalars,
-        check=checks.check_scalars,
-        outbox_share=0.95,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.TENSOR_SUMMARIES,
-        message_type=messages.TensorSummaries,
-        check=checks.check_tensor_summaries,
-        outbox_share=0.80,
-        picture=True,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.MATRIX,
-        message_type=messages.Matrix,
-        check=checks.check_matrix,
-        outbox_share=0.70,
-        picture=True,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.IMAGES,
-        message_type=messages.Images,
-        check=checks.check_images,
-        outbox_share=0.70,
-        picture=True,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.TEXT,
-        message_type=messages.Text,
-        check=checks.check_text,
-        outbox_share=0.80,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.AUDIO,
-        message_type=messages.Audio,
-        check=checks.check_audio,
-        outbox_share=0.70,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.EMBEDDING,
-        message_type=messages.Embedding,
-        check=checks.check_embedding,
-        outbox_share=0.80,
-        picture=True,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.GRAPH,
-        message_type=messages.Graph,
-        check=checks.check_graph,
-        outbox_share=1.0,
-        picture=False,
-        decoded_in_pieces=True,
-    ),
-    MessageKind(
-        kind=Kind.LAYOUT,
-        message_type=messages.Layout,
-        check=checks.check_layout,
-        outbox_share=1.0,
-        picture=False,
-        decoded_in_pieces=True,
-    ),
-    MessageKind(
-        kind=Kind.HPARAMS,
-        message_type=messages.HParams,
-        check=checks.check_hparams,
-        outbox_share=1.0,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.GAP,
-        message_type=messages.Gap,
-        check=checks.check_gap,
-        outbox_share=1.0,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.RUN_END,
-        message_type=messages.RunEnd,
-        check=checks.check_run_end,
-        outbox_share=1.0,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
+    # kind, type of the message, check, share of the outbox, picture, decoded in pieces
+    MessageKind(Kind.SEGMENT, messages.SegmentHead, checks.check_segment_head, 1.00, False, False),
+    MessageKind(Kind.RUN_START, messages.RunStart, checks.check_run_start, 1.00, False, False),
+    MessageKind(Kind.SCALARS, messages.Scalars, checks.check_scalars, 0.95, False, False),
+    MessageKind(Kind.TENSOR_SUMMARIES, messages.TensorSummaries, checks.check_tensor_summaries, 0.80, True, False),
+    MessageKind(Kind.MATRIX, messages.Matrix, checks.check_matrix, 0.70, True, False),
+    MessageKind(Kind.IMAGES, messages.Images, checks.check_images, 0.70, True, False),
+    MessageKind(Kind.TEXT, messages.Text, checks.check_text, 0.80, False, False),
+    MessageKind(Kind.AUDIO, messages.Audio, checks.check_audio, 0.70, False, False),
+    MessageKind(Kind.EMBEDDING, messages.Embedding, checks.check_embedding, 0.80, True, False),
+    MessageKind(Kind.GRAPH, messages.Graph, checks.check_graph, 1.00, False, True),
+    MessageKind(Kind.LAYOUT, messages.Layout, checks.check_layout, 1.00, False, True),
+    MessageKind(Kind.HPARAMS, messages.HParams, checks.check_hparams, 1.00, False, False),
+    MessageKind(Kind.GAP, messages.Gap, checks.check_gap, 1.00, False, False),
+    MessageKind(Kind.RUN_END, messages.RunEnd, checks.check_run_end, 1.00, False, False),
 )
 PICTURES: Final[tuple[type[Message], ...]] = tuple(row.message_type for row in KINDS if row.picture)
 _BY_NUMBER: Final = {int(row.kind): row for row in KINDS}
