@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, cast
 from torch import Tensor, nn
 
 from tensorboard_sidecar.protocol.messages import Chart, Graph
-from tensorboard_sidecar.telemetry.faults import Faults
+from tensorboard_sidecar.telemetry.calls import Faults
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
 from tensorboard_sidecar.telemetry.values.python_values import on_host

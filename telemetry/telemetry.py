@@ -25,17 +25,14 @@ from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endp
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.names import check_step
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
 from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, SPILL_BYTES
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.telemetry.faults import Faults
-from tensorboard_sidecar.telemetry.guard import telemetry_call
+from tensorboard_sidecar.telemetry.calls import Faults, Status, StepCost, status_after, telemetry_call
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
-from tensorboard_sidecar.telemetry.run_status import Status, status_after
-from tensorboard_sidecar.telemetry.step_cost import StepCost
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
 from tensorboard_sidecar.telemetry.values import summaries
 from tensorboard_sidecar.telemetry.values.arrays import (

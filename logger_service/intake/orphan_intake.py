@@ -20,7 +20,6 @@ from tensorboard_sidecar.logger_service.access.allow_list import AllowList
 from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
 from tensorboard_sidecar.logger_service.intake.local_peer import LocalPeer
 from tensorboard_sidecar.logger_service.intake.own_host import is_own_host
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, is_elsewhere, is_for
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
     NEVER,
@@ -30,6 +29,7 @@ from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
     Sink,
     TryLater,
 )
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, is_elsewhere, is_for
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.key_files import KEY_CHARACTERS
 

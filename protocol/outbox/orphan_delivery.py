@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.outbox.destination import Destination, read_destination
 from tensorboard_sidecar.protocol.outbox.location import check_private
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
+from tensorboard_sidecar.protocol.outbox.outbox_files import Destination, read_destination
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, read_owner
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
 

@@ -1,7 +1,7 @@
 """The oldest segments of an outbox, moved to disk: the same bytes and names.
 
 The folder is a recording. Pointer files lead from the outbox to the folder when the trainer is gone (see
-``protocol.outbox.spill_pointer``). The folder is made when the first segment is kept. For the sender thread.
+``protocol.outbox.outbox_files``). The folder is made when the first segment is kept. For the sender thread.
 """
 
 import errno
@@ -18,9 +18,8 @@ from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.frame import Frame, read_frames
 from tensorboard_sidecar.protocol.outbox.orphan import frame_payloads, pack_lost
+from tensorboard_sidecar.protocol.outbox.outbox_files import remove_spill, write_spill_pointer
 from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
-from tensorboard_sidecar.protocol.outbox.removal import remove_spill
-from tensorboard_sidecar.protocol.outbox.spill_pointer import write_spill_pointer
 from tensorboard_sidecar.protocol.record import Kind, parse_sequence
 from tensorboard_sidecar.protocol.storage.durable import sync_folder, write_file
 from tensorboard_sidecar.protocol.storage.segment import segment_path

@@ -11,7 +11,6 @@ from typing import Final
 
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
 from tensorboard_sidecar.protocol.outbox.location import check_private, outbox_root, spill_root
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
@@ -22,6 +21,7 @@ from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
     claim,
     reason,
 )
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER
 from tensorboard_sidecar.protocol.printable import print_line, printable
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys, read_client_keys
 from tensorboard_sidecar.telemetry.recovery.outbox_status import describe, read_status

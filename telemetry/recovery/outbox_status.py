@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from tensorboard_sidecar.protocol.errors import Malformed
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination
+from tensorboard_sidecar.protocol.outbox.outbox_files import (
+    NO_LOGGER,
+    Destination,
+    read_destination,
+    read_spill_pointer,
+)
 from tensorboard_sidecar.protocol.outbox.owner_lock import Owner, read_owner
-from tensorboard_sidecar.protocol.outbox.spill_pointer import read_spill_pointer
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.protocol.storage.segment import SEGMENT_SUFFIX, SegmentFile, list_segments

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from time import monotonic, sleep, time_ns
 from typing import Final, Protocol
 
-from tensorboard_sidecar.protocol.outbox.destination import forget_recording
+from tensorboard_sidecar.protocol.outbox.outbox_files import forget_recording
 from tensorboard_sidecar.protocol.outbox.send_session import SendState
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
 from tensorboard_sidecar.telemetry.shipping.lag import LagMeter

@@ -16,9 +16,9 @@ from tensorboard_sidecar.logger_service.intake.orphan_intake import (
 )
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.outbox import orphan as orphan_module
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import RETRY_SECONDS
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog

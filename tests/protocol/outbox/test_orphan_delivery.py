@@ -13,7 +13,6 @@ from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.outbox import orphan as orphan_module
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
     NEVER,
@@ -28,6 +27,7 @@ from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
     claim,
     reason,
 )
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, read_destination
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
 from tensorboard_sidecar.protocol.outbox.send_session import SendState
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox

@@ -9,10 +9,16 @@ from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.errors import Malformed
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
+from tensorboard_sidecar.protocol.outbox.outbox_files import (
+    NO_LOGGER,
+    SPILL_POINTER,
+    Destination,
+    read_destination,
+    write_destination,
+    write_spill_pointer,
+)
 from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
-from tensorboard_sidecar.protocol.outbox.spill_pointer import SPILL_POINTER, write_spill_pointer
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog

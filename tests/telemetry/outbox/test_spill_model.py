@@ -18,7 +18,7 @@ from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.spill_pointer import SPILL_POINTER, write_spill_pointer
+from tensorboard_sidecar.protocol.outbox.outbox_files import SPILL_POINTER, write_spill_pointer
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox

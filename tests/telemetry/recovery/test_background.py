@@ -16,9 +16,9 @@ from support.running.programs import free_port
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.messages import RunStart
-from tensorboard_sidecar.protocol.outbox.destination import Destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import LOOK_INTERVAL_SECONDS
+from tensorboard_sidecar.protocol.outbox.outbox_files import Destination, write_destination
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession
 from tensorboard_sidecar.protocol.record import Kind

@@ -13,9 +13,9 @@ from support.records.recordings import START_NS, STREAM_ID, make_stream
 from support.running.spoken import read_recording
 
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import LOOK_INTERVAL_SECONDS
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
