@@ -18,8 +18,8 @@ from tensorboard_sidecar.protocol.outbox.orphan_delivery import LOOK_INTERVAL_SE
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping import recorder as recorder_module
+from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 
 

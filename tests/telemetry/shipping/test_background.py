@@ -25,8 +25,8 @@ from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Hello, Reject, Welcome, WireMessage
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
-from tensorboard_sidecar.telemetry.recovery import background as background_module
-from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
+from tensorboard_sidecar.telemetry.shipping import background as background_module
+from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 
 Make = Callable[[str], BackgroundRecovery]
 
