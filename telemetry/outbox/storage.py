@@ -15,9 +15,8 @@ from tensorboard_sidecar.protocol.outbox.location import (
 )
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
+from tensorboard_sidecar.telemetry.outbox.backlog import Backlog, Spill
 from tensorboard_sidecar.telemetry.outbox.outbox import SEGMENT_SIZE_BYTES, Outbox
-from tensorboard_sidecar.telemetry.outbox.spill import Spill
 from tensorboard_sidecar.telemetry.values.python_values import whole
 
 NO_SPILL: Final = "none"

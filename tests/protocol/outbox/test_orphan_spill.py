@@ -21,9 +21,8 @@ from tensorboard_sidecar.protocol.outbox.outbox_files import (
 from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
+from tensorboard_sidecar.telemetry.outbox.backlog import Backlog, Spill
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.spill import Spill
 
 
 def abandon_spilled(memory: Path, disk: Path, count: int = 200) -> int:

@@ -20,9 +20,8 @@ from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
 from tensorboard_sidecar.protocol.outbox.outbox_files import SPILL_POINTER, write_spill_pointer
 from tensorboard_sidecar.protocol.record import Kind
-from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
+from tensorboard_sidecar.telemetry.outbox.backlog import Backlog, Spill
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.spill import Spill
 
 SEGMENT_BYTES = 8192
 KINDS = st.sampled_from([Kind.SCALARS, Kind.MATRIX, Kind.RUN_END])

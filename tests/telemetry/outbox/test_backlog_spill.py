@@ -17,8 +17,8 @@ from tensorboard_sidecar.protocol.outbox.outbox_files import read_spill_pointer
 from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+from tensorboard_sidecar.telemetry.outbox.backlog import Spill
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.spill import Spill
 
 
 @pytest.fixture
