@@ -17,8 +17,7 @@ from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind
 from tensorboard_sidecar.protocol.storage.segment import SEGMENT_HEAD_MAX_BYTES
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
-from tensorboard_sidecar.telemetry.outbox.overflow import capacity_limits
-from tensorboard_sidecar.telemetry.outbox.state import HostSlot, Layout, OutboxState, Slot, StateChain
+from tensorboard_sidecar.telemetry.outbox.state import HostSlot, Layout, OutboxState, Slot, StateChain, capacity_limits
 
 _GAP_SIZE_MAX_BYTES: Final = HEADER_SIZE_BYTES + 1024
 

@@ -29,8 +29,7 @@ from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
 from tensorboard_sidecar.protocol.record import Kind, parse_sequence
 from tensorboard_sidecar.protocol.storage.durable import sync_folder, write_file
 from tensorboard_sidecar.protocol.storage.segment import segment_path
-from tensorboard_sidecar.telemetry.outbox.frames import BatchCutter, Frames
-from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
+from tensorboard_sidecar.telemetry.outbox.memory_segment import BatchCutter, Frames, MemorySegment
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 
 SPILL_SHARE: Final = 0.5

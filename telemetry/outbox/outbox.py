@@ -28,10 +28,8 @@ from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
 from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.allocator import Allocator
-from tensorboard_sidecar.telemetry.outbox.frames import BatchCutter
-from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
-from tensorboard_sidecar.telemetry.outbox.overflow import Refusals
-from tensorboard_sidecar.telemetry.outbox.state import FullSegment, HostSlot, OutboxState, Slot
+from tensorboard_sidecar.telemetry.outbox.memory_segment import BatchCutter, MemorySegment
+from tensorboard_sidecar.telemetry.outbox.state import FullSegment, HostSlot, OutboxState, Refusals, Slot
 
 SEGMENT_SIZE_BYTES: Final = 4 * 2**20
 
