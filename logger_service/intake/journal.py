@@ -21,8 +21,8 @@ from tensorboard_sidecar.logger_service.folders.low_water import LowWater
 from tensorboard_sidecar.logger_service.intake.durations import Durations
 from tensorboard_sidecar.logger_service.intake.stream_owner import check_owner, note_owner
 from tensorboard_sidecar.logger_service.limits import STREAMS_MAX
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
 from tensorboard_sidecar.protocol.stream import Stream
 

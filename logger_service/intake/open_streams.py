@@ -16,8 +16,8 @@ from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession
 from tensorboard_sidecar.logger_service.intake.replies import Replies
 from tensorboard_sidecar.logger_service.intake.session_table import SessionTable
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Hello, Nak, Reject
 

@@ -15,8 +15,8 @@ Rule 4: a peer that sends more than its credit breaks the protocol; see ``credit
 from typing import Final
 
 from tensorboard_sidecar.logger_service.intake.credit import CreditAccount, JournalState, stream_credit_bytes
-from tensorboard_sidecar.protocol.batch import FrameBatch, Hole, check_batch
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
+from tensorboard_sidecar.protocol.record import FrameBatch, Hole, check_batch
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Ack, Nak, Welcome
 

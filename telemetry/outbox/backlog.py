@@ -20,13 +20,12 @@ from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.frame import Frame, read_frames
 from tensorboard_sidecar.protocol.outbox.orphan import frame_payloads, pack_lost
 from tensorboard_sidecar.protocol.outbox.outbox_files import remove_spill, write_spill_pointer
 from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
-from tensorboard_sidecar.protocol.record import Kind, parse_sequence
+from tensorboard_sidecar.protocol.record import FrameBatch, Kind, parse_sequence
 from tensorboard_sidecar.protocol.storage.durable import sync_folder, write_file
 from tensorboard_sidecar.protocol.storage.segment import segment_path
 from tensorboard_sidecar.telemetry.outbox.memory_segment import BatchCutter, Frames, MemorySegment

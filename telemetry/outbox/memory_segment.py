@@ -14,9 +14,8 @@ from typing import Final
 
 from crc32c import crc32c
 
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, mask_crc, pack_head
-from tensorboard_sidecar.protocol.record import HEADER
+from tensorboard_sidecar.protocol.record import HEADER, FrameBatch
 from tensorboard_sidecar.protocol.storage.segment import pack_segment_head, segment_path
 from tensorboard_sidecar.protocol.stream import Stream
 

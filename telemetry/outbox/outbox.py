@@ -23,9 +23,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
-from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES
+from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, FrameBatch
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.allocator import Allocator
 from tensorboard_sidecar.telemetry.outbox.memory_segment import BatchCutter, MemorySegment

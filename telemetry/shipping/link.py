@@ -16,11 +16,11 @@ from typing import Final, Protocol
 import zmq
 
 from tensorboard_sidecar.protocol.address import is_loopback
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CONTROL_MESSAGE_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.outbox.orphan import pack_lost
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
+from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys, check_private_folder, how_to_get_keys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Bye, Data, WireMessage, decode_wire, encode_wire

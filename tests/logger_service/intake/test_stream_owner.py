@@ -10,7 +10,7 @@ from support.machine.sick_disk import SickDisk
 
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.stream_owner import OWNER_NAME, NotItsOwner, check_owner, note_owner
-from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.storage.key_files import BadKey
 from tensorboard_sidecar.protocol.stream import Stream
 

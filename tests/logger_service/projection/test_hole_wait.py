@@ -11,10 +11,9 @@ from tensorboard_sidecar.logger_service.projection.hole_wait import HOLE_SECONDS
 from tensorboard_sidecar.logger_service.projection.replay import replay
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import Scalars
-from tensorboard_sidecar.protocol.record import Record, pack_record
+from tensorboard_sidecar.protocol.record import FrameBatch, Record, pack_record
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
 
 STREAM = make_stream()

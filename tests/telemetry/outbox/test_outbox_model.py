@@ -15,13 +15,12 @@ from support.logger.fake_logger import unpack_records
 from support.machine.boundaries import Boundaries
 from support.records.recordings import START_NS, make_stream
 
-from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import TooLarge
 from tensorboard_sidecar.protocol.kinds import find_kind
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
-from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind, Record
+from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, FrameBatch, Kind, Record, check_batch
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.outbox.state import Slot
 
