@@ -43,9 +43,8 @@ from tensorboard_sidecar.telemetry.values.arrays import (
     pictures_to_uint8,
     thumbnails_to_uint8,
 )
-from tensorboard_sidecar.telemetry.values.checked_tags import CheckedTags
 from tensorboard_sidecar.telemetry.values.python_values import cells, plain_parameters, plain_range, seconds, whole
-from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, host_scalars, split_scalars
+from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
 
 
 class Telemetry:

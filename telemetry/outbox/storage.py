@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tensorboard_sidecar.protocol.outbox.location import (
-    OUTBOX_BYTES,
-    SPILL_BYTES,
-    outbox_capacity_bytes,
-    outbox_root,
-    spill_root,
-)
+from tensorboard_sidecar.protocol.outbox import location
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog, Spill
@@ -28,10 +22,10 @@ _log = logging.getLogger(__name__)
 class Storage:
     """Settings of ``telemetry.Telemetry``, which documents these names. Raises ValueError for a negative size."""
 
-    outbox_bytes: int = OUTBOX_BYTES
-    outbox_dir: Path | str | None = None
+    outbox_bytes: int = location.OUTBOX_BYTES
+    outbox_dir: Path | None = None
     spill_dir: Path | str | None = None
-    spill_bytes: int = SPILL_BYTES
+    spill_bytes: int = location.SPILL_BYTES
 
     def __post_init__(self) -> None:
         if self.spill_bytes < 0:
@@ -54,8 +48,8 @@ class Storage:
 
     def make(self, stream: Stream, *, wall_time_ns: int) -> Backlog:
         """Make an empty outbox for a stream. Raises OSError, ValueError for a capacity that is too small."""
-        root = outbox_root(_folder(self.outbox_dir))
-        capacity = outbox_capacity_bytes(root, self.outbox_bytes)
+        root = location.outbox_root(self.outbox_dir)
+        capacity = location.outbox_capacity_bytes(root, self.outbox_bytes)
         folder, on_disk = root / stream.id.hex(), None
         try:
             on_disk = self._spill_root()
@@ -74,16 +68,13 @@ class Storage:
 
     def find_outboxes(self) -> list[Path]:
         """Return the outboxes in the same place, of running and of dead trainers. Raises OSError."""
-        on_disk = None
+        roots = [location.outbox_root(self.outbox_dir)]
         with suppress(OSError):
-            on_disk = self._spill_root()
-        return find_outboxes(outbox_root(_folder(self.outbox_dir)), *([on_disk] if on_disk else []))
+            roots += filter(None, [self._spill_root()])
+        return find_outboxes(*roots)
 
     def _spill_root(self) -> Path | None:
         """Return the folder for spilled segments, None when spilling is off. Raises OSError when making it fails."""
-        off = self.spill_bytes == 0 or str(self.spill_dir) == NO_SPILL
-        return None if off else spill_root(_folder(self.spill_dir or self.outbox_dir))
-
-
-def _folder(path: Path | str | None) -> Path | None:
-    return Path(path) if path else None
+        if self.spill_bytes == 0 or str(self.spill_dir) == NO_SPILL:
+            return None
+        return location.spill_root(Path(self.spill_dir) if self.spill_dir else self.outbox_dir)
