@@ -10,7 +10,7 @@ from benchmarks.logger_process import free_port, running_logger
 from benchmarks.logger_states import STATES, logger_state
 from benchmarks.measure import COLUMNS, PERCENTS, format_ns, measure, print_table
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES
+from tensorboard_sidecar.protocol.outbox.outbox_files import OUTBOX_BYTES
 
 SCALAR_CALLS = 20_000
 _CALLS = 25

@@ -25,8 +25,7 @@ from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endp
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.names import check_step
-from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, SPILL_BYTES
-from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
 from tensorboard_sidecar.protocol.stream import Stream

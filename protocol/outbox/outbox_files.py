@@ -1,4 +1,6 @@
-"""The small files in an outbox: where its records go, and where its oldest segments lie; and the end of an outbox.
+"""The place of an outbox, the small files in an outbox, and the removal of an outbox.
+
+The outboxes of a user lie in a private folder, in shared memory where possible; spilled segments lie on disk.
 
 Destination files name the logger, the recording and the public key of the trainer. Without these files, a logger that
 adopts the outbox of a killed trainer could show a run that belongs to another logger, and records that are meant for a
@@ -11,8 +13,12 @@ complete. A file in the spill folder names the outbox in return. While that outb
 outbox by itself.
 """
 
+import errno
 import os
 import re
+import shutil
+import stat
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,11 +27,16 @@ from typing import Final
 
 from tensorboard_sidecar.protocol.address import absolute_endpoint, is_loopback
 from tensorboard_sidecar.protocol.errors import Malformed
-from tensorboard_sidecar.protocol.outbox.location import check_private
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, OwnerLock
 from tensorboard_sidecar.protocol.storage.durable import write_file
 from tensorboard_sidecar.protocol.storage.segment import SEGMENT_SUFFIX
 
+OUTBOX_BYTES: Final = 256 * 2**20
+OUTBOX_BYTES_MIN: Final = 2**20
+SPILL_BYTES: Final = 4 * 2**30
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - Linux's shared memory; the folder inside is private
+# On disk, and kept over a restart, unlike /tmp. Clusters keep homes on a slow and small server.
+_DISK: Final = Path("/var/tmp")  # noqa: S108 - the folder inside is private
 ENDPOINT_NAME: Final = "endpoint"
 RECORD_NAME: Final = "record"
 KEY_NAME: Final = "key"
@@ -38,6 +49,44 @@ _NAMES: Final = {SPILL_POINTER, ORIGIN_POINTER, *DESTINATION_NAMES, OWNER_LOCK}
 _SUFFIXES: Final = (SEGMENT_SUFFIX, ".spare", ".new")
 _TCP: Final = re.compile(r"tcp://(.+):([0-9]{1,5})")
 _ANY_HOST: Final = {"0.0.0.0", "::", "*"}  # noqa: S104 - compared with a logger's address, not bound
+
+
+def outbox_root(base: Path | None = None) -> Path:
+    """Return the folder of this user's outboxes in ``base`` (default: shared memory); make it with mode 0700.
+
+    Raises PermissionError when the folder belongs to another user or is open to others, OSError.
+    """
+    return _private_folder(base or _usual(_SHARED_MEMORY), "tensorboard-sidecar")
+
+
+def spill_root(base: Path | None = None) -> Path:
+    """Return the folder of this user's spilled segments in ``base`` (default: /var/tmp), like :func:`outbox_root`."""
+    return _private_folder(base or _usual(_DISK), "tensorboard-sidecar-spill")
+
+
+def check_private(folder: Path) -> None:
+    """Raise PermissionError when ``folder`` is a link or is open to other users, OSError when it does not exist."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{folder} is not a private folder of this user; remove it and start again")
+
+
+def outbox_capacity_bytes(root: Path, wanted_bytes: int = OUTBOX_BYTES) -> int:
+    """Return ``wanted_bytes``, or half of the free space if that is less (Docker's shared memory is 64 MB).
+
+    Raises ValueError for less than OUTBOX_BYTES_MIN, OSError when the free space is less.
+    """
+    if wanted_bytes < OUTBOX_BYTES_MIN:
+        raise ValueError(f"an outbox of {wanted_bytes:,} bytes; expected {OUTBOX_BYTES_MIN:,} or more")
+    free_bytes = shutil.disk_usage(root).free
+    if free_bytes // 2 < OUTBOX_BYTES_MIN:
+        raise OSError(
+            errno.ENOSPC,
+            f"{free_bytes:,} bytes are free for an outbox, {2 * OUTBOX_BYTES_MIN:,} are needed; free some (docker run "
+            f"--shm-size makes more), or list the outboxes of earlier runs: tensorboard-sidecar status",
+            str(root),
+        )
+    return min(wanted_bytes, free_bytes // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,3 +248,15 @@ def _text(value: bytes) -> str:
     with suppress(UnicodeDecodeError):
         return value.decode()
     return ""
+
+
+def _usual(base: Path) -> Path:
+    return base if os.access(base, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def _private_folder(base: Path, name: str) -> Path:
+    folder = base.absolute() / f"{name}-{os.getuid()}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    check_private(folder)
+    return folder

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tensorboard_sidecar.protocol.outbox import location
+from tensorboard_sidecar.protocol.outbox import outbox_files
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog, Spill
@@ -22,10 +22,10 @@ _log = logging.getLogger(__name__)
 class Storage:
     """Settings of ``telemetry.Telemetry``, which documents these names. Raises ValueError for a negative size."""
 
-    outbox_bytes: int = location.OUTBOX_BYTES
+    outbox_bytes: int = outbox_files.OUTBOX_BYTES
     outbox_dir: Path | None = None
     spill_dir: Path | str | None = None
-    spill_bytes: int = location.SPILL_BYTES
+    spill_bytes: int = outbox_files.SPILL_BYTES
 
     def __post_init__(self) -> None:
         if self.spill_bytes < 0:
@@ -48,8 +48,8 @@ class Storage:
 
     def make(self, stream: Stream, *, wall_time_ns: int) -> Backlog:
         """Make an empty outbox for a stream. Raises OSError, ValueError for a capacity that is too small."""
-        root = location.outbox_root(self.outbox_dir)
-        capacity = location.outbox_capacity_bytes(root, self.outbox_bytes)
+        root = outbox_files.outbox_root(self.outbox_dir)
+        capacity = outbox_files.outbox_capacity_bytes(root, self.outbox_bytes)
         folder, on_disk = root / stream.id.hex(), None
         try:
             on_disk = self._spill_root()
@@ -68,7 +68,7 @@ class Storage:
 
     def find_outboxes(self) -> list[Path]:
         """Return the outboxes in the same place, of running and of dead trainers. Raises OSError."""
-        roots = [location.outbox_root(self.outbox_dir)]
+        roots = [outbox_files.outbox_root(self.outbox_dir)]
         with suppress(OSError):
             roots += filter(None, [self._spill_root()])
         return find_outboxes(*roots)
@@ -77,4 +77,4 @@ class Storage:
         """Return the folder for spilled segments, None when spilling is off. Raises OSError when making it fails."""
         if self.spill_bytes == 0 or str(self.spill_dir) == NO_SPILL:
             return None
-        return location.spill_root(Path(self.spill_dir) if self.spill_dir else self.outbox_dir)
+        return outbox_files.spill_root(Path(self.spill_dir) if self.spill_dir else self.outbox_dir)

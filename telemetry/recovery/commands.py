@@ -13,16 +13,14 @@ from typing import Final
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.outbox import orphan_delivery, outbox_files
-from tensorboard_sidecar.protocol.outbox.location import check_private, outbox_root, spill_root
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, check_private, outbox_root, spill_root
 from tensorboard_sidecar.protocol.outbox.owner_lock import Owner, read_owner
 from tensorboard_sidecar.protocol.printable import print_line, printable
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys, read_client_keys
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.protocol.storage.segment import SEGMENT_SUFFIX, SegmentFile, list_segments
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink, check_endpoint
-from tensorboard_sidecar.telemetry.shipping.recorder import RecordingDelivery
 
 _POLL_INTERVAL_SECONDS: Final = 0.01
 _LOOKS_MAX: Final = 20  # a running trainer deletes segments during the read
@@ -101,7 +99,9 @@ def _drain(folder: Path, sinks: tuple[orphan_delivery.Sink, ...]) -> int:
     return 0 if delivery.settled else 1
 
 
-def _finish(moved_to: Path | None, orphan: OrphanedOutbox, _now_seconds: float) -> RecordingDelivery | None:
+def _finish(
+    moved_to: Path | None, orphan: OrphanedOutbox, _now_seconds: float
+) -> orphan_delivery.RecordingDelivery | None:
     """Finish the recording below ``moved_to``, or below the folder that the outbox names."""
     record = moved_to or orphan.destination.record
     if orphan.destination.record is None and orphan.destination.endpoint != NO_LOGGER:
@@ -110,7 +110,7 @@ def _finish(moved_to: Path | None, orphan: OrphanedOutbox, _now_seconds: float) 
         raise FileNotFoundError("it is to be recorded, and where is not known; give --record FOLDER")
     if moved_to is None:
         check_private(orphan.folder)  # otherwise another user could choose the folder to write to
-    return RecordingDelivery(orphan, record, wall_time_ns=time_ns())
+    return orphan_delivery.RecordingDelivery(orphan, record, wall_time_ns=time_ns())
 
 
 def _ship(

@@ -19,9 +19,8 @@ from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.messages import Gap, RunStart, Scalars
-from tensorboard_sidecar.protocol.outbox.location import spill_root
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.outbox_files import Destination, write_destination
+from tensorboard_sidecar.protocol.outbox.outbox_files import Destination, spill_root, write_destination
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, read_owner
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Reject
