@@ -30,7 +30,7 @@ from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.calls import Faults, Status, StepCost, status_after, telemetry_call
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
 from tensorboard_sidecar.telemetry.values import arrays, summaries

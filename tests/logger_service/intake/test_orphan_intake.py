@@ -143,7 +143,7 @@ def test_a_volume_that_takes_no_note_does_not_end_the_logger(
         raise OSError(errno.EROFS, "Read-only file system")
 
     with monkeypatch.context() as patch:
-        patch.setattr(orphan_module, "write_destination", refuse)
+        patch.setattr(orphan_module.outbox_files, "write_destination", refuse)
         host.grace()
         assert (host.intake.delivered, host.intake.failed) == (0, 1)
         assert "Read-only file system" in caplog.text

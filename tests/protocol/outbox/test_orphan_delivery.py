@@ -110,7 +110,7 @@ def test_a_destination_that_cannot_be_written_is_tried_again(memory: Path, monke
         raise OSError(errno.EROFS, "Read-only file system")
 
     folder = make_orphan(memory / "a", BOTH)
-    monkeypatch.setattr(orphan_module, "write_destination", refuse)
+    monkeypatch.setattr(orphan_module.outbox_files, "write_destination", refuse)
     [error] = deliver(folder, StubSink().sink()).outcomes
     assert isinstance(error, TryLater)
     assert str(error) == f"[Errno {errno.EROFS}] Read-only file system"

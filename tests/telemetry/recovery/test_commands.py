@@ -24,8 +24,8 @@ from tensorboard_sidecar.protocol.outbox.outbox_files import Destination, spill_
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, read_owner
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Reject
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.outbox.outbox import SEGMENT_SIZE_BYTES, Outbox
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
 from tensorboard_sidecar.telemetry.recovery import commands as commands_module
 from tensorboard_sidecar.telemetry.recovery.commands import describe_outbox
 

@@ -23,8 +23,8 @@ from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Hello, Reject, Welcome, WireMessage
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
 from tensorboard_sidecar.telemetry.shipping import background as background_module
 from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 

@@ -17,7 +17,7 @@ from tensorboard_sidecar.protocol.messages import Text
 from tensorboard_sidecar.protocol.outbox import outbox_files
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.telemetry.outbox import backlog as backlog_module
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 
 
 def log_texts(telemetry: Telemetry, count: int, *, pace: bool = False) -> None:
