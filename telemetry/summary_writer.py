@@ -185,9 +185,8 @@ class SummaryWriter:
 
         >>> writer.add_scalar("loss/train", 0.25, 100)
         """
-        step = (
-            global_step if type(global_step) is int else _step(global_step)
-        )  # inlined: loops make this call each step
+        # Part of ``_step`` stands here too: loops make this call at each step.
+        step = global_step if type(global_step) is int else _step(global_step)
         self.telemetry.scalars(step, {tag: scalar_value})
 
     @_guarded
