@@ -5,6 +5,7 @@ from typing import Final
 
 from tensorboard_sidecar.protocol import limits
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.limits import STEP_MAX
 
 # Backslash and colon are path separators on other systems; the other characters break TensorBoard's routes or a shell.
 _RUN_FORBIDDEN: Final = frozenset('\\:*?"<>|&#+%')
@@ -55,8 +56,8 @@ def check_tag(tag: str) -> str:
 
 def check_step(step: int) -> int:
     """Return ``step``; raise Malformed for a step that TensorBoard cannot show: expected 0 to 2**53."""
-    if not 0 <= step <= limits.STEP_MAX:
-        raise Malformed(f"step {step}; expected 0 to {limits.STEP_MAX:,}")
+    if not 0 <= step <= STEP_MAX:
+        raise Malformed(f"step {step}; expected 0 to {STEP_MAX:,}")
     return step
 
 
