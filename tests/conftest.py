@@ -11,7 +11,7 @@ from hypothesis import settings
 from support.machine.shared_folder import shared_folder
 from support.running.programs import LoggerProcess
 
-from tensorboard_sidecar.protocol.outbox import location
+from tensorboard_sidecar.protocol.outbox import outbox_files
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
@@ -36,10 +36,10 @@ def memory() -> Iterator[Path]:
 def outboxes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return the folder that outboxes are made in, and see that no sender outlives its test."""
     with shared_folder() as folder:
-        monkeypatch.setattr(location, "_SHARED_MEMORY", folder)
-        monkeypatch.setattr(location, "_DISK", tmp_path_factory.mktemp("disk"))
+        monkeypatch.setattr(outbox_files, "_SHARED_MEMORY", folder)
+        monkeypatch.setattr(outbox_files, "_DISK", tmp_path_factory.mktemp("disk"))
         before = set(threading.enumerate())
-        yield location.outbox_root()
+        yield outbox_files.outbox_root()
         left = [thread for thread in threading.enumerate() if thread.name == "telemetry-sender"]
         assert before.issuperset(left), "a telemetry was not closed"
 

@@ -27,7 +27,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.shipping"),
     "telemetry": (
         *("protocol", "protocol.storage", "protocol.outbox"),
-        *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.recovery"),
+        *("telemetry.values", "telemetry.outbox", "telemetry.shipping"),
     ),
     "trainer.settings": ("protocol", "protocol.outbox"),
     "trainer.data": (),
@@ -81,7 +81,7 @@ LIBRARIES: Final = {
     "prometheus_client": ("logger_service/monitoring/metrics.py",),
     "tensorboardX": ("logger_service/events/",),
     "zmq": (
-        *("telemetry/shipping/link.py", "telemetry/shipping/handshake.py"),
+        "telemetry/shipping/link.py",
         *("logger_service/intake/receiver.py",),
         *("logger_service/access/authenticator.py", "logger_service/access/connection_monitor.py"),
     ),

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.messages import ParameterValue
 from tensorboard_sidecar.protocol.names import check_run
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
-from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, SPILL_BYTES
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.trainer.settings.setting import ConfigError, Setting
 
 BACKBONES: Final = ("resnet18", "resnet34", "resnet50")

@@ -14,10 +14,10 @@ from support.running.programs import free_port
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.messages import Text
-from tensorboard_sidecar.protocol.outbox import location
+from tensorboard_sidecar.protocol.outbox import outbox_files
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.telemetry.outbox import backlog as backlog_module
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 
 
 def log_texts(telemetry: Telemetry, count: int, *, pace: bool = False) -> None:
@@ -64,7 +64,7 @@ def test_what_was_spilled_is_shipped_when_a_logger_comes(outboxes: Path) -> None
     texts = [message for message in logger.messages(stream) if isinstance(message, Text)]
     assert texts == [Text("tag", "x" * 10_000)] * 500
     assert list(outboxes.iterdir()) == []
-    assert list(location.spill_root().iterdir()) == []
+    assert list(outbox_files.spill_root().iterdir()) == []
 
 
 @pytest.mark.parametrize("off", [{"spill_dir": "none"}, {"spill_bytes": 0}])
@@ -75,7 +75,7 @@ def test_nothing_goes_to_disk_when_that_is_not_wanted(off: dict[str, object]) ->
     assert health["telemetry/refused"] > 50
     assert health["telemetry/spilled_bytes"] == 0
     telemetry.close(0.0)
-    assert not (location._DISK / f"tensorboard-sidecar-spill-{os.getuid()}").exists()
+    assert not (outbox_files._DISK / f"tensorboard-sidecar-spill-{os.getuid()}").exists()
 
 
 def test_a_disk_that_is_full_refuses_by_class_and_one_that_recovers_is_used(
@@ -134,7 +134,7 @@ def test_a_usual_place_that_cannot_be_is_said_and_done_without(
 ) -> None:
     """Nobody asked for it: a container may have no other disk."""
     (tmp_path / f"tensorboard-sidecar-spill-{os.getuid()}").touch()
-    monkeypatch.setattr(location, "_DISK", tmp_path)
+    monkeypatch.setattr(outbox_files, "_DISK", tmp_path)
     backlog = Storage(2**20).make(make_stream(), wall_time_ns=START_NS)
     assert "cannot go on to disk" in caplog.text
     assert backlog.outbox.append(1, 0, START_NS, b"") == 1

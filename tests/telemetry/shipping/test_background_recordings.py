@@ -13,13 +13,13 @@ from support.records.recordings import START_NS, STREAM_ID, make_stream
 from support.running.spoken import read_recording
 
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
+from tensorboard_sidecar.protocol.outbox import orphan_delivery
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import LOOK_INTERVAL_SECONDS
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
-from tensorboard_sidecar.telemetry.shipping import recorder as recorder_module
+from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 
 
@@ -109,7 +109,7 @@ def test_a_disk_that_is_full_is_said_once_and_loses_nothing(
 def test_a_turn_is_small_and_what_is_let_go_is_finished_by_the_next(
     recovery: BackgroundRecovery, outboxes: Path, record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder_module, "_TURN_SIZE_MAX_BYTES", 1000)
+    monkeypatch.setattr(orphan_delivery, "_TURN_SIZE_MAX_BYTES", 1000)
     end = abandon(outboxes / "a", Destination(NO_LOGGER, record))
     for _ in range(5):
         recovery.step(0.0)

@@ -14,15 +14,13 @@ from support.logger.fake_logger import unpack_records
 from support.machine.sick_disk import SickDisk
 from support.records.recordings import START_NS, make_stream
 
-from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.spill_pointer import SPILL_POINTER, write_spill_pointer
-from tensorboard_sidecar.protocol.record import Kind
-from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
+from tensorboard_sidecar.protocol.outbox.outbox_files import SPILL_POINTER, write_spill_pointer
+from tensorboard_sidecar.protocol.record import FrameBatch, Kind, check_batch
+from tensorboard_sidecar.telemetry.outbox.backlog import Backlog, Spill
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.spill import Spill
 
 SEGMENT_BYTES = 8192
 KINDS = st.sampled_from([Kind.SCALARS, Kind.MATRIX, Kind.RUN_END])

@@ -13,12 +13,12 @@ from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Gap
+from tensorboard_sidecar.protocol.outbox.outbox_files import read_spill_pointer
 from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
-from tensorboard_sidecar.protocol.outbox.spill_pointer import read_spill_pointer
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+from tensorboard_sidecar.telemetry.outbox.backlog import Spill
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.spill import Spill
 
 
 @pytest.fixture

@@ -16,17 +16,17 @@ from support.running.programs import free_port
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.messages import RunStart
-from tensorboard_sidecar.protocol.outbox.destination import Destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import LOOK_INTERVAL_SECONDS
+from tensorboard_sidecar.protocol.outbox.outbox_files import Destination, write_destination
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Hello, Reject, Welcome, WireMessage
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
-from tensorboard_sidecar.telemetry.recovery import background as background_module
-from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
+from tensorboard_sidecar.telemetry.shipping import background as background_module
+from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 
 Make = Callable[[str], BackgroundRecovery]
 

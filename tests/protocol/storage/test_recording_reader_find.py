@@ -5,7 +5,7 @@ from support.records.recordings import Said, append_records, make_records, make_
 
 from tensorboard_sidecar.logger_service.offline.verification import verify
 from tensorboard_sidecar.protocol.messages import Scalars
-from tensorboard_sidecar.protocol.storage.find import find_recordings, require_recordings
+from tensorboard_sidecar.protocol.storage.recording_reader import find_recordings, require_recordings
 
 SAID = [Said(1, Scalars({"a": 1.0}))]
 

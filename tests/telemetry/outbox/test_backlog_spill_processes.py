@@ -21,7 +21,7 @@ from tensorboard_sidecar.protocol.messages import Text
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 
 RECORDS: Final = 2000
 # 20 MB through 1 MiB of memory, as fast as the disk takes it.

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from support.machine.small_memory import run_in_small_memory
 
-from tensorboard_sidecar.protocol.outbox import location
-from tensorboard_sidecar.protocol.outbox.location import (
+from tensorboard_sidecar.protocol.outbox import outbox_files
+from tensorboard_sidecar.protocol.outbox.outbox_files import (
     OUTBOX_BYTES_MIN,
     outbox_capacity_bytes,
     outbox_root,
@@ -14,7 +14,7 @@ from tensorboard_sidecar.protocol.outbox.location import (
 
 
 def test_the_root_is_the_users_own_and_private(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(location, "_SHARED_MEMORY", memory)
+    monkeypatch.setattr(outbox_files, "_SHARED_MEMORY", memory)
     root = outbox_root()
     assert root == memory / f"tensorboard-sidecar-{os.getuid()}"
     assert root.stat().st_mode & 0o777 == 0o700
@@ -24,7 +24,7 @@ def test_the_root_is_the_users_own_and_private(memory: Path, monkeypatch: pytest
 def test_without_shared_memory_the_folder_of_temporary_files_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(location, "_SHARED_MEMORY", tmp_path / "none")
+    monkeypatch.setattr(outbox_files, "_SHARED_MEMORY", tmp_path / "none")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert outbox_root().parent == tmp_path
 
@@ -39,14 +39,14 @@ def test_a_folder_that_others_can_read_is_not_used(outboxes: Path, mode: int) ->
 def test_a_link_put_there_by_somebody_is_not_followed(
     memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(location, "_SHARED_MEMORY", memory)
+    monkeypatch.setattr(outbox_files, "_SHARED_MEMORY", memory)
     (memory / f"tensorboard-sidecar-{os.getuid()}").symlink_to(tmp_path)
     with pytest.raises(PermissionError):
         outbox_root()
 
 
 def test_a_file_in_the_way_is_an_error(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(location, "_SHARED_MEMORY", memory)
+    monkeypatch.setattr(outbox_files, "_SHARED_MEMORY", memory)
     (memory / f"tensorboard-sidecar-{os.getuid()}").write_text("")
     with pytest.raises(FileExistsError):
         outbox_root()
@@ -83,7 +83,7 @@ def test_a_telemetry_in_little_memory_refuses_and_lives(tmp_path: Path) -> None:
 from pathlib import Path
 import torch
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.protocol.outbox.location import outbox_capacity_bytes
+from tensorboard_sidecar.protocol.outbox.outbox_files import outbox_capacity_bytes
 memory = Path("/dev/shm")
 print(outbox_capacity_bytes(memory))
 telemetry = Telemetry("run", endpoint="tcp://127.0.0.1:1", drain_seconds=0.0)

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
-from tensorboard_sidecar.protocol.outbox.orphan_delivery import NEVER, OrphanWorker, SessionDelivery, Sink
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
+    NEVER,
+    OrphanWorker,
+    RecordingDelivery,
+    SessionDelivery,
+    Sink,
+)
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
-from tensorboard_sidecar.telemetry.shipping.recorder import RecordingDelivery
 
 _BATCH_MAX_BYTES: Final = 2**16
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorboard_sidecar.telemetry.shipping.lag import LagMeter
+from tensorboard_sidecar.telemetry.shipping.sender import LagMeter
 
 
 def test_nothing_unacknowledged_is_no_lag() -> None:

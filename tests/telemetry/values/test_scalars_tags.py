@@ -2,7 +2,7 @@ import pytest
 
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.limits import TAGS_MAX
-from tensorboard_sidecar.telemetry.values.checked_tags import CheckedTags
+from tensorboard_sidecar.telemetry.values.scalars import CheckedTags
 
 
 def test_tags_are_known_once_they_were_checked() -> None:

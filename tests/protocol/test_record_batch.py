@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorboard_sidecar.protocol.batch import FrameBatch, Hole, check_batch
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, UnsupportedVersion
 from tensorboard_sidecar.protocol.frame import pack_frame, pack_head
-from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
+from tensorboard_sidecar.protocol.record import FrameBatch, Hole, Kind, Record, check_batch, pack_record
 
 
 def frame(sequence: int, span: int = 1, kind: int = Kind.SCALARS) -> bytes:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tensorboard_sidecar.telemetry.shipping.endpoint import check_endpoint
+from tensorboard_sidecar.telemetry.shipping.link import check_endpoint
 
 
 @pytest.mark.parametrize(
