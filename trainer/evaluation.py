@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from tensorboard_sidecar.trainer.data import Batch, DataError
 from tensorboard_sidecar.trainer.losses import PAIRS_MIN, Losses, contrastive_losses, same_items
-from tensorboard_sidecar.trainer.model.brain import Brain, Latents
+from tensorboard_sidecar.trainer.model import Brain, Latents
 from tensorboard_sidecar.trainer.retrieval import alignments, chance_at_1, recalls
 
 THUMBNAIL_SIDE_PX: Final = 32

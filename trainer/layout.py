@@ -6,7 +6,7 @@ from typing import Final
 
 from tensorboard_sidecar.protocol.messages import Chart
 from tensorboard_sidecar.trainer.losses import Losses
-from tensorboard_sidecar.trainer.model.brain import SPACES
+from tensorboard_sidecar.trainer.model import SPACES
 from tensorboard_sidecar.trainer.retrieval import MODALITY_PAIRS
 
 EMBEDDING_STATISTICS: Final = ("mean", "std", "norm")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tensorboard_sidecar.trainer.model.brain import Latents
+from tensorboard_sidecar.trainer.model import Latents
 
 PAIRS_MIN: Final = 2
 """A single pair has no negatives."""

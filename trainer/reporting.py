@@ -13,7 +13,7 @@ from tensorboard_sidecar.trainer.data import Batch
 from tensorboard_sidecar.trainer.evaluation import Evaluation
 from tensorboard_sidecar.trainer.layout import custom_layout
 from tensorboard_sidecar.trainer.losses import Losses
-from tensorboard_sidecar.trainer.model.brain import SPACES, Latents
+from tensorboard_sidecar.trainer.model import SPACES, Latents
 from tensorboard_sidecar.trainer.retrieval import MODALITY_PAIRS
 from tensorboard_sidecar.trainer.settings.config import Config
 

@@ -5,7 +5,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from tensorboard_sidecar.trainer.model.brain import Latents
+from tensorboard_sidecar.trainer.model import Latents
 
 RANKS: Final = (1, 5, 10)
 DIRECTIONS: Final = tuple((a, b) for a in ("text", "image", "audio") for b in ("text", "image", "audio") if a != b)

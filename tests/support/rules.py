@@ -31,18 +31,16 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "trainer.settings": ("protocol", "protocol.outbox"),
     "trainer.data": (),
-    "trainer.model": (),
     "trainer.checkpoints": (
         "protocol",
         "protocol.storage",
         "trainer.settings",
         "trainer.data",
-        "trainer.model",
         *("trainer.distributed", "trainer.invocation", "trainer.progress", "trainer.schedule"),
     ),
     "trainer": (
         *("protocol", "telemetry.values", ""),
-        *("trainer.settings", "trainer.data", "trainer.model", "trainer.checkpoints"),
+        *("trainer.settings", "trainer.data", "trainer.checkpoints"),
     ),
     "logger_service.folders": ("protocol", "protocol.storage", "logger_service.errors"),
     "logger_service.access": (

@@ -10,7 +10,7 @@ from tensorboard_sidecar.trainer.data import Batch, DataError, Pair, Vocabulary,
 from tensorboard_sidecar.trainer.data.batch import collate
 from tensorboard_sidecar.trainer.evaluation import THUMBNAIL_SIDE_PX, Evaluation, evaluate
 from tensorboard_sidecar.trainer.losses import contrastive_losses, same_items
-from tensorboard_sidecar.trainer.model.brain import Brain
+from tensorboard_sidecar.trainer.model import Brain
 
 CPU = torch.device("cpu")
 FULL_PRECISION = torch.autocast("cpu", enabled=False)

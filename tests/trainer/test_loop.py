@@ -32,7 +32,7 @@ from tensorboard_sidecar.trainer.checkpoints.checkpoint import (
 from tensorboard_sidecar.trainer.data import DataError
 from tensorboard_sidecar.trainer.data.order import Order
 from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
-from tensorboard_sidecar.trainer.model.brain import Brain
+from tensorboard_sidecar.trainer.model import Brain
 from tensorboard_sidecar.trainer.progress import Progress
 from tensorboard_sidecar.trainer.schedule import warmup_cosine
 from tensorboard_sidecar.trainer.settings.config import Config

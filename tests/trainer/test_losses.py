@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from tensorboard_sidecar.trainer.losses import Losses, contrastive_losses, info_nce, same_items
-from tensorboard_sidecar.trainer.model.brain import Latents
+from tensorboard_sidecar.trainer.model import Latents
 
 NO_DUPLICATES = torch.eye(4, dtype=torch.bool)
 SCALE = torch.tensor(10.0)

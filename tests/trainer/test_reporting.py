@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tensorboard_sidecar.trainer.model.brain import Latents
+from tensorboard_sidecar.trainer.model import Latents
 from tensorboard_sidecar.trainer.reporting import caption_table, projector_pairs
 
 

@@ -6,7 +6,7 @@ from support.records import expected
 from torch.nn import functional
 
 from tensorboard_sidecar.trainer.losses import same_items
-from tensorboard_sidecar.trainer.model.brain import Latents
+from tensorboard_sidecar.trainer.model import Latents
 from tensorboard_sidecar.trainer.retrieval import alignments, best_ranks, chance_at_1, recalls
 
 OWN = torch.eye(3, dtype=torch.bool)

@@ -14,7 +14,7 @@ from tensorboard_sidecar.trainer.checkpoints.checkpoint import Checkpoint, Check
 from tensorboard_sidecar.trainer.checkpoints.random_state import random_state, restore_random_state
 from tensorboard_sidecar.trainer.data import Vocabulary
 from tensorboard_sidecar.trainer.distributed import Placement, average_gradients
-from tensorboard_sidecar.trainer.model.brain import Brain
+from tensorboard_sidecar.trainer.model import Brain
 from tensorboard_sidecar.trainer.schedule import warmup_cosine
 from tensorboard_sidecar.trainer.settings.config import Config
 from tensorboard_sidecar.trainer.settings.setting import ConfigError
