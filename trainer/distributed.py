@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, distributed
 
 from tensorboard_sidecar.trainer.data import Pair
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.settings import ConfigError
 
 T = TypeVar("T")
 

@@ -20,8 +20,7 @@ from tensorboard_sidecar.trainer.distributed import Placement, choose_device, re
 from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
 from tensorboard_sidecar.trainer.loop import train
 from tensorboard_sidecar.trainer.progress import Progress
-from tensorboard_sidecar.trainer.settings.config import AUTO_RESUME, Config
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.settings import AUTO_RESUME, Config, ConfigError
 from tensorboard_sidecar.trainer.summary import TrainingSummary
 
 UserError: Final = (ConfigError, CheckpointError, DataError)

@@ -35,7 +35,7 @@ from tensorboard_sidecar.trainer.losses import PAIRS_MIN, contrastive_losses, sa
 from tensorboard_sidecar.trainer.moments import RunningMoments
 from tensorboard_sidecar.trainer.progress import Progress
 from tensorboard_sidecar.trainer.reporting import report_end, report_epoch, report_parameters, report_start, report_step
-from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.settings import Config
 from tensorboard_sidecar.trainer.summary import TrainingSummary, epoch_line, summarize
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -15,7 +15,7 @@ from tensorboard_sidecar.trainer.layout import custom_layout
 from tensorboard_sidecar.trainer.losses import Losses
 from tensorboard_sidecar.trainer.model import SPACES, Latents
 from tensorboard_sidecar.trainer.retrieval import MODALITY_PAIRS
-from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.settings import Config
 
 SAMPLE_RATE_HZ: Final = 16_000
 

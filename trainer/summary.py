@@ -7,7 +7,7 @@ from pathlib import Path
 from tensorboard_sidecar.trainer.checkpoints.state import TrainingState
 from tensorboard_sidecar.trainer.evaluation import Evaluation
 from tensorboard_sidecar.trainer.retrieval import DIRECTIONS, MODALITY_PAIRS
-from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.settings import Config
 
 
 @dataclass(frozen=True)

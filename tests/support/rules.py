@@ -29,18 +29,17 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("protocol", "protocol.storage", "protocol.outbox"),
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.recovery"),
     ),
-    "trainer.settings": ("protocol", "protocol.outbox"),
     "trainer.data": (),
     "trainer.checkpoints": (
         "protocol",
         "protocol.storage",
-        "trainer.settings",
         "trainer.data",
-        *("trainer.distributed", "trainer.invocation", "trainer.progress", "trainer.schedule"),
+        *("trainer.distributed", "trainer.invocation", "trainer.model", "trainer.progress", "trainer.schedule"),
+        "trainer.settings",
     ),
     "trainer": (
-        *("protocol", "telemetry.values", ""),
-        *("trainer.settings", "trainer.data", "trainer.checkpoints"),
+        *("protocol", "protocol.outbox", "telemetry.values", ""),
+        *("trainer.data", "trainer.checkpoints"),
     ),
     "logger_service.folders": ("protocol", "protocol.storage", "logger_service.errors"),
     "logger_service.access": (

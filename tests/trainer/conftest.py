@@ -17,7 +17,7 @@ from tensorboard_sidecar.trainer.data.synthetic import Settings, write_synthetic
 from tensorboard_sidecar.trainer.interrupt import StopSignals
 from tensorboard_sidecar.trainer.loop import train
 from tensorboard_sidecar.trainer.progress import Progress
-from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.settings import Config
 from tensorboard_sidecar.trainer.summary import TrainingSummary
 
 

@@ -14,7 +14,7 @@ from tensorboard_sidecar.trainer.checkpoints.resume import LOCK_NAME
 from tensorboard_sidecar.trainer.data import DataError
 from tensorboard_sidecar.trainer.launch import launch
 from tensorboard_sidecar.trainer.progress import Progress
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.settings import ConfigError
 
 
 def given_for(tiny_runs: Any, **changes: Any) -> dict[str, Any]:

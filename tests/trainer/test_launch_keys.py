@@ -7,8 +7,7 @@ from support.logger.key_ring import KeyRing
 
 from tensorboard_sidecar.trainer.distributed import read_placement
 from tensorboard_sidecar.trainer.launch import _start_telemetry
-from tensorboard_sidecar.trainer.settings.config import Config
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.settings import Config, ConfigError
 
 FAR = "tcp://logger.example.org:5555"
 

@@ -35,7 +35,7 @@ from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
 from tensorboard_sidecar.trainer.model import Brain
 from tensorboard_sidecar.trainer.progress import Progress
 from tensorboard_sidecar.trainer.schedule import warmup_cosine
-from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.settings import Config
 
 
 class StopAtStep(StopSignals):

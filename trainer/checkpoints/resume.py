@@ -19,8 +19,7 @@ from tensorboard_sidecar.trainer.checkpoints.checkpoint import (
 )
 from tensorboard_sidecar.trainer.invocation import how_to_run
 from tensorboard_sidecar.trainer.progress import Progress
-from tensorboard_sidecar.trainer.settings.config import AUTO_RESUME, Config, from_parameters
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.settings import AUTO_RESUME, Config, ConfigError, from_parameters
 
 LOCK_NAME: Final = ".tensorboard-sidecar-trainer.lock"
 

@@ -16,8 +16,7 @@ from tensorboard_sidecar.trainer.data import Vocabulary
 from tensorboard_sidecar.trainer.distributed import Placement, average_gradients
 from tensorboard_sidecar.trainer.model import Brain
 from tensorboard_sidecar.trainer.schedule import warmup_cosine
-from tensorboard_sidecar.trainer.settings.config import Config
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.settings import Config, ConfigError
 
 
 @dataclass

@@ -27,8 +27,7 @@ from tensorboard_sidecar.trainer.checkpoints.resume import (
 )
 from tensorboard_sidecar.trainer.invocation import how_to_run
 from tensorboard_sidecar.trainer.progress import Progress
-from tensorboard_sidecar.trainer.settings.config import Config
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.settings import Config, ConfigError
 
 
 def make_checkpoint(**changes: Any) -> Checkpoint:

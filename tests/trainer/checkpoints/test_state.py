@@ -11,8 +11,7 @@ from tensorboard_sidecar.trainer.checkpoints.state import TrainingState, restore
 from tensorboard_sidecar.trainer.data import Vocabulary
 from tensorboard_sidecar.trainer.distributed import Placement
 from tensorboard_sidecar.trainer.schedule import warmup_cosine
-from tensorboard_sidecar.trainer.settings.config import Config
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.settings import Config, ConfigError
 
 VOCABULARY = Vocabulary(("dog", "cat"))
 
