@@ -57,11 +57,7 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train with the settings of the command line; return the exit code.
-
-    0: finished; 2: wrong settings, data or checkpoint. Raises Interrupted, which has the exit code 130 or 143, after
-    Ctrl-C or SIGTERM.
-    """
+    """Train; return 0, or 2 for wrong settings, data or checkpoint. Raises Interrupted after Ctrl-C or SIGTERM."""
     # torch's threads read this policy when torch is loaded, below. On a CPU shared with a logger, threads that wait by
     # spinning make a step several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

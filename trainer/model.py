@@ -18,7 +18,10 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tensorboard_sidecar.trainer.data.decode import RATE_HZ
+
 SPACES: Final = ("text", "image", "audio", "global")
+HEADS: Final = 4
 WINDOW_SECONDS: Final = 0.032
 HOP_SECONDS: Final = 0.016
 
@@ -74,10 +77,7 @@ class TextEncoder(nn.Module):
         nn.init.normal_(self.position.weight, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Take token ids ``[B, L]`` (int64, 0: padding), at least one a caption; return features ``[B, width]``.
-
-        Tokens beyond ``tokens_max`` are cut off.
-        """
+        """Take int64 token ids ``[B, L]``, 0 is padding, and cut them at ``tokens_max``; return ``[B, width]``."""
         tokens = tokens[:, : self.tokens_max]
         padding = tokens == 0
         hidden = self.word(tokens) + self.position.weight[: tokens.shape[1]]
@@ -87,10 +87,7 @@ class TextEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Pictures to features: a ResNet of torchvision, by its name, without the classifier.
-
-    ``pretrained`` loads torchvision's default weights, which the first use downloads.
-    """
+    """Pictures to features: a ResNet of torchvision without its classifier; ``pretrained`` downloads its weights."""
 
     mean: Tensor
     std: Tensor
@@ -159,10 +156,7 @@ class ConvBlock(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """Recordings to features: log-mel spectrogram and a small convolutional network over time.
-
-    Padding is zero in the input and set to zero after every block.
-    """
+    """Recordings to features: log-mel spectrogram and convolutions over time; padding is set to zero after each."""
 
     def __init__(self, sample_rate_hz: int, *, bands: int = 64, width: int = 192, blocks: int = 4) -> None:
         super().__init__()
@@ -237,27 +231,19 @@ class FusionCore(nn.Module):
 
 
 class Brain(nn.Module):
-    """Three modalities and their fusion in one latent space of ``embed_dim`` dimensions (a multiple of ``heads``)."""
+    """Three modalities and their fusion in one latent space of ``embed_dim`` dimensions (a multiple of HEADS)."""
 
     def __init__(
-        self,
-        vocabulary_size: int,
-        *,
-        embed_dim: int = 128,
-        heads: int = 4,
-        backbone: str = "resnet18",
-        pretrained: bool = False,
-        sample_rate_hz: int = 16_000,
+        self, vocabulary_size: int, *, embed_dim: int = 128, backbone: str = "resnet18", pretrained: bool = False
     ) -> None:
         super().__init__()
-        self.sample_rate_hz = sample_rate_hz
-        self.text_encoder = TextEncoder(vocabulary_size, heads=heads)
+        self.text_encoder = TextEncoder(vocabulary_size, heads=HEADS)
         self.image_encoder = ImageEncoder(backbone, pretrained=pretrained)
-        self.audio_encoder = AudioEncoder(sample_rate_hz)
+        self.audio_encoder = AudioEncoder(RATE_HZ)
         self.text_adapter = Adapter(self.text_encoder.width, embed_dim)
         self.image_adapter = Adapter(self.image_encoder.width, embed_dim)
         self.audio_adapter = Adapter(self.audio_encoder.width, embed_dim)
-        self.fusion_core = FusionCore(embed_dim, heads=heads)
+        self.fusion_core = FusionCore(embed_dim, heads=HEADS)
         self.log_scale = nn.Parameter(torch.tensor(math.log(_SCALE_START)))
 
     def forward(self, tokens: Tensor, images: Tensor, waveforms: Tensor, lengths: Tensor) -> Latents:
@@ -273,8 +259,8 @@ class Brain(nn.Module):
         return (
             torch.ones(2, 16, dtype=torch.int64, device=device),
             torch.zeros(2, 3, image_size, image_size, device=device),
-            torch.zeros(2, self.sample_rate_hz, device=device),
-            torch.full((2,), self.sample_rate_hz, device=device),
+            torch.zeros(2, RATE_HZ, device=device),
+            torch.full((2,), RATE_HZ, device=device),
         )
 
     def scale(self) -> Tensor:

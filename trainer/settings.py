@@ -100,8 +100,7 @@ class Config:
     client_key: Annotated[Path | None, _telemetry("file of this trainer's secret key")] = None
     record: Annotated[Path | None, _telemetry("folder of the recording, for replay")] = None
     outbox_bytes: Annotated[
-        int,
-        _telemetry("memory for records that the logger has not acknowledged (less where /dev/shm is small)", 2**20),
+        int, _telemetry("memory for records that the logger has not acknowledged (less where /dev/shm is small)", 2**20)
     ] = OUTBOX_BYTES
     outbox_dir: Annotated[
         Path | None, _telemetry("folder of that memory; in a container, a volume (default: /dev/shm)")
@@ -162,10 +161,7 @@ class Config:
 
 
 def from_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the result of :meth:`Config.parameters` into arguments of Config; unknown names are left out.
-
-    Raises ConfigError for a value of another type.
-    """
+    """Turn :meth:`Config.parameters` into arguments of Config, without unknown names. Wrong types raise ConfigError."""
     arguments: dict[str, Any] = {}
     for name, (kind, _) in settings().items():
         value = parameters.get(name)

@@ -30,17 +30,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.recovery"),
     ),
     "trainer.data": (),
-    "trainer.checkpoints": (
-        "protocol",
-        "protocol.storage",
-        "trainer.data",
-        *("trainer.distributed", "trainer.invocation", "trainer.model", "trainer.progress", "trainer.schedule"),
-        "trainer.settings",
-    ),
-    "trainer": (
-        *("protocol", "protocol.outbox", "telemetry.values", ""),
-        *("trainer.data", "trainer.checkpoints"),
-    ),
+    "trainer": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values", "trainer.data", ""),
     "logger_service.folders": ("protocol", "protocol.storage", "logger_service.errors"),
     "logger_service.access": (
         *("protocol", "protocol.storage"),

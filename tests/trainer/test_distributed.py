@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tensorboard_sidecar.trainer.data import Pair
+from tensorboard_sidecar.trainer.data.flickr8k import Pair
 from tensorboard_sidecar.trainer.distributed import (
     Placement,
     average_gradients,

@@ -69,7 +69,7 @@ from dataclasses import replace
 from pathlib import Path
 import torchvision
 from tensorboard_sidecar.trainer.settings import Config
-from tensorboard_sidecar.trainer.data import read_flickr8k
+from tensorboard_sidecar.trainer.data.flickr8k import read_flickr8k
 from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
 from tensorboard_sidecar.trainer.loop import train
 from tensorboard_sidecar.trainer.progress import Progress
