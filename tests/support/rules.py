@@ -29,21 +29,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("protocol", "protocol.storage", "protocol.outbox"),
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping"),
     ),
-    "trainer.settings": ("protocol", "protocol.outbox"),
     "trainer.data": (),
-    "trainer.model": (),
-    "trainer.checkpoints": (
-        "protocol",
-        "protocol.storage",
-        "trainer.settings",
-        "trainer.data",
-        "trainer.model",
-        *("trainer.distributed", "trainer.invocation", "trainer.progress", "trainer.schedule"),
-    ),
-    "trainer": (
-        *("protocol", "telemetry.values", ""),
-        *("trainer.settings", "trainer.data", "trainer.model", "trainer.checkpoints"),
-    ),
+    "trainer": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values", "trainer.data", ""),
     "logger_service.folders": ("protocol", "protocol.storage", "logger_service.errors"),
     "logger_service.access": (
         *("protocol", "protocol.storage"),

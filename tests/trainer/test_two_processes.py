@@ -16,7 +16,7 @@ def run_in_two_processes(tmp_path: Path, program: str, *arguments: Path) -> None
         "import torch\n"
         "from tensorboard_sidecar.trainer.distributed import average_gradients, check_agreement, gather\n"
         "from tensorboard_sidecar.trainer.distributed import process_group, read_placement\n"
-        "from tensorboard_sidecar.trainer.settings.setting import ConfigError\n"
+        "from tensorboard_sidecar.trainer.settings import ConfigError\n"
         "placement = read_placement()\n" + program,
         encoding="utf-8",
     )
@@ -68,8 +68,8 @@ import io, sys
 from dataclasses import replace
 from pathlib import Path
 import torchvision
-from tensorboard_sidecar.trainer.settings.config import Config
-from tensorboard_sidecar.trainer.data import read_flickr8k
+from tensorboard_sidecar.trainer.settings import Config
+from tensorboard_sidecar.trainer.data.flickr8k import read_flickr8k
 from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
 from tensorboard_sidecar.trainer.loop import train
 from tensorboard_sidecar.trainer.progress import Progress

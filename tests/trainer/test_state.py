@@ -1,18 +1,28 @@
 import math
+import random
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from tensorboard_sidecar.trainer.checkpoints.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from tensorboard_sidecar.trainer.checkpoints.state import TrainingState, restore_vocabulary
-from tensorboard_sidecar.trainer.data import Vocabulary
+from tensorboard_sidecar.trainer.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from tensorboard_sidecar.trainer.data.vocabulary import Vocabulary
 from tensorboard_sidecar.trainer.distributed import Placement
-from tensorboard_sidecar.trainer.schedule import warmup_cosine
-from tensorboard_sidecar.trainer.settings.config import Config
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.settings import Config, ConfigError
+from tensorboard_sidecar.trainer.state import (
+    TrainingState,
+    deterministic,
+    random_state,
+    restore_random_state,
+    restore_vocabulary,
+    seed_everything,
+    warmup_cosine,
+)
 
 VOCABULARY = Vocabulary(("dog", "cat"))
 
@@ -161,3 +171,71 @@ def test_pretrained_weights_that_cannot_be_fetched_are_one_clear_error(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(ConfigError, match="pretrained weights of resnet18 cannot be fetched"):
         TrainingState.create(Config(pretrained=True), len(VOCABULARY), 10, torch.device("cpu"))
+
+
+def factors(warmup_steps: int, total_steps: int) -> list[float]:
+    return [warmup_cosine(step, warmup_steps=warmup_steps, total_steps=total_steps) for step in range(total_steps + 1)]
+
+
+def test_rises_in_a_line_to_one_and_falls_to_zero() -> None:
+    found = factors(4, 20)
+    assert found[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert found[12] == pytest.approx(0.5)
+    assert found[20] == pytest.approx(0.0)
+    assert all(a > b for a, b in pairwise(found[4:]))
+
+
+def test_a_short_run_warms_up_for_half_of_it() -> None:
+    assert max(factors(1000, 10)) == 1.0
+
+
+@pytest.mark.parametrize("total_steps", [0, 1, 2])
+def test_shortest_runs_have_factors_in_range(total_steps: int) -> None:
+    assert all(0 <= factor <= 1 for factor in factors(16, total_steps))
+
+
+def test_stays_at_zero_beyond_the_end() -> None:
+    assert warmup_cosine(99, warmup_steps=2, total_steps=10) == pytest.approx(0.0)
+
+
+def draw() -> tuple[float, ...]:
+    return (
+        random.random(),
+        random.gauss(0, 1),
+        float(np.random.normal()),  # noqa: NPY002 - the global generator is under test
+        float(torch.rand(())),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _others_undisturbed() -> Iterator[None]:
+    """Other tests draw from the same generators."""
+    before = random_state()
+    yield
+    restore_random_state(before)
+
+
+def test_equal_seeds_draw_equal_numbers() -> None:
+    seed_everything(5)
+    first = draw()
+    seed_everything(5)
+    assert draw() == first
+
+
+def test_a_restored_state_goes_on_where_it_was_kept(tmp_path: Path) -> None:
+    """Through a file, as a checkpoint does, and with a gaussian in store."""
+    seed_everything(1)
+    draw()
+    torch.save(random_state(), tmp_path / "state.pt")
+    following = draw()
+    draw()
+    restore_random_state(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert draw() == following
+
+
+def test_determinism_holds_on_the_cpu_and_ends_with_the_block() -> None:
+    with deterministic(torch.device("cpu")):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+    with deterministic(torch.device("cuda")):
+        assert not torch.are_deterministic_algorithms_enabled()

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tensorboard_sidecar.command_line import make_parser
-from tensorboard_sidecar.trainer.settings.command_line import add_train, given_settings
-from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.commands import add_train, given_settings
+from tensorboard_sidecar.trainer.settings import Config
 
 # Changing a line is changing somebody's script: add new ones, keep the old.
 FLAGS = """

@@ -1,23 +1,24 @@
-"""The mutable state of training: model, optimizer, schedule, scaler and counters."""
+"""The mutable state of training: model, optimizer, schedule, scaler, counters and random number generators."""
 
 import math
+import random
 import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from tensorboard_sidecar.trainer.checkpoints.checkpoint import Checkpoint, CheckpointError
-from tensorboard_sidecar.trainer.checkpoints.random_state import random_state, restore_random_state
-from tensorboard_sidecar.trainer.data import Vocabulary
+from tensorboard_sidecar.trainer.checkpoint import Checkpoint, CheckpointError
+from tensorboard_sidecar.trainer.data.vocabulary import Vocabulary
 from tensorboard_sidecar.trainer.distributed import Placement, average_gradients
-from tensorboard_sidecar.trainer.model.brain import Brain
-from tensorboard_sidecar.trainer.schedule import warmup_cosine
-from tensorboard_sidecar.trainer.settings.config import Config
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.model import Brain
+from tensorboard_sidecar.trainer.settings import Config, ConfigError
 
 
 @dataclass
@@ -35,10 +36,7 @@ class TrainingState:
 
     @classmethod
     def create(cls, config: Config, vocabulary_size: int, total_steps: int, device: torch.device) -> Self:
-        """Make a new model on the device, with its optimizer and schedule.
-
-        Raises ConfigError when the pretrained weights cannot be fetched.
-        """
+        """Make a model, its optimizer and schedule. Raises ConfigError when pretrained weights cannot be fetched."""
         try:
             model = Brain(
                 vocabulary_size, embed_dim=config.embed_dim, backbone=config.backbone, pretrained=config.pretrained
@@ -47,10 +45,7 @@ class TrainingState:
             raise ConfigError(f"the pretrained weights of {config.backbone} cannot be fetched: {error}") from error
         matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
         vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": config.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
         # Fused: one pass over all parameters, and the scaler's overflow check stays on the device.
         optimizer = AdamW(groups, lr=config.lr, fused=True)
         scheduler = LambdaLR(
@@ -144,3 +139,58 @@ def restore_vocabulary(checkpoint: Checkpoint | None) -> Vocabulary | None:
         return Vocabulary.restore(checkpoint.vocabulary)
     except ValueError as error:
         raise CheckpointError(f"the checkpoint of run {checkpoint.run} is broken: {error}") from error
+
+
+def warmup_cosine(step: int, *, warmup_steps: int, total_steps: int) -> float:
+    """Return the factor on the peak learning rate after ``step`` finished steps.
+
+    The factor rises linearly over ``warmup_steps`` (at most half of the run), then falls along a half cosine to zero at
+    ``total_steps`` (arXiv:1608.03983, equation 5, without restarts).
+    """
+    warmup_steps = min(warmup_steps, total_steps // 2)
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the generators of Python, numpy and torch (``seed`` below 2**32)."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries draw from numpy's global generator
+    torch.manual_seed(seed)
+
+
+def random_state() -> dict[str, Any]:
+    """Return the states of all generators as lists, numbers and byte tensors."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002 - as above
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [name, [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Restore states from :func:`random_state`. The states of GPUs are restored only if the number of GPUs is equal."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002 - as above
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """Restrict torch on the CPU to algorithms with bit-identical results; on GPUs such algorithms are too slow."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

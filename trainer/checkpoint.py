@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, get_origin, get_type_hints
@@ -10,6 +11,7 @@ from typing import Any, Final, get_origin, get_type_hints
 import torch
 
 from tensorboard_sidecar.protocol.messages import ParameterValue
+from tensorboard_sidecar.protocol.storage.durable import sync_file, sync_folder
 
 FORMAT: Final = "tensorboard-sidecar checkpoint 1"
 LAST: Final = "last.pt"
@@ -42,27 +44,21 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best: bool = False) -> None:
     """Write ``last.pt`` and, with ``best``, the same checkpoint as ``best.pt``.
 
-    Each file is replaced atomically: after a crash it is the old or the new checkpoint. Raises CheckpointError when
-    the checkpoint cannot be written; an incomplete file is removed.
+    Each file is replaced atomically; an incomplete file is removed. Raises CheckpointError for a failed write.
     """
     contents = {item.name: getattr(checkpoint, item.name) for item in fields(checkpoint)}
     last = folder / LAST
-    unfinished = folder / f"{LAST}.unfinished"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            torch.save({"format": FORMAT, **contents}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if best:  # first: the best loss in last.pt must have its checkpoint on disk
-            _copy(unfinished, folder / BEST)
-        unfinished.replace(last)
-        _sync_folder(folder)
+        with _replacing(last) as unfinished:
+            with unfinished.open("wb") as file:
+                torch.save({"format": FORMAT, **contents}, file)
+            sync_file(unfinished)
+            if best:  # first: the best loss in last.pt must have its checkpoint on disk
+                _copy(unfinished, folder / BEST)
+        sync_folder(folder)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"cannot write {last}: {_reason(error)}") from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
 
 
 def keep_last(folder: Path, attempt: int) -> Path:
@@ -96,21 +92,27 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(**{name: contents[name] for name in hints})
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Make ``target`` a hard link to ``source``, which is never changed; copy where hard links are not supported."""
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Yield the path of a file that replaces ``target`` at the end of the block, or is removed."""
     unfinished = target.with_name(f"{target.name}.unfinished")
-    unfinished.unlink(missing_ok=True)
     try:
-        try:
-            os.link(source, unfinished)
-        except OSError:
-            shutil.copyfile(source, unfinished)
-            with unfinished.open("rb") as file:
-                os.fsync(file.fileno())
+        yield unfinished
         unfinished.replace(target)
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Make ``target`` a hard link to ``source``, which is never changed; copy where hard links are not supported."""
+    with _replacing(target) as unfinished:
+        unfinished.unlink(missing_ok=True)
+        try:
+            os.link(source, unfinished)
+        except OSError:
+            shutil.copyfile(source, unfinished)
+            sync_file(unfinished)
 
 
 def _reason(error: Exception) -> str:
@@ -119,12 +121,3 @@ def _reason(error: Exception) -> str:
     if isinstance(behind, OSError) and behind.strerror:
         return behind.strerror
     return str(error).partition("\n")[0] or type(error).__name__
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make new names in the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

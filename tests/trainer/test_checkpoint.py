@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tensorboard_sidecar.trainer.checkpoints.checkpoint import (
+from tensorboard_sidecar.trainer.checkpoint import (
     BEST,
     LAST,
     Checkpoint,
@@ -17,7 +17,7 @@ from tensorboard_sidecar.trainer.checkpoints.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from tensorboard_sidecar.trainer.checkpoints.random_state import random_state
+from tensorboard_sidecar.trainer.state import random_state
 
 
 def make_checkpoint(epoch: int = 1) -> Checkpoint:
