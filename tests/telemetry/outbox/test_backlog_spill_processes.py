@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +10,7 @@ import pytest
 from support.logger.fake_logger import unpack_records
 from support.machine.children import start, wait_for
 from support.machine.waiting import wait_until
+from support.running.forked import ForkedProgram
 from support.running.programs import free_port, running_logger
 from support.running.spoken import read_recording
 
@@ -44,9 +43,7 @@ sleep(1000)
 @pytest.fixture
 def killed(tmp_path: Path) -> Path:
     """Return the place of the outbox of a trainer that found no logger, spilled, and was killed."""
-    command = [sys.executable, "-c", TRAINER, str(tmp_path / "volume"), f"tcp://127.0.0.1:{free_port()}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
-        assert trainer.stdout is not None
+    with ForkedProgram(TRAINER, tmp_path / "volume", f"tcp://127.0.0.1:{free_port()}") as trainer:
         refused, spilled = map(int, trainer.stdout.readline().split())
         trainer.kill()
     assert refused == 0
