@@ -39,6 +39,10 @@ class Faults:
             self._logged.add((call, kind))
             _log.warning("%s: %s: %.500s (logged once; training goes on)", call, type(error).__name__, error)
 
+    def note_cut(self, call: str) -> Callable[[str, str], None]:
+        """Return a function that notes what was cut from a part of a call ("captions"), logged once for each part."""
+        return lambda part, what: self.note(f"{call}, {part}", BadValue(what))
+
     def convert_each(self, call: str, values: Mapping[str, Any], convert: Callable[[Any], T]) -> dict[str, T]:
         """Return the values converted, without those whose tag is invalid or whose conversion fails.
 

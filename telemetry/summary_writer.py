@@ -94,7 +94,7 @@ class _TelemetryCalls(Protocol):
 
     def graph(self, step: int, graph: Graph) -> None: ...
 
-    def layout(self, step: int, categories: Mapping[str, Mapping[str, Chart]]) -> None: ...
+    def layout(self, step: int, categories: Mapping[str, Mapping[str, Chart | Sequence[Any]]]) -> None: ...
 
     def health(self) -> dict[str, float]: ...
 
@@ -350,11 +350,7 @@ class SummaryWriter:
 
         >>> writer.add_custom_scalars({"Losses": {"both": ["Multiline", ["loss/train", "loss/val"]]}})
         """
-        categories = {
-            category: {title: Chart(kind.lower(), list(tags)) for title, (kind, tags) in charts.items()}
-            for category, charts in layout.items()
-        }
-        self.telemetry.layout(0, categories)
+        self.telemetry.layout(0, layout)
 
     @_guarded
     def add_custom_scalars_multilinechart(

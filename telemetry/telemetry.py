@@ -15,9 +15,11 @@ import atexit
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Never, Self
+from typing import Any, Never, Self, TypeAlias
 
+import numpy.typing as npt
 import torch
 
 from tensorboard_sidecar.protocol import messages
@@ -33,10 +35,20 @@ from tensorboard_sidecar.telemetry.calls import Faults, Status, StepCost, status
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
-from tensorboard_sidecar.telemetry.values import arrays, summaries
+from tensorboard_sidecar.telemetry.values import arrays, fit, summaries
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
-from tensorboard_sidecar.telemetry.values.python_values import cells, plain_parameters, plain_range, seconds, whole
-from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
+from tensorboard_sidecar.telemetry.values.python_values import cells, plain_parameters, seconds, whole
+from tensorboard_sidecar.telemetry.values.scalars import (
+    CheckedTags,
+    Scalar,
+    SplitScalars,
+    check_scalar,
+    host_scalars,
+    split_scalars,
+)
+
+Arrays: TypeAlias = Sequence[npt.NDArray[Any]]
+"""The tensors of a record, copied to host memory."""
 
 
 class Telemetry:
@@ -162,10 +174,13 @@ class Telemetry:
         if numbers is not None:
             self._pipeline.append(Kind.SCALARS, check_step(step), encode_scalars(numbers))
             return
-        split = split_scalars(self.faults.convert_each("telemetry.scalars", values, check_scalar))
-        if split.host or not values:
+        good = self.faults.convert_each("telemetry.scalars", values, check_scalar)
+        for split in map(split_scalars, fit.tag_groups(good)) if good or not values else ():
             self._pipeline.keep_tensors(
-                check_step(step), Kind.SCALARS, split.on_device, lambda copied: messages.Scalars(split.merge(copied))
+                check_step(step),
+                Kind.SCALARS,
+                split.on_device,
+                partial(_scalars, split),
             )
 
     @telemetry_call
@@ -182,14 +197,14 @@ class Telemetry:
         values = self.faults.convert_each("telemetry.summaries", tensors, arrays.as_tensor)
         if tensors and not values:
             return
-        split = self._summarizer.split(values)
-        self._pipeline.keep_tensors(
-            check_step(step),
-            Kind.TENSOR_SUMMARIES,
-            split.on_device,
-            lambda copied: messages.TensorSummaries(split.merge(copied)),
-            size_max_bytes=split.size_max_bytes,
-        )
+        for split in self._summarizer.split(values).records():
+            self._pipeline.keep_tensors(
+                check_step(step),
+                Kind.TENSOR_SUMMARIES,
+                split.on_device,
+                partial(_tensor_summaries, split),
+                size_max_bytes=split.size_max_bytes,
+            )
 
     @telemetry_call
     def matrix(
@@ -211,11 +226,16 @@ class Telemetry:
         >>> text, image = torch.randn(2, 16, 64)
         >>> telemetry.matrix(100, "similarity/text_vs_image", text @ image.T, row_label="text", column_label="image")
         """
-        ends = plain_range(value_range)
+        check_step(step)
+        note = self.faults.note_cut("telemetry.matrix")
+        ends = fit.value_range(tag, value_range, note)
+        fitting, cells = fit.matrix(tag, values, note)
+        title = fit.title(title, tag, cells, note)
+        row_label, column_label = fit.label("row_label", row_label, note), fit.label("column_label", column_label, note)
         self._pipeline.keep_tensors(
-            check_step(step),
+            step,
             Kind.MATRIX,
-            [arrays.matrix_to_floats(values, ends)],
+            [arrays.matrix_to_floats(fitting, ends)],
             lambda copied: messages.Matrix(tag, pack_array(copied[0]), title, row_label, column_label, ends),
         )
 
@@ -228,13 +248,17 @@ class Telemetry:
 
         >>> telemetry.images(100, "samples/images", torch.rand(2, 3, 32, 32), captions=["a dog", "a cat"])
         """
-        labels = list(captions)
-        self._pipeline.keep_tensors(
-            check_step(step),
-            Kind.IMAGES,
-            [arrays.pictures_to_uint8(images, layout)],
-            lambda copied: messages.Images(tag, pack_array(copied[0]), labels),
-        )
+        check_step(step)
+        note = self.faults.note_cut("telemetry.images")
+        pictures = fit.pictures(tag, arrays.pictures_to_uint8(images, layout), note)
+        labels = fit.captions(captions, len(pictures), "pictures", note)
+        for part in fit.picture_slices(tag, pictures, captions_given=bool(labels)):
+            self._pipeline.keep_tensors(
+                step,
+                Kind.IMAGES,
+                [pictures[part.items]],
+                partial(_images, part.tag, labels[part.items]),
+            )
 
     @telemetry_call
     def text(self, step: int, tag: str, text: str) -> None:
@@ -242,7 +266,8 @@ class Telemetry:
 
         >>> telemetry.text(100, "notes", "The **second** half of the data begins here.")
         """
-        self._pipeline.keep(step, messages.Text(tag, text))
+        check_step(step)
+        self._pipeline.keep(step, messages.Text(tag, fit.text(tag, text, self.faults.note_cut("telemetry.text"))))
 
     @telemetry_call
     def audio(
@@ -255,13 +280,17 @@ class Telemetry:
         >>> tone = torch.sin(torch.arange(8000) / 3)
         >>> telemetry.audio(100, "samples/tones", [tone, tone / 2], sample_rate_hz=8000, captions=["loud", "quiet"])
         """
-        labels = list(captions)
-        self._pipeline.keep_tensors(
-            check_step(step),
-            Kind.AUDIO,
-            [arrays.clip_to_int16(clip) for clip in clips],
-            lambda copied: messages.Audio(tag, list(map(pack_array, copied)), sample_rate_hz, labels),
-        )
+        check_step(step)
+        note = self.faults.note_cut("telemetry.audio")
+        rate_hz = fit.sample_rate(sample_rate_hz, note)
+        kept = fit.clips(tag, clips, captions, note)
+        for part in kept.slices(tag):
+            self._pipeline.keep_tensors(
+                step,
+                Kind.AUDIO,
+                kept.sounds[part.items],
+                partial(_audio, part.tag, rate_hz, kept.captions[part.items]),
+            )
 
     @telemetry_call
     def embedding(
@@ -301,7 +330,8 @@ class Telemetry:
         >>> telemetry.hparams(100, {"lr": 1e-3, "backbone": "resnet18"}, {"accuracy": 0.75})
         """
         plain = plain_parameters(parameters)
-        split = split_scalars(self.faults.convert_each("telemetry.hparams", metrics, check_scalar))
+        good = self.faults.convert_each("telemetry.hparams", metrics, check_scalar)
+        split = split_scalars(fit.first_values("metrics", good, self.faults.note_cut("telemetry.hparams")))
         self._pipeline.keep_tensors(
             check_step(step), Kind.HPARAMS, split.on_device, lambda copied: messages.HParams(plain, split.merge(copied))
         )
@@ -313,10 +343,11 @@ class Telemetry:
         >>> from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
         >>> telemetry.graph(0, trace_graph(torch.nn.Linear(3, 4), torch.zeros(1, 3)))
         """
-        self._pipeline.keep(step, graph)
+        check_step(step)
+        self._pipeline.keep(step, fit.graph(graph, self.faults.note_cut("telemetry.graph")))
 
     @telemetry_call
-    def layout(self, step: int, categories: Mapping[str, Mapping[str, messages.Chart]]) -> None:
+    def layout(self, step: int, categories: Mapping[str, Mapping[str, messages.Chart | Sequence[Any]]]) -> None:
         """Keep the layout of TensorBoard's custom scalars: for each category, charts by title.
 
         The tags of a ``multiline`` chart are regular expressions, each matched at the start of a tag; those of a
@@ -325,7 +356,10 @@ class Telemetry:
         >>> from tensorboard_sidecar.protocol.messages import Chart
         >>> telemetry.layout(0, {"Losses": {"both": Chart("multiline", ["^loss/train$", "^loss/val$"])}})
         """
-        self._pipeline.keep(step, messages.Layout({name: dict(charts) for name, charts in categories.items()}))
+        check_step(step)
+        fitting = fit.layout(categories, self.faults.note_cut("telemetry.layout"))
+        if fitting is not None:
+            self._pipeline.keep(step, fitting)
 
     def health(self) -> dict[str, float]:
         """Return measurements of telemetry itself by tag, for logging with :meth:`scalars`.
@@ -372,3 +406,19 @@ class Telemetry:
 
     def _close_at_exit(self) -> None:  # Python tells exit handlers of an uncaught exception, but not of an exit code
         self.close(status=status_after(getattr(sys, "last_value", None)))
+
+
+def _scalars(split: SplitScalars, arrived: Arrays) -> messages.Scalars:
+    return messages.Scalars(split.merge(arrived))
+
+
+def _tensor_summaries(split: summaries.SplitSummaries, arrived: Arrays) -> messages.TensorSummaries:
+    return messages.TensorSummaries(split.merge(arrived))
+
+
+def _images(tag: str, captions: list[str], arrived: Arrays) -> messages.Images:
+    return messages.Images(tag, pack_array(arrived[0]), captions)
+
+
+def _audio(tag: str, sample_rate_hz: int, captions: list[str], arrived: Arrays) -> messages.Audio:
+    return messages.Audio(tag, list(map(pack_array, arrived)), sample_rate_hz, captions)

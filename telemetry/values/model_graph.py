@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from tensorboard_sidecar.protocol.limits import ARRAY_DIMENSIONS_MAX, GRAPH_NODE_LINKS_MAX
 from tensorboard_sidecar.protocol.messages import Graph, GraphNode
 
 SETTINGS_MAX_CHARACTERS: Final = 400
@@ -117,18 +116,18 @@ class _Trace(TorchFunctionMode):
     def _add(self, name: str, operation: str, inputs: Any, outputs: Any, settings: str = "") -> None:
         """Append a node if ``outputs`` holds a tensor, and remember the node as the source of its tensors.
 
-        Links beyond GRAPH_NODE_LINKS_MAX and shapes of more than ARRAY_DIMENSIONS_MAX dimensions are left out.
+        ``Telemetry.graph`` cuts what is beyond the limits of a record, and says so.
         """
         tensors = list(_tensors(outputs))
         if not tensors:
             return
         sources = [source for tensor in _tensors(inputs) if (source := self._source(tensor))]
         name = self._unique(name)
-        inputs_shown = list(dict.fromkeys(sources))[:GRAPH_NODE_LINKS_MAX]
-        shapes = [list(tensor.shape) for tensor in tensors[:GRAPH_NODE_LINKS_MAX]]
-        shapes = [shape for shape in shapes if len(shape) <= ARRAY_DIMENSIONS_MAX]
-        attributes = {"settings": settings[:SETTINGS_MAX_CHARACTERS]} if settings else {}
-        self.nodes.append(GraphNode(name, operation, inputs_shown, shapes, attributes))
+        shapes = [list(tensor.shape) for tensor in tensors]
+        if len(settings) > SETTINGS_MAX_CHARACTERS:
+            settings = settings[: SETTINGS_MAX_CHARACTERS - 3] + "..."
+        attributes = {"settings": settings} if settings else {}
+        self.nodes.append(GraphNode(name, operation, list(dict.fromkeys(sources)), shapes, attributes))
         self._makers.update((id(tensor), (name, tensor)) for tensor in tensors)
 
     def _source(self, tensor: Tensor) -> str | None:

@@ -10,6 +10,7 @@ Small tensors are counted many at a time, and summaries are packed many at a tim
 Shape suffixes: N values, T tensors, B = 4096 buckets, M = 4 moments: minimum, maximum, sum and sum of squares.
 """
 
+import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +23,9 @@ import torch
 from torch import Tensor
 
 from tensorboard_sidecar.protocol.array import pack_array
-from tensorboard_sidecar.protocol.limits import BUCKETS_MAX
+from tensorboard_sidecar.protocol.limits import BUCKETS_MAX, TAG_MAX_CHARACTERS, TAGS_MAX
 from tensorboard_sidecar.protocol.messages import TensorSummary
+from tensorboard_sidecar.telemetry.values.fit import ITEMS_SIZE_MAX_BYTES
 
 BUCKETS: Final = 4096
 MOMENTS: Final = 4
@@ -46,7 +48,10 @@ _IMPORTED_BY: Final = os.getpid()
 _SQUARES_MIN: Final = 1e-20
 
 # Encoded size of one summary without its tag: BUCKETS_MAX occupied buckets, and some 200 bytes of names and numbers.
-SUMMARY_SIZE_MAX_BYTES: Final = BUCKETS_MAX * 10 + 512
+_SUMMARY_HEAD_BYTES: Final = 512
+SUMMARY_SIZE_MAX_BYTES: Final = BUCKETS_MAX * 10 + _SUMMARY_HEAD_BYTES
+# This many summaries always fit one record.
+_ONE_RECORD_TAGS: Final = ITEMS_SIZE_MAX_BYTES // (SUMMARY_SIZE_MAX_BYTES + 4 * TAG_MAX_CHARACTERS)
 
 Counts: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -72,6 +77,7 @@ class Summarizer:
 
     def split(self, tensors: Mapping[str, Tensor]) -> "SplitSummaries":
         """Summarize the tensors in host memory, and start the summaries of the others on their devices; never waits."""
+        tensors = _grouped(tensors) if len(tensors) > _ONE_RECORD_TAGS else tensors
         made = self.summarize_all({tag: tensor for tag, tensor in tensors.items() if tensor.is_cpu})
         started = [device_summary(tensor) for tag, tensor in tensors.items() if tag not in made]
         device = started[0].device if started else None
@@ -122,12 +128,64 @@ class SplitSummaries(NamedTuple):
     @property
     def size_max_bytes(self) -> int:
         """Upper bound for the encoded size of all summaries; 0 when all are made, and the size is known."""
-        return sum(SUMMARY_SIZE_MAX_BYTES + 4 * len(tag) for tag in self.tags) if self.on_device else 0
+        return sum(map(self._size_bytes, self.tags)) if self.on_device else 0
 
     def merge(self, arrived: Sequence[npt.NDArray[Any]]) -> dict[str, TensorSummary]:
         """Return all summaries by tag, given ``on_device`` as arrays in host memory."""
         others = iter(pack_device_summaries(arrived[0]) if arrived else ())
         return {tag: self.made[tag] if tag in self.made else next(others) for tag in self.tags}
+
+    def records(
+        self, *, tags_max: int = TAGS_MAX, size_max_bytes: int = ITEMS_SIZE_MAX_BYTES
+    ) -> Iterator["SplitSummaries"]:
+        """Split the summaries, in order, into records of at most ``tags_max`` tags and ``size_max_bytes``.
+
+        A group (neighbours with the same first component) that fits a record is in one record: the logger draws one
+        overview for each group of a record.
+        """
+        rows = 0
+        for tags in self._split_tags(tags_max, size_max_bytes):
+            made = {tag: self.made[tag] for tag in tags if tag in self.made}
+            started = len(tags) - len(made)
+            on_device = [self.on_device[0][rows : rows + started]] if started else []
+            rows += started
+            yield SplitSummaries(on_device, tags, made)
+
+    def _split_tags(self, tags_max: int, size_max_bytes: int) -> Iterator[list[str]]:
+        tags: list[str] = []
+        filled = 0
+        for _, neighbours in itertools.groupby(self.tags, _group):
+            group = list(neighbours)
+            sizes = list(map(self._size_bytes, group))
+            fits = len(tags) + len(group) <= tags_max and filled + sum(sizes) <= size_max_bytes
+            for place, (tag, size) in enumerate(zip(group, sizes, strict=True)):
+                full = len(tags) == tags_max or filled + size > size_max_bytes
+                if tags and (full or (place == 0 and not fits)):
+                    yield tags
+                    tags, filled = [], 0
+                tags.append(tag)
+                filled += size
+        yield tags
+
+    def _size_bytes(self, tag: str) -> int:
+        """Return an upper bound for the encoded size of a summary and its tag."""
+        summary = self.made.get(tag)
+        if summary is None:
+            return SUMMARY_SIZE_MAX_BYTES + 4 * len(tag)
+        return _SUMMARY_HEAD_BYTES + len(summary.indexes.data) + len(summary.counts.data) + 4 * len(tag)
+
+
+def _group(tag: str) -> str:
+    """Return the first component of a tag."""
+    return tag.partition("/")[0]
+
+
+def _grouped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors with tags of the same first component as neighbours."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for tag, tensor in tensors.items():
+        groups.setdefault(_group(tag), {})[tag] = tensor
+    return {tag: tensor for group in groups.values() for tag, tensor in group.items()}
 
 
 def device_summary(tensor: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from tensorboard_sidecar.protocol.kinds import check_message
 from tensorboard_sidecar.protocol.messages import Graph, GraphNode
+from tensorboard_sidecar.telemetry.values import fit
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
 from tensorboard_sidecar.trainer.model import Brain
 
@@ -212,7 +213,10 @@ class Wide(nn.Module):
 
 
 def test_a_model_of_many_links_is_kept_within_the_limits() -> None:
-    nodes = by_name(trace_graph(Wide(), torch.zeros(4)))
-    check_message(Graph(list(nodes.values())))
+    told: list[tuple[str, str]] = []
+    graph = fit.graph(trace_graph(Wide(), torch.zeros(4)), lambda *note: told.append(note))
+    check_message(graph)
+    nodes = by_name(graph)
     assert len(nodes["Wide/stack"].inputs) == len(nodes["Wide/unbind"].output_shapes) == 256
+    assert len(told) == 2, told
     assert nodes["Wide/reshape"].output_shapes == []

@@ -1,5 +1,6 @@
 """Summaries of tensors against numpy, for every dtype and everything floats can be."""
 
+import itertools
 import math
 from typing import Any
 
@@ -17,12 +18,13 @@ from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.buckets import ordered_histogram
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.kinds import check_message
-from tensorboard_sidecar.protocol.limits import BUCKETS_MAX
+from tensorboard_sidecar.protocol.limits import BUCKETS_MAX, RECORD_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.messages import TensorSummaries, TensorSummary
 from tensorboard_sidecar.telemetry.values import summaries
 from tensorboard_sidecar.telemetry.values.summaries import (
     BUCKETS,
     SUMMARY_SIZE_MAX_BYTES,
+    SplitSummaries,
     Summarizer,
     device_summary,
     pack_device_summaries,
@@ -174,6 +176,54 @@ def test_all_summaries_are_those_of_their_tags() -> None:
     assert [summary.count for summary in summaries.values()] == list(range(20))
     assert [summary.maximum for summary in summaries.values()] == [float(n) for n in range(20)]
     assert Summarizer().summarize_all({}) == {}
+
+
+@given(
+    groups=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 6), st.booleans()), max_size=6),
+    tags_max=st.integers(1, 8),
+    records_size=st.integers(1, 8),
+)
+def test_summaries_are_split_in_order_and_by_groups(
+    groups: list[tuple[str, int, bool]], tags_max: int, records_size: int
+) -> None:
+    """Each row on the device is filled with its number, so that rows that change places are found."""
+    tags = [f"{name}/{place}/{n}" for place, (name, number, _) in enumerate(groups) for n in range(number)]
+    on_device = {f"{name}/{place}/{n}" for place, (name, number, on) in enumerate(groups) if on for n in range(number)}
+    rows = [tag for tag in tags if tag in on_device]
+    stacked = torch.arange(len(rows))[:, None].expand(-1, BUCKETS + 4)
+    made = {tag: summarize(torch.ones(1)) for tag in tags if tag not in on_device}
+    whole = SplitSummaries([stacked] if rows else [], tags, made)
+    size_max_bytes = records_size * SUMMARY_SIZE_MAX_BYTES + 100
+    records = list(whole.records(tags_max=tags_max, size_max_bytes=size_max_bytes))
+    assert [tag for record in records for tag in record.tags] == tags
+    assert [n for record in records if record.on_device for n in record.on_device[0][:, 0].tolist()] == list(
+        range(len(rows))
+    )
+    for record in records:
+        assert len(record.tags) <= tags_max
+        assert record.size_max_bytes <= size_max_bytes or len(record.tags) == 1
+        assert set(record.made) == {tag for tag in record.tags if tag not in on_device}
+    for name, members in itertools.groupby(tags, lambda tag: tag[0]):
+        group = set(members)
+        holding = [record for record in records if group & set(record.tags)]
+        small = len(group) <= min(tags_max, records_size - 1)
+        assert len(holding) == 1 or not small, f"group {name} is torn"
+
+
+def test_so_many_summaries_that_one_record_may_not_hold_them_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summaries, "_ONE_RECORD_TAGS", 3)
+    tensors = {f"{group}/{place}": torch.ones(1) for place in range(2) for group in ("weights", "gradients")}
+    assert list(SUMMARIZER.split(tensors).tags) == ["weights/0", "weights/1", "gradients/0", "gradients/1"]
+    del tensors["weights/1"]
+    assert list(SUMMARIZER.split(tensors).tags) == list(tensors)
+
+
+def test_a_slot_for_the_summaries_of_a_record_fits_the_record() -> None:
+    tags = [f"weights/{number}" for number in range(20_000)]
+    whole = SplitSummaries([torch.empty(20_000, BUCKETS + 4, dtype=torch.int64, device="meta")], tags, {})
+    sizes = [record.size_max_bytes for record in whole.records()]
+    assert len(sizes) == 3
+    assert max(sizes) < RECORD_SIZE_MAX_BYTES
 
 
 def test_a_forked_process_counts_in_host_memory_whatever_its_default_device_is(
