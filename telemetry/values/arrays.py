@@ -44,6 +44,9 @@ _DTYPES: Final = {
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(getattr(torch, name) for name in _FLOAT8 if hasattr(torch, name)),
 }
+_NUMPY_DTYPES: Final = {
+    np.dtype(name) for name in ("?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8")
+}
 _SOUND_DTYPES: Final = (torch.uint8, torch.int8, torch.int16, torch.int32)
 # The modes of Pillow whose samples are grey, grey with alpha, RGB or RGBA; images of other modes are converted.
 _PLAIN_MODES: Final = {"1", "L", "LA", "I", "F", "RGB", "RGBA", "I;16", "I;16L", "I;16B", "I;16N"}
@@ -189,6 +192,8 @@ def _from_numpy(values: Any) -> Tensor:
     Numpy rejects a list of device tensors; torch would fetch each tensor and wait for the device. Torch takes arrays in
     writeable memory, in the machine's byte order, with strides of whole elements from 0 up; other arrays are copied.
     """
+    if type(values) is np.ndarray and values.flags.carray and values.dtype in _NUMPY_DTYPES:
+        return torch.from_numpy(values)
     if values is None:
         raise TypeError("None; expected a tensor or an array")
     if np.ma.isMaskedArray(values) and np.ma.is_masked(values):
@@ -356,9 +361,9 @@ def _on_host(values: Tensor) -> bool:
 
 
 def _is_mask(pictures: Tensor) -> bool:
-    """Tell whether the largest value of uint8 pictures is 1; a few pixels decide nearly always."""
-    few = pictures[tuple(slice(0, 1) for _ in pictures.shape[:-2])]
-    return few.amax().item() <= 1 and pictures.amax().item() == 1
+    """Tell whether the largest value of uint8 pictures in host memory is 1; a line of pixels decides nearly always."""
+    array = pictures.numpy()
+    return bool(array[(0,) * (array.ndim - 1)].max() <= 1 and array.max() == 1)
 
 
 def _is_fine_in_float16(low: float, high: float) -> bool:
