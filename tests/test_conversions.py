@@ -18,10 +18,9 @@ from support.source import ROOT
 from torch import Tensor
 
 from tensorboard_sidecar.logger_service.rendering import pictures, theme
-from tensorboard_sidecar.logger_service.rendering.contact_sheet import contact_sheet
+from tensorboard_sidecar.logger_service.rendering.canvas import Picture, encode_png
 from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
-from tensorboard_sidecar.logger_service.rendering.pictures import grid, plain, thumbnail
-from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.pictures import contact_sheet, grid, thumbnail
 from tensorboard_sidecar.telemetry.values import arrays
 from tensorboard_sidecar.telemetry.values.arrays import (
     OutOfScale,
@@ -373,7 +372,7 @@ def draw(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert (seen == (200, 0, 0)).all(-1).any()
             assert not (seen[..., 1] > seen[..., 2]).any()
         case "RGBA alone":
-            np.testing.assert_array_equal(pixels(plain(red_on_white[0])), red_on_white[0])
+            np.testing.assert_array_equal(pixels(encode_png(red_on_white[0])), red_on_white[0])
         case "RGBA in a grid that is reduced":
             monkeypatch.setattr(pictures, "IMAGE_SIDE_MAX", 40)
             assert pixels(grid(red_on_white.repeat(4, axis=0)))[8, 8].tolist() == pytest.approx([200, 0, 0, 128], abs=1)
