@@ -25,32 +25,18 @@ from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endp
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.names import check_step
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
-from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, SPILL_BYTES
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.telemetry.faults import Faults
-from tensorboard_sidecar.telemetry.guard import telemetry_call
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
+from tensorboard_sidecar.telemetry.calls import Faults, Status, StepCost, status_after, telemetry_call
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
-from tensorboard_sidecar.telemetry.run_status import Status, status_after
-from tensorboard_sidecar.telemetry.step_cost import StepCost
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
-from tensorboard_sidecar.telemetry.values import summaries
-from tensorboard_sidecar.telemetry.values.arrays import (
-    ArrayLike,
-    Pictures,
-    as_tensor,
-    clip_to_int16,
-    matrix_to_floats,
-    pictures_to_uint8,
-    thumbnails_to_uint8,
-    to_float32,
-)
-from tensorboard_sidecar.telemetry.values.checked_tags import CheckedTags
+from tensorboard_sidecar.telemetry.values import arrays, summaries
+from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
 from tensorboard_sidecar.telemetry.values.python_values import cells, plain_parameters, plain_range, seconds, whole
-from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, host_scalars, split_scalars
+from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
 
 
 class Telemetry:
@@ -179,7 +165,7 @@ class Telemetry:
         split = split_scalars(self.faults.convert_each("telemetry.scalars", values, check_scalar))
         if split.host or not values:
             self._pipeline.keep_tensors(
-                check_step(step), Kind.SCALARS, split.on_device, lambda arrays: messages.Scalars(split.merge(arrays))
+                check_step(step), Kind.SCALARS, split.on_device, lambda copied: messages.Scalars(split.merge(copied))
             )
 
     @telemetry_call
@@ -193,7 +179,7 @@ class Telemetry:
         >>> layer = torch.nn.Linear(128, 64)
         >>> telemetry.summaries(100, {f"weights/{name}": values for name, values in layer.named_parameters()})
         """
-        values = self.faults.convert_each("telemetry.summaries", tensors, as_tensor)
+        values = self.faults.convert_each("telemetry.summaries", tensors, arrays.as_tensor)
         if tensors and not values:
             return
         split = self._summarizer.split(values)
@@ -201,7 +187,7 @@ class Telemetry:
             check_step(step),
             Kind.TENSOR_SUMMARIES,
             split.on_device,
-            lambda arrays: messages.TensorSummaries(split.merge(arrays)),
+            lambda copied: messages.TensorSummaries(split.merge(copied)),
             size_max_bytes=split.size_max_bytes,
         )
 
@@ -234,8 +220,8 @@ class Telemetry:
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.MATRIX,
-            [matrix_to_floats(values, ends)],
-            lambda arrays: messages.Matrix(tag, pack_array(arrays[0]), title, row_label, column_label, ends),
+            [arrays.matrix_to_floats(values, ends)],
+            lambda copied: messages.Matrix(tag, pack_array(copied[0]), title, row_label, column_label, ends),
         )
         self.faults.note_each("telemetry.matrix", noted)
 
@@ -255,8 +241,8 @@ class Telemetry:
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.IMAGES,
-            [pictures_to_uint8(images, layout, noted.append)],
-            lambda arrays: messages.Images(tag, pack_array(arrays[0]), labels),
+            [arrays.pictures_to_uint8(images, layout, noted.append)],
+            lambda copied: messages.Images(tag, pack_array(copied[0]), labels),
         )
         self.faults.note_each("telemetry.images", noted)
 
@@ -284,8 +270,8 @@ class Telemetry:
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.AUDIO,
-            [clip_to_int16(clip, noted.append) for clip in clips],
-            lambda arrays: messages.Audio(tag, list(map(pack_array, arrays)), sample_rate_hz, labels),
+            [arrays.clip_to_int16(clip, noted.append) for clip in clips],
+            lambda copied: messages.Audio(tag, list(map(pack_array, copied)), sample_rate_hz, labels),
         )
         self.faults.note_each("telemetry.audio", noted)
 
@@ -307,17 +293,17 @@ class Telemetry:
         >>> telemetry.embedding(100, "animals", torch.randn(2, 8), metadata={"name": ["cat", "dog"]})
         """
         noted: list[Exception] = []
-        tensors = [to_float32(as_tensor(vectors))]
+        tensors = [arrays.to_float32(arrays.as_tensor(vectors))]
         if images is not None:
-            tensors.append(thumbnails_to_uint8(images, noted.append))
+            tensors.append(arrays.thumbnails_to_uint8(images, noted.append))
         columns = {name: cells(column) for name, column in (metadata or {}).items()}
         rows = list(map(list, zip(*columns.values(), strict=True)))
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.EMBEDDING,
             tensors,
-            lambda arrays: messages.Embedding(
-                tag, pack_array(arrays[0]), list(columns), rows, *map(pack_array, arrays[1:])
+            lambda copied: messages.Embedding(
+                tag, pack_array(copied[0]), list(columns), rows, *map(pack_array, copied[1:])
             ),
         )
         self.faults.note_each("telemetry.embedding", noted)
@@ -331,7 +317,7 @@ class Telemetry:
         plain = plain_parameters(parameters)
         split = split_scalars(self.faults.convert_each("telemetry.hparams", metrics, check_scalar))
         self._pipeline.keep_tensors(
-            check_step(step), Kind.HPARAMS, split.on_device, lambda arrays: messages.HParams(plain, split.merge(arrays))
+            check_step(step), Kind.HPARAMS, split.on_device, lambda copied: messages.HParams(plain, split.merge(copied))
         )
 
     @telemetry_call

@@ -269,7 +269,7 @@ def _byte_scale(pictures: Tensor, note: Note) -> Tensor:
         return pictures.to(torch.uint8).mul_(255)
     if pictures.dtype == torch.uint8:
         if _on_host(pictures) and _is_mask(pictures):
-            note(OutOfScale("uint8 pictures have only 0 and 1 of 255, which is black; give a mask as bool"))
+            note(OutOfScale("uint8 pictures: only 0 and 1 of 255, which is black; give a mask as bool"))
         return pictures
     if pictures.is_floating_point():
         return _floats_byte_scale(pictures.float(), note)
@@ -305,12 +305,12 @@ def _integers_byte_scale(pictures: Tensor, note: Note) -> Tensor:
         return pictures.to(torch.uint8).mul_(255)
     full = _UINT16_MAX if pictures.dtype == torch.uint16 else 255
     if low >= 0 and high < _DARK * full // 255:
-        note(OutOfScale(f"{name} pictures have values up to {high:.0f} of {full}, which is nearly black"))
+        note(OutOfScale(f"{name} pictures: values up to {high:.0f} of {full}, which is nearly black"))
     if full == _UINT16_MAX:
         return pictures.float().mul_(255 / full).add_(0.5)
     if low >= 0 and high <= full:
         return pictures
-    note(OutOfScale(f"{name} pictures have values from {low:.0f} to {high:.0f}; expected 0..255; clipped"))
+    note(OutOfScale(f"{name} pictures: values from {low:.0f} to {high:.0f}; expected 0..255; clipped"))
     return pictures.float().clamp_(0, full)  # torch's clamp supports no unsigned dtype but uint8
 
 
@@ -323,7 +323,7 @@ def _sound_scale(sound: Tensor, note: Note) -> Tensor:
     if sound.dtype == torch.int32:
         low, high = _extent(sound) if _on_host(sound) else (0, _INT32_MAX)
         if 0 < max(-low, high) <= _UINT16_MAX:
-            note(OutOfScale(f"int32 sound has a peak of {max(-low, high):.0f} of {_INT32_MAX}, which nobody hears"))
+            note(OutOfScale(f"int32 sound: a peak of {max(-low, high):.0f} of {_INT32_MAX}, which nobody hears"))
         return sound.bitwise_right_shift(16).to(torch.int16)
     if sound.dtype == torch.int16:
         return sound
@@ -337,11 +337,11 @@ def _note_range(name: str, floats: Tensor, ends: tuple[int, int], note: Note) ->
     low, high = _extent(floats)
     if math.isnan(low):
         nans = floats.isnan()
-        note(OutOfScale(f"{name} of floats have NaN ({int(nans.sum()):,} of {nans.numel():,} values), kept as 0"))
+        note(OutOfScale(f"{name} of floats: NaN ({int(nans.sum()):,} of {nans.numel():,} values), kept as 0"))
         low, high = _extent(floats[~nans])
     if low < ends[0] - _OVERSHOOT or high > ends[1] + _OVERSHOOT:
         expected = "..".join(map(str, ends))
-        note(OutOfScale(f"{name} of floats have values from {low:.4g} to {high:.4g}; expected {expected}; clipped"))
+        note(OutOfScale(f"{name} of floats: values from {low:.4g} to {high:.4g}; expected {expected}; clipped"))
 
 
 def _extent(values: Tensor) -> tuple[float, float]:

@@ -5,6 +5,7 @@ before memory is allocated. Numbers of every depth come out at one scale, or the
 lists the conversions.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +15,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import soundfile
 import torch
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageFile
 from torch import Tensor
 
-from tensorboard_sidecar.trainer.data.limits import (
-    AUDIO_CHANNELS_MAX,
-    AUDIO_RATE_MAX_HZ,
-    AUDIO_RATE_MIN_HZ,
-    IMAGE_MAX_PIXELS,
-)
-from tensorboard_sidecar.trainer.data.resample import resample
+from tensorboard_sidecar.trainer.data import limits
 
 RATE_HZ: Final = 16_000
 """The sample rate of all returned waveforms."""
@@ -69,13 +65,12 @@ def read_picture(path: Path, side_px: int, crop_seed: int | None) -> Tensor:
     that seed. Raises UnreadableError.
     """
     with _naming(path), Image.open(path, formats=_FORMATS) as image:
-        if image.width * image.height > IMAGE_MAX_PIXELS:
-            raise ValueError(f"{image.width}x{image.height} pixels; at most {IMAGE_MAX_PIXELS} are decoded")
+        if image.width * image.height > limits.IMAGE_MAX_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} pixels; at most {limits.IMAGE_MAX_PIXELS} are decoded")
         _scale_transparent_colour(image)
         image.draft("RGB", (2 * side_px, 2 * side_px))  # a JPEG decodes fast at 1/2, 1/4 or 1/8 of its size
         box = _square(image.width, image.height, crop_seed)
-        size = (side_px, side_px)
-        square = _rgb(image).resize(size, Image.Resampling.BILINEAR, box, reducing_gap=2.0)
+        square = _rgb(image).resize((side_px, side_px), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
         turn = _turn(image)
         if turn is not None:
             square = square.transpose(turn)
@@ -148,14 +143,14 @@ class Recording(NamedTuple):
 
 
 def read_recording(path: Path, max_seconds: float) -> Recording:
-    """Return the first ``max_seconds`` of a recording.
+    """Return the first seconds, samples up to PEAK_MAX clipped to -1..1.
 
-    Samples of a float file up to PEAK_MAX are clipped to -1..1. Raises UnreadableError, also for a recording without
-    samples, with NaN or infinity, with a larger peak, or with an extreme sample rate.
+    Raises UnreadableError, also without samples, with NaN, with a larger peak, or at an extreme rate.
     """
     with _naming(path), soundfile.SoundFile(path) as file:
         rate_hz, channels = int(file.samplerate), int(file.channels)
-        if not AUDIO_RATE_MIN_HZ <= rate_hz <= AUDIO_RATE_MAX_HZ or channels > AUDIO_CHANNELS_MAX:
+        speech = limits.AUDIO_RATE_MIN_HZ <= rate_hz <= limits.AUDIO_RATE_MAX_HZ
+        if not speech or channels > limits.AUDIO_CHANNELS_MAX:
             raise ValueError(f"{channels} channels at {rate_hz} Hz is no recording of speech")
         wanted = round(max_seconds * rate_hz)
         cut = file.frames > wanted
@@ -171,6 +166,22 @@ def read_recording(path: Path, max_seconds: float) -> Recording:
     if rate_hz != RATE_HZ:
         samples = resample(samples.astype(np.float64), rate_hz, RATE_HZ).astype(np.float32)
     return Recording(torch.from_numpy(samples[: round(max_seconds * RATE_HZ)]).clamp_(-1, 1), cut)
+
+
+def resample(samples: NDArray[np.float64], from_hz: int, to_hz: int) -> NDArray[np.float64]:
+    """Return the sound at ``to_hz``: its spectrum is cut, or extended with zeros, at the new Nyquist frequency.
+
+    The sound is padded with silence to a length at which both rates have a whole number of samples. The result is
+    therefore exact for any two rates, in O(n log n); a polyphase filter would grow with coprime rates.
+    """
+    common = math.gcd(from_hz, to_hz)
+    block, new_block = from_hz // common, to_hz // common
+    blocks = -(-len(samples) // block)
+    if blocks == 0:
+        return np.zeros(0)
+    spectrum = np.fft.rfft(samples, blocks * block)[: blocks * min(block, new_block) // 2 + 1]
+    resampled = np.fft.irfft(spectrum, blocks * new_block) * (new_block / block)
+    return resampled[: -(-len(samples) * new_block // block)]
 
 
 @contextmanager

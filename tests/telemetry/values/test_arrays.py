@@ -1,6 +1,7 @@
 """Arrays of users to arrays of messages."""
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -316,3 +317,22 @@ def test_a_mask_on_a_device_is_decided_there(dtype: torch.dtype) -> None:
     assert pictures_to_uint8(torch.zeros(2, 3, 4, 5, device="meta", dtype=dtype)).shape == (2, 4, 5, 3)
     with torch.device("meta"):
         assert pictures_to_uint8(np.ones((2, 2), np.int64)).flatten().tolist() == [255] * 4
+
+
+ALL_DTYPES = sorted({value for value in vars(torch).values() if isinstance(value, torch.dtype)}, key=str)
+
+
+@pytest.mark.filterwarnings("ignore:.*(ComplexHalf|BComplex32|quantize).*:UserWarning")
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+def test_every_dtype_of_torch_has_a_scale_or_is_refused_for_its_dtype(dtype: torch.dtype) -> None:
+    values = torch.empty(2, 3, dtype=dtype)
+    name = str(dtype).removeprefix("torch.")
+    if name == "bool" or re.fullmatch(r"u?int(8|16|32|64)|b?float(16|32|64)|float8_\w+", name):
+        values = torch.ones(2, 3).to(dtype)
+        assert set(pictures_to_uint8(values).flatten().tolist()) == {1 if dtype == torch.uint8 else 255}
+        assert set(matrix_to_floats(values, None).flatten().tolist()) == {1.0}
+        assert set(matrix_to_floats(values, (0.0, 1.0)).flatten().tolist()) == {1.0}
+        return
+    for convert in (pictures_to_uint8, as_tensor, clip_to_int16):
+        with pytest.raises(TypeError, match=f"a tensor of {re.escape(str(dtype))}"):
+            convert(values)
