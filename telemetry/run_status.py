@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeAlias
 
-Status: TypeAlias = Literal["completed", "failed", "interrupted"]
+Status: TypeAlias = Literal["completed", "failed", "interrupted", "exited"]
 
 
 def status_after(error: BaseException | None) -> Status:
@@ -14,3 +14,12 @@ def status_after(error: BaseException | None) -> Status:
             return "failed"
         case _:
             return "interrupted"
+
+
+def status_at_exit(uncaught: BaseException | None) -> Status:
+    """Return the status of a run that the end of the process ends; ``uncaught`` is the exception behind that, or None.
+
+    Exit handlers know of an uncaught exception, but not of ``sys.exit(3)``: without an exception nothing says whether
+    the loop was complete.
+    """
+    return "exited" if uncaught is None else status_after(uncaught)
