@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageChops, ImageFile
+from PIL import ExifTags, Image, ImageFile
 from torch import Tensor
 
 from tensorboard_sidecar.trainer.data import limits
@@ -92,11 +92,12 @@ def _scale_transparent_colour(image: ImageFile.ImageFile) -> None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Return a picture of any mode of a JPEG or PNG file as RGB."""
+    """Return a picture of any mode of a JPEG or PNG file as RGB.
+
+    Pillow takes every CMYK file as inverted, as Adobe's programs write them and browsers read them.
+    """
     if image.mode.startswith("I"):
         image = _grey_of_8_bits(image)
-    if image.mode == "CMYK" and "adobe" not in image.info:
-        image = ImageChops.invert(image)  # Pillow takes every file as inverted; browsers only those of Adobe's programs
     if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*BACKGROUND_RGB, 255)), image)
