@@ -131,7 +131,9 @@ def pictures_to_uint8(images: Pictures, layout: str = "", note: Note = _ignore) 
         )
     channels = shape[letters.index("C")] if "C" in letters else 1
     if not pictures.numel() or channels > _CHANNELS_MAX:
-        raise ValueError(f"pictures of shape {shape}, layout {letters}; expected pixels with 1 to 4 channels")
+        raise ValueError(
+            f"pictures of shape {shape}, layout {letters}; expected pixels with 1 to 4 channels (last: NHWC or HWC)"
+        )
     pictures = _byte_scale(pictures, note).permute([letters.index(letter) for letter in "NHWC" if letter in letters])
     pictures = pictures if "N" in letters else pictures.unsqueeze(0)
     pictures = pictures if "C" in letters else pictures.unsqueeze(-1)
