@@ -371,21 +371,21 @@ class Telemetry:
 
         >>> telemetry.close(deadline_seconds=2.0)
         """
-        self._ending.close(status, deadline_seconds)
+        try:
+            limit_seconds = None if deadline_seconds is None else max(0.0, float(deadline_seconds))
+        except (TypeError, ValueError) as error:
+            self.faults.note("telemetry.close", error)
+        else:
+            self._ending.close(status, limit_seconds)
 
     def _begin_close(self, status: Status, deadline_seconds: float | None) -> None:
         if self._pipeline.closed:  # in a forked child
             return
-        limits = self._drain_limits(None)
+        given = self.drain_seconds if deadline_seconds is None else deadline_seconds
+        limits = (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
         try:
-            limits = self._drain_limits(deadline_seconds)
             self._pipeline.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
         finally:
             self.faults.log_total(self.run)
             self._summarizer.close()
             self._pipeline.stop(*limits)
-
-    def _drain_limits(self, deadline_seconds: float | None) -> tuple[float, float]:
-        """Return the longest wait for a logger, and for a logger that has never answered."""
-        given = self.drain_seconds if deadline_seconds is None else max(0.0, float(deadline_seconds))
-        return (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
