@@ -2,12 +2,13 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from time import perf_counter_ns
-from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from tensorboard_sidecar.protocol.names import check_tag
+from tensorboard_sidecar.telemetry.values.fit import Cut
 from tensorboard_sidecar.telemetry.values.python_values import whole
 
 T = TypeVar("T")
@@ -24,24 +25,30 @@ class Faults:
     def __init__(self, *, strict: bool) -> None:
         self.strict = strict
         self.total = 0
-        self._logged: set[tuple[str, type[BaseException | None]]] = set()
+        self._logged: set[tuple[str, object]] = set()
 
     def __repr__(self) -> str:
         return f"<Faults {self.total}>"
 
     def note(self, call: str, error: Exception) -> None:
-        """Count a fault and log it, once for each method and type of error; when strict, raise ``error``."""
+        """Count a fault and log it; when strict, raise ``error``.
+
+        The log has one line for each method and type of error, for cuts one for each method and part.
+        """
         self.total += 1
         if self.strict:
             raise error
-        kind = type(error.__cause__ if isinstance(error, BadValue) else error)
+        kind: object = type(error.__cause__ if isinstance(error, BadValue) else error)
+        if isinstance(error, Cut):
+            kind = error.part
         if (call, kind) not in self._logged:
             self._logged.add((call, kind))
             _log.warning("%s: %s: %.500s (logged once; training goes on)", call, type(error).__name__, error)
 
-    def note_cut(self, call: str) -> Callable[[str, str], None]:
-        """Return a function that notes what was cut from a part of a call ("captions"), logged once for each part."""
-        return lambda part, what: self.note(f"{call}, {part}", BadValue(what))
+    def note_each(self, call: str, errors: Iterable[Exception]) -> None:
+        """Note errors about values that are kept, but not as given."""
+        for error in errors:
+            self.note(call, error)
 
     def convert_each(self, call: str, values: Mapping[str, Any], convert: Callable[[Any], T]) -> dict[str, T]:
         """Return the values converted, without those whose tag is invalid or whose conversion fails.
@@ -64,7 +71,9 @@ class Faults:
         """Log the number of faults at the end of a run: the first message of a kind may have scrolled away by then."""
         if self.total and not self.strict:
             _log.warning(
-                "run %s: %d calls or values were not kept; warnings above name the first of each kind", run, self.total
+                "run %s: %d calls or values were not kept as given; warnings above name the first of each kind",
+                run,
+                self.total,
             )
 
 
@@ -131,17 +140,3 @@ def telemetry_call(method: _Method) -> _Method:
             self.faults.note(f"telemetry.{method.__name__}", error)
 
     return cast("_Method", call)
-
-
-Status: TypeAlias = Literal["completed", "failed", "interrupted"]
-
-
-def status_after(error: BaseException | None) -> Status:
-    """Return the status of a run that ``error`` ended: None and ``sys.exit(0)`` mean completed, Ctrl-C interrupted."""
-    match error:
-        case None | SystemExit(code=None | 0):
-            return "completed"
-        case Exception() | SystemExit():
-            return "failed"
-        case _:
-            return "interrupted"

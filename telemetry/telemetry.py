@@ -11,16 +11,13 @@ The contract of every call after start-up:
 Start-up fails fast: a setting that cannot work raises in the constructor.
 """
 
-import atexit
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Never, Self, TypeAlias
+from typing import Any, Final, Never, Self, TypeAlias
 
 import numpy.typing as npt
-import torch
+import torch  # noqa: F401 - the examples use torch
 
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endpoint
@@ -31,12 +28,13 @@ from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_B
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.telemetry.calls import Faults, Status, StepCost, status_after, telemetry_call
+from tensorboard_sidecar.telemetry.calls import Faults, StepCost, telemetry_call
+from tensorboard_sidecar.telemetry.ending import Ending, Status, status_after
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
 from tensorboard_sidecar.telemetry.values import arrays, fit, summaries
-from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
+from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
 from tensorboard_sidecar.telemetry.values.python_values import cells, plain_parameters, seconds, whole
 from tensorboard_sidecar.telemetry.values.scalars import (
     CheckedTags,
@@ -49,6 +47,9 @@ from tensorboard_sidecar.telemetry.values.scalars import (
 
 Arrays: TypeAlias = Sequence[npt.NDArray[Any]]
 """The tensors of a record, copied to host memory."""
+
+DRAIN_SECONDS: Final = 5.0
+UNANSWERED_DRAIN_SECONDS: Final = 1.0
 
 
 class Telemetry:
@@ -65,7 +66,9 @@ class Telemetry:
     memory). When half of that is full, the oldest records go on to ``spill_dir``, at most ``spill_bytes`` (default: a
     private folder in ``outbox_dir`` if that is given, else in /var/tmp; "none" or 0 bytes: records stay in memory).
 
-    The end of a ``with`` block, or ``close``, waits at most ``drain_seconds`` for the logger. Steps are whole numbers
+    The end of a ``with`` block, ``close`` and the end of the process wait at most ``drain_seconds`` for the logger
+    (None: 5 seconds, 1 second for a logger that has never answered). Telemetries that are open when the process ends
+    drain together, within one deadline. Steps are whole numbers
     from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
     examples of the methods, ``telemetry`` is an open Telemetry.
 
@@ -90,7 +93,7 @@ class Telemetry:
         first_step: int = 0,
         rank: int = 0,
         config: Mapping[str, Any] | None = None,
-        drain_seconds: float = 5.0,
+        drain_seconds: float | None = None,
         outbox_bytes: int = OUTBOX_BYTES,
         outbox_dir: Path | str | None = None,
         spill_dir: Path | str | None = None,
@@ -104,13 +107,12 @@ class Telemetry:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
         if not isinstance(run, str):
             raise TypeError(f"run {run!r}; expected a name")
-        self.drain_seconds = seconds("drain_seconds", drain_seconds)
+        self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
         self._first_step = whole("first_step", first_step)
         start = encode_message(self._first_step, messages.RunStart(self._first_step, plain_parameters(config or {})))
         folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
         self.faults = Faults(strict=strict)
         self.writer = SummaryWriter(self, str(folder / run) if folder else run)
-        self._closing = threading.Lock()  # the first close takes this lock and never releases it
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
         self._tags = CheckedTags()
@@ -123,7 +125,7 @@ class Telemetry:
         )
         self.check_open = self._pipeline.check_open
         self._pipeline.append(Kind.RUN_START, self._first_step, start)
-        atexit.register(self._close_at_exit)
+        self._ending = Ending(self.faults, self._begin_close, self._pipeline.close)
 
     def __repr__(self) -> str:
         return f"<Telemetry {self.run} {self._pipeline.outbox!r}>"
@@ -221,44 +223,44 @@ class Telemetry:
         """Keep a matrix ``[rows, columns]``, which the logger draws as a heatmap.
 
         The colours cover ``value_range`` (None: the range of the matrix's own values). The matrix is kept as float16
-        where float16 distinguishes all colours of ``value_range``, otherwise as float32.
+        where float16 distinguishes all colours of ``value_range``, otherwise as float32. A ``value_range`` without
+        finite low < high is a fault, and the matrix is kept without that range.
 
         >>> text, image = torch.randn(2, 16, 64)
         >>> telemetry.matrix(100, "similarity/text_vs_image", text @ image.T, row_label="text", column_label="image")
         """
-        check_step(step)
-        note = self.faults.note_cut("telemetry.matrix")
+        noted: list[Exception] = []
+        note = noted.append
         ends = fit.value_range(tag, value_range, note)
-        fitting, cells = fit.matrix(tag, values, note)
-        title = fit.title(title, tag, cells, note)
+        fitting, blocks = fit.matrix(tag, values, note)
+        title = fit.title(title, tag, blocks, note)
         row_label, column_label = fit.label("row_label", row_label, note), fit.label("column_label", column_label, note)
         self._pipeline.keep_tensors(
-            step,
+            check_step(step),
             Kind.MATRIX,
             [arrays.matrix_to_floats(fitting, ends)],
             lambda copied: messages.Matrix(tag, pack_array(copied[0]), title, row_label, column_label, ends),
         )
+        self.faults.note_each("telemetry.matrix", noted)
 
     @telemetry_call
-    def images(self, step: int, tag: str, images: ArrayLike, captions: Sequence[str] = (), *, layout: str = "") -> None:
-        """Keep pictures, floats in 0..1 or integers in 0..255, with 1, 3 or 4 channels.
+    def images(self, step: int, tag: str, images: Pictures, captions: Sequence[str] = (), *, layout: str = "") -> None:
+        """Keep pictures with 1 to 4 channels: a tensor, an array, an image of Pillow, or a list of equal pictures.
 
-        ``layout`` names the dimensions: NCHW, NHWC, CHW, HWC or HW. The default is NCHW, CHW or HW, by the number of
+        Floats are in 0..1, uint16 in 0..65535, other integers in 0..255; bools, and integers (except uint8) of 0 and 1
+        only, are black and white. Values beyond are clipped; in host memory, that is a fault. ``layout`` names the
+        dimensions in any order: H and W, with N and C where they are. The default is NCHW, CHW or HW, by the number of
         dimensions. ``captions`` is empty or has one text for each picture.
 
         >>> telemetry.images(100, "samples/images", torch.rand(2, 3, 32, 32), captions=["a dog", "a cat"])
         """
-        check_step(step)
-        note = self.faults.note_cut("telemetry.images")
-        pictures = fit.pictures(tag, arrays.pictures_to_uint8(images, layout), note)
-        labels = fit.captions(captions, len(pictures), "pictures", note)
+        noted: list[Exception] = []
+        pictures = fit.pictures(tag, arrays.pictures_to_uint8(images, layout, noted.append), noted.append)
+        labels = fit.captions(captions, len(pictures), "pictures", noted.append)
         for part in fit.picture_slices(tag, pictures, captions_given=bool(labels)):
-            self._pipeline.keep_tensors(
-                step,
-                Kind.IMAGES,
-                [pictures[part.items]],
-                partial(_images, part.tag, labels[part.items]),
-            )
+            build = partial(_images, part.tag, labels[part.items])
+            self._pipeline.keep_tensors(check_step(step), Kind.IMAGES, [pictures[part.items]], build)
+        self.faults.note_each("telemetry.images", noted)
 
     @telemetry_call
     def text(self, step: int, tag: str, text: str) -> None:
@@ -266,31 +268,28 @@ class Telemetry:
 
         >>> telemetry.text(100, "notes", "The **second** half of the data begins here.")
         """
-        check_step(step)
-        self._pipeline.keep(step, messages.Text(tag, fit.text(tag, text, self.faults.note_cut("telemetry.text"))))
+        noted: list[Exception] = []
+        self._pipeline.keep(step, messages.Text(tag, fit.text(tag, text, noted.append)))
+        self.faults.note_each("telemetry.text", noted)
 
     @telemetry_call
     def audio(
         self, step: int, tag: str, clips: Sequence[ArrayLike], *, sample_rate_hz: int, captions: Sequence[str] = ()
     ) -> None:
-        """Keep sound clips, each ``[frames]`` or ``[channels, frames]``, floats in -1..1 or int16.
+        """Keep sound clips, each ``[frames]`` or ``[channels, frames]``: floats in -1..1, int16, int32, int8 or uint8.
 
-        ``captions`` is empty or has one text for each clip.
+        Floats beyond are clipped; in host memory, that is a fault. ``captions`` is empty or has one text for each clip.
 
         >>> tone = torch.sin(torch.arange(8000) / 3)
         >>> telemetry.audio(100, "samples/tones", [tone, tone / 2], sample_rate_hz=8000, captions=["loud", "quiet"])
         """
-        check_step(step)
-        note = self.faults.note_cut("telemetry.audio")
-        rate_hz = fit.sample_rate(sample_rate_hz, note)
-        kept = fit.clips(tag, clips, captions, note)
+        noted: list[Exception] = []
+        rate_hz = fit.sample_rate(sample_rate_hz, noted.append)
+        kept = fit.clips(tag, clips, captions, noted.append)
         for part in kept.slices(tag):
-            self._pipeline.keep_tensors(
-                step,
-                Kind.AUDIO,
-                kept.sounds[part.items],
-                partial(_audio, part.tag, rate_hz, kept.captions[part.items]),
-            )
+            build = partial(_audio, part.tag, rate_hz, kept.captions[part.items])
+            self._pipeline.keep_tensors(check_step(step), Kind.AUDIO, kept.sounds[part.items], build)
+        self.faults.note_each("telemetry.audio", noted)
 
     @telemetry_call
     def embedding(
@@ -300,18 +299,19 @@ class Telemetry:
         vectors: ArrayLike,
         *,
         metadata: Mapping[str, Sequence[str]] | None = None,
-        images: ArrayLike | None = None,
+        images: Pictures | None = None,
     ) -> None:
         """Keep N points of D dimensions, ``vectors [N, D]``, for the embedding projector.
 
-        ``metadata`` maps the name of each column to its N cells. ``images [N, C, H, W]`` are shown as thumbnails of at
-        most 64 pixels a side; floats in 0..1 or integers in 0..255.
+        ``metadata`` maps the name of each column to its N cells. ``images [N, C, H, W]``, with values as for
+        :meth:`images`, are shown as thumbnails of at most 64 pixels a side.
 
         >>> telemetry.embedding(100, "animals", torch.randn(2, 8), metadata={"name": ["cat", "dog"]})
         """
-        tensors = [arrays.as_tensor(vectors).to(torch.float32)]
+        noted: list[Exception] = []
+        tensors = [arrays.to_float32(arrays.as_tensor(vectors))]
         if images is not None:
-            tensors.append(arrays.thumbnails_to_uint8(images))
+            tensors.append(arrays.thumbnails_to_uint8(images, noted.append))
         columns = {name: cells(column) for name, column in (metadata or {}).items()}
         rows = list(map(list, zip(*columns.values(), strict=True)))
         self._pipeline.keep_tensors(
@@ -322,6 +322,7 @@ class Telemetry:
                 tag, pack_array(copied[0]), list(columns), rows, *map(pack_array, copied[1:])
             ),
         )
+        self.faults.note_each("telemetry.embedding", noted)
 
     @telemetry_call
     def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None:
@@ -331,10 +332,12 @@ class Telemetry:
         """
         plain = plain_parameters(parameters)
         good = self.faults.convert_each("telemetry.hparams", metrics, check_scalar)
-        split = split_scalars(fit.first_values("metrics", good, self.faults.note_cut("telemetry.hparams")))
+        noted: list[Exception] = []
+        split = split_scalars(fit.first_values("metrics", good, noted.append))
         self._pipeline.keep_tensors(
             check_step(step), Kind.HPARAMS, split.on_device, lambda copied: messages.HParams(plain, split.merge(copied))
         )
+        self.faults.note_each("telemetry.hparams", noted)
 
     @telemetry_call
     def graph(self, step: int, graph: messages.Graph) -> None:
@@ -343,8 +346,9 @@ class Telemetry:
         >>> from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
         >>> telemetry.graph(0, trace_graph(torch.nn.Linear(3, 4), torch.zeros(1, 3)))
         """
-        check_step(step)
-        self._pipeline.keep(step, fit.graph(graph, self.faults.note_cut("telemetry.graph")))
+        noted: list[Exception] = []
+        self._pipeline.keep(step, fit.graph(graph, noted.append))
+        self.faults.note_each("telemetry.graph", noted)
 
     @telemetry_call
     def layout(self, step: int, categories: Mapping[str, Mapping[str, messages.Chart | Sequence[Any]]]) -> None:
@@ -356,17 +360,18 @@ class Telemetry:
         >>> from tensorboard_sidecar.protocol.messages import Chart
         >>> telemetry.layout(0, {"Losses": {"both": Chart("multiline", ["^loss/train$", "^loss/val$"])}})
         """
-        check_step(step)
-        fitting = fit.layout(categories, self.faults.note_cut("telemetry.layout"))
+        noted: list[Exception] = []
+        fitting = fit.layout(categories, noted.append)
         if fitting is not None:
             self._pipeline.keep(step, fitting)
+        self.faults.note_each("telemetry.layout", noted)
 
     def health(self) -> dict[str, float]:
         """Return measurements of telemetry itself by tag, for logging with :meth:`scalars`.
 
         ``step_cost_us_p50`` and ``_p99``: time in calls a step, in microseconds, over the last 1,024 steps.
         ``lag_seconds``, ``outbox_bytes``, ``spilled_bytes``: the backlog. ``refused``: records refused because memory
-        and disk were full. ``faults``: calls or values that were not kept.
+        and disk were full. ``faults``: calls or values that were not kept as given.
 
         >>> for tag in sorted(telemetry.health()):
         ...     print(tag)
@@ -380,32 +385,33 @@ class Telemetry:
         """
         return {**self.cost.health(), **self._pipeline.health(), "telemetry/faults": float(self.faults.total)}
 
-    def close(self, deadline_seconds: float | None = None, *, status: Status = "completed") -> None:
+    def close(self, deadline_seconds: float | None = None, *, status: Status | None = None) -> None:
         """End the run and ship the backlog, waiting at most ``deadline_seconds`` (None: ``drain_seconds``).
 
-        Records that are not shipped by then stay in shared memory, and a warning names the command that ships them. A
-        second call does nothing.
+        ``status`` is how the run ended. The default is "completed"; in a ``finally`` block that an exception entered,
+        the default is "failed", or "interrupted" after Ctrl-C. Records that are not shipped by the deadline stay in
+        shared memory, and a warning names the command that ships them. A second call does nothing.
 
         >>> telemetry.close(deadline_seconds=2.0)
         """
         try:
-            deadline = self.drain_seconds if deadline_seconds is None else max(0.0, float(deadline_seconds))
-            if not self._pipeline.closed and self._closing.acquire(blocking=False):
-                self._close(deadline, status)
-        except Exception as error:  # noqa: BLE001 - code after the loop goes on
+            limit_seconds = None if deadline_seconds is None else max(0.0, float(deadline_seconds))
+        except (TypeError, ValueError) as error:
             self.faults.note("telemetry.close", error)
+        else:
+            self._ending.close(status, limit_seconds)
 
-    def _close(self, deadline_seconds: float, status: Status) -> None:
-        atexit.unregister(self._close_at_exit)
+    def _begin_close(self, status: Status, deadline_seconds: float | None) -> None:
+        if self._pipeline.closed:  # in a forked child
+            return
+        given = self.drain_seconds if deadline_seconds is None else deadline_seconds
+        limits = (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
         try:
             self._pipeline.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
         finally:
             self.faults.log_total(self.run)
             self._summarizer.close()
-            self._pipeline.close(deadline_seconds)
-
-    def _close_at_exit(self) -> None:  # Python tells exit handlers of an uncaught exception, but not of an exit code
-        self.close(status=status_after(getattr(sys, "last_value", None)))
+            self._pipeline.stop(*limits)
 
 
 def _scalars(split: SplitScalars, arrived: Arrays) -> messages.Scalars:

@@ -7,8 +7,8 @@ fit. Three rules hold:
 - What is too long or too large for every record is cut or reduced, and the cut is visible in TensorBoard.
 - One bad part (a clip, a caption, a chart, a node) is left out; the parts beside the bad part are kept.
 
-Each loss is told once for each call to a ``note``, which counts the loss as a fault. Splitting loses nothing and is not
-told. No function reads a value on a device; pictures and matrices on a device are reduced on that device.
+Each kind of loss is told once for each call: ``note`` gets a :class:`Cut`. Splitting loses nothing and is not told. No
+function reads a value on a device; pictures and matrices on a device are reduced on that device.
 
 Shape suffixes: N pictures, H height, W width, C channels, F frames.
 """
@@ -16,7 +16,7 @@ Shape suffixes: N pictures, H height, W width, C channels, F frames.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,12 +27,10 @@ from tensorboard_sidecar.protocol import limits
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.kinds import node_parts
 from tensorboard_sidecar.protocol.messages import Chart, Charts, Graph, GraphNode, Layout
-from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, as_tensor, clip_to_int16
+from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Note, as_tensor, clip_to_int16, to_float32
 from tensorboard_sidecar.telemetry.values.python_values import on_host, plain_range
 
 T = TypeVar("T")
-Note: TypeAlias = Callable[[str, str], None]
-"""Counts a loss as a fault: the part of the call ("captions"), and a text of what was cut, from what, to what."""
 
 # A record holds, beside the values, its header, the names of the fields and a tag.
 ITEMS_SIZE_MAX_BYTES: Final = limits.RECORD_SIZE_MAX_BYTES - 2**14
@@ -44,6 +42,14 @@ _ARRAY_HEAD_BYTES: Final = 128
 _SIDE_MAX: Final = 2**63 - 1
 _ELLIPSIS: Final = "\u2026"
 _CHART_KINDS: Final[dict[str, Literal["multiline", "margin"]]] = {"multiline": "multiline", "margin": "margin"}
+
+
+class Cut(ValueError):
+    """Something that is kept, but cut, reduced or in part; ``part`` is the part of the call: "captions"."""
+
+    def __init__(self, part: str, what: str) -> None:
+        super().__init__(f"{part}: {what}")
+        self.part = part
 
 
 class _NoDeviceReads(TorchFunctionMode):
@@ -93,11 +99,16 @@ def text(tag: str, value: Any, note: Note, characters_max: int = limits.TEXT_MAX
     """Return a text of at most ``characters_max``; the last line of a text that was cut says so."""
     whole = as_text(value)
     if isinstance(value, str) and whole != value:
-        note("text", f"{tag!r:.80}: half characters (lone surrogates) are replaced by \ufffd")
+        note(Cut("text", f"{tag!r:.80}: half characters (lone surrogates) are replaced by \ufffd"))
     if len(whole) <= characters_max:
         return whole
     room = characters_max - len(_cut_line(len(whole), len(whole)))
-    note("text", f"{tag!r:.80}: {room:,} of {len(whole):,} characters are kept; a text has {characters_max:,} at most")
+    note(
+        Cut(
+            "text",
+            f"{tag!r:.80}: {room:,} of {len(whole):,} characters are kept; a text has {characters_max:,} at most",
+        )
+    )
     return whole[:room] + _cut_line(room, len(whole))
 
 
@@ -128,14 +139,14 @@ def captions(values: Any, number: int, things: str, note: Note) -> list[str]:
             values = on_host("captions", values).reshape(-1).tolist()
         given = list(islice(values, number + 1))
     except Exception as error:  # noqa: BLE001 - the pictures are kept, whatever the captions are
-        note("captions", f"no caption is kept: {error}")
+        note(Cut("captions", f"no caption is kept: {error}"))
         return []
     if not given:
         return []
     if len(given) != number:
         came = f"more than {number:,}" if len(given) > number else f"{len(given):,}"
         change = "the others are left out" if len(given) > number else "the rest has none"
-        note("number of captions", f"{came} captions came for {number:,} {things}; {change}")
+        note(Cut("number of captions", f"{came} came for {number:,} {things}; {change}"))
     made = _labels("captions", given[:number], note, limits.LABEL_MAX_CHARACTERS)
     return made + [""] * (number - len(made))
 
@@ -172,10 +183,10 @@ class _Lost:
         )
         self._kinds[kind] = (number + 1, first)
 
-    def tell(self, name: str, total: int, note: Note) -> None:
+    def tell(self, name: str, total: int, note: Note, subject: str = "") -> None:
         """Note each kind of loss once."""
         for kind, (number, first) in self._kinds.items():
-            note(name, f"{number:,} of {total:,} {kind}" + (f" (the first: {first})" if first else ""))
+            note(Cut(name, f"{subject}{number:,} of {total:,} {kind}" + (f" (the first: {first})" if first else "")))
 
 
 class RecordSlice(NamedTuple):
@@ -229,7 +240,7 @@ def first_values(name: str, values: dict[str, T], note: Note, tags_max: int = li
     """Return the first ``tags_max`` values, where one record has to hold all values."""
     if len(values) <= tags_max:
         return values
-    note(name, f"the first {tags_max:,} of {len(values):,} {name} are kept")
+    note(Cut(name, f"the first {tags_max:,} of {len(values):,} {name} are kept"))
     return dict(islice(values.items(), tags_max))
 
 
@@ -259,9 +270,12 @@ def pictures(
         for plane_HW, made_HW in zip(picture_HWC.unbind(-1), made_HWC.unbind(-1), strict=True):
             made_HW.copy_(block_means(plane_HW.float(), factor, factor).round_())
     note(
-        "size of pictures",
-        f"{tag!r:.80}: pictures of {width:,} x {height:,} pixels and {channels} channels are reduced to"
-        f" {shape[2]:,} x {shape[1]:,}; a picture has at most {side_max:,} pixels a side and {size_max_bytes:,} bytes",
+        Cut(
+            "size of pictures",
+            f"{tag!r:.80}: pictures of {width:,} x {height:,} pixels and {channels} channels are reduced to"
+            f" {shape[2]:,} x {shape[1]:,}; a picture has at most {side_max:,} pixels a side and {size_max_bytes:,}"
+            " bytes",
+        )
     )
     return reduced
 
@@ -293,9 +307,11 @@ def matrix(tag: str, values: ArrayLike, note: Note, side_max: int = limits.MATRI
     rows, columns = (-(-side // side_max) for side in given.shape)
     if rows == columns == 1:
         return given, ""
-    whole = given if given.dtype == torch.float64 else given.to(torch.float32)
+    whole = given if given.dtype == torch.float64 else to_float32(given)
     cells = f"means of {rows:,} x {columns:,} blocks"
-    note("size of the matrix", f"{tag!r:.80}: {tuple(given.shape)} is drawn as {cells}; at most {side_max:,} a side")
+    note(
+        Cut("size of the matrix", f"{tag!r:.80}: {tuple(given.shape)} is drawn as {cells}; at most {side_max:,} a side")
+    )
     return block_means(whole, rows, columns), cells
 
 
@@ -310,8 +326,10 @@ def value_range(tag: str, ends: Any, note: Note) -> tuple[float, float] | None:
         problem = f"expected two numbers, low < high: {error}"
     shown = "" if isinstance(ends, Tensor) else f" {as_text(ends):.80}"
     note(
-        "value_range",
-        f"{tag!r:.80}: value_range{shown} is not used ({problem}); the colours cover the matrix's own range",
+        Cut(
+            "value_range",
+            f"{tag!r:.80}: value_range{shown} is not used ({problem}); the colours cover the matrix's own range",
+        )
     )
     return None
 
@@ -357,7 +375,7 @@ def clips(tag: str, values: Any, given_captions: Any, note: Note, size_max_bytes
     kept, sounds, lost, cut = [], [], _Lost(), _Lost()
     for place, clip in enumerate(given):
         try:
-            sound = _check_channels(clip_to_int16(clip))
+            sound = clip_to_int16(clip, note)
         except Exception as error:  # noqa: BLE001 - the other clips are kept, whatever the error
             lost.add("are not kept", f"clip {place + 1}: {error}")
             continue
@@ -367,20 +385,10 @@ def clips(tag: str, values: Any, given_captions: Any, note: Note, size_max_bytes
         kept.append(place)
         sounds.append(sound[:frames_max])
     for losses in (lost, cut):
-        losses.tell("clips", len(given), lambda part, what: note(part, f"{tag!r:.80}: {what}"))
+        losses.tell("clips", len(given), note, f"{tag!r:.80}: ")
     if not given:
         raise ValueError(f"{tag!r:.80}: no clips; expected one or more, each [frames] or [channels, frames]")
     return Clips(sounds, [labels[place] for place in kept] if labels else [])
-
-
-def _check_channels(sound_FC: Tensor) -> Tensor:
-    channels = sound_FC.shape[1]
-    if not 1 <= channels <= limits.AUDIO_CHANNELS_MAX:
-        raise ValueError(
-            f"{channels:,} channels; expected [channels, frames] with 1 to {limits.AUDIO_CHANNELS_MAX} channels"
-            " (is the clip [frames, channels]? then transpose it)"
-        )
-    return sound_FC
 
 
 def sample_rate(value: Any, note: Note) -> int:
@@ -389,7 +397,7 @@ def sample_rate(value: Any, note: Note) -> int:
     if not 1 <= rate <= limits.SAMPLE_RATE_MAX_HZ:
         raise ValueError(f"sample_rate_hz {rate:g}; expected 1 to {limits.SAMPLE_RATE_MAX_HZ:,} samples a second")
     if rate != round(rate):
-        note("sample_rate_hz", f"{rate} is rounded to {round(rate)}")
+        note(Cut("sample_rate_hz", f"{rate} is rounded to {round(rate)}"))
     return round(rate)
 
 
@@ -456,9 +464,11 @@ def _chart(given: Any, note: Note) -> Chart:
     kept = good[: limits.LAYOUT_CHARTS_MAX]
     if len(kept) < len(tags):
         note(
-            "tags of charts",
-            f"{len(kept):,} of {len(tags):,} are kept; a chart has at most {limits.LAYOUT_CHARTS_MAX:,}, each a text of"
-            f" at most {limits.LABEL_MAX_CHARACTERS:,} characters",
+            Cut(
+                "tags of charts",
+                f"{len(kept):,} of {len(tags):,} are kept; a chart has at most {limits.LAYOUT_CHARTS_MAX:,}, each a text"
+                f" of at most {limits.LABEL_MAX_CHARACTERS:,} characters",
+            )
         )
     return Chart(kind, kept)
 

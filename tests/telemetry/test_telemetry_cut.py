@@ -27,7 +27,7 @@ from tensorboard_sidecar.protocol.messages import (
     Text,
 )
 from tensorboard_sidecar.telemetry import pipeline
-from tensorboard_sidecar.telemetry.calls import BadValue
+from tensorboard_sidecar.telemetry.values.fit import Cut
 
 META: Final = torch.zeros((), device="meta")
 
@@ -114,7 +114,7 @@ def test_a_picture_beyond_every_record_is_reduced_and_told(tmp_path: Path, caplo
     [kept] = kept_by(tmp_path, lambda t: t.writer.add_image("wide", picture, 7, dataformats="HWC"), faults=1)
     assert kept.images.shape == (1, 1, 4500, 3)
     assert set(kept.images.data) == {200}
-    assert "telemetry.images, size of pictures: BadValue: 'wide': pictures of 9,000 x 2 pixels" in caplog.text
+    assert "telemetry.images: Cut: size of pictures: 'wide': pictures of 9,000 x 2 pixels" in caplog.text
 
 
 def test_each_kind_of_cut_is_logged_once_and_counted_each_time(
@@ -132,7 +132,7 @@ def test_each_kind_of_cut_is_logged_once_and_counted_each_time(
     assert [message.captions for message in kept[:2]] == [["a", ""], ["a", "x" * 4095 + "…"]]
     told = [record.getMessage() for record in caplog.records if "logged once" in record.getMessage()]
     assert len(told) == 2
-    assert told[0].startswith("telemetry.images, number of captions: BadValue: 1 captions came for 2 pictures")
+    assert told[0].startswith("telemetry.images: Cut: number of captions: 1 came for 2 pictures")
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_clip_longer_than_a_record_is_cut_at_its_end(tmp_path: Path, caplog: p
     assert 11 * 60 * 48_000 < kept[0].clips[0].shape[0] < len(clip)
     assert kept[0].clips[0].numpy()[0] == 7
     assert kept[1].clips[0].shape == (9, 1)
-    assert "telemetry.audio, clips: BadValue: 'a': 1 of 2 are cut to 33,5" in caplog.text
+    assert "telemetry.audio: Cut: clips: 'a': 1 of 2 are cut to 33,5" in caplog.text
 
 
 @pytest.mark.parametrize("on_device", [False, True])
@@ -283,7 +283,7 @@ def test_a_graph_of_too_many_nodes_is_a_smaller_graph(tmp_path: Path) -> None:
 REFUSED: Final[dict[str, tuple[str, tuple[Any, ...], dict[str, Any], str]]] = {
     "three dimensions": ("matrix", ("m", torch.ones(2, 2, 2)), {}, r"shape \(2, 2, 2\); expected \[rows, columns\]"),
     "an empty matrix": ("matrix", ("m", torch.ones(0, 2)), {}, r"expected .* one cell or more"),
-    "no picture": ("images", ("i", torch.ones(0, 3, 4, 4)), {}, "there is none"),
+    "no picture": ("images", ("i", torch.ones(0, 3, 4, 4)), {}, "expected pixels with 1 to 4 channels"),
     "no clip": ("audio", ("a", []), {"sample_rate_hz": 8000}, "no clips; expected one or more"),
     "no sequence of clips": ("audio", ("a", 5), {"sample_rate_hz": 8000}, "not iterable"),
     "a rate of nothing": ("audio", ("a", [torch.ones(9)]), {"sample_rate_hz": 0}, "sample_rate_hz 0; expected 1 to"),
@@ -317,6 +317,9 @@ CUT: Final[dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize(("name", "args", "keywords"), CUT.values(), ids=CUT)
-def test_a_cut_raises_when_strict(tmp_path: Path, name: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-    with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry, pytest.raises(BadValue):
+def test_a_cut_raises_when_strict_and_is_kept(
+    tmp_path: Path, name: str, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry, pytest.raises(Cut):
         getattr(telemetry, name)(7, *args, **keywords)
+    assert len(read_said(tmp_path)) == 3
