@@ -12,11 +12,13 @@ Start-up fails fast: a setting that cannot work raises in the constructor.
 """
 
 import atexit
+import logging
+import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Never, Self
+from typing import Final, Never, Self
 
 import torch
 
@@ -28,6 +30,7 @@ from tensorboard_sidecar.protocol.names import check_step
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
 from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.run_names import shown_run
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.faults import Faults
@@ -47,18 +50,22 @@ from tensorboard_sidecar.telemetry.values.arrays import (
     thumbnails_to_uint8,
 )
 from tensorboard_sidecar.telemetry.values.checked_tags import CheckedTags
-from tensorboard_sidecar.telemetry.values.python_values import cells, plain_parameters, plain_range, seconds, whole
+from tensorboard_sidecar.telemetry.values.python_values import cells, plain_range, seconds, whole
 from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, host_scalars, split_scalars
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Telemetry:
     """The telemetry of one process in one attempt of a run.
 
-    ``run`` is a relative path, under which TensorBoard shows the values. ``endpoint`` is the ZeroMQ address of a
-    logger; "none" or None: no logger. ``record`` is a folder to write a recording into, or None. At least one of the
-    two is needed. A logger on another machine also needs ``server_key`` (the logger's public key, or a file with that
-    key) and ``client_key`` (the file with this trainer's secret key). A resumed run passes ``attempt`` (0, 1, 2 ...)
-    and ``first_step``; each process of a distributed run passes its ``rank``. TensorBoard shows ``config``.
+    ``run`` is a path below the log directory, under which TensorBoard shows the values. A name that TensorBoard cannot
+    show is changed, and a log line has both names. ``endpoint`` is the ZeroMQ address of a logger; "none" or None: no
+    logger. ``record`` is a folder to write a recording into, or None. At least one of the two is needed. A logger on
+    another machine also needs ``server_key`` (the logger's public key, or a file with that key) and ``client_key`` (the
+    file with this trainer's secret key). A resumed run passes ``attempt`` (0, 1, 2 ...) and ``first_step``; each
+    process of a distributed run passes its ``rank``. TensorBoard shows ``config``: a mapping, an ``argparse.Namespace``
+    or a dataclass, nested or not, of any values.
 
     Records wait in an outbox until the logger has acknowledged them or the recording holds them. The outbox takes
     ``outbox_bytes`` of memory (less where memory is small), in a private folder in ``outbox_dir`` (default: shared
@@ -69,7 +76,7 @@ class Telemetry:
     from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
     examples of the methods, ``telemetry`` is an open Telemetry.
 
-    Raises ProtocolError for a run that is no safe path, ValueError or TypeError for other wrong settings, OSError when
+    Raises ProtocolError for a run without a name, ValueError or TypeError for other wrong settings, OSError when
     memory or a folder is not available.
 
     >>> from tensorboard_sidecar import Telemetry
@@ -81,7 +88,7 @@ class Telemetry:
     # Long: a parameter for each setting
     def __init__(
         self,
-        run: str,
+        run: str | os.PathLike[str],
         *,
         endpoint: str | None = DEFAULT_ENDPOINT,
         record: Path | str | None = None,
@@ -89,7 +96,7 @@ class Telemetry:
         attempt: int = 0,
         first_step: int = 0,
         rank: int = 0,
-        config: Mapping[str, Any] | None = None,
+        config: object = None,
         drain_seconds: float = 5.0,
         outbox_bytes: int = OUTBOX_BYTES,
         outbox_dir: Path | str | None = None,
@@ -102,13 +109,13 @@ class Telemetry:
             endpoint = None
         if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
-        if not isinstance(run, str):
-            raise TypeError(f"run {run!r}; expected a name")
+        run = _run(run)
         self.drain_seconds = seconds("drain_seconds", drain_seconds)
         self._first_step = whole("first_step", first_step)
-        start = encode_message(self._first_step, messages.RunStart(self._first_step, plain_parameters(config or {})))
-        folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
         self.faults = Faults(strict=strict)
+        settings = {} if config is None else self.faults.parameters("config", config)
+        start = encode_message(self._first_step, messages.RunStart(self._first_step, settings))
+        folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
         self.writer = SummaryWriter(self, str(folder / run) if folder else run)
         self._closing = threading.Lock()  # the first close takes this lock and never releases it
         self.cost = StepCost()
@@ -139,7 +146,7 @@ class Telemetry:
 
     @property
     def run(self) -> str:
-        """The run's name.
+        """The run's name in TensorBoard.
 
         >>> telemetry.run
         'team/first-try'
@@ -223,7 +230,7 @@ class Telemetry:
         >>> text, image = torch.randn(2, 16, 64)
         >>> telemetry.matrix(100, "similarity/text_vs_image", text @ image.T, row_label="text", column_label="image")
         """
-        ends = plain_range(value_range)
+        tag, ends = self.faults.shown_tag("telemetry.matrix", tag), plain_range(value_range)
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.MATRIX,
@@ -240,7 +247,7 @@ class Telemetry:
 
         >>> telemetry.images(100, "samples/images", torch.rand(2, 3, 32, 32), captions=["a dog", "a cat"])
         """
-        labels = list(captions)
+        tag, labels = self.faults.shown_tag("telemetry.images", tag), list(captions)
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.IMAGES,
@@ -254,7 +261,7 @@ class Telemetry:
 
         >>> telemetry.text(100, "notes", "The **second** half of the data begins here.")
         """
-        self._pipeline.keep(step, messages.Text(tag, text))
+        self._pipeline.keep(step, messages.Text(self.faults.shown_tag("telemetry.text", tag), text))
 
     @telemetry_call
     def audio(
@@ -267,7 +274,7 @@ class Telemetry:
         >>> tone = torch.sin(torch.arange(8000) / 3)
         >>> telemetry.audio(100, "samples/tones", [tone, tone / 2], sample_rate_hz=8000, captions=["loud", "quiet"])
         """
-        labels = list(captions)
+        tag, labels = self.faults.shown_tag("telemetry.audio", tag), list(captions)
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.AUDIO,
@@ -292,6 +299,7 @@ class Telemetry:
 
         >>> telemetry.embedding(100, "animals", torch.randn(2, 8), metadata={"name": ["cat", "dog"]})
         """
+        tag = self.faults.shown_tag("telemetry.embedding", tag)
         tensors = [as_tensor(vectors).to(torch.float32)]
         if images is not None:
             tensors.append(thumbnails_to_uint8(images))
@@ -307,12 +315,15 @@ class Telemetry:
         )
 
     @telemetry_call
-    def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None:
-        """Keep the hyperparameters of this run (bools, numbers, texts) and its final metrics.
+    def hparams(self, step: int, parameters: object, metrics: Mapping[str, Scalar]) -> None:
+        """Keep the hyperparameters of this run and its final metrics.
+
+        ``parameters`` is what ``config`` may be. A value that is no bool, number or text is shown as its text. A
+        parameter or a metric that cannot be shown is a fault; the others are kept.
 
         >>> telemetry.hparams(100, {"lr": 1e-3, "backbone": "resnet18"}, {"accuracy": 0.75})
         """
-        plain = plain_parameters(parameters)
+        plain = self.faults.parameters("telemetry.hparams", parameters)
         split = split_scalars(self.faults.convert_each("telemetry.hparams", metrics, check_scalar))
         self._pipeline.keep_tensors(
             check_step(step), Kind.HPARAMS, split.on_device, lambda arrays: messages.HParams(plain, split.merge(arrays))
@@ -384,3 +395,14 @@ class Telemetry:
 
     def _close_at_exit(self) -> None:  # Python tells exit handlers of an uncaught exception, but not of an exit code
         self.close(status=status_after(getattr(sys, "last_value", None)))
+
+
+def _run(name: str | os.PathLike[str]) -> str:
+    """Return the run for a user's name, and tell the change. Raises TypeError, ProtocolError."""
+    text = os.fspath(name) if isinstance(name, os.PathLike) else name
+    if not isinstance(text, str):
+        raise TypeError(f"run {name!r:.80}; expected a name")
+    run, changes = shown_run(text)
+    if changes:
+        _log.warning("run %.300r is shown as %.300r: %s", text, run, "; ".join(changes))
+    return run
