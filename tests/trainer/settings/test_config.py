@@ -103,3 +103,6 @@ def test_every_setting_has_an_explanation() -> None:
 
 def test_checkpoints_of_a_run_have_their_own_folder() -> None:
     assert Config(savedir=Path("kept"), run="a/b").checkpoint_dir == Path("kept/a/b")
+    assert Config(savedir=Path("kept"), run="/a+b").checkpoint_dir == Path("kept/a~2Bb"), "as TensorBoard names it"
+    assert Config(savedir=Path("kept"), run="../../b").checkpoint_dir == Path("kept/b")
+    assert Config(savedir=Path("kept")).checkpoint_dir == Path("kept")
