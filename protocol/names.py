@@ -1,21 +1,16 @@
 """Checks of untrusted names and numbers: a run becomes a folder, a tag becomes a title, a step a place on an axis.
 
 The checks are strict, because the names come from the network. A client first turns a user's name into a name that
-passes: ``protocol.run_names`` for runs, ``telemetry.values.checked_tags`` for tags.
+passes: ``protocol.run_names`` for runs, ``telemetry.values.tags`` for tags.
 """
 
 import re
 from functools import lru_cache
 from typing import Final
 
+from tensorboard_sidecar.protocol import limits
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
-from tensorboard_sidecar.protocol.limits import (
-    RUN_COMPONENT_MAX_BYTES,
-    RUN_DEPTH_MAX,
-    RUN_MAX_BYTES,
-    STEP_MAX,
-    TAG_MAX_CHARACTERS,
-)
+from tensorboard_sidecar.protocol.limits import STEP_MAX
 
 # Backslash is a path separator on other systems, and on shares of these systems. TensorBoard's embedding projector puts
 # the run into its addresses as it is, where the other characters have a meaning (tried with TensorBoard 2.21).
@@ -42,11 +37,11 @@ def check_run(run: str) -> str:
     'team/first-try'
     """
     size = len(run.encode("utf-8", "surrogatepass"))
-    if size > RUN_MAX_BYTES:
-        raise TooLarge("run name in bytes", size, RUN_MAX_BYTES)
+    if size > limits.RUN_MAX_BYTES:
+        raise TooLarge("run name in bytes", size, limits.RUN_MAX_BYTES)
     components = run.split("/")
-    if len(components) > RUN_DEPTH_MAX:
-        raise TooLarge("run name's depth", len(components), RUN_DEPTH_MAX)
+    if len(components) > limits.RUN_DEPTH_MAX:
+        raise TooLarge("run name's depth", len(components), limits.RUN_DEPTH_MAX)
     for component in components:
         _check_component(run, component)
     return run
@@ -74,8 +69,8 @@ def check_step(step: int) -> int:
 def _check_text(tag: str) -> str:
     if not tag or tag.isspace():
         raise Malformed("a tag is empty")
-    if len(tag) > TAG_MAX_CHARACTERS:
-        raise TooLarge(f"tag {tag[:40]!r}... in characters", len(tag), TAG_MAX_CHARACTERS)
+    if len(tag) > limits.TAG_MAX_CHARACTERS:
+        raise TooLarge(f"tag {tag[:40]!r}... in characters", len(tag), limits.TAG_MAX_CHARACTERS)
     if UNPRINTABLE.search(tag):
         raise Malformed(f"tag {tag!r} holds control characters, direction marks or lone surrogates")
     return tag
@@ -93,11 +88,8 @@ def _check_component(run: str, component: str) -> None:
         )
     if component != component.strip():
         raise Malformed(f"run {run!r}: a component begins or ends with a space")
-    if len(component.encode("utf-8", "surrogatepass")) > RUN_COMPONENT_MAX_BYTES:
-        raise TooLarge(
-            "run name's component in bytes",
-            len(component.encode("utf-8", "replace")),
-            RUN_COMPONENT_MAX_BYTES,
-        )
+    size = len(component.encode("utf-8", "surrogatepass"))
+    if size > limits.RUN_COMPONENT_MAX_BYTES:
+        raise TooLarge("run name's component in bytes", size, limits.RUN_COMPONENT_MAX_BYTES)
     if UNPRINTABLE.search(component) or any(character in component for character in RUN_FORBIDDEN):
         raise Malformed(f"run {run!r} holds control characters or one of {' '.join(RUN_FORBIDDEN)}")

@@ -15,13 +15,13 @@ from torch import Tensor
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body
 from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.messages import Message, TensorSummaries
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, write_destination
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, write_destination
 from tensorboard_sidecar.protocol.record import Record
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
-from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
+from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 from tensorboard_sidecar.telemetry.shipping.sender import Sender
@@ -93,7 +93,9 @@ class Pipeline:
             self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._background)
             self.sender.start()
             undo.pop_all()
-        _mark_in_forked_children(self)
+        # A forked child shares the outbox's memory but has no sender, and would corrupt records.
+        forked = weakref.WeakMethod(self._forked)
+        os.register_at_fork(after_in_child=lambda: (mark := forked()) and mark())
 
     @property
     def closed(self) -> bool:
@@ -164,18 +166,8 @@ class Pipeline:
         return shipped
 
     def _forked(self) -> None:
+        """Reject records from now on."""
         if not self._unusable:
             self._unusable = "a Telemetry does not work in a forked child; make a new Telemetry in the child process"
             self.backlog.disown()
             self._background.disown()
-
-
-def _mark_in_forked_children(pipeline: Pipeline) -> None:
-    """Reject records in a forked child: it shares the outbox's memory but has no sender, and would corrupt records."""
-    reference = weakref.ref(pipeline)
-
-    def mark() -> None:
-        if (found := reference()) is not None:
-            found._forked()  # noqa: SLF001 - same module
-
-    os.register_at_fork(after_in_child=mark)

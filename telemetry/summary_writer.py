@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, cast
 from torch import nn
 
 from tensorboard_sidecar.protocol.messages import Chart, Graph
-from tensorboard_sidecar.telemetry.faults import Faults
+from tensorboard_sidecar.telemetry.calls import Faults
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
 from tensorboard_sidecar.telemetry.values.python_values import on_host
@@ -185,9 +185,8 @@ class SummaryWriter:
 
         >>> writer.add_scalar("loss/train", 0.25, 100)
         """
-        step = (
-            global_step if type(global_step) is int else _step(global_step)
-        )  # inlined: loops make this call each step
+        # Part of ``_step`` stands here too: loops make this call at each step.
+        step = global_step if type(global_step) is int else _step(global_step)
         self.telemetry.scalars(step, {tag: scalar_value})
 
     @_guarded

@@ -27,31 +27,19 @@ from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endp
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.names import check_step
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
-from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, SPILL_BYTES
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.run_names import shown_run
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.telemetry.faults import Faults
-from tensorboard_sidecar.telemetry.guard import telemetry_call
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
+from tensorboard_sidecar.telemetry.calls import Faults, Status, StepCost, status_after, telemetry_call
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
-from tensorboard_sidecar.telemetry.run_status import Status, status_after
-from tensorboard_sidecar.telemetry.step_cost import StepCost
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
-from tensorboard_sidecar.telemetry.values import summaries
-from tensorboard_sidecar.telemetry.values.arrays import (
-    ArrayLike,
-    as_tensor,
-    clip_to_int16,
-    matrix_to_floats,
-    pictures_to_uint8,
-    thumbnails_to_uint8,
-)
-from tensorboard_sidecar.telemetry.values.checked_tags import CheckedTags
+from tensorboard_sidecar.telemetry.values import arrays, summaries
+from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
 from tensorboard_sidecar.telemetry.values.python_values import cells, plain_range, seconds, whole
-from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, host_scalars, split_scalars
+from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
 
 _log: Final = logging.getLogger(__name__)
 
@@ -184,7 +172,7 @@ class Telemetry:
         split = split_scalars(self.faults.convert_each("telemetry.scalars", values, check_scalar))
         if split.host or not values:
             self._pipeline.keep_tensors(
-                check_step(step), Kind.SCALARS, split.on_device, lambda arrays: messages.Scalars(split.merge(arrays))
+                check_step(step), Kind.SCALARS, split.on_device, lambda copied: messages.Scalars(split.merge(copied))
             )
 
     @telemetry_call
@@ -198,7 +186,7 @@ class Telemetry:
         >>> layer = torch.nn.Linear(128, 64)
         >>> telemetry.summaries(100, {f"weights/{name}": values for name, values in layer.named_parameters()})
         """
-        values = self.faults.convert_each("telemetry.summaries", tensors, as_tensor)
+        values = self.faults.convert_each("telemetry.summaries", tensors, arrays.as_tensor)
         if tensors and not values:
             return
         split = self._summarizer.split(values)
@@ -206,7 +194,7 @@ class Telemetry:
             check_step(step),
             Kind.TENSOR_SUMMARIES,
             split.on_device,
-            lambda arrays: messages.TensorSummaries(split.merge(arrays)),
+            lambda copied: messages.TensorSummaries(split.merge(copied)),
             size_max_bytes=split.size_max_bytes,
         )
 
@@ -234,8 +222,8 @@ class Telemetry:
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.MATRIX,
-            [matrix_to_floats(values, ends)],
-            lambda arrays: messages.Matrix(tag, pack_array(arrays[0]), title, row_label, column_label, ends),
+            [arrays.matrix_to_floats(values, ends)],
+            lambda copied: messages.Matrix(tag, pack_array(copied[0]), title, row_label, column_label, ends),
         )
 
     @telemetry_call
@@ -251,8 +239,8 @@ class Telemetry:
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.IMAGES,
-            [pictures_to_uint8(images, layout)],
-            lambda arrays: messages.Images(tag, pack_array(arrays[0]), labels),
+            [arrays.pictures_to_uint8(images, layout)],
+            lambda copied: messages.Images(tag, pack_array(copied[0]), labels),
         )
 
     @telemetry_call
@@ -278,8 +266,8 @@ class Telemetry:
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.AUDIO,
-            [clip_to_int16(clip) for clip in clips],
-            lambda arrays: messages.Audio(tag, list(map(pack_array, arrays)), sample_rate_hz, labels),
+            [arrays.clip_to_int16(clip) for clip in clips],
+            lambda copied: messages.Audio(tag, list(map(pack_array, copied)), sample_rate_hz, labels),
         )
 
     @telemetry_call
@@ -300,17 +288,17 @@ class Telemetry:
         >>> telemetry.embedding(100, "animals", torch.randn(2, 8), metadata={"name": ["cat", "dog"]})
         """
         tag = self.faults.shown_tag("telemetry.embedding", tag)
-        tensors = [as_tensor(vectors).to(torch.float32)]
+        tensors = [arrays.as_tensor(vectors).to(torch.float32)]
         if images is not None:
-            tensors.append(thumbnails_to_uint8(images))
+            tensors.append(arrays.thumbnails_to_uint8(images))
         columns = {name: cells(column) for name, column in (metadata or {}).items()}
         rows = list(map(list, zip(*columns.values(), strict=True)))
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.EMBEDDING,
             tensors,
-            lambda arrays: messages.Embedding(
-                tag, pack_array(arrays[0]), list(columns), rows, *map(pack_array, arrays[1:])
+            lambda copied: messages.Embedding(
+                tag, pack_array(copied[0]), list(columns), rows, *map(pack_array, copied[1:])
             ),
         )
 
@@ -326,7 +314,7 @@ class Telemetry:
         plain = self.faults.parameters("telemetry.hparams", parameters)
         split = split_scalars(self.faults.convert_each("telemetry.hparams", metrics, check_scalar))
         self._pipeline.keep_tensors(
-            check_step(step), Kind.HPARAMS, split.on_device, lambda arrays: messages.HParams(plain, split.merge(arrays))
+            check_step(step), Kind.HPARAMS, split.on_device, lambda copied: messages.HParams(plain, split.merge(copied))
         )
 
     @telemetry_call

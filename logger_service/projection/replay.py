@@ -10,7 +10,7 @@ from tensorboard_sidecar.logger_service.projection.report import ProjectionCount
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, in_stream_order
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.printable import printable
-from tensorboard_sidecar.protocol.storage.find import beginning_of, require_recordings
+from tensorboard_sidecar.protocol.storage.recording_reader import beginning_of, require_recordings
 
 _TURN_SIZE_BYTES: Final = 2**20
 

@@ -6,32 +6,24 @@ for tens of microseconds, up to 200 us with a large backlog. Waiting, sending an
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from time import monotonic, sleep, time_ns
-from typing import Final, Protocol
+from typing import Final
 
-from tensorboard_sidecar.protocol.outbox.destination import forget_recording
+from tensorboard_sidecar.protocol.outbox.outbox_files import forget_recording
 from tensorboard_sidecar.protocol.outbox.send_session import SendState
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
-from tensorboard_sidecar.telemetry.shipping.lag import LagMeter
+from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 
 WAKE_INTERVAL_SECONDS: Final = 0.05
 # How long finish() waits beyond its deadline for a turn to end: a disk can stall forever.
 _STALL_MAX_SECONDS: Final = 2.0
+_MARKS_MAX: Final = 1024
 _log = logging.getLogger(__name__)
-
-
-class BackgroundWork(Protocol):
-    """Work for the sender thread while the backlog is empty."""
-
-    def step(self, now_seconds: float, *, listening: bool) -> object:
-        """Do a bounded amount of work. ``listening``: whether the logger takes records."""
-
-    def close(self) -> None:
-        """Stop, and release all resources."""
 
 
 class Sender(threading.Thread):
@@ -46,7 +38,7 @@ class Sender(threading.Thread):
         link: LoggerLink | None,
         recorder: Recorder | None,
         poll_device: Callable[[], bool],
-        background: BackgroundWork | None = None,
+        background: BackgroundRecovery | None = None,
     ) -> None:
         super().__init__(name="telemetry-sender", daemon=True)
         self.lag_seconds = 0.0
@@ -131,3 +123,37 @@ class Sender(threading.Thread):
     def _wait(self) -> None:
         if self._link is None or not self._link.wait(WAKE_INTERVAL_SECONDS):
             sleep(WAKE_INTERVAL_SECONDS)
+
+
+class LagMeter:
+    """Measures the age of the oldest record without an acknowledgement, by marks (monotonic seconds, next sequence).
+
+    Above 1,024 marks, neighbours are merged: the lag is then too large by 1/512 of the time span of all marks.
+    """
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque()
+        self._interval_seconds = 0.0
+
+    def update(self, now_seconds: float, next_sequence: int, acked_sequence: int) -> float:
+        """Return the lag in seconds. The records in ``[acked_sequence, next_sequence)`` are not acknowledged."""
+        marks = self._marks
+        if not marks or marks[-1][1] < next_sequence:
+            new = not marks or now_seconds - marks[-1][0] >= self._interval_seconds
+            marks.append((now_seconds if new else marks.pop()[0], next_sequence))
+        while marks and marks[0][1] <= acked_sequence:
+            marks.popleft()
+        if len(marks) > _MARKS_MAX:
+            self._merge(now_seconds)
+        elif not marks:
+            self._interval_seconds = 0.0
+        return now_seconds - self._marks[0][0] if self._marks else 0.0
+
+    def _merge(self, now_seconds: float) -> None:
+        """Merge each pair of marks into the earlier time and the higher sequence number."""
+        marks = [*self._marks]
+        last = [marks.pop()] if len(marks) % 2 else []
+        self._marks = deque(
+            [(time, number) for (time, _), (_, number) in zip(marks[::2], marks[1::2], strict=True)] + last
+        )
+        self._interval_seconds = 2 * (now_seconds - marks[0][0]) / _MARKS_MAX

@@ -32,7 +32,7 @@ from torch.overrides import TorchFunctionMode
 
 from tensorboard_sidecar.protocol.limits import LABEL_MAX_CHARACTERS, STEP_MAX, TAGS_MAX
 from tensorboard_sidecar.protocol.messages import ParameterValue
-from tensorboard_sidecar.telemetry.values.checked_tags import CUT_MARK, distinct_tag, shown_tag
+from tensorboard_sidecar.telemetry.values.tags import CUT_MARK, distinct_tag, shown_tag
 
 DEPTH_MAX: Final = 16
 # The texts of all parameters together: TensorBoard shows the config as one table.

@@ -29,12 +29,11 @@ from tensorboard_sidecar.protocol.messages import (
     TensorSummaries,
     Text,
 )
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination
-from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES_MIN
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES_MIN, Destination, read_destination
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.telemetry import pipeline as channel_module
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.outbox.outbox import SEGMENT_SIZE_BYTES
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.shipping import recorder
 

@@ -25,10 +25,10 @@ PROGRAM: Final = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from tensorboard_sidecar.protocol.outbox import location
+from tensorboard_sidecar.protocol.outbox import outbox_files
 from tensorboard_sidecar import Telemetry
 how, memory, record, endpoint = sys.argv[1:]
-location._SHARED_MEMORY = Path(memory)
+outbox_files._SHARED_MEMORY = Path(memory)
 telemetry = Telemetry("run", endpoint=endpoint or None, record=record or None, drain_seconds=0.3, strict=True)
 for step in range(200):
     telemetry.scalars(step, {"loss": float(step)})

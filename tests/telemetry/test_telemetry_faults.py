@@ -18,7 +18,7 @@ from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.limits import TAGS_MAX
 from tensorboard_sidecar.protocol.messages import Chart, Graph, GraphNode, RunEnd
-from tensorboard_sidecar.telemetry.faults import BadValue, Faults
+from tensorboard_sidecar.telemetry.calls import BadValue, Faults
 
 META: Final = torch.zeros((), device="meta")
 WRONG_SETTINGS: Final[dict[str, tuple[dict[str, Any], type[Exception], str]]] = {
