@@ -25,8 +25,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tensorboard_sidecar.protocol.checks import check_hparams, check_run_start
 from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.kinds import check_message
 from tensorboard_sidecar.protocol.limits import LABEL_MAX_CHARACTERS, TAGS_MAX
 from tensorboard_sidecar.protocol.messages import HParams, RunStart
 from tensorboard_sidecar.telemetry.values.parameters import DEPTH_MAX, NESTED_MAX, plain_parameters
@@ -197,7 +197,7 @@ def test_what_has_a_text_is_shown_as_its_text(value: Any, text: str | None) -> N
     found = plain_parameters({"before": 1, "a": value, "after": 2})
     expected = "Normal(loc: tensor on meta of shape (), scale: tensor on meta of shape ())" if text is None else text
     assert found == ({"before": 1, "a": expected, "after": 2}, "", "")
-    check_run_start(RunStart(0, found.values))
+    check_message(RunStart(0, found.values))
     encode_body(RunStart(0, found.values))
 
 
@@ -333,7 +333,7 @@ def test_the_first_parameters_of_too_many_are_kept() -> None:
     found = plain_parameters({n: n for n in range(TAGS_MAX + 5)})
     assert list(found.values.values()) == list(range(TAGS_MAX))
     assert found.left_out == f"all others (there are too many; the first {TAGS_MAX:,} are kept)"
-    check_hparams(HParams(found.values, {}))
+    check_message(HParams(found.values, {}))
 
 
 def test_texts_that_are_too_many_leave_the_numbers() -> None:
@@ -415,6 +415,6 @@ RUBBISH = st.recursive(
 @given(st.dictionaries(st.text(st.characters(), max_size=8) | st.integers(), RUBBISH, max_size=4))
 def test_whatever_is_given_is_taken_by_the_logger(settings: dict[Any, Any]) -> None:
     found = plain_parameters(settings)
-    check_run_start(RunStart(0, found.values))
-    check_hparams(HParams(found.values, {}))
+    check_message(RunStart(0, found.values))
+    check_message(HParams(found.values, {}))
     encode_body(RunStart(0, found.values))
