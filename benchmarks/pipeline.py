@@ -69,7 +69,8 @@ class _Publisher:
         return self.outbox.append(Kind.TEXT, 0, time_ns(), self._body)
 
     def close(self) -> None:
-        self.sender.finish(60.0)
+        self.sender.stop(60.0)
+        self.sender.finish()
         self.outbox.close(keep=False)
 
 

@@ -183,9 +183,9 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class RunEnd(msgspec.Struct, frozen=True):
-    """Last record of a stream."""
+    """Last record of a stream. "exited": the process ended, and nothing said whether the loop was complete."""
 
-    status: Literal["completed", "failed", "interrupted"]
+    status: Literal["completed", "failed", "interrupted", "exited"]
 
 
 Message: TypeAlias = (

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from time import perf_counter_ns
-from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from tensorboard_sidecar.protocol.messages import ParameterValue
 from tensorboard_sidecar.telemetry.values.parameters import plain_parameters
@@ -159,17 +159,3 @@ def telemetry_call(method: _Method) -> _Method:
             self.faults.note(f"telemetry.{method.__name__}", error)
 
     return cast("_Method", call)
-
-
-Status: TypeAlias = Literal["completed", "failed", "interrupted"]
-
-
-def status_after(error: BaseException | None) -> Status:
-    """Return the status of a run that ``error`` ended: None and ``sys.exit(0)`` mean completed, Ctrl-C interrupted."""
-    match error:
-        case None | SystemExit(code=None | 0):
-            return "completed"
-        case Exception() | SystemExit():
-            return "failed"
-        case _:
-            return "interrupted"

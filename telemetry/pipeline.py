@@ -1,6 +1,7 @@
 """A stream's pipeline: encodes messages into the outbox; starts and ends the sender thread, the link, the recorder."""
 
 import logging
+import math
 import os
 import weakref
 from collections.abc import Sequence
@@ -73,6 +74,7 @@ class Pipeline:
         encode_message(0, stream.segment_head(1))
         wall_time_ns = time_ns()
         self._unusable = ""
+        self._stopped = False
         record = record and Path(os.path.realpath(record))
         self._unfinished = (_UNSHIPPED, endpoint) if endpoint else (_UNRECORDED, record)
         with ExitStack() as undo:
@@ -143,19 +145,30 @@ class Pipeline:
             "telemetry/refused": float(self.outbox.refusals.total),
         }
 
-    def close(self, deadline_seconds: float) -> bool:
-        """Ship the backlog for at most ``deadline_seconds``; tell whether all records were shipped.
+    def stop(self, deadline_seconds: float, unanswered_seconds: float = math.inf) -> None:
+        """Take no more records, and let the sender thread ship the backlog for at most ``deadline_seconds``.
+
+        The sender thread waits at most ``unanswered_seconds`` for a logger that has never answered. Does not wait; a
+        second call does nothing.
+        """
+        if not self._unusable:
+            self._unusable = "telemetry is closed"
+            self.outbox.seal()
+            self.sender.stop(deadline_seconds, unanswered_seconds)
+            self._stopped = True
+
+    def close(self) -> bool:
+        """After :meth:`stop`, wait until the backlog is shipped or the deadline is over; tell whether all was shipped.
 
         Records that were not shipped stay in the outbox, and a warning names the command that ships them. A second
         call does nothing.
         """
-        if self._unusable:
+        if not self._stopped:
             return True
-        self._unusable = "telemetry is closed"
-        self.outbox.seal()
+        self._stopped = False
         shipped = False
         try:
-            shipped = self.sender.finish(deadline_seconds)
+            shipped = self.sender.finish()
         finally:  # warn after Ctrl-C too, when the user does not want to wait
             if not shipped:
                 on_disk = " and on disk" if self.backlog.spilled_bytes else ""

@@ -11,11 +11,8 @@ The contract of every call after start-up:
 Start-up fails fast: a setting that cannot work raises in the constructor.
 """
 
-import atexit
 import logging
 import os
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Never, Self
@@ -32,7 +29,8 @@ from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.run_names import shown_run
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.telemetry.calls import Faults, Status, StepCost, status_after, telemetry_call
+from tensorboard_sidecar.telemetry.calls import Faults, StepCost, telemetry_call
+from tensorboard_sidecar.telemetry.ending import Ending, Status, status_after
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
@@ -40,7 +38,10 @@ from tensorboard_sidecar.telemetry.values import arrays, summaries
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
 from tensorboard_sidecar.telemetry.values.python_values import cells, plain_range, seconds, whole
 from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
+from tensorboard_sidecar.telemetry.values.tags import in_records
 
+DRAIN_SECONDS: Final = 5.0
+UNANSWERED_DRAIN_SECONDS: Final = 1.0
 _log: Final = logging.getLogger(__name__)
 
 
@@ -60,7 +61,9 @@ class Telemetry:
     memory). When half of that is full, the oldest records go on to ``spill_dir``, at most ``spill_bytes`` (default: a
     private folder in ``outbox_dir`` if that is given, else in /var/tmp; "none" or 0 bytes: records stay in memory).
 
-    The end of a ``with`` block, or ``close``, waits at most ``drain_seconds`` for the logger. Steps are whole numbers
+    The end of a ``with`` block, ``close`` and the end of the process wait at most ``drain_seconds`` for the logger
+    (None: 5 seconds, 1 second for a logger that has never answered). Telemetries that are open when the process ends
+    drain together, within one deadline. Steps are whole numbers
     from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
     examples of the methods, ``telemetry`` is an open Telemetry.
 
@@ -85,7 +88,7 @@ class Telemetry:
         first_step: int = 0,
         rank: int = 0,
         config: object = None,
-        drain_seconds: float = 5.0,
+        drain_seconds: float | None = None,
         outbox_bytes: int = OUTBOX_BYTES,
         outbox_dir: Path | str | None = None,
         spill_dir: Path | str | None = None,
@@ -98,14 +101,13 @@ class Telemetry:
         if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
         run = _run(run)
-        self.drain_seconds = seconds("drain_seconds", drain_seconds)
+        self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
         self._first_step = whole("first_step", first_step)
         self.faults = Faults(strict=strict)
         settings = {} if config is None else self.faults.parameters("config", config)
         start = encode_message(self._first_step, messages.RunStart(self._first_step, settings))
         folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
         self.writer = SummaryWriter(self, str(folder / run) if folder else run)
-        self._closing = threading.Lock()  # the first close takes this lock and never releases it
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
         self._tags = CheckedTags()
@@ -118,7 +120,7 @@ class Telemetry:
         )
         self.check_open = self._pipeline.check_open
         self._pipeline.append(Kind.RUN_START, self._first_step, start)
-        atexit.register(self._close_at_exit)
+        self._ending = Ending(self.faults, self._begin_close, self._pipeline.close)
 
     def __repr__(self) -> str:
         return f"<Telemetry {self.run} {self._pipeline.outbox!r}>"
@@ -156,7 +158,7 @@ class Telemetry:
 
         A value on a device delays its record until the value's copy has arrived in host memory. Host values of the
         same call wait with it; send them in a separate call if they must survive a kill at once. A value that is no
-        real number is a fault; the other values of the call are kept.
+        real number is a fault; the other values of the call are kept. More than 20,000 values are several records.
 
         >>> telemetry.scalars(100, {"loss/train": torch.tensor(0.25), "optimization/lr": 1e-3})
         """
@@ -169,10 +171,13 @@ class Telemetry:
         if numbers is not None:
             self._pipeline.append(Kind.SCALARS, check_step(step), encode_scalars(numbers))
             return
-        split = split_scalars(self.faults.convert_each("telemetry.scalars", values, check_scalar))
-        if split.host or not values:
+        good = self.faults.convert_each("telemetry.scalars", values, check_scalar)
+        for split in map(split_scalars, in_records(good) if good or not values else ()):
             self._pipeline.keep_tensors(
-                check_step(step), Kind.SCALARS, split.on_device, lambda copied: messages.Scalars(split.merge(copied))
+                check_step(step),
+                Kind.SCALARS,
+                split.on_device,
+                split.message,
             )
 
     @telemetry_call
@@ -186,17 +191,15 @@ class Telemetry:
         >>> layer = torch.nn.Linear(128, 64)
         >>> telemetry.summaries(100, {f"weights/{name}": values for name, values in layer.named_parameters()})
         """
-        values = self.faults.convert_each("telemetry.summaries", tensors, arrays.as_tensor)
-        if tensors and not values:
-            return
-        split = self._summarizer.split(values)
-        self._pipeline.keep_tensors(
-            check_step(step),
-            Kind.TENSOR_SUMMARIES,
-            split.on_device,
-            lambda copied: messages.TensorSummaries(split.merge(copied)),
-            size_max_bytes=split.size_max_bytes,
-        )
+        good = self.faults.convert_each("telemetry.summaries", tensors, arrays.as_tensor)
+        for split in map(self._summarizer.split, in_records(good) if good or not tensors else ()):
+            self._pipeline.keep_tensors(
+                check_step(step),
+                Kind.TENSOR_SUMMARIES,
+                split.on_device,
+                split.message,
+                size_max_bytes=split.size_max_bytes,
+            )
 
     @telemetry_call
     def matrix(
@@ -357,32 +360,33 @@ class Telemetry:
         """
         return {**self.cost.health(), **self._pipeline.health(), "telemetry/faults": float(self.faults.total)}
 
-    def close(self, deadline_seconds: float | None = None, *, status: Status = "completed") -> None:
+    def close(self, deadline_seconds: float | None = None, *, status: Status | None = None) -> None:
         """End the run and ship the backlog, waiting at most ``deadline_seconds`` (None: ``drain_seconds``).
 
-        Records that are not shipped by then stay in shared memory, and a warning names the command that ships them. A
-        second call does nothing.
+        ``status`` is how the run ended. The default is "completed"; in a ``finally`` block that an exception entered,
+        the default is "failed", or "interrupted" after Ctrl-C. Records that are not shipped by the deadline stay in
+        shared memory, and a warning names the command that ships them. A second call does nothing.
 
         >>> telemetry.close(deadline_seconds=2.0)
         """
-        try:
-            deadline = self.drain_seconds if deadline_seconds is None else max(0.0, float(deadline_seconds))
-            if not self._pipeline.closed and self._closing.acquire(blocking=False):
-                self._close(deadline, status)
-        except Exception as error:  # noqa: BLE001 - code after the loop goes on
-            self.faults.note("telemetry.close", error)
+        self._ending.close(status, deadline_seconds)
 
-    def _close(self, deadline_seconds: float, status: Status) -> None:
-        atexit.unregister(self._close_at_exit)
+    def _begin_close(self, status: Status, deadline_seconds: float | None) -> None:
+        if self._pipeline.closed:  # in a forked child
+            return
+        limits = self._drain_limits(None)
         try:
+            limits = self._drain_limits(deadline_seconds)
             self._pipeline.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
         finally:
             self.faults.log_total(self.run)
             self._summarizer.close()
-            self._pipeline.close(deadline_seconds)
+            self._pipeline.stop(*limits)
 
-    def _close_at_exit(self) -> None:  # Python tells exit handlers of an uncaught exception, but not of an exit code
-        self.close(status=status_after(getattr(sys, "last_value", None)))
+    def _drain_limits(self, deadline_seconds: float | None) -> tuple[float, float]:
+        """Return the longest wait for a logger, and for a logger that has never answered."""
+        given = self.drain_seconds if deadline_seconds is None else max(0.0, float(deadline_seconds))
+        return (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
 
 
 def _run(name: str | os.PathLike[str]) -> str:

@@ -46,6 +46,7 @@ class Sender(threading.Thread):
         self._poll_device, self._background = poll_device, background
         self._lag = LagMeter()
         self._finish_at: float | None = None
+        self._unanswered_until = float("inf")
 
     @property
     def acked_sequence(self) -> int:
@@ -62,13 +63,22 @@ class Sender(threading.Thread):
         """Whether every record is durable in every sink."""
         return self.acked_sequence >= self._backlog.next_sequence
 
-    def finish(self, deadline_seconds: float) -> bool:
-        """Ship the backlog for at most ``deadline_seconds``, then stop; return whether everything was shipped.
+    def stop(self, deadline_seconds: float, unanswered_seconds: float = float("inf")) -> None:
+        """Tell the thread to ship the backlog for at most ``deadline_seconds`` and then to end; does not wait.
+
+        The thread waits at most ``unanswered_seconds`` for a logger that has never answered.
+        """
+        self._unanswered_until = monotonic() + unanswered_seconds
+        self._finish_at = monotonic() + deadline_seconds
+
+    def finish(self) -> bool:
+        """Wait for the end of the thread, after :meth:`stop`; return whether everything was shipped.
 
         When a disk or a device stalls, the thread stays alive.
         """
-        self._finish_at = monotonic() + deadline_seconds
-        self.join(min(max(deadline_seconds, 0.0) + _STALL_MAX_SECONDS, threading.TIMEOUT_MAX))
+        if self._finish_at is not None:
+            left_seconds = max(self._finish_at - monotonic(), 0.0) + _STALL_MAX_SECONDS
+            self.join(min(left_seconds, threading.TIMEOUT_MAX))
         return self.drained and not self.is_alive()
 
     def run(self) -> None:
@@ -117,8 +127,16 @@ class Sender(threading.Thread):
     def _finished(self, now_seconds: float) -> bool:
         if self._finish_at is None:
             return False
-        hopeless = self._recorder is None and self._link is not None and self._link.session.state is SendState.REFUSED
-        return self.drained or hopeless or not now_seconds < self._finish_at
+        return self.drained or self._hopeless(now_seconds) or not now_seconds < self._finish_at
+
+    def _hopeless(self, now_seconds: float) -> bool:
+        """Tell whether only a logger is left to wait for, one that refused the stream or has never answered."""
+        recorded = self._recorder is None or self._recorder.durable_sequence >= self._backlog.next_sequence
+        if self._link is None or not recorded:
+            return False
+        session = self._link.session
+        absent = not session.answered and now_seconds >= self._unanswered_until
+        return absent or session.state is SendState.REFUSED
 
     def _wait(self) -> None:
         if self._link is None or not self._link.wait(WAKE_INTERVAL_SECONDS):

@@ -15,7 +15,7 @@ wait.
 import dataclasses
 import re
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Sized, ValuesView
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from enum import Enum
@@ -122,7 +122,7 @@ class _Flat:
     def _add(self, name: str, value: object, above: tuple[int, ...]) -> None:
         fields = _fields(value)
         first = None if fields is None else next(fields, None)
-        if fields is None or first is None or (isinstance(value, Mapping) and len(value) > NESTED_MAX):
+        if fields is None or first is None or (isinstance(value, Sized) and len(value) > NESTED_MAX):
             self._keep(name, *_plain(value))
         elif id(value) in above:
             raise NoText("contains itself")

@@ -1,17 +1,18 @@
 """Tags of users to tags that TensorBoard shows."""
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
-from itertools import chain, count
-from typing import Final
+from itertools import chain, count, islice
+from typing import Final, TypeVar
 
 import numpy as np
 
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
-from tensorboard_sidecar.protocol.limits import TAG_MAX_CHARACTERS
+from tensorboard_sidecar.protocol.limits import TAG_MAX_CHARACTERS, TAGS_MAX
 from tensorboard_sidecar.protocol.names import UNPRINTABLE, check_tag
 
+T = TypeVar("T")
 UNTITLED: Final = "untitled"
 CUT_MARK: Final = "\N{HORIZONTAL ELLIPSIS}"
 _CONTROL_PICTURES: Final = 0x2400
@@ -55,6 +56,14 @@ def distinct_tag(tag: str, taken: Collection[str]) -> str:
     base = tag[: TAG_MAX_CHARACTERS - _NUMBER_MAX_CHARACTERS]
     numbers = chain((2,), count(len(taken) + 1))  # at once a high number: many equal tags must not take long
     return next(name for name in (f"{base} ({number})" for number in numbers) if name not in taken)
+
+
+def in_records(values: Mapping[str, T]) -> Iterator[dict[str, T]]:
+    """Yield values by tag in groups of at most TAGS_MAX, the limit of one record; one empty group for no values."""
+    items = iter(values.items())
+    yield dict(islice(items, TAGS_MAX))
+    while group := dict(islice(items, TAGS_MAX)):
+        yield group
 
 
 def _visible(character: str) -> str:

@@ -16,7 +16,6 @@ from support.running.spoken import read_said
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.errors import Malformed
-from tensorboard_sidecar.protocol.limits import TAGS_MAX
 from tensorboard_sidecar.protocol.messages import Chart, Graph, GraphNode, RunEnd
 from tensorboard_sidecar.telemetry.calls import BadValue, Faults
 
@@ -137,7 +136,6 @@ CALLS: Final[dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]]] = {
     "a tag that is no text": ("scalars", (1, {5.0: 1.0}), {}),
     "no tag": ("scalars", (1, {None: 1.0}), {}),
     "a tag of a matrix that is no text": ("matrix", (1, None, torch.ones(2, 2)), {}),
-    "too many tags": ("scalars", (1, {f"t/{n}": 0.0 for n in range(TAGS_MAX + 1)}), {}),
     "a value that is a text": ("scalars", (1, {"a": "word"}), {}),
     "no value": ("scalars", (1, {"a": None}), {}),
     "a complex value": ("scalars", (1, {"a": 1j}), {}),

@@ -13,6 +13,7 @@ import torch
 from support.running.spoken import read_said
 
 from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.protocol.limits import TAGS_MAX
 from tensorboard_sidecar.protocol.messages import HParams, RunStart, Scalars, TensorSummaries
 
 HALF: Final = b"t\xed\xa0\x80"
@@ -175,3 +176,18 @@ def test_a_main_tag_that_cannot_be_shown_costs_no_value(tmp_path: Path) -> None:
     assert [tags_of(message) for _, message in said] == [
         {f"{main}/x", f"{main}/", f"{main}/3"} for main in ("untitled", "5", "a\N{SYMBOL FOR LINE FEED}b")
     ]
+
+
+def test_more_tags_than_a_record_takes_are_several_records(tmp_path: Path) -> None:
+    many = {f"t/{number}": float(number) for number in range(2 * TAGS_MAX + 1)}
+    few = {f"t/{number}": torch.ones(1) for number in range(TAGS_MAX + 1)}
+    with Telemetry("run", endpoint=None, record=tmp_path, strict=True, drain_seconds=60) as telemetry:
+        telemetry.scalars(1, many)
+        telemetry.summaries(2, few)
+    _, *said, _ = read_said(tmp_path)
+    assert [(step, len(tags_of(message))) for step, message in said] == [
+        *((1, TAGS_MAX), (1, TAGS_MAX), (1, 1)),
+        *((2, TAGS_MAX), (2, 1)),
+    ]
+    first, second, third = (message.values for _, message in said[:3] if isinstance(message, Scalars))
+    assert {**first, **second, **third} == many
