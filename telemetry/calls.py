@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import wraps
 from time import perf_counter_ns
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -68,7 +68,8 @@ class Faults:
         good: dict[str, T] = {}
         for tag, value in values.items():
             try:
-                good[self._new_tag(call, tag, good)] = convert(value)
+                shown = self.shown_tag(call, tag)
+                good[distinct_tag(shown, good) if shown in good else shown] = convert(value)
             except Exception as error:  # noqa: BLE001 - the other values are kept, whatever the error
                 name = repr(tag) if isinstance(tag, str | int | float | None) else f"a {type(tag).__name__} as tag"
                 bad = BadValue(f"{name:.80} is not kept: {error}")
@@ -84,9 +85,6 @@ class Faults:
         if found.left_out:
             self.note(call, BadValue(f"parameters are left out: {found.left_out}"))
         return found.values
-
-    def _new_tag(self, call: str, tag: object, taken: Collection[str]) -> str:
-        return distinct_tag(self.shown_tag(call, tag), taken)
 
     def log_total(self, run: str) -> None:
         """Log the number of faults at the end of a run: the first message of a kind may have scrolled away by then."""
