@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from tensorboard_sidecar.protocol.messages import Chart, Graph
 from tensorboard_sidecar.telemetry.calls import Faults
@@ -90,7 +90,7 @@ class _TelemetryCalls(Protocol):
         images: Pictures | None = None,
     ) -> None: ...
 
-    def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None: ...
+    def hparams(self, step: int, parameters: object, metrics: Mapping[str, Scalar]) -> None: ...
 
     def graph(self, step: int, graph: Graph) -> None: ...
 
@@ -201,7 +201,8 @@ class SummaryWriter:
 
         >>> writer.add_scalars("loss", {"train": 0.25, "val": 0.5}, 100)
         """
-        values = {f"{main_tag}/{tag}": value for tag, value in tag_scalar_dict.items()}
+        main = self.telemetry.faults.shown_tag("writer.add_scalars", main_tag)
+        values = {f"{main}/{tag}": value for tag, value in tag_scalar_dict.items()}
         self.telemetry.scalars(_step(global_step), values)
 
     @_guarded
@@ -337,12 +338,10 @@ class SummaryWriter:
 
         >>> writer.add_hparams({"lr": 1e-3, "depth": 12}, {"accuracy": 0.75}, global_step=100)
         """
-        plain = {
-            name: on_host(f"parameter {name!r:.80}", value).item() if isinstance(value, Tensor) else value
-            for name, value in hparam_dict.items()
-            if value is not None
-        }
-        self.telemetry.hparams(_step(global_step), plain, metric_dict)
+        given: object = hparam_dict
+        if isinstance(hparam_dict, Mapping):
+            given = {name: value for name, value in hparam_dict.items() if value is not None}
+        self.telemetry.hparams(_step(global_step), given, metric_dict)
 
     @_guarded
     def add_custom_scalars(self, layout: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:

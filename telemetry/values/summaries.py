@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.limits import BUCKETS_MAX
-from tensorboard_sidecar.protocol.messages import TensorSummary
+from tensorboard_sidecar.protocol.messages import TensorSummaries, TensorSummary
 from tensorboard_sidecar.telemetry.values.arrays import to_float32
 
 BUCKETS: Final = 4096
@@ -129,6 +129,10 @@ class SplitSummaries(NamedTuple):
         """Return all summaries by tag, given ``on_device`` as arrays in host memory."""
         others = iter(pack_device_summaries(arrived[0]) if arrived else ())
         return {tag: self.made[tag] if tag in self.made else next(others) for tag in self.tags}
+
+    def message(self, arrived: Sequence[npt.NDArray[Any]]) -> TensorSummaries:
+        """Return the message with all summaries, as :meth:`merge`."""
+        return TensorSummaries(self.merge(arrived))
 
 
 def device_summary(tensor: Tensor) -> Tensor:

@@ -82,7 +82,11 @@ def test_resume_auto_begins_then_goes_on_then_leaves_a_finished_run_alone(tiny_r
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({}, "resume is auto, and run is not given"), ({"run": "../out"}, "run"), ({"run": "a", "lr": -1.0}, "lr is -1")],
+    [
+        ({}, "resume is auto, and run is not given"),
+        ({"run": ".."}, "run '..' is empty or names no folder"),
+        ({"run": "a", "lr": -1.0}, "lr is -1"),
+    ],
 )
 def test_resume_auto_looks_nowhere_before_the_settings_are_checked(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
