@@ -47,9 +47,6 @@ class Authenticator:
         self.socket.bind(_ZAP_ENDPOINT)
         self._logged_at = float("-inf")
 
-    def __repr__(self) -> str:
-        return f"<Authenticator {self.allowed!r}>"
-
     def secure(self, socket: "zmq.SyncSocket") -> None:
         """Make ``socket``, which is not bound yet, accept CurveZMQ with an allowed key and nothing else."""
         socket.setsockopt(zmq.CURVE_SERVER, 1)

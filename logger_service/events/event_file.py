@@ -194,9 +194,6 @@ class EventFile:
         # The last event in all folders: the stream may have left a folder long ago.
         self.last_id = max(filter(None, map(self._last_id, self._folders)), default=None)
 
-    def __repr__(self) -> str:
-        return f"<EventFile {self._stream.run} {self._writer[1]} last {self.last_id}>"
-
     def append(self, events: Sequence[bytes], wall_time_ns: int, start_ns: int) -> None:
         """Append serialised events by one write.
 

@@ -27,9 +27,6 @@ class Dispatcher:
         self.streams, self.replies, self.counts = streams, replies, counts
         self._refusal_logged_at = float("-inf")
 
-    def __repr__(self) -> str:
-        return f"<Dispatcher of {self.streams!r}: {self.counts}>"
-
     def handle(self, peer: bytes, data: Buffer, now_seconds: float, owner: str = "") -> bool:
         """Handle one message of a peer with the key ``owner``; return False when the connection must be cut.
 

@@ -110,9 +110,6 @@ class OpenStreams:
         self._paused: dict[bytes, ReceiveSession] = {}
         self._failure = ""
 
-    def __repr__(self) -> str:
-        return f"<OpenStreams: {len(self)}, {len(self._paused)} paused>"
-
     def __len__(self) -> int:
         return len(self._sessions)
 

@@ -107,9 +107,6 @@ class LocalPeer:
         self.session.opened()
         self._greet()
 
-    def __repr__(self) -> str:
-        return f"<LocalPeer {self.session!r}>"
-
     def step(self, now_seconds: float) -> bool:
         """Take the answers, then send up to TURN_SIZE_BYTES; return whether data were sent."""
         session, first_sequence = self.session, self._orphan.first_sequence

@@ -46,10 +46,6 @@ class ReceiveSession:
         self._pause_seconds = 0.0  # the last pause, 0 after a commit succeeded
         self._account = CreditAccount()
 
-    def __repr__(self) -> str:
-        state = self.journal_state.name.lower()
-        return f"<ReceiveSession {self.stream.run} rank {self.stream.rank} attempt {self.stream.attempt} {state}>"
-
     @property
     def failing(self) -> bool:
         """Tell whether no commit has succeeded since the journal failed."""

@@ -108,9 +108,6 @@ class Receiver:
         streams = OpenStreams(journal, replies, counts, streams_max=streams_max)
         self.dispatcher = Dispatcher(streams, replies, counts)
 
-    def __repr__(self) -> str:
-        return f"<Receiver at {self.endpoint} {self.dispatcher!r}>"
-
     @property
     def allowed(self) -> AllowList | None:
         """The list of the keys that may send; None without keys."""

@@ -159,9 +159,6 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._reports: ReportReader | None = None
 
-    def __repr__(self) -> str:
-        return f"<Supervisor {self._process.pid if self._process else 'down'}>"
-
     @property
     def restarts(self) -> int:
         """How often the child ended and was started again."""

@@ -41,9 +41,6 @@ class Quarantine:
         self._deaths: dict[Suspect, int] = {}
         self._wait_until_seconds: dict[Suspect, float] = {}
 
-    def __repr__(self) -> str:
-        return f"<Quarantine {self._deaths}>"
-
     def open(self, logdir: Path) -> None:
         """Read the notes in a log directory that is locked for this process; do without a file if there can be none."""
         self._path = logdir / FILE_NAME
