@@ -1,6 +1,7 @@
 """The arguments of the logger's commands, and what their help teaches."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -161,17 +162,8 @@ def add_project(parser: argparse.ArgumentParser) -> None:
 
 def serve_config(options: argparse.Namespace) -> ServeConfig:
     """Return the settings of ``serve``; raises StartupError."""
-    return ServeConfig(
-        bind=options.bind,
-        keys=options.keys,
-        recordings=options.recordings,
-        logdir=options.logdir,
-        health=options.health,
-        adopt=options.adopt,
-        adopt_for=tuple(options.adopt_for),
-        disk_reserve_bytes=options.disk_reserve_bytes,
-        drain_seconds=options.drain_seconds,
-    )
+    settings = {setting.name: getattr(options, setting.name) for setting in fields(ServeConfig)}
+    return ServeConfig(**settings | {"adopt_for": tuple(options.adopt_for)})
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
-from tensorboard_sidecar.logger_service.intake.credit import CreditAccount, JournalState, stream_credit_bytes
+from tensorboard_sidecar.logger_service.intake.credit import CreditAccount, stream_credit_bytes
 from tensorboard_sidecar.logger_service.limits import STREAMS_A_KEY_MAX
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
 from tensorboard_sidecar.protocol.record import FrameBatch, Hole, check_batch
@@ -51,16 +51,9 @@ class ReceiveSession:
         """Tell whether no commit has succeeded since the journal failed."""
         return self._pause_seconds > 0
 
-    @property
-    def journal_state(self) -> JournalState:
-        """How the journal of this stream works."""
-        if self.retry_at is not None:
-            return JournalState.PAUSED
-        return JournalState.RETRYING if self.failing else JournalState.WORKING
-
     def credit_bytes(self, share_bytes: int = CREDIT_BYTES) -> int:
         """Return how many bytes the peer may have on their way, given the stream's share."""
-        return stream_credit_bytes(self.journal_state, share_bytes)
+        return stream_credit_bytes(share_bytes, paused=self.retry_at is not None, failing=self.failing)
 
     def silent(self, now_seconds: float) -> bool:
         """Tell whether the peer was silent long enough for another peer to take the stream over."""
