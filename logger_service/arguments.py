@@ -83,7 +83,6 @@ _LIST: Final = "Show the logger's public key and those of the trainers that may 
 _REVOKE: Final = """\
 Shut a trainer out. A running logger refuses its messages within a second; records that it sent before are kept.
 """
-_PROJECT: Final = "Run the projection's process. The command serve starts it; it is not for people."
 
 
 def add_serve(parser: argparse.ArgumentParser) -> None:
@@ -153,7 +152,7 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
 
 def add_project(parser: argparse.ArgumentParser) -> None:
     """Describe ``project``, the projection's process."""
-    parser.description = _PROJECT
+    parser.description = "Run the projection's process. The command serve starts it; it is not for people."
     parser.add_argument("--recordings", type=Path, required=True)
     parser.add_argument("--disk_reserve_bytes", type=int)
     parser.add_argument("--lock", type=int, help="file descriptor of the parent's lock on the log directory")

@@ -47,21 +47,6 @@ def run_directory(logdir: Path, stream: Stream) -> Path:
     return inside(logdir, logdir.joinpath(*parts))
 
 
-def late_directory(logdir: Path, stream: Stream, depth: int = 1) -> Path:
-    """Return the folder for late events, which arrive after a later attempt began in the run's folder.
-
-    ``depth`` 1 is ``attempt-<n>`` in the run's folder; ``depth`` 2 is the same within that folder, for events that are
-    late there as well.
-    """
-    names = [f"{_LATE_PREFIX}{stream.attempt}"] * depth
-    return inside(logdir, run_directory(logdir, stream).joinpath(*names))
-
-
-def late_directories(directory: Path) -> list[Path]:
-    """Return the folders for late events in a folder."""
-    return sorted(path for path in directory.glob(f"{_LATE_PREFIX}*") if comes_late(path) and path.is_dir())
-
-
 def comes_late(directory: Path) -> bool:
     """Tell whether the name of a folder is that of a folder for late events."""
     return directory.name.startswith(_LATE_PREFIX) and directory.name.removeprefix(_LATE_PREFIX).isdecimal()
@@ -185,8 +170,8 @@ class EventFile:
         self._logdir, self._stream = logdir, stream
         self._writer = stream.attempt, stream.id.hex()[:8]
         # The run's folder, the folder for late events in it, and the folder for events that are late there as well.
-        self._folders = [run_directory(logdir, stream)]
-        self._folders += (late_directory(logdir, stream, depth) for depth in (1, 2))
+        self._folders, late = [run_directory(logdir, stream)], f"{_LATE_PREFIX}{stream.attempt}"
+        self._folders += (inside(logdir, self._folders[0].joinpath(*[late] * depth)) for depth in (1, 2))
         self._place = max((place for place, folder in enumerate(self._folders) if self._own_names(folder)), default=0)
         self._file = -1
         self._path: Path | None = None
@@ -259,7 +244,6 @@ class EventFile:
         return own in order[: order.index(begun.get(names[-1].writer, own))]
 
     def _own_names(self, directory: Path) -> list[EventFileName]:
-        """Return the names of the files of this stream, in the order of writing."""
         return [name for name in own_names_in(directory) if name.writer == self._writer]
 
     def _last_id(self, directory: Path) -> EventId | None:
@@ -274,7 +258,8 @@ class EventFile:
 def _begun_in(folder: Path) -> dict[tuple[int, str], Attempt]:
     """Return the attempts that wrote to a folder or to its folders for late events; they start at their first event."""
     found: dict[tuple[int, str], Attempt] = {}
-    for directory in (folder, *late_directories(folder)):
+    late = sorted(path for path in folder.glob(f"{_LATE_PREFIX}*") if comes_late(path) and path.is_dir())
+    for directory in (folder, *late):
         for name in own_names_in(directory):
             path = directory / str(name)
             if name.writer not in found and path.is_file():

@@ -67,11 +67,6 @@ class CreditAccount:
         counts = (self._durable_bytes, self._received_bytes, self._granted_bytes)
         return "<CreditAccount: {:,} bytes durable, {:,} received, {:,} granted>".format(*counts)
 
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes that are received and not durable."""
-        return self._received_bytes - self._durable_bytes
-
     def reset(self) -> None:
         """Begin again at a WELCOME: nothing is on its way, nothing is granted."""
         self._granted_bytes = self._received_bytes = self._durable_bytes = 0

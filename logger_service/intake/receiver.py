@@ -3,9 +3,6 @@
 What "full" means: a peer that sends faster than the journal writes fills its few places in ZeroMQ's queue, then the
 buffers of the kernel, and then waits. Credit bounds the bytes that a peer may have on their way; a peer that sends more
 is cut. A reply to a peer that does not read is dropped: the next reply says the same and more.
-
-The logger imports zmq here and in two files between this socket and the network: ``authenticator`` decides who may
-connect, ``connection_monitor`` decides which connections stay.
 """
 
 import errno
@@ -207,7 +204,6 @@ def _check_ipc(endpoint: str) -> None:
 
 
 def _why_not(endpoint: str, error: zmq.ZMQError) -> str:
-    """Return one line that says why the endpoint cannot be bound, and what to do."""
     match error.errno:
         case errno.EADDRINUSE:
             port = re.sub(r".*:", "", endpoint)

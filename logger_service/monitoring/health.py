@@ -153,7 +153,6 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - as the library calls it
 
     def version_string(self) -> str:
-        """Return the name without a version."""
         return "tensorboard-sidecar"
 
     def log_message(self, *_: object) -> None:
@@ -177,7 +176,6 @@ def _read_head(connection: socket.socket) -> bytes:
 
 
 def _why_not(address: str, error: OSError) -> str:
-    """Return the message for an address that cannot be used."""
     if error.errno == errno.EADDRINUSE:
         return (
             f"--health {address}: the address is in use, by another logger perhaps; choose another port"
@@ -219,7 +217,6 @@ class _Page(Collector):
 
 
 def _declared(prefix: str, numbers: Any) -> Iterator[Metric]:
-    """Yield the counters and gauges that a dataclass declares."""
     for name, kind, help_text, value in declared(numbers):
         family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
         yield family(f"{_PREFIX}{prefix}{name}", help_text, value=value)

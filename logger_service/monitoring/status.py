@@ -148,7 +148,7 @@ class Collector:
             left_outboxes=orphans.failed,
             projection=health.counts,
             projection_failing=health.state.failing,
-            projection_restarts=self._projection.restarts,
+            projection_restarts=self._projection.pause.restarts,
             lags=dict(worst[:RUNS_MAX]),
             lag_seconds_max=worst[0][1].seconds if worst else 0.0,
         )
@@ -164,7 +164,6 @@ class Collector:
         return [trouble for trouble in found if trouble]
 
     def _disks(self) -> dict[str, DiskSpace]:
-        """Return the disks that report their size, by folder."""
         state = self._projection.health.state
         spaces = {
             "recordings": self._journal.low_water.space,

@@ -73,7 +73,6 @@ class _Followed:
         self.token = token
 
     def beginning(self) -> Beginning:
-        """Return how the recording begins. Raises ProtocolError, OSError."""
         return self.stream.beginning if self.stream else beginning_of(self.folder)
 
     def settle(self, now_seconds: float, *, grew: bool, idle: bool) -> None:
@@ -211,7 +210,6 @@ class Follower:
         return in_stream_order(ready)
 
     def _opened(self, followed: _Followed, now_seconds: float) -> StreamProjection | None:
-        """Return the projection of a recording, or None after an error."""
         try:
             if followed.stream is None:
                 followed.stream = StreamProjection(followed.folder, self._logdir, self.counts, self._suspects)

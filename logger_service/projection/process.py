@@ -106,7 +106,7 @@ def limit_memory(size_bytes: int) -> None:
 
 @dataclass(slots=True)
 class RestartPause:
-    """Decides when the next child starts. Pure: every call receives the time."""
+    """Decides when the next child starts; ``restarts`` counts the ends. Pure: every call receives the time."""
 
     restarts: int = 0
     pause_seconds: float = RESTART_MIN_SECONDS
@@ -155,27 +155,22 @@ class Supervisor:
         self._inherited = [] if lock is None else [lock]
         if lock is not None:
             self._command += ["--lock", str(lock)]
-        self._pause = RestartPause()
+        self.pause = RestartPause()
         self._process: subprocess.Popen[bytes] | None = None
         self._reports: ReportReader | None = None
 
-    @property
-    def restarts(self) -> int:
-        """How often the child ended and was started again."""
-        return self._pause.restarts
-
     def trouble(self, now_seconds: float) -> str:
         """Return the reason why event files are not written, or an empty text."""
-        return "the projection ends again and again" if self._pause.is_long else self.health.trouble(now_seconds)
+        return "the projection ends again and again" if self.pause.is_long else self.health.trouble(now_seconds)
 
     def supervise(self, now_seconds: float) -> None:
         """Read the reports of the child; start a child if there is none and the pause is over."""
         self._read_reports(now_seconds)
         if self._process is None:
-            if self._pause.is_over(now_seconds):
+            if self.pause.is_over(now_seconds):
                 self._start(now_seconds)
             return
-        self._pause.lives(now_seconds)
+        self.pause.lives(now_seconds)
         if (code := self._process.poll()) is not None:
             self._read_reports(now_seconds)
             self._reap(self._process)
@@ -213,7 +208,7 @@ class Supervisor:
 
     def _start(self, now_seconds: float) -> None:
         """Start a child. A failed start counts as an end: the system may have no memory or no process left."""
-        self._pause.started(now_seconds)
+        self.pause.started(now_seconds)
         try:
             # A process group of its own keeps Ctrl-C in a terminal from the child; the parent handles it.
             self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -235,14 +230,12 @@ class Supervisor:
             self.health.hear(report, now_seconds)
 
     def _ended(self, how: str, now_seconds: float) -> None:
-        """Log the end of a child and begin the pause."""
-        pause_seconds = self._pause.ended(now_seconds)
+        pause_seconds = self.pause.ended(now_seconds)
         _log.error(
             "the projection %s; the logger still receives, and starts the projection again in %g s", how, pause_seconds
         )
 
     def _reap(self, process: "subprocess.Popen[bytes]") -> None:
-        """Close the pipes of a child that ended."""
         for pipe in _pipes(process):
             pipe.close()
         self._process = self._reports = None

@@ -2,7 +2,6 @@
 
 The child never blocks on the pipe: a line that does not fit is dropped, and a later report carries the same positions.
 A line is shorter than PIPE_BUF: the system writes all of a line or nothing. The parent drops and counts invalid lines.
-:class:`ReportedHealth` is the trouble that follows from the reports.
 """
 
 import os
