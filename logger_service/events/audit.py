@@ -56,7 +56,8 @@ def _check_event(found: Audit, event: Event, name: str) -> None:
         found.losses.append(f"{name}: {identity} comes twice or late, after {last}")
         return
     found.last_ids[identity.stream] = identity
-    found.losses += (f"{name}: {loss}" for loss in _losses_before(identity, last, is_gap=_is_gap(event)))
+    is_gap = event.WhichOneof("what") == "summary" and event.summary.value[0].tag == GAP_RECORDS_TAG
+    found.losses += (f"{name}: {loss}" for loss in _losses_before(identity, last, is_gap=is_gap))
 
 
 def _losses_before(identity: EventId, last: EventId | None, *, is_gap: bool) -> list[str]:
@@ -70,7 +71,3 @@ def _losses_before(identity: EventId, last: EventId | None, *, is_gap: bool) -> 
     elif identity.sequence > previous + 1:
         losses.append(f"no event of records {previous + 1:,} to {identity.sequence - 1:,} of {identity.stream.hex()}")
     return losses
-
-
-def _is_gap(event: Event) -> bool:
-    return bool(event.WhichOneof("what") == "summary" and event.summary.value[0].tag == GAP_RECORDS_TAG)

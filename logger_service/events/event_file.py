@@ -32,7 +32,6 @@ _ANY_NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\..*", re.DOTA
 # The next second has one more digit, and its name would sort before all others.
 _SECONDS_MAX: Final = 9_999_999_999
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW: Final = os.O_CREAT | os.O_EXCL
 
 
 def run_directory(logdir: Path, stream: Stream) -> Path:
@@ -220,7 +219,10 @@ class EventFile:
         if newest is not None and newest.writer == self._writer and _is_empty(directory / str(newest)):
             path, flags = directory / str(newest), _APPEND
         else:
-            path, flags = directory / str(next_name(directory, *self._writer, wall_time_ns)), _APPEND | _NEW
+            path, flags = (
+                directory / str(next_name(directory, *self._writer, wall_time_ns)),
+                _APPEND | os.O_CREAT | os.O_EXCL,
+            )
         self._file = os.open(path, flags, 0o644)
         return path
 

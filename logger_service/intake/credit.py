@@ -40,13 +40,6 @@ def equal_share_bytes(streams: int, room_bytes: int | None, *, disk_is_low: bool
     return min(CREDIT_BYTES, max(BATCH_SIZE_MAX_BYTES, min(bounds_bytes) // streams))
 
 
-def stream_credit_bytes(share_bytes: int, *, paused: bool, failing: bool) -> int:
-    """Return the credit of one stream, given its share; ``failing``: no commit has succeeded since a failure."""
-    if paused:
-        return 0
-    return min(BATCH_SIZE_MAX_BYTES, share_bytes) if failing else share_bytes
-
-
 def held_back_bytes(credits_bytes: Iterable[int]) -> int:
     """Return how far the credits of all streams together stay below the most that a stream can have."""
     return sum(CREDIT_BYTES - credit_bytes for credit_bytes in credits_bytes)

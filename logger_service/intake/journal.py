@@ -36,7 +36,6 @@ COMMIT_INTERVAL_SECONDS: Final = 0.05
 # Commit at once when this many bytes wait.
 COMMIT_SIZE_BYTES: Final = 8 * 2**20
 OWNER_NAME: Final = "key-name"
-_OWNER_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_MAX_BYTES: Final = 64
 
 
@@ -227,7 +226,7 @@ def note_owner(folder: Path, name: str) -> None:
 def _read_owner(folder: Path) -> str:
     """Return the name of the key that a stream belongs to, empty without an owner. Raises BadKey for no valid name."""
     try:
-        file = os.open(folder / OWNER_NAME, _OWNER_FLAGS)
+        file = os.open(folder / OWNER_NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise NotItsOwner(f"the owner of the stream cannot be read: {OWNER_NAME} is no file")

@@ -17,7 +17,6 @@ from typing import Final
 
 import zmq
 
-from tensorboard_sidecar.logger_service.access.allow_list import AllowList
 from tensorboard_sidecar.logger_service.access.authenticator import Authenticator
 from tensorboard_sidecar.logger_service.access.connection_monitor import ConnectionMonitor, cut
 from tensorboard_sidecar.logger_service.errors import StartupError
@@ -96,18 +95,15 @@ class Receiver:
             self._context.destroy(linger=0)
             raise
         self._poller = zmq.Poller()
-        guards = [self._authenticator.socket] if self._authenticator is not None else []
-        for polled in (self._socket, *guards):
-            self._poller.register(polled, zmq.POLLIN)
+        self._poller.register(self._socket, zmq.POLLIN)
+        if self._authenticator is not None:
+            self._poller.register(self._authenticator.socket, zmq.POLLIN)
+        # The list of the keys that may send; None without keys.
+        self.allowed = self._authenticator.allowed if self._authenticator is not None else None
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         counts, replies = IntakeCounts(), Replies(self._send)
         streams = OpenStreams(journal, replies, counts, streams_max=streams_max)
         self.dispatcher = Dispatcher(streams, replies, counts)
-
-    @property
-    def allowed(self) -> AllowList | None:
-        """The list of the keys that may send; None without keys."""
-        return self._authenticator.allowed if self._authenticator is not None else None
 
     def turn(self, timeout_seconds: float) -> None:
         """Handle messages and do what is due; wait at most ``timeout_seconds`` for either."""

@@ -19,15 +19,12 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, Final
 
 import numpy as np
 
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ReportedHealth, ReportReader, ReportWriter
-
-if TYPE_CHECKING:
-    from tensorboard_sidecar.logger_service.projection.follower import Follower
 
 # The child may take this much more memory than it has after its imports. A record that takes more is not drawn, so that
 # the trainer keeps its memory. A record of 20,000 full summaries takes 1.0 GB, pictures of 64 MB take 0.6 GB.
@@ -64,12 +61,12 @@ def run_projection(
         os._exit(1)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
-    from tensorboard_sidecar.logger_service.projection.follower import follow  # noqa: PLC0415 - the import takes seconds, in which the parent may go
+    from tensorboard_sidecar.logger_service.projection.follower import Follower, follow  # noqa: PLC0415 - the import takes seconds, in which the parent may go
 
     limit_memory(MEMORY_MAX_BYTES)
     writer = ReportWriter(reports)
 
-    def report(follower: "Follower", now_seconds: float) -> None:
+    def report(follower: Follower, now_seconds: float) -> None:
         if writer.is_due(now_seconds):
             writer.write(now_seconds, follower.counts, follower.positions(), follower.state())
 

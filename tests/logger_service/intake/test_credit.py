@@ -12,7 +12,6 @@ from tensorboard_sidecar.logger_service.intake.credit import (
     CreditExceeded,
     equal_share_bytes,
     held_back_bytes,
-    stream_credit_bytes,
 )
 from tensorboard_sidecar.logger_service.limits import CREDIT_TOTAL_BYTES
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
@@ -21,9 +20,6 @@ MIB = 2**20
 
 stream_counts = st.integers(0, 5000)
 rooms = st.none() | st.integers(0, 2**40)
-# (paused, failing): the journal works; the pause after a failure is not over; it is over, and no commit has succeeded
-WORKING, PAUSED, RETRYING = (False, False), (True, True), (False, True)
-states = st.sampled_from((WORKING, PAUSED, RETRYING))
 credits_ = st.integers(0, CREDIT_BYTES)
 
 
@@ -79,29 +75,7 @@ def test_the_room_on_the_disk_is_shared_in_equal_parts() -> None:
     assert equal_share_bytes(4, 2**40, disk_is_low=False) == CREDIT_BYTES
 
 
-# The credit of a stream
-
-
-def credit_of(state: tuple[bool, bool], share_bytes: int) -> int:
-    paused, failing = state
-    return stream_credit_bytes(share_bytes, paused=paused, failing=failing)
-
-
-@given(states, credits_)
-def test_a_stream_never_gets_more_than_its_share(state: tuple[bool, bool], share: int) -> None:
-    assert 0 <= credit_of(state, share) <= share
-
-
-@given(credits_)
-def test_a_stream_gets_nothing_in_a_pause_then_one_batch_then_its_share(share: int) -> None:
-    assert credit_of(PAUSED, share) == 0
-    assert credit_of(RETRYING, share) == min(share, BATCH_SIZE_MAX_BYTES)
-    assert credit_of(WORKING, share) == share
-
-
-@given(states, credits_, credits_)
-def test_a_larger_share_never_shrinks_a_credit(state: tuple[bool, bool], share: int, other: int) -> None:
-    assert credit_of(state, min(share, other)) <= credit_of(state, max(share, other))
+# The credit of all streams
 
 
 @given(st.lists(credits_, max_size=50))
