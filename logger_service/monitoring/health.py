@@ -33,7 +33,6 @@ from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.monitoring.status import Status
 
 _POLL_SECONDS: Final = 0.1
-_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX: Final = "tensorboard_sidecar_"
 
 _log = logging.getLogger(__name__)
@@ -79,7 +78,7 @@ class HealthPage:
                 body = json.dumps({"healthy": not reasons, "reasons": reasons}).encode() + b"\n"
                 return HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, "application/json", body
             case "/metrics":
-                return HTTPStatus.OK, _METRICS_TYPE, self._metrics()
+                return HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", self._metrics()
             case _:
                 return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"expected /healthz or /metrics\n"
 

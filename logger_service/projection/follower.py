@@ -234,7 +234,6 @@ class Follower:
         return busy
 
     def _fail(self, followed: _Followed, error: Exception, now_seconds: float) -> None:
-        """Count an error, log a new error, and park the recording until the next try."""
         self.counts.stream_failures += 1
         if followed.fail(error, now_seconds):
             message = "%s is not projected: %s (logged once; tried again within %g s)"

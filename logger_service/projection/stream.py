@@ -60,6 +60,9 @@ class StreamProjection:
         self._batch = EventBatch(self.stream.id, self._file.last_id, self._tail.records_before)
         self.next_sequence = self._batch.first_sequence
 
+    def __repr__(self) -> str:
+        return f"<StreamProjection {self.stream.run} rank {self.stream.rank} at {self.next_sequence}>"
+
     @property
     def stream(self) -> Stream:
         """The stream that is projected."""
