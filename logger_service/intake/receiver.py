@@ -59,8 +59,8 @@ class Receiver:
     """Listens at ``endpoint`` and fills ``journal``; the attribute ``endpoint`` has the real port in place of ``*``.
 
     ``keys`` is a folder made by ``keys create``: the receiver then speaks CurveZMQ, and only with the trainers that are
-    allowed in the folder. Used by one thread. Raises StartupError when the endpoint cannot be bound, BadKey for keys
-    that other users can read.
+    allowed in the folder. ``allowed`` is the list of their keys, None without ``keys``. Used by one thread. Raises
+    StartupError when the endpoint cannot be bound, BadKey for keys that other users can read.
     """
 
     def __init__(
@@ -98,7 +98,6 @@ class Receiver:
         self._poller.register(self._socket, zmq.POLLIN)
         if self._authenticator is not None:
             self._poller.register(self._authenticator.socket, zmq.POLLIN)
-        # The list of the keys that may send; None without keys.
         self.allowed = self._authenticator.allowed if self._authenticator is not None else None
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         counts, replies = IntakeCounts(), Replies(self._send)
