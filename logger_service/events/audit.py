@@ -38,7 +38,8 @@ def audit(folder: Path) -> Audit:
             if isinstance(item, Damage):
                 found.losses.append(f"{path.name} at byte {item.start:,}: {item.reason}")
             elif isinstance(item, End):
-                _check_end(found, item, path)
+                if (left := path.stat().st_size - item.start) > 0:
+                    found.notes.append(f"{path.name} ends with {left:,} bytes that are no event: a torn write")
             else:
                 _check_event(found, item, path.name)
     return found
@@ -55,11 +56,12 @@ def _check_event(found: Audit, event: Event, name: str) -> None:
         found.losses.append(f"{name}: {identity} comes twice or late, after {last}")
         return
     found.last_ids[identity.stream] = identity
-    found.losses += (f"{name}: {loss}" for loss in _losses_before(identity, last, is_gap=_is_gap(event)))
+    is_gap = event.WhichOneof("what") == "summary" and event.summary.value[0].tag == GAP_RECORDS_TAG
+    found.losses += (f"{name}: {loss}" for loss in _losses_before(identity, last, is_gap=is_gap))
 
 
 def _losses_before(identity: EventId, last: EventId | None, *, is_gap: bool) -> list[str]:
-    """Return a line about the events missing between an event and the previous event of its stream."""
+    """Return lines about the events missing between an event and the previous event of its stream."""
     previous = last.sequence if last is not None else 0
     if identity.sequence == previous and last is not None:
         return [f"events before {identity} are missing"] if identity.place != last.place + 1 else []
@@ -69,13 +71,3 @@ def _losses_before(identity: EventId, last: EventId | None, *, is_gap: bool) -> 
     elif identity.sequence > previous + 1:
         losses.append(f"no event of records {previous + 1:,} to {identity.sequence - 1:,} of {identity.stream.hex()}")
     return losses
-
-
-def _is_gap(event: Event) -> bool:
-    return bool(event.WhichOneof("what") == "summary" and event.summary.value[0].tag == GAP_RECORDS_TAG)
-
-
-def _check_end(found: Audit, end: End, path: Path) -> None:
-    left = path.stat().st_size - end.start
-    if left > 0:
-        found.notes.append(f"{path.name} ends with {left:,} bytes that are no event: a torn write")

@@ -32,7 +32,6 @@ _ANY_NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\..*", re.DOTA
 # The next second has one more digit, and its name would sort before all others.
 _SECONDS_MAX: Final = 9_999_999_999
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW: Final = os.O_CREAT | os.O_EXCL
 
 
 def run_directory(logdir: Path, stream: Stream) -> Path:
@@ -45,21 +44,6 @@ def run_directory(logdir: Path, stream: Stream) -> Path:
     if stream.rank:
         parts.append(f"rank-{stream.rank}")
     return inside(logdir, logdir.joinpath(*parts))
-
-
-def late_directory(logdir: Path, stream: Stream, depth: int = 1) -> Path:
-    """Return the folder for late events, which arrive after a later attempt began in the run's folder.
-
-    ``depth`` 1 is ``attempt-<n>`` in the run's folder; ``depth`` 2 is the same within that folder, for events that are
-    late there as well.
-    """
-    names = [f"{_LATE_PREFIX}{stream.attempt}"] * depth
-    return inside(logdir, run_directory(logdir, stream).joinpath(*names))
-
-
-def late_directories(directory: Path) -> list[Path]:
-    """Return the folders for late events in a folder."""
-    return sorted(path for path in directory.glob(f"{_LATE_PREFIX}*") if comes_late(path) and path.is_dir())
 
 
 def comes_late(directory: Path) -> bool:
@@ -185,17 +169,14 @@ class EventFile:
         self._logdir, self._stream = logdir, stream
         self._writer = stream.attempt, stream.id.hex()[:8]
         # The run's folder, the folder for late events in it, and the folder for events that are late there as well.
-        self._folders = [run_directory(logdir, stream)]
-        self._folders += (late_directory(logdir, stream, depth) for depth in (1, 2))
+        self._folders, late = [run_directory(logdir, stream)], f"{_LATE_PREFIX}{stream.attempt}"
+        self._folders += (inside(logdir, self._folders[0].joinpath(*[late] * depth)) for depth in (1, 2))
         self._place = max((place for place, folder in enumerate(self._folders) if self._own_names(folder)), default=0)
         self._file = -1
         self._path: Path | None = None
         self._size_bytes = 0
         # The last event in all folders: the stream may have left a folder long ago.
         self.last_id = max(filter(None, map(self._last_id, self._folders)), default=None)
-
-    def __repr__(self) -> str:
-        return f"<EventFile {self._stream.run} {self._writer[1]} last {self.last_id}>"
 
     def append(self, events: Sequence[bytes], wall_time_ns: int, start_ns: int) -> None:
         """Append serialised events by one write.
@@ -238,7 +219,10 @@ class EventFile:
         if newest is not None and newest.writer == self._writer and _is_empty(directory / str(newest)):
             path, flags = directory / str(newest), _APPEND
         else:
-            path, flags = directory / str(next_name(directory, *self._writer, wall_time_ns)), _APPEND | _NEW
+            path, flags = (
+                directory / str(next_name(directory, *self._writer, wall_time_ns)),
+                _APPEND | os.O_CREAT | os.O_EXCL,
+            )
         self._file = os.open(path, flags, 0o644)
         return path
 
@@ -262,7 +246,6 @@ class EventFile:
         return own in order[: order.index(begun.get(names[-1].writer, own))]
 
     def _own_names(self, directory: Path) -> list[EventFileName]:
-        """Return the names of the files of this stream, in the order of writing."""
         return [name for name in own_names_in(directory) if name.writer == self._writer]
 
     def _last_id(self, directory: Path) -> EventId | None:
@@ -277,7 +260,8 @@ class EventFile:
 def _begun_in(folder: Path) -> dict[tuple[int, str], Attempt]:
     """Return the attempts that wrote to a folder or to its folders for late events; they start at their first event."""
     found: dict[tuple[int, str], Attempt] = {}
-    for directory in (folder, *late_directories(folder)):
+    late = sorted(path for path in folder.glob(f"{_LATE_PREFIX}*") if comes_late(path) and path.is_dir())
+    for directory in (folder, *late):
         for name in own_names_in(directory):
             path = directory / str(name)
             if name.writer not in found and path.is_file():

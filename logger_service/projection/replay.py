@@ -28,7 +28,9 @@ class Replayed(NamedTuple):
         return f"{self.folder}: {self.counts if self.counts.records else 'already there, 0 new records'}"
 
 
-def replay(paths: Sequence[Path], logdir: Path, progress: Callable[[Replayed], None] | None = None) -> list[Replayed]:
+def replay(
+    paths: Sequence[Path], logdir: Path, progress: Callable[[Replayed], object] = lambda _: None
+) -> list[Replayed]:
     """Project the recordings at or below ``paths``; skip the events that the log directory holds.
 
     ``progress`` receives the present counts after each turn of about 1 MiB. A recording without a valid head is
@@ -45,9 +47,7 @@ def replay(paths: Sequence[Path], logdir: Path, progress: Callable[[Replayed], N
             suspects.close()
 
 
-def _replay_one(
-    folder: Path, logdir: Path, suspects: Quarantine, progress: Callable[[Replayed], None] | None
-) -> Replayed:
+def _replay_one(folder: Path, logdir: Path, suspects: Quarantine, progress: Callable[[Replayed], object]) -> Replayed:
     counts = ProjectionCounts()
     try:
         projection = StreamProjection(folder, logdir, counts, suspects)
@@ -56,8 +56,7 @@ def _replay_one(
     replayed = Replayed(folder, counts)
     try:
         while projection.advance(_TURN_SIZE_BYTES):
-            if progress is not None:
-                progress(replayed)
+            progress(replayed)
     finally:
         projection.close()
     return replayed

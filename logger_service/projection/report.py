@@ -2,7 +2,6 @@
 
 The child never blocks on the pipe: a line that does not fit is dropped, and a later report carries the same positions.
 A line is shorter than PIPE_BUF: the system writes all of a line or nothing. The parent drops and counts invalid lines.
-:class:`ReportedHealth` is the trouble that follows from the reports.
 """
 
 import os
@@ -99,9 +98,6 @@ class ReportWriter:
         else:
             self._write_at_seconds = float("inf")
 
-    def __repr__(self) -> str:
-        return f"<ReportWriter to {self._file}, {len(self._written)} streams written>"
-
     def is_due(self, now_seconds: float) -> bool:
         """Return whether it is time for a report."""
         return now_seconds >= self._write_at_seconds
@@ -136,9 +132,6 @@ class ReportReader:
         self._file = file
         self._rest = b""
         self.malformed = 0
-
-    def __repr__(self) -> str:
-        return f"<ReportReader from {self._file}, {self.malformed} malformed>"
 
     def read(self) -> list[ProjectionReport]:
         """Return the reports that arrived since the last call."""

@@ -65,7 +65,7 @@ LIBRARIES: Final = {
     "torchvision": ("trainer/",),
     "torchaudio": ("trainer/",),
     "matplotlib": ("logger_service/rendering/",),
-    "prometheus_client": ("logger_service/monitoring/metrics.py",),
+    "prometheus_client": ("logger_service/monitoring/health.py",),
     "tensorboardX": ("logger_service/events/",),
     "zmq": (
         "telemetry/shipping/link.py",
