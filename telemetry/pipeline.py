@@ -87,10 +87,10 @@ class Pipeline:
             write_destination(self.outbox.folder, destination)
             recorder = Recorder(self.backlog, record, wall_time_ns=wall_time_ns) if record else None
             self._pending = PendingRecords(self.outbox)
-            self._background = BackgroundRecovery(
+            background = BackgroundRecovery(
                 storage.find_outboxes, record=record, endpoint=endpoint, keys=keys, wall_time_ns=wall_time_ns
             )
-            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._background)
+            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, background)
             self.sender.start()
             undo.pop_all()
         # A forked child shares the outbox's memory but has no sender, and would corrupt records.
@@ -169,5 +169,3 @@ class Pipeline:
         """Reject records from now on."""
         if not self._unusable:
             self._unusable = "a Telemetry does not work in a forked child; make a new Telemetry in the child process"
-            self.backlog.disown()
-            self._background.disown()

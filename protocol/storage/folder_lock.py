@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from tensorboard_sidecar.protocol.storage.durable import opened
+
 _HOLDER_MAX_BYTES: Final = 256
 # A process id and the name of the machine: in two containers, the same id means two processes.
 _HOLDER: Final = re.compile(rb"(\d+) ([\w.-]+)\n")
@@ -29,8 +31,7 @@ class FolderHeld(Exception):
 def hold_folder(folder: Path, name: str) -> Iterator[int]:
     """Hold the lock ``name`` in ``folder``, which is made if need be; yield its file. Raises FolderHeld, OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    try:
+    with opened(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -39,8 +40,6 @@ def hold_folder(folder: Path, name: str) -> Iterator[int]:
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()} {os.uname().nodename}\n".encode(), 0)
         yield file
-    finally:
-        os.close(file)
 
 
 def _held(folder: Path, written: bytes) -> FolderHeld:

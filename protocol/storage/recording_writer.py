@@ -41,10 +41,6 @@ class SegmentAppender:
         self._file = -1
         self._suspended: os.stat_result | None = None  # the file as it was when it was closed for a while
 
-    def __repr__(self) -> str:
-        state = "open" if self.is_open else "closed"
-        return f"<SegmentAppender {self._path.name} {state}: {self.durable_size_bytes} of {self.size_bytes} durable>"
-
     @property
     def is_open(self) -> bool:
         """Tell whether the file is open."""

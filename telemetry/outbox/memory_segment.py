@@ -127,9 +127,6 @@ class MemorySegment(Frames):
         finally:
             os.close(file)
 
-    def __repr__(self) -> str:
-        return f"<MemorySegment {self.path.name} {self.end:,}/{self.size_bytes:,} bytes>"
-
     def populate(self) -> None:
         """Take all page faults now, before other threads know of the segment, so that appends take none.
 

@@ -68,9 +68,6 @@ class Allocator:
         segment.take_name()
         self.states = StateChain(OutboxState(Layout(segment), segment.first_frame, 1, ()))
 
-    def __repr__(self) -> str:
-        return f"<Allocator {self.states.latest().used_bytes:,}/{self._capacity_bytes:,} bytes>"
-
     def place(self, slot: Slot) -> bool:
         """Give ``slot`` a place and a number; or only a number, and return False, when its record is refused.
 
@@ -370,13 +367,6 @@ class Outbox:
         self._allocator.close(keep=keep)
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
-        self._owner.close()
-
-    def disown(self) -> None:
-        """Close the owner lock in a forked child, so that the child does not hold the lock while it lives.
-
-        The outbox cannot be used after that.
-        """
         self._owner.close()
 
 

@@ -77,9 +77,6 @@ class Slot:
         self.sequence = 0
         self.written = False
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.sequence} of {self.size_bytes:,} bytes, written {self.written}>"
-
     def mark(self) -> None:
         """Write the head of the frame, so that a reader after a kill can step over the slot.
 

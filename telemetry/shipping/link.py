@@ -184,9 +184,6 @@ class LoggerLink:
                 f"cannot connect to {endpoint!r}: {error}; expected something like tcp://127.0.0.1:5555"
             ) from None
 
-    def __repr__(self) -> str:
-        return f"<LoggerLink {self.endpoint} {self.session!r}>"
-
     @property
     def public_key(self) -> str:
         """The trainer's public key; empty without keys."""
