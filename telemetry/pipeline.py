@@ -20,7 +20,7 @@ from tensorboard_sidecar.protocol.record import Record
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
-from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
+from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, PendingRecords
 from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
@@ -132,7 +132,7 @@ class Pipeline:
         copies = [start_copy(tensor) for tensor in tensors]  # before the slot: a failing copy leaves no unfilled slot
         self._pending.let_go()
         size = max(BODY_SIZE_MIN_BYTES, size_max_bytes, len(template))
-        self.outbox.reserve(kind, step, time_ns(), size, DeviceValues(copies, build))
+        self.outbox.reserve(kind, step, time_ns(), size, (copies, build))
 
     def health(self) -> dict[str, float]:
         """Return the lag, the bytes in memory and on disk, and the number of refused records, by tag."""

@@ -1,12 +1,11 @@
 """The outbox: a recording in shared memory, written by the training thread, emptied by the sender thread.
 
 Rule 1: a record gets its place and number first; then its bytes are copied into the place. ``append`` returns when the
-bytes are in shared memory: from then on the record survives a kill (C2). This holds for every caller: any thread, a
-signal handler, a finalizer, also in the middle of another call of the same thread. A call that a kill or an exception
-ends has kept its record or has not.
-Rule 2: no caller waits for another caller. Placing takes a microsecond and needs no lock: each change is computed from
-the latest state, and computed again when another caller came first (see ``state``). A segment that was made in vain
-becomes the spare, or is deleted. Copies go to disjoint places.
+bytes are in shared memory: from then on the record survives a kill (C2). This holds for every caller: the training
+thread, any other thread, a signal handler, or a finalizer that the garbage collector runs, also in the middle of
+another call of the same thread. A call that a kill or an exception ends has kept its record or has not.
+Rule 2: no caller waits for another caller: placing needs no lock (see ``state``), and copies go to disjoint places. A
+segment that was made in vain becomes the spare, or is deleted.
 Rule 3: order in the stream is the order of places. Readers stop before the first record that is not written. When an
 exception like KeyboardInterrupt ended a call between placing and copying, the sender thread writes the record.
 Rule 4: a slot is a place whose values are still on a device; ``fill`` writes the record when the values arrive. Readers

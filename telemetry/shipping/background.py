@@ -1,8 +1,4 @@
-"""Delivers the outboxes of dead trainers on the sender thread of the next trainer, while its backlog is empty.
-
-Recordings come before loggers. A turn handles at most 64 KiB (about a millisecond of the interpreter's time where
-records are small), so that training does not wait. When the trainer ends, the orphan is released for the next trainer.
-"""
+"""Delivers the outboxes of dead trainers on the sender thread of the next trainer, while its backlog is empty."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +10,11 @@ from tensorboard_sidecar.protocol.outbox.orphan_delivery import NEVER, Delivery,
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 
-_BATCH_MAX_BYTES: Final = 2**16
+_BATCH_MAX_BYTES: Final = 2**16  # as the turn of a recording: training does not wait
 
 
 class BackgroundRecovery:
-    """Delivers the outboxes that ``find`` returns; used by one thread.
+    """Delivers the outboxes that ``find`` returns, recordings before loggers; used by one thread.
 
     Outboxes to be recorded below ``record`` are recorded there. Outboxes for ``endpoint``, or for no named logger, are
     shipped there with ``keys``. Either may be None.
@@ -50,6 +46,6 @@ class BackgroundRecovery:
         return any(worker.step(now_seconds) for worker in (*self._recorders, *(self._shippers if listening else ())))
 
     def close(self) -> None:
-        """Release the orphans; their records stay for the next trainer."""
+        """Release the orphans when the trainer ends; their records stay for the next trainer."""
         for worker in (*self._recorders, *self._shippers):
             worker.close()

@@ -169,8 +169,8 @@ def pack_summaries(counts_TB: Counts, moments_TM: Floats) -> list[TensorSummary]
     nans_T = positive[:, 1:].sum(1) + negative[:, 1:].sum(1)
     specials = np.stack((totals_T, nans_T, positive[:, 0], negative[:, 0], _take_zeros(counts_TB)), axis=1).tolist()
     positive[:] = negative[:] = 0
-    rows, indexes = counts_TB.nonzero()
-    indexes, counts = indexes.astype(np.uint16), counts_TB[rows, indexes].astype(np.uint64)
+    rows, columns = counts_TB.nonzero()
+    indexes, counts = columns.astype(np.uint16), counts_TB[rows, columns].astype(np.uint64)
     ends = rows.searchsorted(np.arange(len(counts_TB) + 1)).tolist()
     summaries = []
     for row, (start, end, moments_M, (count, nans, above, below, zeros)) in enumerate(
@@ -179,9 +179,10 @@ def pack_summaries(counts_TB: Counts, moments_TM: Floats) -> list[TensorSummary]
         bits, more_zeros, occupied, occupants = _MANTISSA_BITS, 0, indexes[start:end], counts[start:end]
         if end - start > BUCKETS_MAX:
             bits, more_zeros, occupied, occupants = _coarsen(counts_TB[row])
-        moments = moments_M if count > nans + above + below else (0.0, 0.0, 0.0, 0.0)
+        least, most, total, squares = moments_M if count > nans + above + below else (0.0, 0.0, 0.0, 0.0)
+        counted = count, zeros + more_zeros, nans, above, below
         buckets = bits, pack_array(occupied), pack_array(occupants)
-        summaries.append(TensorSummary(count, zeros + more_zeros, nans, above, below, *moments, *buckets))
+        summaries.append(TensorSummary(*counted, least, most, total, squares, *buckets))
     return summaries
 
 

@@ -247,7 +247,7 @@ def test_a_trainer_that_ends_lets_go_at_once(outboxes: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("method", "said"),
     [
-        ("SessionDelivery.step", "is not adopted: ArithmeticError('a bug')"),
+        ("orphan_delivery.SessionDelivery.step", "is not adopted: ArithmeticError('a bug')"),
         ("OrphanWorker.step", "left to the next one"),
     ],
 )
