@@ -31,9 +31,6 @@ class Faults:
         self.total = 0
         self._logged: set[tuple[str, type[BaseException | None] | str]] = set()
 
-    def __repr__(self) -> str:
-        return f"<Faults {self.total}>"
-
     def note(self, call: str, error: Exception) -> None:
         """Count a fault and log it, once for each method and type of error; when strict, raise ``error``."""
         self.total += 1

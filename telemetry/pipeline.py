@@ -21,7 +21,7 @@ from tensorboard_sidecar.protocol.record import Record
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
-from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
+from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, PendingRecords
 from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
@@ -89,10 +89,10 @@ class Pipeline:
             write_destination(self.outbox.folder, destination)
             recorder = Recorder(self.backlog, record, wall_time_ns=wall_time_ns) if record else None
             self._pending = PendingRecords(self.outbox)
-            self._background = BackgroundRecovery(
+            background = BackgroundRecovery(
                 storage.find_outboxes, record=record, endpoint=endpoint, keys=keys, wall_time_ns=wall_time_ns
             )
-            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._background)
+            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, background)
             self.sender.start()
             undo.pop_all()
         # A forked child shares the outbox's memory but has no sender, and would corrupt records.
@@ -134,7 +134,7 @@ class Pipeline:
         copies = [start_copy(tensor) for tensor in tensors]  # before the slot: a failing copy leaves no unfilled slot
         self._pending.let_go()
         size = max(BODY_SIZE_MIN_BYTES, size_max_bytes, len(template))
-        self.outbox.reserve(kind, step, time_ns(), size, DeviceValues(copies, build))
+        self.outbox.reserve(kind, step, time_ns(), size, (copies, build))
 
     def health(self) -> dict[str, float]:
         """Return the lag, the bytes in memory and on disk, and the number of refused records, by tag."""
@@ -182,5 +182,3 @@ class Pipeline:
         """Reject records from now on."""
         if not self._unusable:
             self._unusable = "a Telemetry does not work in a forked child; make a new Telemetry in the child process"
-            self.backlog.disown()
-            self._background.disown()

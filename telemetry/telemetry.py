@@ -115,7 +115,7 @@ class Telemetry:
             Stream(run, whole("rank", rank), whole("attempt", attempt)),
             endpoint=absolute_endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
             record=folder,
-            storage=Storage.of(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
+            storage=Storage(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
             keys=read_client_keys(server_key, client_key),
         )
         self.check_open = self._pipeline.check_open

@@ -7,6 +7,7 @@ torch, ``status`` no matplotlib, ``--help`` neither.
 
 import argparse
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -241,3 +242,17 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
             for below in action.choices.values():
                 yield from _actions(below)
+
+
+def how_to_run(command: str) -> str:
+    """Return how a command is typed in this environment, for hints that can be copied as they stand.
+
+    ``tensorboard-sidecar COMMAND`` if the shell finds this environment's; else start it by the interpreter.
+
+    >>> how_to_run("replay").endswith(" replay")
+    True
+    """
+    found = shutil.which("tensorboard-sidecar")
+    if found is not None and Path(found).absolute().parent == Path(sys.executable).absolute().parent:
+        return f"tensorboard-sidecar {command}"
+    return f"{min(sys.executable, os.path.relpath(sys.executable), key=len)} -m tensorboard_sidecar {command}"

@@ -14,19 +14,10 @@ import pytest
 import torch
 from support.logger.key_ring import KeyRing
 
-from tensorboard_sidecar.protocol.storage.folder_lock import hold_folder
-from tensorboard_sidecar.trainer.checkpoint import (
-    BEST,
-    FORMAT,
-    LAST,
-    Checkpoint,
-    CheckpointError,
-    load_checkpoint,
-    save_checkpoint,
-)
+from tensorboard_sidecar.command_line import how_to_run
+from tensorboard_sidecar.protocol.storage.durable import hold_folder
 from tensorboard_sidecar.trainer.data.report import DataError
 from tensorboard_sidecar.trainer.distributed import read_placement
-from tensorboard_sidecar.trainer.invocation import how_to_run
 from tensorboard_sidecar.trainer.launch import (
     LOCK_NAME,
     _start_telemetry,
@@ -39,6 +30,15 @@ from tensorboard_sidecar.trainer.launch import (
 )
 from tensorboard_sidecar.trainer.progress import Progress
 from tensorboard_sidecar.trainer.settings import Config, ConfigError
+from tensorboard_sidecar.trainer.state import (
+    BEST,
+    FORMAT,
+    LAST,
+    Checkpoint,
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 
 def given_for(tiny_runs: Any, **changes: Any) -> dict[str, Any]:
