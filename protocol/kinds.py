@@ -1,8 +1,8 @@
 """The table of message kinds: one row holds everything that the programs must know of a kind.
 
 Both sides look kinds up here: the codec (message type, check, decoding), the outbox of a trainer (share of the
-capacity), the projection (pictures are slow to draw) and everything that prints a name. A row has no optional field, so
-that every decision is made for every kind; ``tests/protocol/test_kinds.py`` compares the rows with
+capacity), the projection (what shows something, what is slow to draw) and everything that prints a name. A row has no
+optional field, so that every decision is made for every kind; ``tests/protocol/test_kinds.py`` compares the rows with
 :class:`~tensorboard_sidecar.protocol.record.Kind` and with the union ``Message``.
 
 A number without a row belongs to a newer program: :func:`find_kind` returns None, and readers skip and count such
@@ -29,6 +29,8 @@ class MessageKind(Generic[M]):
     - ``check``: raises Malformed or TooLarge for a message that breaks a rule.
     - ``outbox_share``: the share of the outbox up to which records of this kind are taken, above 0 and at most 1. Large
       records that a run can miss have the smallest share, so that they are refused first.
+    - ``shows``: whether a record of the kind shows something of a run in TensorBoard. The projection of a stream begins
+      with the first such record; until then an attempt leaves the event files of earlier attempts alone.
     - ``picture``: whether the logger draws a picture of the message. Pictures are slow, and counted as drawings.
     - ``decoded_in_pieces``: whether a limit bounds all items of the message together, beside the limits on each item.
       The decoder then decodes item by item, and stops at this limit; ``protocol.codec`` has a function for each such
@@ -39,6 +41,7 @@ class MessageKind(Generic[M]):
     message_type: type[M]
     check: Callable[[M], None]
     outbox_share: float
+    shows: bool
     picture: bool
     decoded_in_pieces: bool
 
@@ -59,6 +62,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.SegmentHead,
         check=checks.check_segment_head,
         outbox_share=1.0,
+        shows=False,
         picture=False,
         decoded_in_pieces=False,
     ),
@@ -67,6 +71,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.RunStart,
         check=checks.check_run_start,
         outbox_share=1.0,
+        shows=False,
         picture=False,
         decoded_in_pieces=False,
     ),
@@ -75,6 +80,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.Scalars,
         check=checks.check_scalars,
         outbox_share=0.95,
+        shows=True,
         picture=False,
         decoded_in_pieces=False,
     ),
@@ -83,6 +89,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.TensorSummaries,
         check=checks.check_tensor_summaries,
         outbox_share=0.80,
+        shows=True,
         picture=True,
         decoded_in_pieces=False,
     ),
@@ -91,6 +98,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.Matrix,
         check=checks.check_matrix,
         outbox_share=0.70,
+        shows=True,
         picture=True,
         decoded_in_pieces=False,
     ),
@@ -99,6 +107,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.Images,
         check=checks.check_images,
         outbox_share=0.70,
+        shows=True,
         picture=True,
         decoded_in_pieces=False,
     ),
@@ -107,6 +116,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.Text,
         check=checks.check_text,
         outbox_share=0.80,
+        shows=True,
         picture=False,
         decoded_in_pieces=False,
     ),
@@ -115,6 +125,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.Audio,
         check=checks.check_audio,
         outbox_share=0.70,
+        shows=True,
         picture=False,
         decoded_in_pieces=False,
     ),
@@ -123,6 +134,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.Embedding,
         check=checks.check_embedding,
         outbox_share=0.80,
+        shows=True,
         picture=True,
         decoded_in_pieces=False,
     ),
@@ -131,6 +143,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.Graph,
         check=checks.check_graph,
         outbox_share=1.0,
+        shows=True,
         picture=False,
         decoded_in_pieces=True,
     ),
@@ -139,6 +152,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.Layout,
         check=checks.check_layout,
         outbox_share=1.0,
+        shows=True,
         picture=False,
         decoded_in_pieces=True,
     ),
@@ -147,6 +161,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.HParams,
         check=checks.check_hparams,
         outbox_share=1.0,
+        shows=True,
         picture=False,
         decoded_in_pieces=False,
     ),
@@ -155,6 +170,7 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.Gap,
         check=checks.check_gap,
         outbox_share=1.0,
+        shows=True,
         picture=False,
         decoded_in_pieces=False,
     ),
@@ -163,11 +179,13 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
         message_type=messages.RunEnd,
         check=checks.check_run_end,
         outbox_share=1.0,
+        shows=False,
         picture=False,
         decoded_in_pieces=False,
     ),
 )
 PICTURES: Final[tuple[type[Message], ...]] = tuple(row.message_type for row in KINDS if row.picture)
+SILENT: Final = frozenset(int(row.kind) for row in KINDS if not row.shows)
 _BY_NUMBER: Final = {int(row.kind): row for row in KINDS}
 _BY_TYPE: Final = {row.message_type: row for row in KINDS}
 

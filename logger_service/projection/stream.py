@@ -7,6 +7,10 @@ A record takes these steps, each in a part of its own:
 3. ``Quarantine`` decides whether the record killed earlier processes, and must wait or stay blank;
 4. :class:`StreamProjection` decodes and draws the record;
 5. ``EventBatch`` collects its events, and ``EventFile`` writes them.
+
+A stream is silent until it has a record that shows something (``protocol.kinds``: ``shows``). A silent stream writes no
+event and takes no folder: an attempt that dies before its first value leaves the curves and embeddings of earlier
+attempts as they are. Its first records are read again, and shown, when such a record arrives.
 """
 
 import logging
@@ -27,7 +31,7 @@ from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine,
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.kinds import PICTURES
+from tensorboard_sidecar.protocol.kinds import PICTURES, SILENT
 from tensorboard_sidecar.protocol.messages import (
     Embedding,
     Gap,
@@ -45,6 +49,9 @@ from tensorboard_sidecar.protocol.stream import Stream
 
 # Scalars up to this size take microseconds and cannot kill the process: the quarantine does not note them.
 _LIGHT_MAX_BYTES: Final = 2**16
+# The start and the end of a run. A stream with more records than these is shown whatever their kinds.
+_SILENT_RECORDS_MAX: Final = 2
+NOT_SHOWN: Final = "an attempt that logged nothing is not shown; `tensorboard-sidecar inspect` describes its recording"
 
 T = TypeVar("T")
 
@@ -55,16 +62,23 @@ class StreamProjection:
     """Projects the recording in ``folder``; continues where the event files under ``logdir`` end.
 
     ``next_sequence`` is the sequence number of the next record. ``beginning`` is complete once the recording has a
-    record. ``waits`` is true while the next record waits for a hole to be filled, or as a suspect of ``suspects``.
+    record. ``waits`` is true while the next record waits for a hole to be filled, or as a suspect of ``suspects``. With
+    ``begun`` the records are shown also while they are silent: another recording of the stream shows something.
     Raises Malformed when the recording has no valid head, OSError.
     """
 
     def __init__(
-        self, folder: Path, logdir: Path, counts: ProjectionCounts, suspects: Quarantine | None = None
+        self,
+        folder: Path,
+        logdir: Path,
+        counts: ProjectionCounts,
+        suspects: Quarantine | None = None,
+        *,
+        begun: bool = False,
     ) -> None:
         self.beginning = beginning_of(folder)
         self.waits = False
-        self._tail = _Tail(folder)
+        self._tail = _Tail(folder, begun=begun)
         self._tally = _Tally(counts, self.stream.run, folder)
         self._hole = HoleWait()
         self._suspects = suspects or Quarantine()
@@ -85,6 +99,16 @@ class StreamProjection:
     def counts(self) -> ProjectionCounts:
         """The counters that this projection updates."""
         return self._tally.counts
+
+    @property
+    def silent(self) -> bool:
+        """Whether the recording holds records, and none of them shows something."""
+        return self._tail.silent_to > 0
+
+    @property
+    def position(self) -> int:
+        """The sequence number of the first record that is not done; the records of a silent stream are done."""
+        return max(self.next_sequence, self._tail.silent_to)
 
     def advance(
         self,
@@ -124,6 +148,8 @@ class StreamProjection:
                 break
         self._tally.note_damages(self._tail.new_damages())
         self._write()
+        if self._tail.silent_ended and now_seconds is not None:
+            self._tally.tell_once(NOT_SHOWN)
         return taken
 
     def close(self) -> None:
@@ -249,10 +275,17 @@ class StreamProjection:
 
 
 class _Tail:
-    """Reads a recording that grows: the records that are read and not yet shown, and the damage on the way."""
+    """Reads a recording that grows: the records that are read and not yet shown, and the damage on the way.
 
-    def __init__(self, folder: Path) -> None:
+    ``silent_to`` is the number after the records of a silent stream, 0 for another stream. ``silent_ended`` is true
+    when the last of these records ends the run.
+    """
+
+    def __init__(self, folder: Path, *, begun: bool = False) -> None:
         self.folder = folder
+        self._begun = begun
+        self.silent_to = 0
+        self.silent_ended = False
         self._reader: RecordingReader | None = None
         self._unread: deque[Record] = deque()
         self._damages: set[str] = set()
@@ -264,13 +297,23 @@ class _Tail:
         return self._reader is not None and self._reader.in_last_segment
 
     def read_on(self, next_sequence: int, size_max_bytes: int) -> deque[Record]:
-        """Return the unread records, for the caller to take; read about ``size_max_bytes`` when there is none."""
+        """Return the unread records, for the caller to take; read about ``size_max_bytes`` when there is none.
+
+        The records of a silent stream stay unread, and the result is empty.
+        """
         if self._reader is None:
             self._reader = RecordingReader(self.folder, next_sequence=next_sequence)
             self._damages_seen = 0
-        if not self._unread:
-            self._unread.extend(self._reader.read(size_max_bytes))
-        return self._unread
+        unread = self._unread
+        if not unread:
+            unread.extend(self._reader.read(size_max_bytes))
+        silent = next_sequence == 1 and not self._begun and _are_silent(unread)
+        while silent and (more := self._reader.read(size_max_bytes)):
+            unread.extend(more)
+            silent = _are_silent(unread)
+        self.silent_to = unread[-1].next_sequence if silent else 0
+        self.silent_ended = silent and unread[-1].kind == Kind.RUN_END
+        return deque() if silent else unread
 
     def records_before(self, sequence: int) -> Iterator[Record]:
         """Yield all records before a sequence number, with gaps for those that are missing."""
@@ -325,6 +368,12 @@ class _Tally:
             self.counts.damages += 1
             self.warn_once("damaged recording", damage)
 
+    def tell_once(self, fact: str) -> None:
+        """Log a fact that is no trouble the first time."""
+        if fact not in self._warned:
+            self._warned.add(fact)
+            _log.info("run %s: %s (%s)", self._run, fact, self._folder)
+
     def warn_once(self, trouble: str, reason: object) -> None:
         """Log a kind of trouble the first time."""
         if trouble not in self._warned:
@@ -334,6 +383,21 @@ class _Tally:
 
 def _is_light(record: Record) -> bool:
     return record.kind == Kind.SCALARS and len(record.body) <= _LIGHT_MAX_BYTES
+
+
+def _are_silent(records: deque[Record]) -> bool:
+    """Tell whether these first records of a stream show nothing, with no record missing before or between them."""
+    known = 0 < len(records) <= _SILENT_RECORDS_MAX and all(record.kind in SILENT for record in records)
+    return known and records[-1].next_sequence == 1 + len(records)
+
+
+def shows_something(folder: Path) -> bool:
+    """Tell whether a recording alone is enough for its stream to be shown. Raises Malformed, OSError."""
+    tail = _Tail(folder)
+    try:
+        return bool(tail.read_on(1, 1))
+    finally:
+        tail.close()
 
 
 def in_stream_order(found: Iterable[tuple[Beginning, T]]) -> list[T]:

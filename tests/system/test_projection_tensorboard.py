@@ -202,7 +202,8 @@ def test_embeddings_that_a_resumed_attempt_takes_back_are_not_asked_for_any_more
     replay([tmp_path / "recordings"], tmp_path / "log")
     with running_tensorboard(tmp_path / "log", tmp_path / "tensorboard.log", loader) as board:
         board.wait_for("three steps", lambda board: len(newest(board)) == 3)
-        write_recording(tmp_path / "recordings", [Said(20, RunStart(20))], make_stream(attempt=1, stream_id=b"\1" * 16))
+        resumed = [Said(20, RunStart(20)), Said(21, Scalars({"a": 1.0}))]
+        write_recording(tmp_path / "recordings", resumed, make_stream(attempt=1, stream_id=b"\1" * 16))
         replay([tmp_path / "recordings"], tmp_path / "log")
         board.wait_for("two steps", lambda board: len(newest(board)) == 2, 30)
         for name in newest(board):
