@@ -71,6 +71,7 @@ class Pipeline:
         keys: ClientKeys | None = None,
     ) -> None:
         encode_message(0, stream.segment_head(1))
+        self.stream = stream
         wall_time_ns = time_ns()
         self._unusable = ""
         record = record and Path(os.path.realpath(record))
@@ -95,9 +96,17 @@ class Pipeline:
             undo.pop_all()
         _mark_in_forked_children(self)
 
+    def __repr__(self) -> str:
+        return repr(self.outbox)
+
+    @property
+    def lag_seconds(self) -> float:
+        """The age of the oldest record that is not yet on the logger's disk or in the recording; 0.0 without one."""
+        return self.sender.lag_seconds
+
     @property
     def closed(self) -> bool:
-        """Tell whether the pipeline rejects records: after the close, and in a forked child."""
+        """Tell whether the pipeline rejects records: after the close, in a forked child, and when silent."""
         return bool(self._unusable)
 
     def check_open(self) -> None:
@@ -135,7 +144,7 @@ class Pipeline:
     def health(self) -> dict[str, float]:
         """Return the lag, the bytes in memory and on disk, and the number of refused records, by tag."""
         return {
-            "telemetry/lag_seconds": self.sender.lag_seconds,
+            "telemetry/lag_seconds": self.lag_seconds,
             "telemetry/outbox_bytes": float(self.outbox.used_bytes),
             "telemetry/spilled_bytes": float(self.backlog.spilled_bytes),
             "telemetry/refused": float(self.outbox.refusals.total),

@@ -35,6 +35,7 @@ from tensorboard_sidecar.telemetry.guard import telemetry_call
 from tensorboard_sidecar.telemetry.outbox.storage import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.run_status import Status, status_after
+from tensorboard_sidecar.telemetry.silent import SilentPipeline, child_is_starting
 from tensorboard_sidecar.telemetry.step_cost import StepCost
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
 from tensorboard_sidecar.telemetry.values import summaries
@@ -68,6 +69,9 @@ class Telemetry:
     The end of a ``with`` block, or ``close``, waits at most ``drain_seconds`` for the logger. Steps are whole numbers
     from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
     examples of the methods, ``telemetry`` is an open Telemetry.
+
+    A spawned child process that imports the main module again gets a silent Telemetry, which keeps nothing and says so
+    once: make the Telemetry under ``if __name__ == "__main__":``, or inside the function of the child.
 
     Raises ProtocolError for a run that is no safe path, ValueError or TypeError for other wrong settings, OSError when
     memory or a folder is not available.
@@ -114,8 +118,13 @@ class Telemetry:
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
         self._tags = CheckedTags()
+        stream = Stream(run, whole("rank", rank), whole("attempt", attempt))
+        if child_is_starting():
+            self._pipeline: Pipeline = SilentPipeline(stream)
+            self.check_open = self._pipeline.check_open
+            return
         self._pipeline = Pipeline(
-            Stream(run, whole("rank", rank), whole("attempt", attempt)),
+            stream,
             endpoint=absolute_endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
             record=folder,
             storage=Storage.of(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
@@ -126,7 +135,7 @@ class Telemetry:
         atexit.register(self._close_at_exit)
 
     def __repr__(self) -> str:
-        return f"<Telemetry {self.run} {self._pipeline.outbox!r}>"
+        return f"<Telemetry {self.run} {self._pipeline!r}>"
 
     def __reduce__(self) -> Never:
         raise TypeError("a Telemetry cannot be sent to another process; make a new Telemetry there")
@@ -144,7 +153,7 @@ class Telemetry:
         >>> telemetry.run
         'team/first-try'
         """
-        return self._pipeline.outbox.stream.run
+        return self._pipeline.stream.run
 
     @property
     def lag_seconds(self) -> float:
@@ -153,7 +162,7 @@ class Telemetry:
         >>> telemetry.lag_seconds < 60
         True
         """
-        return self._pipeline.sender.lag_seconds
+        return self._pipeline.lag_seconds
 
     @telemetry_call
     def scalars(self, step: int, values: Mapping[str, Scalar]) -> None:
