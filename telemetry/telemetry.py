@@ -317,7 +317,9 @@ class Telemetry:
 
     @telemetry_call
     def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None:
-        """Keep the hyperparameters of this run (bools, numbers, texts) and its final metrics.
+        """Keep a set of hyperparameters (bools, numbers, texts) and its metrics: a row of TensorBoard's HParams tab.
+
+        A call with other hyperparameters is another row; a call with equal ones adds its metrics to their row.
 
         >>> telemetry.hparams(100, {"lr": 1e-3, "backbone": "resnet18"}, {"accuracy": 0.75})
         """

@@ -9,10 +9,14 @@ Rule 3: names only grow within a folder, even when the clocks of its writers go 
 Rule 4: a folder has one writer. After a later attempt has begun in the run's folder, late events of an earlier attempt
 (they were in the memory of a killed trainer, or the trainer still runs) go to the folder ``attempt-<n>`` in the run's
 folder: in the run's folder they would hide the newer events. A stream never returns to a folder that it left.
+
+A stream also writes to a folder in the run's folder for each set of hyperparameters (see ``events.hparams_rows``): the
+same rules hold there.
 """
 
 import os
 import stat
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -33,33 +37,48 @@ from tensorboard_sidecar.logger_service.events.event_reader import began_at_seco
 from tensorboard_sidecar.logger_service.events.identity import EventId
 from tensorboard_sidecar.logger_service.events.to_events import version_event
 from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.storage.durable import sync_folder
 from tensorboard_sidecar.protocol.stream import Stream
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = os.O_CREAT | os.O_EXCL
+# LRU: a set of hyperparameters that comes again when this many others came since then begins a new file.
+_ROWS_KEPT: Final = 16
 
 
 class EventFile:
     """Appends the events of ``stream`` under ``logdir``; ``last_id`` is the id of the last event on disk, or None.
 
+    ``row`` is the name of a folder in the run's folder, which then takes the place of the run's folder.
     ``start_ns`` is the time of the first record of the stream, in all calls. Raises PermissionError when a link leads
     from the run's folder out of the log directory, OSError.
     """
 
-    def __init__(self, logdir: Path, stream: Stream) -> None:
+    def __init__(self, logdir: Path, stream: Stream, row: str = "") -> None:
         self._logdir, self._stream = logdir, stream
         self._writer = stream.attempt, stream.id.hex()[:8]
         # The run's folder, the folder for late events in it, and the folder for events that are late there as well.
-        self._folders = [run_directory(logdir, stream)]
-        self._folders += (late_directory(logdir, stream, depth) for depth in (1, 2))
+        self._folders = [run_directory(logdir, stream, row)]
+        self._folders += (late_directory(logdir, stream, depth, row) for depth in (1, 2))
         self._place = max((place for place, folder in enumerate(self._folders) if self._own_names(folder)), default=0)
         self._file = -1
         self._path: Path | None = None
         self._size_bytes = 0
+        self._rows: OrderedDict[str, EventFile] = OrderedDict()
         self.last_id = self._read_back()
 
     def __repr__(self) -> str:
         return f"<EventFile {self._stream.run} {self._writer[1]} last {self.last_id}>"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the events that do not come late."""
+        return self._folders[0]
+
+    @property
+    def stream_id(self) -> bytes:
+        """The id of the stream."""
+        return self._stream.id
 
     def append(self, events: Sequence[bytes], wall_time_ns: int, start_ns: int) -> None:
         """Append serialised events by one write.
@@ -88,6 +107,21 @@ class EventFile:
         while self._place < len(self._folders) - 1 and self._comes_late(self._folders[self._place], start_ns):
             self._place += 1
         return self._folders[self._place]
+
+    def row(self, name: str) -> "EventFile":
+        """Return the event file of this stream in the folder ``name`` of the run's folder. Raises as the class."""
+        found = self._rows.pop(name, None) or EventFile(self._logdir, self._stream, name)
+        self._rows[name] = found
+        if len(self._rows) > _ROWS_KEPT:
+            self._rows.popitem(last=False)
+        return found
+
+    def sync(self) -> None:
+        """Make what was appended durable, and the names of the file and its folders."""
+        if self._path is not None:
+            os.fsync(self._file)
+            for folder in self._path.relative_to(self._logdir).parents:
+                sync_folder(self._logdir / folder)
 
     def close(self) -> None:
         """Close the file; the next :meth:`append` opens the file again."""

@@ -1,4 +1,4 @@
-"""Paths of event files: the folder of a stream, the file names in a folder, and the order of the attempts of a run.
+"""Paths of event files: the folders of a stream, the file names in a folder, and the order of the attempts of a run.
 
 TensorBoard reads the files of a folder in the order of their names, so that names must only grow within a folder.
 """
@@ -6,6 +6,7 @@ TensorBoard reads the files of a folder in the order of their names, so that nam
 import os
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -13,6 +14,8 @@ from tensorboard_sidecar.protocol.names import check_run
 from tensorboard_sidecar.protocol.stream import Stream
 
 _LATE_PREFIX: Final = "attempt-"
+_ROW_PREFIX: Final = "hparams-"
+_ROW: Final = re.compile(rf"{_ROW_PREFIX}[0-9a-f]{{12}}")
 _PREFIX: Final = "events.out.tfevents."
 _NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\.([0-9]{4,})\.([0-9a-f]{8})\.([0-9]{4,})")
 _ANY_NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\..*", re.DOTALL)
@@ -20,8 +23,10 @@ _ANY_NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\..*", re.DOTA
 _SECONDS_MAX: Final = 9_999_999_999
 
 
-def run_directory(logdir: Path, stream: Stream) -> Path:
+def run_directory(logdir: Path, stream: Stream, row: str = "") -> Path:
     """Return ``<logdir>/<run>`` for rank 0, ``<logdir>/<run>/rank-<n>`` for other ranks; creates no folder.
+
+    ``row`` is the name of a folder in it: see :func:`row_name`.
 
     Raises Malformed or TooLarge for a run that is no safe relative path, PermissionError when a symbolic link leads
     out of the log directory.
@@ -29,17 +34,36 @@ def run_directory(logdir: Path, stream: Stream) -> Path:
     parts = check_run(stream.run).split("/")
     if stream.rank:
         parts.append(f"rank-{stream.rank}")
+    if row:
+        parts.append(row)
     return inside(logdir, logdir.joinpath(*parts))
 
 
-def late_directory(logdir: Path, stream: Stream, depth: int = 1) -> Path:
+def row_name(digest: bytes) -> str:
+    """Return the name of the folder, in a run's folder, for a set of hyperparameters with a digest of 6 bytes."""
+    return f"{_ROW_PREFIX}{digest.hex()}"
+
+
+def rows_in(directory: Path) -> int:
+    """Return the number of folders for sets of hyperparameters in a run's folder."""
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        return sum(1 for entry in entries if _ROW.fullmatch(entry.name))
+    return 0
+
+
+def is_row(directory: Path) -> bool:
+    """Tell whether the name of a folder is that of a set of hyperparameters, or of late events of such a set."""
+    return bool(_ROW.fullmatch(directory.name)) or (comes_late(directory) and is_row(directory.parent))
+
+
+def late_directory(logdir: Path, stream: Stream, depth: int = 1, row: str = "") -> Path:
     """Return the folder for late events, which arrive after a later attempt began in the run's folder.
 
     ``depth`` 1 is ``attempt-<n>`` in the run's folder; ``depth`` 2 is the same within that folder, for events that are
-    late there as well.
+    late there as well. ``row`` is as in :func:`run_directory`.
     """
     names = [f"{_LATE_PREFIX}{stream.attempt}"] * depth
-    return inside(logdir, run_directory(logdir, stream).joinpath(*names))
+    return inside(logdir, run_directory(logdir, stream, row).joinpath(*names))
 
 
 def late_directories(directory: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from tensorboard_sidecar.logger_service.events.values import (
     hparams_values,
     image_value,
     layout_value,
+    metric_values,
     scalar_value,
     text_value,
 )
@@ -92,6 +93,15 @@ def project(message: Message | None, record: Record, stream: bytes) -> Projected
 def blank(record: Record, stream: bytes) -> list[bytes]:
     """Return the event without content, for a record that cannot be shown."""
     return _finish([_empty_event()], record, stream)
+
+
+def row_event(message: HParams, record: Record, stream: bytes) -> tuple[EventId, bytes]:
+    """Return the event for the folder of a set of hyperparameters, and its id: the second event of the record."""
+    identity = EventId(stream, record.next_sequence - 1, 1)
+    event = Event(wall_time=record.wall_time_ns / 1e9, step=record.step, summary=Summary(value=hparams_values(message)))
+    name_event(event, identity)
+    serialised: bytes = event.SerializeToString()
+    return identity, serialised
 
 
 def first_new_step(message: RunStart) -> int:
@@ -188,7 +198,7 @@ def _events(message: Message | None, record: Record, failures: list[Exception]) 
         case Layout():
             values = [layout_value(message)]
         case HParams():
-            values = hparams_values(message)
+            values = metric_values(message)  # the parameters are in a file beside the events: see row_event
         case Gap():
             values = _gap(message, record)
         case RunEnd():

@@ -24,6 +24,7 @@ from tensorboard_sidecar.logger_service.events.embedding_projector import Embedd
 from tensorboard_sidecar.logger_service.events.event_file import EventFile
 from tensorboard_sidecar.logger_service.events.event_paths import Attempt, in_order
 from tensorboard_sidecar.logger_service.events.gap_place import missing, with_gaps
+from tensorboard_sidecar.logger_service.events.hparams_rows import ROWS_MAX, write_row
 from tensorboard_sidecar.logger_service.events.to_events import Projected, ScalarEvents, blank, first_new_step, project
 from tensorboard_sidecar.logger_service.projection.event_batch import EventBatch
 from tensorboard_sidecar.logger_service.projection.hole_wait import HoleWait
@@ -35,6 +36,7 @@ from tensorboard_sidecar.protocol.kinds import PICTURES, SILENT
 from tensorboard_sidecar.protocol.messages import (
     Embedding,
     Gap,
+    HParams,
     Message,
     RunEnd,
     RunStart,
@@ -231,7 +233,7 @@ class StreamProjection:
         return Projected(events, failures)
 
     def _show_beside(self, message: Message | None, record: Record) -> list[Exception]:
-        """Update what a record changes besides events; return the error that kept an embedding from being written."""
+        """Update what a record changes besides the run's events; return the error that prevented an embedding."""
         match message:
             case RunStart():
                 self._projector().rewind(first_new_step(message), record.wall_time_ns)
@@ -245,6 +247,10 @@ class StreamProjection:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _draw
                     return [error]
+            case HParams():
+                if not write_row(self._file, message, record, self.beginning.start_ns):
+                    self.counts.rows_left_out += 1
+                    self._tally.warn_once("hyperparameters not shown", f"a run has {ROWS_MAX:,} sets of them at most")
             case SegmentHead() | RunEnd() | UserMessage() | None:  # events alone; an unknown kind
                 pass
             case _:

@@ -27,3 +27,11 @@ def test_only_the_last_steps_count() -> None:
     for step in range(3000):
         cost.add(step, 1_000_000 if step < 1500 else 1_000)
     assert cost.percentile_us(100) == 1.0
+
+
+def test_the_highest_step_is_remembered() -> None:
+    cost = StepCost()
+    assert cost.highest_step == -1
+    for step in (3, 7, 7, 0, 5):
+        cost.add(step, 1_000)
+    assert (cost.step, cost.highest_step) == (5, 7)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.records.events import event_files, folder_bytes, id_of, load_folder
+from support.records.events import event_files, folder_bytes, id_of, load_folder, values_by_tag
 from support.records.recordings import (
     START_NS,
     Said,
@@ -24,7 +24,7 @@ from tensorboard_sidecar.logger_service.projection.replay import Replayed, repla
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.frame import pack_frame
-from tensorboard_sidecar.protocol.messages import RunEnd, RunStart, Scalars, SegmentHead
+from tensorboard_sidecar.protocol.messages import HParams, RunEnd, RunStart, Scalars, SegmentHead
 from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
 from tensorboard_sidecar.protocol.stream import Stream
 
@@ -367,6 +367,32 @@ def test_an_attempt_takes_its_run_with_its_first_value_however_late_that_is(tmp_
     assert whose(live) == ["aa", "aa", "ab"]
     assert ids(live, "demo/attempt-0") == ["aa/8/0", "aa/9/0", "aa/10/0"]
     assert not verify(live).lossy
+
+
+def test_hyperparameters_of_all_attempts_are_the_same_rows_live_and_in_a_replay(tmp_path: Path) -> None:
+    """An attempt that goes on adds its metrics to the row of its parameters; a restarted logger forgets nothing."""
+    recordings, live = tmp_path / "recordings", tmp_path / "live"
+
+    def trial(lr: float, accuracy: float) -> Said:
+        return Said(1, HParams({"lr": lr}, {"accuracy": accuracy}))
+
+    for attempt, said in enumerate([[trial(0.1, 0.5), trial(0.2, 0.25)], [trial(0.1, 0.75), trial(0.4, 1.0)]]):
+        stream = make_stream(attempt=attempt, stream_id=bytes([9 - attempt]) * 16)
+        records = make_records([Said(attempt, RunStart(attempt)), *said], start_ns=START_NS + attempt * 100 * S)
+        for record in records:
+            append_records(recordings / str(attempt), stream, [record])
+            serve(recordings, live)
+    shown = {
+        folder.name: [value.simple_value for _, value in values_by_tag(folder)["accuracy"]]
+        for folder in (live / "demo").glob("hparams-*")
+    }
+    assert sorted(shown.values()) == [[0.25], [0.5, 0.75], [1.0]]
+    replay([recordings], tmp_path / "replayed")
+    for folder in shown:
+        assert load_folder(live / "demo" / folder) == load_folder(tmp_path / "replayed" / "demo" / folder)
+    before = folder_bytes(live)
+    replay([recordings], live)
+    assert folder_bytes(live) == before
 
 
 def test_a_stream_that_left_the_runs_folder_does_not_come_back(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from support.records.recordings import (
     write_recording,
 )
 
+from tensorboard_sidecar.logger_service.offline.verification import verify
 from tensorboard_sidecar.logger_service.projection.follower import follow
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
@@ -29,7 +30,7 @@ from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.kinds import KINDS, MessageKind
 from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX
-from tensorboard_sidecar.protocol.messages import Gap, Matrix, RunEnd, RunStart, Scalars, Text
+from tensorboard_sidecar.protocol.messages import Gap, HParams, Matrix, RunEnd, RunStart, Scalars, Text
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 SMALL = [
@@ -204,7 +205,7 @@ def test_an_attempt_that_is_projected_after_the_next_leaves_its_projector_alone(
     before = folder_bytes(tmp_path / "log")
     run(write_recording(tmp_path, every_kind((1,))), tmp_path / "log")
     after = folder_bytes(tmp_path / "log")
-    assert {name: data for name, data in after.items() if not name.startswith("demo/attempt-0/")} == before
+    assert {name: data for name, data in after.items() if "/attempt-0/" not in name} == before
     assert "demo/attempt-0/projector_config.pbtxt" in after
 
 
@@ -314,6 +315,47 @@ def test_an_embedding_that_cannot_be_written_for_its_content_costs_itself(
     counts = run(write_recording(tmp_path, every_kind((1,))), tmp_path / "log")
     assert counts.drawing_failures == 2
     assert not (tmp_path / "log" / "demo" / "projector_config.pbtxt").exists()
+
+
+def trials(count: int) -> list[Said]:
+    return [Said(trial, HParams({"trial": trial}, {"accuracy": trial / 10})) for trial in range(count)]
+
+
+def test_each_set_of_hyperparameters_is_a_row_and_its_metrics_are_curves_of_the_run(tmp_path: Path) -> None:
+    run(write_recording(tmp_path, [*SMALL, *trials(3)]), tmp_path / "log")
+    shown = values_by_tag(tmp_path / "log" / "demo")
+    assert [round(value.simple_value, 6) for _, value in shown["accuracy"]] == [0.0, 0.1, 0.2]
+    assert not [tag for tag in shown if tag.startswith("_hparams_/")]
+    rows = sorted((tmp_path / "log" / "demo").glob("hparams-*"))
+    assert sorted(round(values_by_tag(row)["accuracy"][0][1].simple_value, 6) for row in rows) == [0.0, 0.1, 0.2]
+    assert not verify(tmp_path / "log").lossy
+
+
+def test_hyperparameters_beyond_the_bound_are_counted_and_said_once_and_their_metrics_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.events.hparams_rows.ROWS_MAX", 2)
+    counts = run(write_recording(tmp_path, [*SMALL, *trials(5)]), tmp_path / "log")
+    assert (counts.rows_left_out, counts.drawing_failures) == (3, 0)
+    assert len(caplog.records) == 1
+    assert "hyperparameters not shown: a run has 1,000 sets of them at most" in caplog.text
+    assert len(values_by_tag(tmp_path / "log" / "demo")["accuracy"]) == 5
+    assert len(list((tmp_path / "log" / "demo").glob("hparams-*"))) == 2
+
+
+def test_rows_after_a_kill_before_the_events_of_the_run_are_written_once(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path, [*SMALL, *trials(3)])
+    run(folder, tmp_path / "log")
+    whole = folder_bytes(tmp_path / "log")
+    (path,) = event_files(tmp_path / "log" / "demo")
+    for cut in range(40, len(path.read_bytes()), 60):
+        path.write_bytes(whole[f"demo/{path.name}"][:-cut])
+        run(folder, tmp_path / "log")
+        assert {name: data for name, data in folder_bytes(tmp_path / "log").items() if "hparams-" in name} == {
+            name: data for name, data in whole.items() if "hparams-" in name
+        }
+        for later in event_files(tmp_path / "log" / "demo")[1:]:
+            later.unlink()
 
 
 def test_damage_is_counted_logged_once_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
