@@ -16,6 +16,8 @@ SCALARS = (
         for value in ("mean", "std", "norm")
     ),
 )
+# The timed calls that log a step, in a row of a table.
+SCALAR_CALLS = 20_000
 
 
 @dataclass(frozen=True)

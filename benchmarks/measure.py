@@ -8,6 +8,7 @@ from time import perf_counter_ns
 # The percentiles in a table of single calls, and the names of their columns.
 PERCENTS = (50, 99, 99.9, 100)
 COLUMNS = ("p50", "p99", "p99.9", "max")
+WARM_UP = 3
 _ADDITIONS = 20_000
 _LOOPS = 50
 
@@ -22,24 +23,29 @@ class Timing:
         """Return the nearest-rank percentile."""
         return self.ordered_ns[min(len(self.ordered_ns) - 1, int(len(self.ordered_ns) * percent / 100))]
 
+    def cells(self) -> list[str]:
+        """Return the cells of a table below COLUMNS."""
+        return [format_ns(self.percentile_ns(percent)) for percent in PERCENTS]
+
 
 def print_machine_speed() -> None:
-    """Print how fast this machine runs Python now; every benchmark prints this line first."""
-    print(f"A Python loop of {_ADDITIONS:,} additions takes {format_ns(_add().percentile_ns(50))} on this machine now.")
+    """Print how fast this machine runs Python now: the yardstick for the microseconds in a table.
 
-
-def _add() -> Timing:
-    """Time loops of additions, as the yardstick for the microseconds in a table."""
+    Every benchmark prints this line first.
+    """
 
     def add(_: int) -> None:
         total = 0
         for number in range(_ADDITIONS):
             total += number
 
-    return measure(add, _LOOPS, warm_up=_LOOPS // 5, pause=lambda: None)
+    p50 = format_ns(measure(add, _LOOPS, warm_up=_LOOPS // 5).percentile_ns(50))
+    print(f"A Python loop of {_ADDITIONS:,} additions takes {p50} on this machine now.")
 
 
-def measure(call: Callable[[int], None], repetitions: int, *, warm_up: int, pause: Callable[[], None]) -> Timing:
+def measure(
+    call: Callable[[int], None], repetitions: int, *, warm_up: int = WARM_UP, pause: Callable[[], None] = lambda: None
+) -> Timing:
     """Time ``call(number)``; ``number`` counts up from 0 and includes the warm-up.
 
     ``pause`` runs before each timed call, and its time does not count.

@@ -15,7 +15,7 @@ from collections import deque
 from pathlib import Path
 from time import perf_counter, sleep, time_ns
 
-from benchmarks.logger_process import running_logger
+from benchmarks.loggers import running_logger
 from benchmarks.measure import format_ns, print_machine_speed, print_table
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, outbox_root
@@ -35,9 +35,7 @@ _STALL_SECONDS = 0.0005
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "--seconds", type=float, default=5.0, help="approximate time for each size (default: %(default)s)"
-    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="time for each size, about (default: %(default)s)")
     options = parser.parse_args()
     print_machine_speed()
     rows = []
@@ -48,16 +46,9 @@ def main() -> None:
             p50_seconds = _latency(endpoint, size, 2.0)
             floor = _disk_floor(Path(folder), size * records)
             logger.kill()  # its projection has nothing to draw
-        rows.append(
-            [
-                name,
-                f"{records * size / seconds / floor:.2f}",
-                f"{records / seconds:,.0f}",
-                f"{records * size / seconds / 1e6:,.0f}",
-                f"{floor / 1e6:,.0f}",
-                format_ns(p50_seconds * 1e9),
-            ]
-        )
+        speed = records * size / seconds
+        speeds = [f"{speed / floor:.2f}", f"{records / seconds:,.0f}", f"{speed / 1e6:,.0f}", f"{floor / 1e6:,.0f}"]
+        rows.append([name, *speeds, format_ns(p50_seconds * 1e9)])
     columns = ["record", "over disk alone", "records/s", "MB/s", "disk alone, MB/s", "ack p50"]
     print_table("Outbox to acknowledgement", columns, rows)
 

@@ -32,13 +32,8 @@ _PEER_SCALARS_MAX = 100_000
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.projection", description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "--scalars",
-        type=int,
-        nargs="+",
-        default=[1_000_000, 10_000_000],
-        help="size of each recording (default: 1 M, 10 M)",
-    )
+    sizes = [1_000_000, 10_000_000]
+    parser.add_argument("--scalars", type=int, nargs="+", default=sizes, help="in each recording (default: 1 M, 10 M)")
     options = parser.parse_args()
     logging.getLogger("tensorboardX").setLevel(logging.ERROR)
     print_machine_speed()
@@ -92,7 +87,7 @@ def _replay(folder: Path) -> tuple[float, int]:
 
 def _peer(folder: Path, scalars: int) -> float:
     """Return the seconds tensorboardX takes."""
-    # Here, as a process begins with the peak of memory of the one that starts it, and this loads torch.
+    # Here: a process begins with the peak memory of its parent, and this import loads torch.
     import tensorboardX  # noqa: PLC0415 - see above
 
     started = perf_counter()

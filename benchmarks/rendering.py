@@ -5,23 +5,22 @@ peer's time covers all that tensorboardX's ``SummaryWriter.add_figure`` does bef
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.figure import Figure
 from tensorboardX import summary
 from tensorboardX.utils import figure_to_image
 
-from benchmarks.measure import print_machine_speed
-from tensorboard_sidecar.logger_service.rendering.contact_sheet import contact_sheet
+from benchmarks.measure import Timing, format_ns, print_machine_speed, print_table
 from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
 from tensorboard_sidecar.logger_service.rendering.layer_overview import layer_overview
-from tensorboard_sidecar.protocol.array import pack_array
-from tensorboard_sidecar.protocol.messages import TensorSummary
+from tensorboard_sidecar.logger_service.rendering.pictures import contact_sheet
+from tensorboard_sidecar.telemetry.values.summaries import Summarizer
 
 Matrix = npt.NDArray[np.float32]
 Draw = Callable[[int], object]
@@ -33,7 +32,7 @@ _DPI: Final = 128
 
 
 def main() -> None:
-    """Print a table of milliseconds."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=50, help="draws of each kind (default: %(default)s)")
     draws = max(parser.parse_args().draws, 2)
@@ -41,36 +40,34 @@ def main() -> None:
     generator = np.random.default_rng(0)
     matrices = [_similarities(generator) for _ in range(draws + 1)]
     peer, ours = "imshow + colorbar + add_figure", "ours: heatmap"
-    start = time.perf_counter_ns()
+    start = perf_counter_ns()
     size = _draw_ours(matrices[0], 0)
-    first_ms = (time.perf_counter_ns() - start) / 1e6
-    overview, sheet = _overview(generator), _sheet(generator)
-    milliseconds = _measure(
+    first_ns = perf_counter_ns() - start
+    timings = _measure(
         {
             peer: lambda step: _draw_peer(matrices[step], step, size),
             ours: lambda step: _draw_ours(matrices[step], step),
-            f"ours: overview of {_LAYERS} layers": overview,
-            f"ours: {_PICTURES} pictures with captions": sheet,
+            f"ours: overview of {_LAYERS} layers": _overview(generator),
+            f"ours: {_PICTURES} pictures with captions": _sheet(generator),
         },
         draws,
     )
-    print(f"{_SIDE} x {_SIDE} heatmaps of {size[0]} x {size[1]} pixels, {draws} draws, milliseconds")
-    ratio = statistics.median(milliseconds[peer]) / statistics.median(milliseconds[ours])
-    print(f"Our heatmap is {ratio:.1f} times as fast; the first heatmap of a layout took {first_ms:.0f} ms.")
-    print(f"{'':34}{'p50':>9}{'p95':>9}")
-    for name, times in milliseconds.items():
-        print(f"{name:34}{statistics.median(times):9.1f}{statistics.quantiles(times, n=20)[-1]:9.1f}")
+    ratio = timings[peer].percentile_ns(50) / timings[ours].percentile_ns(50)
+    print(f"Our heatmap is {ratio:.1f} times as fast; the first heatmap of a layout took {format_ns(first_ns)}.")
+    rows = [[name, *(format_ns(timing.percentile_ns(n)) for n in (50, 95))] for name, timing in timings.items()]
+    title = f"{_SIDE} x {_SIDE} heatmaps of {size[0]} x {size[1]} pixels, {draws} draws"
+    print_table(title, ["", "p50", "p95"], rows)
 
 
-def _measure(kinds: dict[str, Draw], draws: int) -> dict[str, list[float]]:
+def _measure(kinds: dict[str, Draw], draws: int) -> dict[str, Timing]:
     """Draw the kinds in turns, so that a busy moment of the machine slows all kinds; drop the first turn."""
-    milliseconds: dict[str, list[float]] = {name: [] for name in kinds}
+    durations_ns: dict[str, list[int]] = {name: [] for name in kinds}
     for step in range(draws + 1):
         for name, draw in kinds.items():
-            start = time.perf_counter_ns()
+            start = perf_counter_ns()
             draw(step)
-            milliseconds[name].append((time.perf_counter_ns() - start) / 1e6)
-    return {name: times[1:] for name, times in milliseconds.items()}
+            durations_ns[name].append(perf_counter_ns() - start)
+    return {name: Timing(tuple(sorted(times[1:]))) for name, times in durations_ns.items()}
 
 
 def _similarities(generator: np.random.Generator) -> Matrix:
@@ -79,14 +76,8 @@ def _similarities(generator: np.random.Generator) -> Matrix:
 
 
 def _draw_ours(values: Matrix, step: int) -> tuple[int, int]:
-    picture = heatmap(
-        values,
-        title="similarity/text_vs_image",
-        row_label="text",
-        column_label="image",
-        value_range=(-1.0, 1.0),
-        step=step,
-    )
+    words = {"title": "similarity/text_vs_image", "row_label": "text", "column_label": "image"}
+    picture = heatmap(values, value_range=(-1.0, 1.0), step=step, **words)
     return picture.width, picture.height
 
 
@@ -102,27 +93,10 @@ def _draw_peer(values: Matrix, step: int, size: tuple[int, int]) -> None:
 
 
 def _overview(generator: np.random.Generator) -> Draw:
-    layers = [(f"weights/layer{i}.conv.weight", _summary(generator)) for i in range(_LAYERS)]
+    values = generator.normal(0, 0.05, (_LAYERS, 10_000)).astype(np.float32)
+    tensors = {f"weights/layer{i}.conv.weight": tensor for i, tensor in enumerate(torch.from_numpy(values))}
+    layers = list(Summarizer().summarize_all(tensors).items())
     return lambda step: layer_overview(layers, title="histograms/weights", step=step)
-
-
-def _summary(generator: np.random.Generator) -> TensorSummary:
-    values = generator.normal(0, 0.05, 10_000).astype(np.float32)
-    indexes, counts = np.unique((values.view(np.uint32) >> 20).astype(np.uint16), return_counts=True)
-    return TensorSummary(
-        count=values.size,
-        zeros=0,
-        nans=0,
-        positive_infinities=0,
-        negative_infinities=0,
-        minimum=float(values.min()),
-        maximum=float(values.max()),
-        sum=float(values.sum()),
-        sum_squares=float((values * values).sum()),
-        mantissa_bits=3,
-        indexes=pack_array(indexes),
-        counts=pack_array(counts.astype(np.uint64)),
-    )
 
 
 def _sheet(generator: np.random.Generator) -> Draw:

@@ -8,16 +8,13 @@ and absent.
 import argparse
 import random
 import statistics
-import tempfile
-from pathlib import Path
 from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.loads import SCALARS
-from benchmarks.logger_process import free_port, running_logger
-from benchmarks.logger_states import logger_state
+from benchmarks.loggers import telemetry_beside
 from benchmarks.measure import print_machine_speed, print_table
 from tensorboard_sidecar import Telemetry
 
@@ -73,22 +70,13 @@ def main() -> None:
     training = Training()
     rows = []
     for name in ("up", "frozen", "absent"):
-        port = free_port()
-        with tempfile.TemporaryDirectory() as folder:
-            telemetry = Telemetry("benchmark", endpoint=f"tcp://127.0.0.1:{port}", strict=True)
-            with logger_state(name, Path(folder), port):
-                compare(training, telemetry, options.steps // 10)
-                logged, bare = compare(training, telemetry, options.steps)
-            with running_logger(Path(folder), port):
-                telemetry.close(60)
-        ratios = [
-            statistics.median(logged) / statistics.median(bare),
-            statistics.fmean(logged) / statistics.fmean(bare),
-        ]
+        with telemetry_beside(name, "benchmark", strict=True) as telemetry:
+            compare(training, telemetry, options.steps // 10)
+            logged, bare = compare(training, telemetry, options.steps)
+        ratios = [average(logged) / average(bare) for average in (statistics.median, statistics.fmean)]
         rows.append([name, *(f"{ratio:.4f}" for ratio in ratios), f"{statistics.median(bare) * 1e3:.2f} ms"])
-    print_table(
-        "Step time with logging over without", ["logger", "ratio of medians", "of means", "step (median)"], rows
-    )
+    columns = ["logger", "ratio of medians", "of means", "step (median)"]
+    print_table("Step time with logging over without", columns, rows)
 
 
 if __name__ == "__main__":

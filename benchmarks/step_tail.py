@@ -11,9 +11,8 @@ from pathlib import Path
 from statistics import median
 from time import sleep
 
-from benchmarks.call_states import SCALAR_CALLS, WARM_UP
-from benchmarks.loads import Load, make_load
-from benchmarks.logger_process import running_logger
+from benchmarks.loads import SCALAR_CALLS, Load, make_load
+from benchmarks.loggers import running_logger
 from benchmarks.measure import COLUMNS, PERCENTS, Timing, format_ns, measure, print_machine_speed, print_table
 from tensorboard_sidecar import Telemetry
 
@@ -24,9 +23,7 @@ def _run(load: Load) -> Timing:
     with tempfile.TemporaryDirectory() as name, running_logger(Path(name)) as (endpoint, _):
         telemetry = Telemetry("benchmark/tail", endpoint=endpoint, strict=True)
         sleep(_SETTLE_SECONDS)
-        timing = measure(
-            lambda step: telemetry.scalars(step, load.scalars), SCALAR_CALLS, warm_up=WARM_UP, pause=lambda: None
-        )
+        timing = measure(lambda step: telemetry.scalars(step, load.scalars), SCALAR_CALLS)
         telemetry.close(60)
     return timing
 
@@ -39,11 +36,10 @@ def main() -> None:
     print_machine_speed()
     load = make_load()
     timings = [_run(load) for _ in range(options.runs)]
-    rows = []
-    for name, choose in (("best run", min), ("median run", median), ("worst run", max)):
-        rows.append(
-            [name, *(format_ns(choose(timing.percentile_ns(percent) for timing in timings)) for percent in PERCENTS)]
-        )
+    rows = [
+        [name, *(format_ns(choose(timing.percentile_ns(percent) for timing in timings)) for percent in PERCENTS)]
+        for name, choose in (("best run", min), ("median run", median), ("worst run", max))
+    ]
     print_table(f"A logged step, {options.runs} runs", ["", *COLUMNS], rows)
     within = sum(timing.percentile_ns(99.9) <= 500_000 for timing in timings)
     print(f"\np99.9 within 500 us: {within} of {options.runs}")

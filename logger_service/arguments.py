@@ -95,20 +95,13 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
         help="where trainers connect: tcp:// on this machine, with --keys on any (0.0.0.0: all its addresses; port *:"
         " any free one), or ipc://DIR/NAME in a folder of mode 0700 (default: %(default)s)",
     )
-    parser.add_argument(
+    _add_folder(
+        parser,
         "--keys",
-        type=Path,
-        metavar="DIR",
-        help="encrypt, and take records only from trainers whose keys this folder allows; make the folder with:"
+        "encrypt, and take records only from trainers whose keys this folder allows; make the folder with:"
         " tensorboard-sidecar keys create DIR (default: everybody who reaches --bind may send)",
     )
-    parser.add_argument(
-        "--recordings",
-        type=Path,
-        default=Path("recordings"),
-        metavar="DIR",
-        help="folder of the journal (default: %(default)s)",
-    )
+    _add_folder(parser, "--recordings", "folder of the journal (default: %(default)s)", Path("recordings"))
     _add_logdir(parser, default=Path("runs_brain_v2"))
     _add_watch(parser)
     parser.add_argument(
@@ -154,13 +147,7 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
     revoke = actions.add_parser("revoke", help="shut a trainer out", description=_REVOKE)
     revoke.add_argument("name", metavar="NAME", help="the trainer's name")
     for action in (allow, listed, revoke):
-        action.add_argument(
-            "--keys",
-            type=Path,
-            default=Path("keys"),
-            metavar="DIR",
-            help="the logger's folder of keys (default: %(default)s)",
-        )
+        _add_folder(action, "--keys", "the logger's folder of keys (default: %(default)s)", Path("keys"))
 
 
 def add_project(parser: argparse.ArgumentParser) -> None:
@@ -218,6 +205,10 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
         help="bytes to keep free on the disks of --recordings and --logdir: with less, trainers keep their records and"
         " event files wait until there is room; 0: no reserve (default: 256 MiB, or 5 %% of a small disk)",
     )
+
+
+def _add_folder(parser: argparse.ArgumentParser, flag: str, explanation: str, default: Path | None = None) -> None:
+    parser.add_argument(flag, type=Path, default=default, metavar="DIR", help=explanation)
 
 
 def _add_paths(parser: argparse.ArgumentParser, explanation: str) -> None:

@@ -5,17 +5,18 @@ Modules that draw are imported inside the commands that need them: ``serve`` dra
 
 import argparse
 import logging
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import Final
+from time import monotonic
+from typing import Final, Self, TextIO
 
 from tensorboard_sidecar.logger_service.access.key_commands import allow_key, create_keys, list_keys, revoke_key
 from tensorboard_sidecar.logger_service.arguments import serve_config
 from tensorboard_sidecar.logger_service.config import ServeConfig
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.offline.progress_line import ProgressLine
 from tensorboard_sidecar.logger_service.projection.process import run_projection
 from tensorboard_sidecar.logger_service.service import Service
 from tensorboard_sidecar.protocol.errors import ProtocolError
@@ -28,6 +29,9 @@ EXIT_LOSSY: Final = 3
 
 # TensorBoard shows ten pictures and a thousand points of a tag, unless these flags ask for more.
 _SAMPLES: Final = "scalars=100000,images=200,text=200,audio=50"
+
+_SHOW_INTERVAL_SECONDS: Final = 0.25
+_CLEAR_LINE: Final = "\r\x1b[K"
 
 
 def _command(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
@@ -127,3 +131,29 @@ def _announce(config: ServeConfig, endpoint: str) -> None:
         f"who may send {f'keys in {config.keys}' if config.keys else 'everybody who reaches the address below'}\n"
         f"listening on {endpoint}"
     )
+
+
+class ProgressLine:
+    """Shows progress on a line of a terminal: at most four texts a second. Clears the line at the end."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = monotonic) -> None:
+        self._stream, self._clock = stream, clock
+        self._shows = stream.isatty()
+        self._show_at = float("-inf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shows:
+            self._write(_CLEAR_LINE)
+
+    def show(self, text: str) -> None:
+        """Show ``text``, cut to the width of the terminal; skip the text within 0.25 s of the last shown text."""
+        if self._shows and self._clock() >= self._show_at:
+            self._show_at = self._clock() + _SHOW_INTERVAL_SECONDS
+            self._write(_CLEAR_LINE + text[: shutil.get_terminal_size().columns - 1])
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()

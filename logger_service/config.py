@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.limits import STREAMS_MAX
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, is_loopback
 
 _TCP: Final = re.compile(r"tcp://(?P<host>[^/:]+):(?P<port>[0-9]{1,5}|\*)")
@@ -47,12 +46,6 @@ class ServeConfig:
     """Bytes that stay free on the disks of both folders; 0: no reserve; None: 256 MiB, or 5 % of a small disk."""
     drain_seconds: float = 60.0
     """How long a stop waits for the event files to be up to date; the next start continues from their end."""
-    commit_interval_seconds: float = 0.05
-    """The longest wait of a record for its fdatasync, which covers all records that wait."""
-    commit_size_bytes: int = 8 * 2**20
-    """Commit at once when this many bytes wait."""
-    streams_max: int = STREAMS_MAX
-    """LRU: at this many streams, forget the stream that has been silent longest; its next message needs a HELLO."""
 
     def __post_init__(self) -> None:
         check_endpoint(self.bind, keys=self.keys is not None)

@@ -18,21 +18,15 @@ from time import monotonic, time_ns
 from types import FrameType
 from typing import Final
 
-from tensorboard_sidecar.logger_service.config import (
-    HEALTH_ADDRESS,
-    OFF,
-    ServeConfig,
-    parse_health_address,
-)
+from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF, ServeConfig, parse_health_address
 from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
-from tensorboard_sidecar.logger_service.limits import JOURNAL_FILES_DIVISOR
-from tensorboard_sidecar.logger_service.monitoring.collector import Collector
+from tensorboard_sidecar.logger_service.limits import JOURNAL_FILES_DIVISOR, STREAMS_MAX
 from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
-from tensorboard_sidecar.logger_service.monitoring.status import Status
+from tensorboard_sidecar.logger_service.monitoring.status import Collector, Status
 from tensorboard_sidecar.logger_service.projection.process import Supervisor
 from tensorboard_sidecar.protocol.outbox.location import outbox_root, spill_root
 from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_folder
@@ -53,7 +47,7 @@ class _Parts:
 
     receiver: Receiver
     projection: Supervisor
-    orphans: OrphanIntake | None
+    orphans: OrphanIntake
     page: HealthPage | None
     collector: Collector
 
@@ -85,23 +79,20 @@ class Service:
         journal = Journal(
             config.recordings,
             time_ns,
-            commit_interval_seconds=config.commit_interval_seconds,
-            commit_size_bytes=config.commit_size_bytes,
-            open_files_max=min(config.streams_max, _open_files_limit() // JOURNAL_FILES_DIVISOR),
+            open_files_max=min(STREAMS_MAX, _open_files_limit() // JOURNAL_FILES_DIVISOR),
             disk_reserve_bytes=config.disk_reserve_bytes,
         )
-        receiver = Receiver(journal, config.bind, streams_max=config.streams_max, keys=config.keys)
+        receiver = Receiver(journal, config.bind, keys=config.keys)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         os.nice(_NICENESS)
-        projection = Supervisor(
-            config.recordings, config.logdir, disk_reserve_bytes=config.disk_reserve_bytes, lock=lock
-        )
+        reserve_bytes = config.disk_reserve_bytes
+        projection = Supervisor(config.recordings, config.logdir, disk_reserve_bytes=reserve_bytes, lock=lock)
         stack.callback(projection.kill)
         projection.supervise(monotonic())
         roots = _outbox_roots(config.adopt)
         endpoints = (receiver.endpoint, *config.adopt_for)
-        orphans = OrphanIntake(roots, receiver.dispatcher, endpoints, receiver.allowed) if roots else None
+        orphans = OrphanIntake(roots, receiver.dispatcher, endpoints, receiver.allowed)
         collector = Collector(config.recordings, journal, receiver, projection, orphans)
         self._ready(receiver.endpoint)
         return _Parts(receiver, projection, orphans, page, collector)
@@ -111,20 +102,17 @@ class Service:
         while not self._stopping:
             parts.receiver.turn(0.0 if busy else _TURN_SECONDS)
             parts.projection.supervise(monotonic())
-            busy = parts.orphans is not None and parts.orphans.step(monotonic())
+            busy = parts.orphans.step(monotonic())
             status = parts.collector.observe(monotonic())
             if parts.page is not None and status is not None:
                 parts.page.status = status
 
     def _shutdown(self, parts: _Parts) -> None:
-        _log.info(
-            "stopping: %s; bringing event files up to date (Ctrl-C again ends at once)",
-            parts.receiver.dispatcher.counts,
-        )
+        counts = parts.receiver.dispatcher.counts
+        _log.info("stopping: %s; bringing event files up to date (Ctrl-C again ends at once)", counts)
         if parts.page is not None:
             parts.page.close()
-        if parts.orphans is not None:
-            parts.orphans.close()
+        parts.orphans.close()
         parts.receiver.close()
         if not parts.projection.finish(monotonic(), self._config.drain_seconds):
             _log.warning("event files are not up to date; the next serve or a replay goes on from where they end")

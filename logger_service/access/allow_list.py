@@ -13,14 +13,9 @@ from typing import Final
 
 from tensorboard_sidecar.logger_service.limits import ALLOWED_KEYS_MAX
 from tensorboard_sidecar.protocol.errors import TooLarge
+from tensorboard_sidecar.protocol.storage import key_files
 from tensorboard_sidecar.protocol.storage.durable import sync_file, sync_folder
-from tensorboard_sidecar.protocol.storage.key_files import (
-    BadKey,
-    NoKeyFile,
-    check_key_name,
-    make_private_folder,
-    read_public_key,
-)
+from tensorboard_sidecar.protocol.storage.key_files import BadKey, check_key_name
 
 ALLOWED_NAME: Final = "allowed"
 ALLOW_COMMAND: Final = "tensorboard-sidecar keys allow NAME PUBLIC_KEY"
@@ -86,8 +81,8 @@ def read_allowed(folder: Path) -> tuple[dict[str, str], list[str]]:
     complaints = []
     for name in names:
         try:
-            allowed.setdefault(read_public_key(folder / check_key_name(name)), name)
-        except NoKeyFile:
+            allowed.setdefault(key_files.read_public_key(folder / check_key_name(name)), name)
+        except key_files.NoKeyFile:
             continue  # revoked since the folder was listed
         except BadKey as error:
             complaints.append(f"left out: {error}")
@@ -99,7 +94,7 @@ def allow(keys: Path, name: str, public_key: str) -> Path:
 
     Raises BadKey when the name has another key or the key has another name, TooLarge when the list is full, OSError.
     """
-    make_private_folder(keys)
+    key_files.make_private_folder(keys)
     folder = keys / ALLOWED_NAME
     folder.mkdir(mode=0o700, exist_ok=True)
     path, (allowed, _) = folder / check_key_name(name), read_allowed(folder)

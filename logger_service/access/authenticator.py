@@ -14,16 +14,12 @@ from zmq.utils import z85
 
 from tensorboard_sidecar.logger_service.access.allow_list import AllowList
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.protocol.storage.key_files import (
-    SECRET_SUFFIX,
-    SERVER_NAME,
-    check_private_folder,
-    read_secret_key,
-)
+from tensorboard_sidecar.protocol.storage import key_files
 
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 _ZAP_VERSION: Final = b"1.0"
 _DOMAIN: Final = b"tensorboard-sidecar"
+_CURVE_REQUEST: Final = (_ZAP_VERSION, _DOMAIN, 32)  # a public key has 32 bytes
 _USER_ID: Final = "User-Id"
 # Requests answered in one turn, before messages are handled.
 _TURN_REQUESTS_MAX: Final = 16
@@ -40,11 +36,11 @@ class Authenticator:
     """
 
     def __init__(self, context: "zmq.Context[zmq.SyncSocket]", keys: Path) -> None:
-        path = keys / (SERVER_NAME + SECRET_SUFFIX)
+        path = keys / (key_files.SERVER_NAME + key_files.SECRET_SUFFIX)
         if not path.exists():
             raise StartupError(f"--keys: no {path}; make the key with: tensorboard-sidecar keys create {keys}")
-        check_private_folder(keys)
-        self._secret = read_secret_key(path)
+        key_files.check_private_folder(keys)
+        self._secret = key_files.read_secret_key(path)
         self.allowed = AllowList(keys)
         self.socket = context.socket(zmq.REP)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -83,11 +79,7 @@ class Authenticator:
         """Return the ZAP reply: version, request id, status, text, user id, metadata."""
         request_id = request[1] if len(request) > 1 else b""
         match request:
-            case [version, _, domain, address, _, b"CURVE", key] if (version, domain, len(key)) == (
-                _ZAP_VERSION,
-                _DOMAIN,
-                32,
-            ):
+            case [version, _, domain, address, _, b"CURVE", key] if (version, domain, len(key)) == _CURVE_REQUEST:
                 public_key = z85.encode(key)
                 if self.allowed.name_of(public_key.decode()) is not None:
                     return [_ZAP_VERSION, request_id, b"200", b"", public_key, b""]

@@ -5,7 +5,19 @@ the connections, so that a connection that fills the memory is cut also while th
 
 What "full" means: every connection is an open file, and open files are bounded. LRU: at the cap, the connection that
 has been idle longest is closed for a new connection. A trainer whose idle connection was closed reconnects when it has
-records to send. How many bytes may wait unread is decided in ``unread_bytes``.
+records to send.
+
+ZeroMQ keeps some whole messages of a peer, and all parts of a message that has not ended, in memory without a bound.
+The kernel counts the bytes that came over a connection; the receiver counts the bytes of the messages that it read. The
+difference is unread. An honest trainer has at most its bytes on their way unread. Connections with more are cut:
+
+Rule 1: a connection without a stream may have few unread bytes: a HELLO.
+Rule 2: a connection with a stream may have twice its credit unread: after a NAK, the whole credit may come again behind
+the data that are dropped. A single record may be as large, whatever the credit.
+Rule 3: all connections together have a bound. Beyond it, connections without a stream are cut first, then the
+connections with the most unread bytes. Whole messages of a connection that was cut stay in memory until the receiver
+reads them. Until the receiver reports that no message waits, these bytes count as half: one bad peer then does not cost
+all others their connections. When these bytes alone are twice the bound, all connections are cut; trainers reconnect.
 """
 
 import errno
@@ -14,16 +26,17 @@ import resource
 import socket
 import struct
 import threading
-from contextlib import closing, suppress
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
 import zmq
 
-from tensorboard_sidecar.logger_service.access.unread_bytes import UnreadBytes, received_bytes
+from tensorboard_sidecar.logger_service import limits
 from tensorboard_sidecar.logger_service.counters import Counters, counter
-from tensorboard_sidecar.logger_service.limits import CONNECTIONS_FILES_DIVISOR, CONNECTIONS_MAX
 
 _MONITOR_ENDPOINT: Final = "inproc://connections"
 _EVENTS: Final = (
@@ -44,6 +57,18 @@ _LONG_FRAME_BYTES: Final = 9
 _CURVE_BYTES: Final = 33
 # Without keys, a peer that hangs up during the handshake was not refused: the peer tested whether a logger listens.
 _HUNG_UP: Final = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
+# Between two checks: a loopback brings some 20 MB in the shorter time; with few unread bytes the longer time is enough.
+_CHECK_SECONDS: Final = 0.1
+_CHECK_SOON_SECONDS: Final = 0.01
+# The check of one connection takes some microseconds: with many connections the checks are rarer, so that all checks
+# together cost a fraction of a core.
+_CHECK_SECONDS_EACH: Final = 2e-5
+# From this share of the bound on, the checks are frequent.
+_SOON_SHARE: Final = 8
+# A HELLO that waits, with its handshake. Rule 3 cuts no connection for so few bytes.
+_HELLO_MAX_BYTES: Final = 2**14
+# tcpi_bytes_received in struct tcp_info (linux/tcp.h): behind 8 bytes, 24 numbers of 32 bits and 3 of 64.
+_BYTES_RECEIVED: Final = struct.Struct("=128xQ")
 
 _log = logging.getLogger(__name__)
 
@@ -65,10 +90,7 @@ class ConnectionLru:
 
     def __init__(self, connections_max: int) -> None:
         self._connections_max = connections_max
-        self._connections: dict[int, None] = {}
-
-    def __repr__(self) -> str:
-        return f"<ConnectionLru of {len(self)}, at most {self._connections_max}>"
+        self._connections: OrderedDict[int, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -77,21 +99,98 @@ class ConnectionLru:
         """Add a connection; beyond the cap, remove and return the connection that has been idle longest."""
         self._connections.pop(descriptor, None)
         self._connections[descriptor] = None
-        if len(self._connections) <= self._connections_max:
-            return None
-        longest_idle = next(iter(self._connections))
-        del self._connections[longest_idle]
-        return longest_idle
+        return self._connections.popitem(last=False)[0] if len(self) > self._connections_max else None
 
     def heard(self, descriptor: int) -> None:
         """Note a message over a connection."""
         if descriptor in self._connections:
-            del self._connections[descriptor]
-            self._connections[descriptor] = None
+            self._connections.move_to_end(descriptor)
 
     def gone(self, descriptor: int) -> None:
         """Remove a connection."""
         self._connections.pop(descriptor, None)
+
+
+class UnreadBytes:
+    """Connections by file descriptor; ``received(descriptor)`` returns all bytes that ever came over a connection."""
+
+    def __init__(self, received: Callable[[int], int], total_max_bytes: int = limits.UNREAD_TOTAL_MAX_BYTES) -> None:
+        self._received, self._total_max_bytes = received, total_max_bytes
+        self._without_stream: set[int] = set()
+        self._read_bytes: dict[int, int] = {}
+        # Connections whose first message is read before ZeroMQ reports the connection: bytes read, stream open.
+        self._unreported: dict[int, tuple[int, bool]] = {}
+        self._total_bytes = 0  # unread, of all connections, at the last check
+        self._cut_bytes = 0  # unread, of connections that were cut
+
+    def __repr__(self) -> str:
+        connections, without_stream = len(self._read_bytes), len(self._without_stream)
+        return f"<UnreadBytes of {connections} connections, {without_stream} without a stream: {self._total_bytes}>"
+
+    @property
+    def check_interval_seconds(self) -> float:
+        """How long the next check can wait."""
+        much_unread = _SOON_SHARE * (self._total_bytes + self._cut_bytes) > self._total_max_bytes
+        seconds = _CHECK_SOON_SECONDS if self._without_stream or much_unread else _CHECK_SECONDS
+        return min(_CHECK_SECONDS, max(seconds, _CHECK_SECONDS_EACH * len(self._read_bytes)))
+
+    def come(self, descriptor: int) -> None:
+        """Add a connection; a descriptor that comes again is a new connection."""
+        self._read_bytes[descriptor], has_stream = self._unreported.pop(descriptor, (0, False))
+        self._without_stream.discard(descriptor)
+        if not has_stream:
+            self._without_stream.add(descriptor)
+
+    def read(self, descriptor: int, size_bytes: int, *, has_stream: bool) -> None:
+        """Note a message of ``size_bytes`` on the wire that was read, and whether its connection has an open stream.
+
+        The message may be read before ZeroMQ reports the connection.
+        """
+        if descriptor in self._read_bytes:
+            self._read_bytes[descriptor] += size_bytes
+            if has_stream:
+                self._without_stream.discard(descriptor)
+        else:
+            before_bytes, had_stream = self._unreported.get(descriptor, (0, False))
+            self._unreported[descriptor] = (before_bytes + size_bytes, has_stream or had_stream)
+
+    def drained(self) -> None:
+        """Note that no whole message waits any more."""
+        self._cut_bytes = 0
+
+    def gone(self, descriptor: int) -> None:
+        """Remove a connection."""
+        self._read_bytes.pop(descriptor, None)
+        self._without_stream.discard(descriptor)
+
+    def check(self) -> list[int]:
+        """Return the connections to cut, each once; called after all events of connections were handled."""
+        self._unreported.clear()  # these connections ended before their report
+        unread = {}
+        for descriptor, read_bytes in self._read_bytes.items():
+            received_bytes = self._received(descriptor)
+            # More read than received: the last message of a connection that had the same descriptor before.
+            self._read_bytes[descriptor] = min(read_bytes, received_bytes)
+            unread[descriptor] = received_bytes - self._read_bytes[descriptor]
+        self._total_bytes = sum(unread.values())
+        to_cut = [descriptor for descriptor, unread_bytes in unread.items() if unread_bytes > self._bound(descriptor)]
+        for descriptor in to_cut:
+            self._cut(descriptor, unread.pop(descriptor))
+        for descriptor in sorted(unread, key=lambda one: (one in self._without_stream, unread[one]), reverse=True):
+            if self._total_bytes + self._cut_bytes // 2 <= self._total_max_bytes:
+                break
+            if unread[descriptor] > _HELLO_MAX_BYTES or self._cut_bytes // 2 > self._total_max_bytes:
+                to_cut.append(descriptor)
+                self._cut(descriptor, unread[descriptor])
+        return to_cut
+
+    def _bound(self, descriptor: int) -> int:
+        return limits.UNREAD_BEFORE_STREAM_MAX_BYTES if descriptor in self._without_stream else limits.UNREAD_MAX_BYTES
+
+    def _cut(self, descriptor: int, unread_bytes: int) -> None:
+        self._total_bytes -= unread_bytes
+        self._cut_bytes += unread_bytes
+        self.gone(descriptor)
 
 
 class ConnectionMonitor:
@@ -130,10 +229,6 @@ class ConnectionMonitor:
             with self._lock:
                 self._connections.heard(descriptor)
                 self._unread.read(descriptor, wire_bytes, has_stream=has_stream)
-
-    def opened(self, frame: zmq.Frame) -> None:
-        """Note that the connection of a message has an open stream; called before the peer learns that."""
-        self.heard(frame, 0, has_stream=True)
 
     def drained(self) -> None:
         """Note that no whole message waits any more."""
@@ -180,8 +275,7 @@ class ConnectionMonitor:
             self._unread.come(value)
             if (longest_idle := self._connections.come(value)) is not None:
                 self.counts.crowded_out += 1
-                with suppress(OSError):
-                    _shut_down(longest_idle)
+                _shut_down(longest_idle)
         elif reason := why_refused(event, value, keys=self._keys):
             self.counts.refused += 1
             self._warn("connection refused: %s (%d refused so far)", reason, self.counts.refused)
@@ -190,8 +284,7 @@ class ConnectionMonitor:
         for descriptor in self._unread.check():
             self.counts.hoarding += 1
             self._warn("connection cut: too many of its bytes wait unread (%d cut so far)", self.counts.hoarding)
-            with suppress(OSError):
-                _shut_down(descriptor)
+            _shut_down(descriptor)
 
     def _warn(self, text: str, *arguments: object) -> None:
         """Log a warning, at most one a second."""
@@ -204,8 +297,8 @@ def connections_limit() -> int:
     """Return how many connections this process may have, given its limit of open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return CONNECTIONS_MAX
-    return min(CONNECTIONS_MAX, max(1, soft // CONNECTIONS_FILES_DIVISOR))
+        return limits.CONNECTIONS_MAX
+    return min(limits.CONNECTIONS_MAX, max(1, soft // limits.CONNECTIONS_FILES_DIVISOR))
 
 
 def why_refused(event: int, value: int, *, keys: bool) -> str:
@@ -231,17 +324,30 @@ def cut(frame: zmq.Frame) -> None:
 
     When that connection has ended, a new connection may have its descriptor and be cut instead: its peer reconnects.
     """
-    with suppress(OSError, zmq.ZMQError):
+    with suppress(zmq.ZMQError):
         _shut_down(int(frame.get(zmq.SRCFD)))
 
 
-def _shut_down(descriptor: int) -> None:
-    """Shut a connection down; ZeroMQ then closes it. Raises OSError when the descriptor is no connection.
+def received_bytes(descriptor: int) -> int:
+    """Return how many bytes came over a TCP connection; 0 where the kernel does not say (``ipc://``, other systems)."""
+    with suppress(OSError, AttributeError), _borrowed(descriptor) as connection:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
+        if len(info) == _BYTES_RECEIVED.size:
+            return int(_BYTES_RECEIVED.unpack(info)[0])
+    return 0
 
-    The function needs no descriptor of its own: the connection may be cut because no descriptor is left.
-    """
+
+def _shut_down(descriptor: int) -> None:
+    """Shut a connection down; ZeroMQ then closes it."""
+    with suppress(OSError), _borrowed(descriptor) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _borrowed(descriptor: int) -> Iterator[socket.socket]:
+    """Yield a connection of ZeroMQ without opening a descriptor: there may be none left. Raises OSError."""
     connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
     try:
-        connection.shutdown(socket.SHUT_RDWR)
+        yield connection
     finally:
         connection.detach()

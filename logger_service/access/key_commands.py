@@ -3,24 +3,10 @@
 import shlex
 from pathlib import Path
 
-from tensorboard_sidecar.logger_service.access.allow_list import (
-    ALLOW_COMMAND,
-    ALLOWED_NAME,
-    allow,
-    read_allowed,
-    revoke,
-)
+from tensorboard_sidecar.logger_service.access import allow_list
+from tensorboard_sidecar.logger_service.access.allow_list import ALLOW_COMMAND, ALLOWED_NAME
 from tensorboard_sidecar.logger_service.access.authenticator import make_key_pair
-from tensorboard_sidecar.protocol.storage.key_files import (
-    PUBLIC_SUFFIX,
-    SECRET_SUFFIX,
-    SERVER_NAME,
-    BadKey,
-    check_key_name,
-    make_private_folder,
-    read_public_key,
-    write_key_pair,
-)
+from tensorboard_sidecar.protocol.storage import key_files
 
 _PROGRAM = "tensorboard-sidecar"
 
@@ -31,14 +17,14 @@ def create_keys(folder: Path, name: str) -> str:
     Raises BadKey for a name or folder that cannot be used, and for a pair that exists; OSError.
     """
     public, secret = make_key_pair()
-    public_path, secret_path = write_key_pair(folder, name, public=public, secret=secret)
+    public_path, secret_path = key_files.write_key_pair(folder, name, public=public, secret=secret)
     lines = [
         f"public key  {public}  in {public_path}",
         f"secret key  in {secret_path}; keep the file on this machine, readable by you alone",
         "",
     ]
-    if name == SERVER_NAME:
-        make_private_folder(folder / ALLOWED_NAME)
+    if name == key_files.SERVER_NAME:
+        key_files.make_private_folder(folder / ALLOWED_NAME)
         lines += [
             "Next, on the machine of the trainer (choose any NAME):",
             f"  {_PROGRAM} keys create KEYS --name NAME",
@@ -46,7 +32,7 @@ def create_keys(folder: Path, name: str) -> str:
             f"  {ALLOW_COMMAND} --keys {_quote(folder)}",
             f"  {_PROGRAM} serve --keys {_quote(folder)} --bind tcp://0.0.0.0:5555",
             "and on the machine of the trainer:",
-            _how_to_train("THIS-HOST", _quote(public), f"KEYS/NAME{SECRET_SUFFIX}"),
+            _how_to_train("THIS-HOST", _quote(public), f"KEYS/NAME{key_files.SECRET_SUFFIX}"),
         ]
     else:
         lines += [
@@ -61,16 +47,16 @@ def create_keys(folder: Path, name: str) -> str:
 def allow_key(keys: Path, name: str, public_key: str) -> str:
     """Allow a trainer, given its public key or the file of the key. Raises BadKey, TooLarge, OSError."""
     _check_is_made(keys)
-    path = allow(keys, check_key_name(name), read_public_key(public_key))
+    path = allow_list.allow(keys, key_files.check_key_name(name), key_files.read_public_key(public_key))
     return f"{name} may send from now on ({path})"
 
 
 def list_keys(keys: Path) -> str:
     """Return the logger's public key and a line for each allowed key. Raises BadKey, TooLarge, OSError."""
     _check_is_made(keys)
-    public = read_public_key(keys / (SERVER_NAME + PUBLIC_SUFFIX))
-    allowed, complaints = read_allowed(keys / ALLOWED_NAME)
-    lines = [f"{public}  {SERVER_NAME} (this logger; trainers need this key as --server_key)"]
+    public = key_files.read_public_key(keys / (key_files.SERVER_NAME + key_files.PUBLIC_SUFFIX))
+    allowed, complaints = allow_list.read_allowed(keys / ALLOWED_NAME)
+    lines = [f"{public}  {key_files.SERVER_NAME} (this logger; trainers need this key as --server_key)"]
     lines += [f"{key}  {name}" for key, name in allowed.items()]
     if not allowed:
         lines.append(f"no trainer may send yet; allow a key: {ALLOW_COMMAND} --keys {_quote(keys)}")
@@ -80,7 +66,7 @@ def list_keys(keys: Path) -> str:
 def revoke_key(keys: Path, name: str) -> str:
     """Revoke a trainer's key. Raises BadKey when the name is not on the list, OSError."""
     _check_is_made(keys)
-    revoke(keys, name)
+    allow_list.revoke(keys, name)
     return f"{name} may no longer send; a running logger refuses the key within a second"
 
 
@@ -91,9 +77,10 @@ def _how_to_train(host: str, server_key: str, client_key: str) -> str:
 
 
 def _check_is_made(keys: Path) -> None:
-    if not (keys / (SERVER_NAME + SECRET_SUFFIX)).exists():
-        raise BadKey(
-            f"{keys} holds no {SERVER_NAME}{SECRET_SUFFIX}; give the logger's folder with --keys, or make the key with:"
+    secret = keys / (key_files.SERVER_NAME + key_files.SECRET_SUFFIX)
+    if not secret.exists():
+        raise key_files.BadKey(
+            f"{keys} holds no {secret.name}; give the logger's folder with --keys, or make the key with:"
             f" {_PROGRAM} keys create {_quote(keys)}"
         )
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
-from tensorboard_sidecar.logger_service.events.event_paths import comes_late, is_row, names_in
-from tensorboard_sidecar.logger_service.events.event_reader import read_events
-from tensorboard_sidecar.logger_service.events.identity import EventId, find_id
+from tensorboard_sidecar.logger_service.events.event_file import comes_late, is_row, names_in
+from tensorboard_sidecar.logger_service.events.identity import EventId, find_id, read_events
 from tensorboard_sidecar.logger_service.events.to_events import GAP_RECORDS_TAG
 from tensorboard_sidecar.protocol.frame import Damage, End
 

@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from hashlib import blake2s
 from typing import Final
 
-from tensorboard_sidecar.logger_service.events.event_file import EventFile
-from tensorboard_sidecar.logger_service.events.event_paths import row_name, rows_in
+from tensorboard_sidecar.logger_service.events.event_file import EventFile, row_name, rows_in
 from tensorboard_sidecar.logger_service.events.to_events import row_event
 from tensorboard_sidecar.logger_service.events.values import shown_parameter
 from tensorboard_sidecar.protocol.messages import HParams, ParameterValue

@@ -1,20 +1,32 @@
-"""Ids of events: every event names its record, in a field that TensorBoard ignores.
+"""Ids of events: every event names its record, in a field that TensorBoard ignores; event files are read back by id.
 
 An id is ``<stream, 32 hex digits>/<sequence>/<place>``. ``sequence`` is the last sequence number of the record (a gap
 has several), ``place`` counts the events of the record from 0. The id is in the ``node_name`` of the first value, in
 the ``msg`` of a session log, or in an attribute of the first node of a graph. The event files themselves thus tell how
 far a projection has come, and no second file can disagree with them.
+
+The readers of event files yield damage, and never raise because of damage.
 """
 
+import mmap
 import re
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from google.protobuf.message import DecodeError
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.graph_pb2 import GraphDef
 
+from tensorboard_sidecar.protocol.frame import Damage, End, Frame, read_frame
+
 GRAPH_ATTRIBUTE: Final = "_telemetry_id"
 _PATTERN: Final = re.compile(r"([0-9a-f]{32})/([0-9]{1,20})/([0-9]{1,9})")
+# An event holds a whole record with its pictures: larger than the record, far smaller than this.
+EVENT_SIZE_MAX_BYTES: Final = 2**30
+# Every event of this program has an id: a few events at the end of a file are enough to find an id.
+_TAIL_EVENTS: Final = 8
 
 
 class EventId(NamedTuple):
@@ -61,6 +73,57 @@ def find_id(event: Event) -> EventId | None:
             return EventId.parse(nodes[0].attr[GRAPH_ATTRIBUTE].s.decode(errors="replace")) if nodes else None
         case _:
             return None
+
+
+def read_payloads(path: Path) -> Iterator[memoryview | Damage | End]:
+    """Yield the payload of every whole frame, and damage between frames; the last item is an :class:`End`.
+
+    A bad head ends the file here as in TensorBoard, which shows no event behind the bad head.
+    """
+    with path.open("rb") as file:
+        empty = file.seek(0, 2) == 0
+        content = memoryview(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    start = 0
+    while True:
+        item = read_frame(content, start, payload_size_max_bytes=EVENT_SIZE_MAX_BYTES, resynchronise=False)
+        yield item.payload if isinstance(item, Frame) else item
+        if isinstance(item, End):
+            return
+        start = item.end
+
+
+def read_events(path: Path) -> Iterator[Event | Damage | End]:
+    """Yield the parsed events, damage, and the end; a payload that is no event becomes :class:`Damage` at place 0."""
+    for item in read_payloads(path):
+        if isinstance(item, memoryview):
+            event = _parse(item)
+            yield Damage(0, 0, "a frame that holds no event") if event is None else event
+        else:
+            yield item
+
+
+def began_at_seconds(path: Path) -> float | None:
+    """Return the time of the first event in a file; None for a file that does not begin with a whole event."""
+    event = next(read_events(path))
+    return event.wall_time if isinstance(event, Event) else None
+
+
+def last_id(path: Path) -> EventId | None:
+    """Return the id of the last whole event in a file, or None."""
+    tail = deque((item for item in read_payloads(path) if isinstance(item, memoryview)), maxlen=_TAIL_EVENTS)
+    for payload in reversed(tail):
+        event = _parse(payload)
+        identity = None if event is None else find_id(event)
+        if identity is not None:
+            return identity
+    return None
+
+
+def _parse(payload: memoryview) -> Event | None:
+    try:
+        return Event.FromString(payload)
+    except DecodeError:
+        return None
 
 
 def _nodes(graph_def: bytes) -> list[Any]:

@@ -15,44 +15,14 @@ from typing import Final, NamedTuple, assert_never
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from tensorboard_sidecar.logger_service.events import markdown
+from tensorboard_sidecar.logger_service.events import values
 from tensorboard_sidecar.logger_service.events.identity import EventId, name_event
-from tensorboard_sidecar.logger_service.events.values import (
-    Value,
-    audio_value,
-    graph_bytes,
-    histogram_value,
-    hparams_values,
-    image_value,
-    layout_value,
-    metric_values,
-    scalar_value,
-    text_value,
-)
-from tensorboard_sidecar.logger_service.rendering.contact_sheet import contact_sheet
+from tensorboard_sidecar.logger_service.rendering.canvas import encode_png
 from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
-from tensorboard_sidecar.logger_service.rendering.layer_overview import layer_overview
-from tensorboard_sidecar.logger_service.rendering.overview_layout import NAMES_SHOWN_MAX
-from tensorboard_sidecar.logger_service.rendering.pictures import grid, plain
+from tensorboard_sidecar.logger_service.rendering.layer_overview import NAMES_SHOWN_MAX, layer_overview
+from tensorboard_sidecar.logger_service.rendering.pictures import contact_sheet, grid
+from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.errors import TooLarge
-from tensorboard_sidecar.protocol.messages import (
-    Audio,
-    Embedding,
-    Gap,
-    Graph,
-    HParams,
-    Images,
-    Layout,
-    Matrix,
-    Message,
-    RunEnd,
-    RunStart,
-    Scalars,
-    SegmentHead,
-    TensorSummaries,
-    TensorSummary,
-    Text,
-)
 from tensorboard_sidecar.protocol.record import Record
 
 FILE_VERSION: Final = "brain.Event:2"
@@ -80,7 +50,7 @@ class Projected(NamedTuple):
     failures: list[Exception]
 
 
-def project(message: Message | None, record: Record, stream: bytes) -> Projected:
+def project(message: messages.Message | None, record: Record, stream: bytes) -> Projected:
     """Return the events of a record, at least one, each with its id; ``message`` is None for an unknown kind.
 
     Raises Malformed, ValueError, or any exception from drawing when nothing of the record can be shown.
@@ -95,16 +65,17 @@ def blank(record: Record, stream: bytes) -> list[bytes]:
     return _finish([_empty_event()], record, stream)
 
 
-def row_event(message: HParams, record: Record, stream: bytes) -> tuple[EventId, bytes]:
+def row_event(message: messages.HParams, record: Record, stream: bytes) -> tuple[EventId, bytes]:
     """Return the event for the folder of a set of hyperparameters, and its id: the second event of the record."""
     identity = EventId(stream, record.next_sequence - 1, 1)
-    event = Event(wall_time=record.wall_time_ns / 1e9, step=record.step, summary=Summary(value=hparams_values(message)))
+    summary = Summary(value=values.hparams_values(message))
+    event = Event(wall_time=record.wall_time_ns / 1e9, step=record.step, summary=summary)
     name_event(event, identity)
     serialised: bytes = event.SerializeToString()
     return identity, serialised
 
 
-def first_new_step(message: RunStart) -> int:
+def first_new_step(message: messages.RunStart) -> int:
     """Return the first step that an attempt logs anew; records of earlier attempts stay up to ``first_step``."""
     return message.first_step + 1 if message.first_step else 0
 
@@ -129,13 +100,13 @@ class ScalarEvents:
         self._events.clear()
         self._size_bytes = self._uses = 0
 
-    def pack(self, message: Scalars, record: Record) -> bytes:
+    def pack(self, message: messages.Scalars, record: Record) -> bytes:
         """Return the serialised event of a record with at least one scalar, byte for byte as :func:`project`."""
-        event, values = self._event(tuple(message.values))
+        event, shown = self._event(tuple(message.values))
         event.wall_time = record.wall_time_ns / 1e9
         event.step = record.step
-        values[0].node_name = str(EventId(self._stream, record.next_sequence - 1, 0))
-        for value, number in zip(values, message.values.values(), strict=True):
+        shown[0].node_name = str(EventId(self._stream, record.next_sequence - 1, 0))
+        for value, number in zip(shown, message.values.values(), strict=True):
             value.simple_value = number
         serialised: bytes = event.SerializeToString()
         return serialised
@@ -147,7 +118,7 @@ class ScalarEvents:
             self.forget()
             found = None
         if found is None:
-            event = Event(summary=Summary(value=[scalar_value(tag, 0.0) for tag in tags]))
+            event = Event(summary=Summary(value=[values.scalar_value(tag, 0.0) for tag in tags]))
             found = event, list(event.summary.value)
             self._keep(tags, found)
         return found
@@ -164,7 +135,7 @@ class ScalarEvents:
 
 
 def _empty_event() -> Event:
-    return Event(summary=Summary(value=[Value()]))
+    return Event(summary=Summary(value=[Summary.Value()]))
 
 
 def _finish(events: list[Event], record: Record, stream: bytes) -> list[bytes]:
@@ -177,40 +148,40 @@ def _finish(events: list[Event], record: Record, stream: bytes) -> list[bytes]:
     return [event.SerializeToString() for event in events]
 
 
-def _events(message: Message | None, record: Record, failures: list[Exception]) -> list[Event]:
+def _events(message: messages.Message | None, record: Record, failures: list[Exception]) -> list[Event]:
     match message:
-        case RunStart():
+        case messages.RunStart():
             return _run_start(message)
-        case Graph():
-            return [Event(graph_def=graph_bytes(message))] if message.nodes else []
-        case Scalars():
-            values = [scalar_value(tag, number) for tag, number in message.values.items()]
-        case TensorSummaries():
-            values = _summaries(message.summaries, record.step, failures)
-        case Matrix():
-            values = [_matrix(message, record.step)]
-        case Images():
-            values = [_images(message, record.step)]
-        case Text():
-            values = [text_value(message.tag, message.text)]
-        case Audio():
-            values = _audio(message)
-        case Layout():
-            values = [layout_value(message)]
-        case HParams():
-            values = metric_values(message)  # the parameters are in a file beside the events: see row_event
-        case Gap():
-            values = _gap(message, record)
-        case RunEnd():
-            values = [text_value("run/status", f"**{message.status}** at step {record.step:,}")]
-        case Embedding() | SegmentHead() | None:  # files beside the events; read by the reader; an unknown kind
-            values = []
+        case messages.Graph():
+            return [Event(graph_def=values.graph_bytes(message))] if message.nodes else []
+        case messages.Scalars():
+            shown = [values.scalar_value(tag, number) for tag, number in message.values.items()]
+        case messages.TensorSummaries():
+            shown = _summaries(message.summaries, record.step, failures)
+        case messages.Matrix():
+            shown = [_matrix(message, record.step)]
+        case messages.Images():
+            shown = [_images(message, record.step)]
+        case messages.Text():
+            shown = [values.text_value(message.tag, message.text)]
+        case messages.Audio():
+            shown = _audio(message)
+        case messages.Layout():
+            shown = [values.layout_value(message)]
+        case messages.HParams():
+            shown = values.metric_values(message)  # the parameters are in a file beside the events: see row_event
+        case messages.Gap():
+            shown = _gap(message, record)
+        case messages.RunEnd():
+            shown = [values.text_value("run/status", f"**{message.status}** at step {record.step:,}")]
+        case messages.Embedding() | messages.SegmentHead() | None:
+            shown = []  # files beside the events; read by the reader; an unknown kind
         case _:
             assert_never(message)
-    return [Event(summary=Summary(value=values))] if values else []
+    return [Event(summary=Summary(value=shown))] if shown else []
 
 
-def _run_start(message: RunStart) -> list[Event]:
+def _run_start(message: messages.RunStart) -> list[Event]:
     """Return a session start, and the config.
 
     At a session start the slow loader drops the points of earlier attempts from the step of the start on.
@@ -219,14 +190,16 @@ def _run_start(message: RunStart) -> list[Event]:
     if not message.config:
         return [start]
     rows = [(name, str(value)) for name, value in message.config.items()]
-    text = text_value("run/config", markdown.table(("setting", "value"), rows))
+    text = values.text_value("run/config", values.markdown_table(("setting", "value"), rows))
     return [start, Event(summary=Summary(value=[text]))]
 
 
-def _summaries(summaries: Mapping[str, TensorSummary], step: int, failures: list[Exception]) -> list[Value]:
+def _summaries(
+    summaries: Mapping[str, messages.TensorSummary], step: int, failures: list[Exception]
+) -> list[Summary.Value]:
     """Return a histogram a tag, and an overview of every group of two or more tags with the same first component."""
-    values = [histogram_value(tag, summary) for tag, summary in summaries.items()]
-    groups: dict[str, list[tuple[str, TensorSummary]]] = {}
+    shown = [values.histogram_value(tag, summary) for tag, summary in summaries.items()]
+    groups: dict[str, list[tuple[str, messages.TensorSummary]]] = {}
     for tag, summary in summaries.items():
         component, _, layer = tag.partition("/")
         if layer:
@@ -234,10 +207,12 @@ def _summaries(summaries: Mapping[str, TensorSummary], step: int, failures: list
     groups = {component: layers for component, layers in groups.items() if len(layers) > 1}
     for component, layers in islice(groups.items(), _overviews(groups, failures)):
         try:
-            values.append(image_value(f"histograms/{component}", layer_overview(layers, title=component, step=step)))
+            shown.append(
+                values.image_value(f"histograms/{component}", layer_overview(layers, title=component, step=step))
+            )
         except Exception as error:  # noqa: BLE001 - an overview that fails must not cost the histograms
             failures.append(error)
-    return values
+    return shown
 
 
 def _overviews(groups: Mapping[str, Sized], failures: list[Exception]) -> int:
@@ -249,7 +224,7 @@ def _overviews(groups: Mapping[str, Sized], failures: list[Exception]) -> int:
     return number
 
 
-def _matrix(message: Matrix, step: int) -> Value:
+def _matrix(message: messages.Matrix, step: int) -> Summary.Value:
     picture = heatmap(
         message.values.numpy(),
         title=message.title or message.tag,
@@ -258,30 +233,31 @@ def _matrix(message: Matrix, step: int) -> Value:
         value_range=message.value_range,
         step=step,
     )
-    return image_value(message.tag, picture)
+    return values.image_value(message.tag, picture)
 
 
-def _images(message: Images, step: int) -> Value:
+def _images(message: messages.Images, step: int) -> Summary.Value:
     pictures = message.images.numpy()
     if message.captions:
-        return image_value(message.tag, contact_sheet(pictures, message.captions, title=message.tag, step=step))
-    return image_value(message.tag, plain(pictures[0]) if len(pictures) == 1 else grid(pictures))
+        return values.image_value(message.tag, contact_sheet(pictures, message.captions, title=message.tag, step=step))
+    return values.image_value(message.tag, encode_png(pictures[0]) if len(pictures) == 1 else grid(pictures))
 
 
-def _audio(message: Audio) -> list[Value]:
+def _audio(message: messages.Audio) -> list[Summary.Value]:
     """Return the clips as samples of one tag, and the captions as a text: TensorBoard's audio tab shows no captions."""
     if not message.clips:
         return []
-    values = [audio_value(message.tag, message.clips, message.sample_rate_hz)]
+    shown = [values.audio_value(message.tag, message.clips, message.sample_rate_hz)]
     if message.captions:
-        values.append(text_value(f"{message.tag}/captions", markdown.numbered(message.captions)))
-    return values
+        shown.append(values.text_value(f"{message.tag}/captions", values.numbered_list(message.captions)))
+    return shown
 
 
-def _gap(message: Gap, record: Record) -> list[Value]:
+def _gap(message: messages.Gap, record: Record) -> list[Summary.Value]:
     last = record.next_sequence - 1
     lines = [f"**{record.span:,} records missing**, sequence {record.sequence:,} to {last:,}"]
-    lines.append(markdown.plain(message.reason))
+    lines.append(values.escape_markdown(message.reason))
     if message.kinds:
-        lines.append(markdown.table(("kind", "records"), [(kind, f"{n:,}") for kind, n in message.kinds.items()]))
-    return [scalar_value(GAP_RECORDS_TAG, record.span), text_value(GAPS_TAG, "\n\n".join(lines))]
+        rows = [(kind, f"{number:,}") for kind, number in message.kinds.items()]
+        lines.append(values.markdown_table(("kind", "records"), rows))
+    return [values.scalar_value(GAP_RECORDS_TAG, record.span), values.text_value(GAPS_TAG, "\n\n".join(lines))]

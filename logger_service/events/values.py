@@ -8,6 +8,7 @@ All bytes are deterministic: the same message gives the same bytes in every proc
 
 import io
 import math
+import re
 import wave
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
@@ -24,18 +25,11 @@ from tensorboardX.proto.tensor_pb2 import TensorProto
 from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboardX.proto.versions_pb2 import VersionDef
 
-from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.canvas import Picture
+from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.array import Array
 from tensorboard_sidecar.protocol.buckets import ordered_histogram
-from tensorboard_sidecar.protocol.messages import (
-    Chart,
-    Graph,
-    GraphNode,
-    HParams,
-    Layout,
-    ParameterValue,
-    TensorSummary,
-)
+from tensorboard_sidecar.protocol.limits import TEXT_MAX_CHARACTERS
 
 Value: TypeAlias = Summary.Value
 
@@ -52,6 +46,9 @@ _EXACT_MAX: Final = 2**53
 _OUTPUT_SHAPES: Final = "_output_shapes"
 # The producer version in graphs of TensorFlow 1.x; TensorBoard needs no other field of the versions.
 _GRAPH_PRODUCER: Final = 22
+# The characters that python-markdown lets a backslash escape, and the column separator of its tables.
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()>#+\-.!|])")
+_LAST_ROW_MAX_CHARACTERS: Final = 40
 
 
 def scalar_value(tag: str, number: float) -> Value:
@@ -59,7 +56,7 @@ def scalar_value(tag: str, number: float) -> Value:
     return Value(tag=tag, simple_value=number)
 
 
-def histogram_value(tag: str, summary: TensorSummary) -> Value:
+def histogram_value(tag: str, summary: messages.TensorSummary) -> Value:
     """Return the histogram of the finite values."""
     limits, counts = ordered_histogram(summary)
     histogram = HistogramProto(
@@ -82,16 +79,44 @@ def image_value(tag: str, picture: Picture) -> Value:
 
 def text_value(tag: str, text: str) -> Value:
     """Return a markdown text."""
-    metadata = _plugin_metadata("text", TextPluginData(version=0).SerializeToString())
-    return Value(tag=tag, metadata=metadata, tensor=_string_tensor([text.encode("utf-8", "replace")]))
+    content = TextPluginData(version=0).SerializeToString()
+    return _plugin_value(tag, "text", content, tensor=_string_tensor([text.encode("utf-8", "replace")]))
+
+
+def escape_markdown(text: str) -> str:
+    r"""Return one line that renders as ``text``: white space is collapsed, special characters are escaped.
+
+    >>> escape_markdown("a|b_c")
+    'a\\|b\\_c'
+    """
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def markdown_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], characters_max: int = TEXT_MAX_CHARACTERS
+) -> str:
+    """Return a table of plain cells, at most ``characters_max``; the last row counts the rows that did not fit."""
+    lines = [_row(head), _row(["---"] * len(head))]
+    room = characters_max - sum(len(line) + 1 for line in lines) - _LAST_ROW_MAX_CHARACTERS
+    for place, row in enumerate(rows):
+        line = _row([escape_markdown(cell) for cell in row])
+        room -= len(line) + 1
+        if room < 0:
+            lines.append(_row([f"*{len(rows) - place:,} more*", *[""] * (len(head) - 1)]))
+            break
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def numbered_list(items: Iterable[str]) -> str:
+    """Return a numbered list, from 1."""
+    return "\n".join(f"{number}. {escape_markdown(item)}" for number, item in enumerate(items, 1))
 
 
 def audio_value(tag: str, clips: Sequence[Array], sample_rate_hz: int) -> Value:
     """Return the clips, int16 ``[frames, channels]`` each, as the samples of one tag."""
     sounds = [encode_wav(clip, sample_rate_hz) for clip in clips]
-    return Value(
-        tag=tag, metadata=_plugin_metadata("audio", _AUDIO_IS_WAV), tensor=_string_tensor(sounds, (len(sounds),))
-    )
+    return _plugin_value(tag, "audio", _AUDIO_IS_WAV, tensor=_string_tensor(sounds, (len(sounds),)))
 
 
 def encode_wav(clip: Array, sample_rate_hz: int) -> bytes:
@@ -105,17 +130,17 @@ def encode_wav(clip: Array, sample_rate_hz: int) -> bytes:
     return file.getvalue()
 
 
-def layout_value(layout: Layout) -> Value:
+def layout_value(layout: messages.Layout) -> Value:
     """Return the layout of TensorBoard's custom scalars."""
     categories = [
         layout_pb2.Category(title=title, chart=[_chart(name, chart) for name, chart in charts.items()])
         for title, charts in layout.categories.items()
     ]
     content = layout_pb2.Layout(category=categories).SerializeToString()
-    return Value(tag=_LAYOUT_TAG, metadata=_plugin_metadata("custom_scalars"), tensor=_string_tensor([content]))
+    return _plugin_value(_LAYOUT_TAG, "custom_scalars", tensor=_string_tensor([content]))
 
 
-def shown_parameter(value: ParameterValue) -> bool | float | str:
+def shown_parameter(value: messages.ParameterValue) -> bool | float | str:
     """Return a hyperparameter as TensorBoard shows it: its numbers are doubles, and it hides those that are not finite.
 
     A whole number that no double holds, NaN and the infinities are texts.
@@ -130,7 +155,7 @@ def shown_parameter(value: ParameterValue) -> bool | float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def hparams_values(message: HParams) -> list[Value]:
+def hparams_values(message: messages.HParams) -> list[Value]:
     """Return start and end of a session of TensorBoard's HParams, and one scalar a metric.
 
     There is no value for the experiment. TensorBoard takes the columns of all its rows from the first experiment that
@@ -146,12 +171,12 @@ def hparams_values(message: HParams) -> list[Value]:
     ]
 
 
-def metric_values(message: HParams) -> list[Value]:
+def metric_values(message: messages.HParams) -> list[Value]:
     """Return one scalar a metric."""
     return [scalar_value(tag, number) for tag, number in message.metrics.items()]
 
 
-def graph_bytes(graph: Graph) -> bytes:
+def graph_bytes(graph: messages.Graph) -> bytes:
     """Return the architecture of a model as a serialised GraphDef."""
     nodes = [_node(node) for node in graph.nodes]
     definition = GraphDef(node=nodes, versions=VersionDef(producer=_GRAPH_PRODUCER))
@@ -159,9 +184,14 @@ def graph_bytes(graph: Graph) -> bytes:
     return serialised
 
 
-def _plugin_metadata(plugin: str, content: bytes = b"") -> SummaryMetadata:
-    """Return the metadata that assigns a value to one of TensorBoard's plugins."""
-    return SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin, content=content))
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plugin_value(tag: str, plugin: str, content: bytes = b"", tensor: TensorProto | None = None) -> Value:
+    """Return a value whose metadata assigns the value to one of TensorBoard's plugins."""
+    metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin, content=content))
+    return Value(tag=tag, metadata=metadata, tensor=tensor)
 
 
 def _string_tensor(items: Iterable[bytes], shape: Sequence[int] = ()) -> TensorProto:
@@ -173,7 +203,7 @@ def _shape(sides: Sequence[int]) -> TensorShapeProto:
     return TensorShapeProto(dim=[TensorShapeProto.Dim(size=side) for side in sides])
 
 
-def _chart(title: str, chart: Chart) -> layout_pb2.Chart:
+def _chart(title: str, chart: messages.Chart) -> layout_pb2.Chart:
     if chart.kind == "multiline":
         return layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=chart.tags))
     value, lower, upper = chart.tags
@@ -181,7 +211,7 @@ def _chart(title: str, chart: Chart) -> layout_pb2.Chart:
     return layout_pb2.Chart(title=title, margin=layout_pb2.MarginChartContent(series=[series]))
 
 
-def _session_start(parameters: Mapping[str, ParameterValue]) -> SessionStartInfo:
+def _session_start(parameters: Mapping[str, messages.ParameterValue]) -> SessionStartInfo:
     start = SessionStartInfo()
     for name, value in parameters.items():
         shown = shown_parameter(value)
@@ -195,10 +225,10 @@ def _session_start(parameters: Mapping[str, ParameterValue]) -> SessionStartInfo
 
 
 def _hparams_value(tag: str, content: HParamsPluginData) -> Value:
-    return Value(tag=tag, metadata=_plugin_metadata("hparams", content.SerializeToString(deterministic=True)))
+    return _plugin_value(tag, "hparams", content.SerializeToString(deterministic=True))
 
 
-def _node(node: GraphNode) -> NodeDef:
+def _node(node: messages.GraphNode) -> NodeDef:
     attributes = {key: AttrValue(s=text.encode("utf-8", "replace")) for key, text in node.attributes.items()}
     if node.output_shapes:
         shapes = [_shape(sides) for sides in node.output_shapes]

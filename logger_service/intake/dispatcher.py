@@ -5,13 +5,10 @@ peer must begin again with a HELLO; no other peer notices. A fault on the disk c
 """
 
 import logging
-from collections.abc import Callable
 from typing import Final, assert_never
 
-from tensorboard_sidecar.logger_service.intake.counts import IntakeCounts
 from tensorboard_sidecar.logger_service.intake.credit import CreditExceeded
-from tensorboard_sidecar.logger_service.intake.open_streams import OpenStreams
-from tensorboard_sidecar.logger_service.intake.replies import Replies
+from tensorboard_sidecar.logger_service.intake.open_streams import IntakeCounts, OpenStreams, Replies
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.frame import Buffer
 from tensorboard_sidecar.protocol.printable import printable
@@ -32,14 +29,6 @@ class Dispatcher:
 
     def __repr__(self) -> str:
         return f"<Dispatcher of {self.streams!r}: {self.counts}>"
-
-    def join(self, peer: bytes, deliver: Callable[[WireMessage], bool]) -> None:
-        """Add a peer of this process: its replies go to ``deliver``. The network must give the id to nobody."""
-        self.replies.join(peer, deliver)
-
-    def leave(self, peer: bytes) -> None:
-        """Remove a peer of this process."""
-        self.replies.leave(peer)
 
     def handle(self, peer: bytes, data: Buffer, now_seconds: float, owner: str = "") -> bool:
         """Handle one message of a peer with the key ``owner``; return False when the connection must be cut.

@@ -6,25 +6,42 @@ synced. Only records before ``durable_sequence`` may be acknowledged.
 
 What "full" means: the open files are bounded. Beyond the bound, the file with the oldest write is closed; when all open
 files wait for a commit, a commit is due at once. A stream that comes back continues in the same file.
+
+The owner of a stream is the key that opened the stream. No other key may continue the stream, also after a restart: a
+small file beside the segments holds the name of the key, and is durable before the first record. Without keys there is
+no such file, and any peer that knows the id of a stream may continue the stream.
 """
 
 import os
+import stat
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from tensorboard_sidecar.logger_service.folders.disk_space import measure_disk
-from tensorboard_sidecar.logger_service.folders.low_water import LowWater
-from tensorboard_sidecar.logger_service.intake.durations import Durations
-from tensorboard_sidecar.logger_service.intake.stream_owner import check_owner, note_owner
+from tensorboard_sidecar.logger_service.counters import Durations
+from tensorboard_sidecar.logger_service.folders.low_water import LowWater, measure_disk
 from tensorboard_sidecar.logger_service.limits import STREAMS_MAX
 from tensorboard_sidecar.protocol.batch import FrameBatch
-from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
+from tensorboard_sidecar.protocol.storage.durable import write_file
+from tensorboard_sidecar.protocol.storage.key_files import check_key_name
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
 from tensorboard_sidecar.protocol.stream import Stream
+
+# The longest wait of a record for its fdatasync, which covers all records that wait.
+COMMIT_INTERVAL_SECONDS: Final = 0.05
+# Commit at once when this many bytes wait.
+COMMIT_SIZE_BYTES: Final = 8 * 2**20
+OWNER_NAME: Final = "key-name"
+_OWNER_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAME_MAX_BYTES: Final = 64
+
+
+class NotItsOwner(ProtocolError):
+    """The stream belongs to another key, or its owner cannot be read."""
 
 
 class Committed(NamedTuple):
@@ -42,9 +59,6 @@ class GroupCommit:
         self._interval_seconds, self._size_bytes = interval_seconds, size_bytes
         self._waiting_bytes = 0
         self._oldest_at = 0.0
-
-    def __repr__(self) -> str:
-        return f"<GroupCommit of {len(self.changed)} streams, {self._waiting_bytes:,} bytes>"
 
     def appended(self, stream_id: bytes, size_bytes: int, now_seconds: float) -> None:
         """Note an append."""
@@ -76,8 +90,8 @@ class Journal:
         folder: Path,
         wall_time_ns: Callable[[], int],
         *,
-        commit_interval_seconds: float,
-        commit_size_bytes: int,
+        commit_interval_seconds: float = COMMIT_INTERVAL_SECONDS,
+        commit_size_bytes: int = COMMIT_SIZE_BYTES,
         open_files_max: int = STREAMS_MAX,
         disk_reserve_bytes: int | None = None,
         clock: Callable[[], float] = monotonic,
@@ -88,9 +102,7 @@ class Journal:
         self._folder, self._wall_time_ns = folder, wall_time_ns
         self._open_files_max = open_files_max
         self._writers: dict[bytes, RecordingWriter] = {}
-        self._open: OrderedDict[bytes, None] = (
-            OrderedDict()
-        )  # ids of the streams whose file is open, oldest write first
+        self._open: OrderedDict[bytes, None] = OrderedDict()  # streams whose file is open, oldest write first
         self._group_commit = GroupCommit(commit_interval_seconds, commit_size_bytes)
 
     def __repr__(self) -> str:
@@ -118,10 +130,7 @@ class Journal:
         return 1 if writer is None else writer.durable_sequence
 
     def check_owner(self, stream: Stream, owner: str, open_as: str) -> None:
-        """Raise NotItsOwner when the stream belongs to another key than ``owner``.
-
-        ``open_as`` is the key that has the stream open now, empty when the stream is closed.
-        """
+        """Raise NotItsOwner when the stream belongs to another key than ``owner``; see :func:`check_owner`."""
         check_owner(self._path(stream), owner, open_as)
 
     def append(self, stream: Stream, batch: FrameBatch, now_seconds: float, owner: str = "") -> None:
@@ -197,3 +206,40 @@ class Journal:
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._folder)):
             raise Malformed(f"run {stream.run!r} leads out of {self._folder} by a symbolic link")
         return path
+
+
+def check_owner(folder: Path, name: str, open_as: str) -> None:
+    """Raise NotItsOwner when the stream in ``folder`` belongs to another key than ``name``.
+
+    ``open_as`` is the key that has the stream open now, empty when the stream is closed. Without keys ``name`` is
+    empty, and any peer may continue the stream.
+    """
+    owner = (open_as or _read_owner(folder)) if name else ""
+    if owner and owner != name:
+        raise NotItsOwner(f"the stream belongs to key {owner}, not to {name}; only {owner} may continue the stream")
+
+
+def note_owner(folder: Path, name: str) -> None:
+    """Write the owner of the stream in ``folder``, unless the stream has one; the file is durable on return.
+
+    A stream that began without a key belongs to the first key that continues the stream. Raises OSError, NotItsOwner.
+    """
+    if name and not _read_owner(folder):
+        write_file(folder / OWNER_NAME, name.encode())
+
+
+def _read_owner(folder: Path) -> str:
+    """Return the name of the key that a stream belongs to, empty without an owner. Raises BadKey for no valid name."""
+    try:
+        file = os.open(folder / OWNER_NAME, _OWNER_FLAGS)
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise NotItsOwner(f"the owner of the stream cannot be read: {OWNER_NAME} is no file")
+            name = os.read(file, _NAME_MAX_BYTES + 1).decode("ascii", "replace")
+        finally:
+            os.close(file)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise NotItsOwner(f"the owner of the stream cannot be read: {error.strerror}") from None
+    return check_key_name(name) if name else ""

@@ -5,57 +5,91 @@ fails, the session is paused and the other streams go on.
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
-from typing import assert_never
+from typing import Final, TypeAlias, assert_never
 
-from tensorboard_sidecar.logger_service.intake.counts import IntakeCounts
+from tensorboard_sidecar.logger_service.counters import Counters, Durations, counter
 from tensorboard_sidecar.logger_service.intake.credit import equal_share_bytes, held_back_bytes
-from tensorboard_sidecar.logger_service.intake.durations import Durations
 from tensorboard_sidecar.logger_service.intake.journal import Journal
-from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession
-from tensorboard_sidecar.logger_service.intake.replies import Replies
-from tensorboard_sidecar.logger_service.intake.session_table import SessionTable
+from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession, SessionTable
+from tensorboard_sidecar.logger_service.limits import PEERS_WITHOUT_STREAM_MAX
 from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.protocol.wire import Hello, Nak, Reject
+from tensorboard_sidecar.protocol.wire import Hello, Nak, Reject, WireMessage
+
+REPLY_INTERVAL_SECONDS: Final = 1.0
+
+Send: TypeAlias = Callable[[bytes, WireMessage], bool]
+"""Sends a message to a peer without waiting; returns False when the peer is gone."""
 
 _log = logging.getLogger(__name__)
 
 
-class AckTimes:
-    """Measures how long each batch waits for its ACK, with ``clock``, the clock of all ``now_seconds``."""
+@dataclass(slots=True)
+class IntakeCounts(Counters):
+    """Counters since the start of the logger."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.durations = Durations()
-        self._clock = clock
-        self._received_at: dict[bytes, list[float]] = {}
+    records: int = counter("records written to the journal")
+    record_bytes: int = counter("bytes of these records")
+    hellos: int = counter("streams opened, or opened again")
+    holes: int = counter("batches that arrived out of order; the trainer sends the missing ones again")
+    refused: int = counter("messages refused")
+    journal_failures: int = counter("failed writes and fsyncs of the journal; their records are not acknowledged")
+
+
+class Replies:
+    """Sends replies: to peers of this process by their own function, to all others by ``network``.
+
+    A peer without a stream gets one reply in ``REPLY_INTERVAL_SECONDS``, so that a flood of bad messages costs no flood
+    of replies. LRU: at ``peers_max``, forget the peer that was answered longest ago; its next reply is not limited.
+    """
+
+    def __init__(self, network: Send, peers_max: int = PEERS_WITHOUT_STREAM_MAX) -> None:
+        self._network, self._peers_max = network, peers_max
+        self._local_peers: dict[bytes, Callable[[WireMessage], bool]] = {}
+        self._answered_at: OrderedDict[bytes, float] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<AckTimes: {self.durations!r}, batches of {len(self._received_at)} streams wait>"
+        return f"<Replies: {len(self._local_peers)} peers in this process, {len(self._answered_at)} limited>"
 
-    def received(self, stream_id: bytes, now_seconds: float) -> None:
-        """Note a batch of a stream."""
-        self._received_at.setdefault(stream_id, []).append(now_seconds)
+    def join(self, peer: bytes, deliver: Callable[[WireMessage], bool]) -> None:
+        """Add a peer of this process; ``peer`` must be an id that the network gives to nobody."""
+        self._local_peers[peer] = deliver
 
-    def durable(self, stream_id: bytes) -> None:
-        """Count all batches of a stream as acknowledged now."""
-        acked_at = self._clock()
-        for received_at in self._received_at.pop(stream_id, ()):
-            self.durations.add(acked_at - received_at)
+    def leave(self, peer: bytes) -> None:
+        """Remove a peer of this process."""
+        del self._local_peers[peer]
 
-    def lost(self, stream_id: bytes) -> None:
-        """Forget the batches of a stream: the journal failed, and nothing is acknowledged."""
-        self._received_at.pop(stream_id, None)
+    def send(self, peer: bytes, message: WireMessage) -> bool:
+        """Send a message to a peer; return False when the peer is gone."""
+        deliver = self._local_peers.get(peer)
+        return self._network(peer, message) if deliver is None else deliver(message)
+
+    def send_limited(self, peer: bytes, message: WireMessage, now_seconds: float) -> None:
+        """Send a message to a peer without a stream, unless that peer had a reply within the last second."""
+        if now_seconds - self._answered_at.get(peer, float("-inf")) < REPLY_INTERVAL_SECONDS:
+            return
+        self._answered_at[peer] = now_seconds
+        self._answered_at.move_to_end(peer)
+        if len(self._answered_at) > self._peers_max:
+            self._answered_at.popitem(last=False)
+        self.send(peer, message)
+
+    def stream_opened(self, peer: bytes) -> None:
+        """Note that a peer has a stream: when the stream is closed, the next reply is not limited."""
+        self._answered_at.pop(peer, None)
 
 
 class OpenStreams:
     """Opens streams, appends their batches to ``journal``, commits, and answers by ``replies``.
 
     At most ``streams_max`` streams are open; beyond that, the stream whose peer was silent longest is closed.
-    ``progress`` maps a stream id to its run and durable sequence; a reader clears the dictionary. ``now_seconds`` is a
-    monotonic time everywhere.
+    ``progress`` maps a stream id to its run and durable sequence; a reader clears the dictionary. ``ack_durations``
+    counts how long each batch waits for its ACK. ``now_seconds`` is a monotonic time everywhere, of ``clock``.
     """
 
     def __init__(
@@ -67,7 +101,9 @@ class OpenStreams:
         streams_max: int,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.ack_times = AckTimes(clock)
+        self.ack_durations = Durations()
+        self._clock = clock
+        self._received_at: dict[bytes, list[float]] = {}  # by stream id: arrivals of the batches without an ACK
         self.progress: dict[bytes, tuple[str, int]] = {}
         self._journal, self._replies, self._counts = journal, replies, counts
         self._sessions = SessionTable(streams_max)
@@ -191,13 +227,15 @@ class OpenStreams:
             session = self._sessions.of_stream(stream.id)
             if error is None:
                 self.progress[stream.id] = (stream.run, self._journal.durable_sequence(stream))
-                self.ack_times.durable(stream.id)
+                acked_at = self._clock()
+                for received_at in self._received_at.pop(stream.id, ()):
+                    self.ack_durations.add(acked_at - received_at)
                 if session is not None:
                     if session.committed():
                         _log.info("%s: the journal is written again", _name(stream))
                     self._acknowledge(session)
             else:
-                self.ack_times.lost(stream.id)
+                self._received_at.pop(stream.id, None)
                 if session is not None:
                     self._pause(session, error, now_seconds)
 
@@ -209,7 +247,7 @@ class OpenStreams:
             return
         self._counts.records += batch.next_sequence - batch.first_sequence
         self._counts.record_bytes += len(batch.frames)
-        self.ack_times.received(session.stream.id, now_seconds)
+        self._received_at.setdefault(session.stream.id, []).append(now_seconds)
 
     def _has_another_peer(self, session: ReceiveSession, peer: bytes, now_seconds: float) -> bool:
         """Tell whether another peer sends the stream: a peer that is not silent, and that an ACK reaches."""
@@ -241,7 +279,7 @@ class OpenStreams:
         """Pause a session whose journal failed, and send its peer back to the first record that is not durable."""
         self._counts.journal_failures += 1
         self._failure = f"the journal cannot be written: {error}"
-        self.ack_times.lost(session.stream.id)
+        self._received_at.pop(session.stream.id, None)
         if not session.failing:
             _log.error(
                 "%s: the journal cannot be written: %s; nothing is acknowledged until the journal can be written again,"

@@ -24,12 +24,10 @@ from tensorboard_sidecar.logger_service.access.allow_list import AllowList
 from tensorboard_sidecar.logger_service.access.authenticator import Authenticator
 from tensorboard_sidecar.logger_service.access.connection_monitor import ConnectionMonitor, cut
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.intake.counts import IntakeCounts
 from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
 from tensorboard_sidecar.logger_service.intake.journal import Journal
-from tensorboard_sidecar.logger_service.intake.open_streams import OpenStreams
-from tensorboard_sidecar.logger_service.intake.replies import Replies
-from tensorboard_sidecar.logger_service.limits import HANDSHAKE_MAX_SECONDS
+from tensorboard_sidecar.logger_service.intake.open_streams import IntakeCounts, OpenStreams, Replies
+from tensorboard_sidecar.logger_service.limits import HANDSHAKE_MAX_SECONDS, STREAMS_MAX
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, check_private_folder
@@ -52,7 +50,7 @@ _OPTIONS: Final = {
     zmq.ROUTER_MANDATORY: 1,  # sending to a peer that is gone is an error
     zmq.ROUTER_HANDOVER: 0,  # a routing id in use cannot be taken over
     zmq.MAXMSGSIZE: WIRE_MESSAGE_SIZE_MAX_BYTES,  # a larger message ends its connection
-    zmq.RCVHWM: 8,  # batches of a peer: 2 MiB cover a slow fdatasync; ``unread_bytes`` bounds larger messages
+    zmq.RCVHWM: 8,  # batches of a peer: 2 MiB cover a slow fdatasync; ``connection_monitor`` bounds larger messages
     zmq.SNDHWM: 64,  # replies of some fifty bytes
     zmq.HANDSHAKE_IVL: 1_000 * HANDSHAKE_MAX_SECONDS,  # a connection without a handshake is closed
     zmq.TCP_KEEPALIVE: 1,  # a dead host is noticed within a minute
@@ -75,7 +73,7 @@ class Receiver:
         journal: Journal,
         endpoint: str,
         *,
-        streams_max: int,
+        streams_max: int = STREAMS_MAX,
         keys: Path | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -178,7 +176,7 @@ class Receiver:
 
     def _send(self, peer: bytes, message: WireMessage) -> bool:
         if isinstance(message, Welcome) and self._current_message is not None:
-            self.connections.opened(self._current_message)
+            self.connections.heard(self._current_message, 0, has_stream=True)  # before the peer learns that
         try:
             self._socket.send_multipart([peer, encode_wire(message)], zmq.NOBLOCK)
         except zmq.Again:

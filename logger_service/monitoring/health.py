@@ -1,8 +1,8 @@
 """The health page: ``/healthz`` for a supervisor that restarts the logger, ``/metrics`` for Prometheus.
 
-The page reads the last status and nothing else, so no request can hold up the logger. A request must arrive within
-``HEALTH_REQUEST_MAX_SECONDS``, and its answer must leave within the same time. At ``HEALTH_CONNECTIONS_MAX`` open
-connections, a new connection cuts the oldest, so silent connections cannot block the page.
+The page reads the last status and nothing else, so no request can hold up the logger. The time and the size of a
+request are bounded (``limits``). At ``HEALTH_CONNECTIONS_MAX`` open connections, a new connection cuts the oldest, so
+silent connections cannot block the page.
 """
 
 import errno
@@ -16,17 +16,13 @@ from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
-from socketserver import BaseServer, ThreadingTCPServer
+from socketserver import ThreadingTCPServer
 from time import monotonic, sleep
 from typing import Any, Final
 
+from tensorboard_sidecar.logger_service import limits
 from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.limits import (
-    HEALTH_CONNECTIONS_MAX,
-    HEALTH_REQUEST_MAX_BYTES,
-    HEALTH_REQUEST_MAX_SECONDS,
-)
 from tensorboard_sidecar.logger_service.monitoring.metrics import METRICS_TYPE, render_metrics
 from tensorboard_sidecar.logger_service.monitoring.status import Status
 
@@ -93,7 +89,7 @@ class _Server(ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
-    request_queue_size = HEALTH_CONNECTIONS_MAX
+    request_queue_size = limits.HEALTH_CONNECTIONS_MAX
 
     def __init__(self, address: tuple[str, int], page: HealthPage) -> None:
         self.page = page
@@ -110,7 +106,7 @@ class _Server(ThreadingTCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._opening:
-            if len(self._open) >= HEALTH_CONNECTIONS_MAX:
+            if len(self._open) >= limits.HEALTH_CONNECTIONS_MAX:
                 oldest = next(iter(self._open))
                 del self._open[oldest]
                 with suppress(OSError):
@@ -129,10 +125,7 @@ class _Server(ThreadingTCPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    def __init__(self, request: Any, client_address: Any, server: BaseServer) -> None:
-        assert isinstance(server, _Server)  # noqa: S101 - only _Server uses this class
-        self._page = server.page
-        super().__init__(request, client_address, server)
+    server: _Server
 
     def setup(self) -> None:
         super().setup()
@@ -140,10 +133,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = BytesIO(_read_head(self.connection))
 
     def do_GET(self) -> None:
-        self._answer(with_body=True)
+        status, content_type, body = self.server.page.answer(self.path)
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
 
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
+    do_HEAD = do_GET  # noqa: N815 - as the library calls it
 
     def version_string(self) -> str:
         """Return the name without a version."""
@@ -152,28 +152,17 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Log nothing: requests arrive every few seconds."""
 
-    def _answer(self, *, with_body: bool) -> None:
-        status, content_type, body = self._page.answer(self.path)
-        self.send_response(status)
-        headers = {"Content-Type": content_type, "Content-Length": str(len(body))}
-        headers |= {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-
 
 def _read_head(connection: socket.socket) -> bytes:
     """Return a request up to its empty line; return nothing if the request is late or too long."""
-    deadline, head = monotonic() + HEALTH_REQUEST_MAX_SECONDS, b""
+    deadline, head = monotonic() + limits.HEALTH_REQUEST_MAX_SECONDS, b""
     with suppress(OSError):
-        while (left_seconds := deadline - monotonic()) > 0 and len(head) < HEALTH_REQUEST_MAX_BYTES:
+        while (left_seconds := deadline - monotonic()) > 0 and len(head) < limits.HEALTH_REQUEST_MAX_BYTES:
             connection.settimeout(left_seconds)
-            data = connection.recv(HEALTH_REQUEST_MAX_BYTES - len(head))
+            data = connection.recv(limits.HEALTH_REQUEST_MAX_BYTES - len(head))
             head += data
             if b"\r\n\r\n" in head or b"\n\n" in head:
-                connection.settimeout(HEALTH_REQUEST_MAX_SECONDS)
+                connection.settimeout(limits.HEALTH_REQUEST_MAX_SECONDS)
                 return head
             if not data:
                 break

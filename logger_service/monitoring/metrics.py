@@ -8,8 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tensorboard_sidecar.logger_service.counters import declared
-from tensorboard_sidecar.logger_service.intake.durations import BOUNDS_SECONDS, DurationCounts
+from tensorboard_sidecar.logger_service.counters import BOUNDS_SECONDS, DurationCounts, declared
 from tensorboard_sidecar.logger_service.monitoring.status import Status
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -29,7 +28,8 @@ class _Page(Collector):
 
     def collect(self) -> Iterable[Metric]:
         status = self._status
-        yield _gauge("healthy", "1 when /healthz answers 200", float(not status.reasons(self._now_seconds)))
+        healthy = float(not status.reasons(self._now_seconds))
+        yield GaugeMetricFamily(f"{_PREFIX}healthy", "1 when /healthz answers 200", value=healthy)
         yield from _declared("", status.received)
         yield from _declared("connections_", status.connections)
         yield _histogram("ack_seconds", "time from a batch's arrival to its acknowledgement", status.ack_durations)
@@ -52,10 +52,6 @@ def _declared(prefix: str, numbers: Any) -> Iterator[Metric]:
     for name, kind, help_text, value in declared(numbers):
         family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
         yield family(f"{_PREFIX}{prefix}{name}", help_text, value=value)
-
-
-def _gauge(name: str, help_text: str, value: float) -> Metric:
-    return GaugeMetricFamily(_PREFIX + name, help_text, value=value)
 
 
 def _by(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:

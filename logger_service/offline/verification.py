@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tensorboard_sidecar.logger_service.events.audit import Audit, audit
+from tensorboard_sidecar.logger_service.events.audit import audit
 from tensorboard_sidecar.logger_service.events.embedding_projector import MARKER_FILE_SUFFIX
 from tensorboard_sidecar.logger_service.offline.inspection import losses, read_contents
 from tensorboard_sidecar.protocol.errors import ProtocolError
@@ -55,14 +55,10 @@ def _verify_recording(folder: Path) -> Verification:
 def _verify_events(folder: Path) -> Verification:
     found = audit(folder)
     head = f"{folder}: {'lossy' if found.losses else 'complete'}, {found.events:,} events in {found.files:,} files"
-    return Verification((head, *_event_lines(found)), bool(found.losses))
-
-
-def _event_lines(found: Audit) -> Iterator[str]:
-    yield from (f"  {loss}" for loss in found.losses)
-    yield from (f"  note: {note}" for note in found.notes)
+    lines = [f"  {loss}" for loss in found.losses] + [f"  note: {note}" for note in found.notes]
     if found.foreign_events:
-        yield f"  note: {found.foreign_events:,} events of another program"
+        lines.append(f"  note: {found.foreign_events:,} events of another program")
+    return Verification((head, *lines), bool(found.losses))
 
 
 def _event_folders(path: Path) -> Iterator[Path]:

@@ -15,13 +15,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace, measure_disk
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
-from tensorboard_sidecar.logger_service.folders.low_water import LowWater
+from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace, LowWater, measure_disk
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts, ProjectionState
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, in_stream_order
@@ -47,44 +46,28 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Failure:
-    """The state of a recording's last error, and the time of the next try. Pure: every call receives the time."""
-
-    reason: str = ""
-    """The text of the error; empty while the recording is projected."""
-    stuck: bool = False
-    """Whether the recording is valid: the file system or this program is at fault."""
-    retry_at_seconds: float = 0.0
-    pause_seconds: float = _RETRY_MIN_SECONDS
-
-    def note(self, error: Exception, now_seconds: float) -> bool:
-        """Note an error; return whether it differs from the last one."""
-        reason, last = str(error) or repr(error), self.reason
-        self.reason, self.stuck = reason, not isinstance(error, ProtocolError)
-        self.retry_at_seconds = now_seconds + self.pause_seconds
-        self.pause_seconds = min(2 * self.pause_seconds, _RETRY_MAX_SECONDS)
-        return reason != last
-
-    def clear(self) -> None:
-        """Forget the error: the recording is projected again."""
-        self.reason, self.stuck, self.pause_seconds = "", False, _RETRY_MIN_SECONDS
-
-
-@dataclass(slots=True)
 class _Followed:
-    """One recording, and its projection once it is open. A parked recording has no turns and no open files."""
+    """One recording, its projection once it is open, and its last error. A parked recording has no turns and no files.
+
+    Pure but for the closing of files: every call receives the time.
+    """
 
     folder: Path
     token: tuple[str, int]
     stream: StreamProjection | None = None
     parked: bool = False
     grew_at_seconds: float = float("-inf")
-    failure: _Failure = field(default_factory=_Failure)
+    failure: str = ""
+    """The text of the last error; empty while the recording is projected."""
+    stuck: bool = False
+    """Whether the recording is valid, and yet fails: the file system or this program is at fault."""
+    retry_at_seconds: float = 0.0
+    pause_seconds: float = _RETRY_MIN_SECONDS
 
     def notice(self, token: tuple[str, int], now_seconds: float, *, thorough: bool) -> None:
         """Resume turns if the recording has grown, or if the pause after a failure is over."""
-        if self.failure.reason:
-            self.parked = not (thorough or now_seconds >= self.failure.retry_at_seconds)
+        if self.failure:
+            self.parked = not (thorough or now_seconds >= self.retry_at_seconds)
         elif token != self.token:
             self.parked = False
         self.token = token
@@ -95,11 +78,21 @@ class _Followed:
 
     def settle(self, now_seconds: float, *, grew: bool, idle: bool) -> None:
         """Account for a turn without an error; park the recording if it has been idle for _PARK_SECONDS."""
-        self.failure.clear()
+        self.failure, self.stuck, self.pause_seconds = "", False, _RETRY_MIN_SECONDS
         if grew:
             self.grew_at_seconds = now_seconds
         elif idle and now_seconds - self.grew_at_seconds >= _PARK_SECONDS:
             self.park()
+
+    def fail(self, error: Exception, now_seconds: float) -> bool:
+        """Park the recording until the pause is over; return whether the error differs from the last one."""
+        last, self.failure = self.failure, str(error) or repr(error)
+        self.stuck = not isinstance(error, ProtocolError)
+        self.retry_at_seconds = now_seconds + self.pause_seconds
+        self.pause_seconds = min(2 * self.pause_seconds, _RETRY_MAX_SECONDS)
+        self.park()
+        self.stream = None
+        return self.failure != last
 
     def park(self) -> None:
         """Close the files; give no turns until :meth:`notice` resumes them."""
@@ -174,14 +167,14 @@ class Follower:
     def state(self) -> ProjectionState:
         """Return the state for a report."""
         space = self._low_water.space or DiskSpace(0, 0)
-        failures = [followed.failure for followed in self._followed.values() if followed.failure.reason]
+        failing = [followed for followed in self._followed.values() if followed.failure]
         return ProjectionState(
             waits=self.waits,
             writable=os.access(self._logdir, os.W_OK | os.X_OK),
-            failing=len(failures),
+            failing=len(failing),
             disk_free_bytes=space.free_bytes,
             disk_size_bytes=space.total_bytes,
-            stuck=sum(failure.stuck for failure in failures),
+            stuck=sum(followed.stuck for followed in failing),
         )
 
     def positions(self) -> Iterator[tuple[bytes, int]]:
@@ -250,15 +243,9 @@ class Follower:
     def _fail(self, followed: _Followed, error: Exception, now_seconds: float) -> None:
         """Count an error, log a new error, and park the recording until the next try."""
         self.counts.stream_failures += 1
-        if followed.failure.note(error, now_seconds):
-            _log.error(
-                "%s is not projected: %s (logged once; tried again within %g s)",
-                followed.folder,
-                followed.failure.reason,
-                _RETRY_MAX_SECONDS,
-            )
-        followed.park()
-        followed.stream = None
+        if followed.fail(error, now_seconds):
+            message = "%s is not projected: %s (logged once; tried again within %g s)"
+            _log.error(message, followed.folder, followed.failure, _RETRY_MAX_SECONDS)
 
     def _has_room(self, now_seconds: float) -> bool:
         """Return whether the disk has room for event files; log each change."""

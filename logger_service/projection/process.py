@@ -17,19 +17,14 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
-from tensorboard_sidecar.logger_service.projection.report import (
-    ProjectionCounts,
-    ProjectionReport,
-    ProjectionState,
-    ReportReader,
-    ReportWriter,
-)
+from tensorboard_sidecar.logger_service.projection.report import ReportedHealth, ReportReader, ReportWriter
 
 if TYPE_CHECKING:
     from tensorboard_sidecar.logger_service.projection.follower import Follower
@@ -46,16 +41,8 @@ RESTART_MAX_SECONDS: Final = 30.0
 WELL_SECONDS: Final = 60.0
 # A series is a trouble from its third end on: then the pause has doubled three times.
 _TROUBLE_PAUSE_SECONDS: Final = RESTART_MIN_SECONDS * 2**3
-# A child reports once a second, except during its start and during a single drawing.
-SILENCE_SECONDS: Final = 60.0
 # A child ends within milliseconds after the end of its lifeline, unless the child is stopped or hangs.
 _FAREWELL_SECONDS: Final = 1.0
-# This many failed drawings in a row are a trouble.
-UNDRAWN_MAX: Final = 3
-# A recording that has been stuck for this long is a trouble.
-STUCK_SECONDS: Final = 30.0
-# Streams whose position is kept: more than a logger serves at a time.
-_POSITIONS_MAX: Final = 16_384
 
 _log = logging.getLogger(__name__)
 
@@ -117,17 +104,14 @@ def limit_memory(size_bytes: int) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, hard))
 
 
+@dataclass(slots=True)
 class RestartPause:
     """Decides when the next child starts. Pure: every call receives the time."""
 
-    def __init__(self) -> None:
-        self.restarts = 0
-        self.pause_seconds = RESTART_MIN_SECONDS
-        self._started_at_seconds = 0.0
-        self._restart_at_seconds = 0.0
-
-    def __repr__(self) -> str:
-        return f"<RestartPause of {self.pause_seconds:g} s after {self.restarts} ends>"
+    restarts: int = 0
+    pause_seconds: float = RESTART_MIN_SECONDS
+    _started_at_seconds: float = 0.0
+    _restart_at_seconds: float = 0.0
 
     @property
     def is_long(self) -> bool:
@@ -154,73 +138,6 @@ class RestartPause:
         self._restart_at_seconds = now_seconds + pause_seconds
         self.pause_seconds = min(2 * pause_seconds, RESTART_MAX_SECONDS)
         return pause_seconds
-
-
-class ReportedHealth:
-    """What the children reported, one child after another, and the trouble that follows from it.
-
-    Pure: every call receives the time. ``positions`` holds, by stream id, the sequence number that is projected next.
-    """
-
-    def __init__(self) -> None:
-        self.positions: dict[bytes, int] = {}
-        self.state = ProjectionState()
-        self._ended_counts = ProjectionCounts()
-        self._counts = ProjectionCounts()
-        self._heard_at_seconds: float | None = None  # None: there is no child
-        self._reported = False
-        self._drawings = self._undrawn_before = 0
-        self._stuck_since_seconds: float | None = None
-
-    def __repr__(self) -> str:
-        return f"<ReportedHealth: {self.counts}, {len(self.positions)} positions>"
-
-    @property
-    def counts(self) -> ProjectionCounts:
-        """The sum over all children."""
-        return self._ended_counts + self._counts
-
-    def child_started(self, now_seconds: float) -> None:
-        """Expect reports from now on."""
-        self._heard_at_seconds = now_seconds
-
-    def child_ended(self) -> None:
-        """Keep the counts of the child; expect no reports."""
-        self._ended_counts, self._counts = self.counts, ProjectionCounts()
-        self.state = ProjectionState(stuck=self.state.stuck)  # a restart repairs no recording
-        self._heard_at_seconds = None
-
-    def hear(self, report: ProjectionReport, now_seconds: float) -> None:
-        """Take a report of the present child."""
-        self._heard_at_seconds, self._reported = now_seconds, True
-        self.state, self._counts = report.state, report.counts
-        for stream, sequence in report.positions.items():
-            self.positions.pop(bytes.fromhex(stream), None)  # the stream that moved last comes last
-            self.positions[bytes.fromhex(stream)] = sequence
-        while len(self.positions) > _POSITIONS_MAX:
-            del self.positions[next(iter(self.positions))]
-        if self.counts.drawings > self._drawings:
-            self._drawings, self._undrawn_before = self.counts.drawings, self.counts.drawing_failures
-        if not self.state.stuck:
-            self._stuck_since_seconds = None
-        elif self._stuck_since_seconds is None:
-            self._stuck_since_seconds = now_seconds
-
-    def trouble(self, now_seconds: float) -> str:
-        """Return the reason why event files are not written, or an empty text."""
-        if not self.state.writable:
-            return "the log directory cannot be written"
-        if self.state.waits:
-            return "event files wait: the disk of the log directory is nearly full"
-        silent_seconds = 0.0 if self._heard_at_seconds is None else now_seconds - self._heard_at_seconds
-        if silent_seconds >= SILENCE_SECONDS:
-            return f"the projection has not reported for {silent_seconds:.0f} s"
-        undrawn = self.counts.drawing_failures - self._undrawn_before
-        if undrawn >= UNDRAWN_MAX:
-            return f"nothing is drawn: the last {undrawn} pictures failed"
-        if self._stuck_since_seconds is not None and now_seconds - self._stuck_since_seconds >= STUCK_SECONDS:
-            return f"event files of {self.state.stuck} recordings cannot be written"
-        return "" if self._reported else "the projection is starting"
 
 
 class Supervisor:

@@ -49,8 +49,11 @@ class Quarantine:
         self._path = logdir / FILE_NAME
         with suppress(OSError):
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-            for suspect, deaths in _unpack(os.pread(self._file, SUSPECTS_MAX * _ENTRY.size, 0)):
-                self._deaths[suspect] = min(self._deaths.get(suspect, 0) + deaths, DEATHS_MAX)
+            data = os.pread(self._file, SUSPECTS_MAX * _ENTRY.size, 0)
+            whole = data[: len(data) // _ENTRY.size * _ENTRY.size]  # without an incomplete entry at the end
+            for stream, sequence, deaths in _ENTRY.iter_unpack(whole):
+                if deaths:
+                    self._deaths[stream, sequence] = min(self._deaths.get((stream, sequence), 0) + deaths, DEATHS_MAX)
             self._save()
 
     def close(self) -> None:
@@ -119,13 +122,6 @@ class Quarantine:
             del self._deaths[next(iter(self._deaths))]
         with suppress(OSError):  # the disk is full; nothing is drawn either until there is room
             os.pwrite(self._file, _pack(self._deaths, shown), 0)
-
-
-def _unpack(data: bytes) -> Iterator[tuple[Suspect, int]]:
-    """Yield the suspects in a file and their deaths; ignore an incomplete entry at the end."""
-    for stream, sequence, deaths in _ENTRY.iter_unpack(data[: len(data) // _ENTRY.size * _ENTRY.size]):
-        if deaths:
-            yield (stream, sequence), deaths
 
 
 def _pack(deaths: dict[Suspect, int], shown: Suspect | None) -> bytes:

@@ -2,6 +2,7 @@
 
 The child never blocks on the pipe: a line that does not fit is dropped, and a later report carries the same positions.
 A line is shorter than PIPE_BUF: the system writes all of a line or nothing. The parent drops and counts invalid lines.
+:class:`ReportedHealth` is the trouble that follows from the reports.
 """
 
 import os
@@ -9,7 +10,7 @@ import select
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 import msgspec
@@ -23,6 +24,14 @@ REPORT_SECONDS: Final = 1.0
 _POSITIONS_MAX: Final = 48
 # The capacity of a pipe; the parent reads all of it at once.
 _PIPE_SIZE_BYTES: Final = 2**16
+# A child reports once a second, except during its start and during a single drawing.
+SILENCE_SECONDS: Final = 60.0
+# This many failed drawings in a row are a trouble.
+UNDRAWN_MAX: Final = 3
+# A recording that has been stuck for this long is a trouble.
+STUCK_SECONDS: Final = 30.0
+# Streams whose position is kept: more than a logger serves at a time.
+_STREAMS_MAX: Final = 16_384
 
 _Number = Annotated[int, Meta(ge=0, le=SEQUENCE_MAX)]
 _StreamId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -146,3 +155,68 @@ class ReportReader:
             except msgspec.DecodeError:
                 self.malformed += 1
         return reports
+
+
+@dataclass(slots=True)
+class ReportedHealth:
+    """What the children reported, one child after another, and the trouble that follows from it.
+
+    Pure: every call receives the time. ``positions`` holds, by stream id, the sequence number that is projected next.
+    """
+
+    positions: dict[bytes, int] = field(default_factory=dict, repr=False)
+    state: ProjectionState = field(default_factory=ProjectionState)
+    _ended_counts: ProjectionCounts = field(default_factory=ProjectionCounts)
+    _counts: ProjectionCounts = field(default_factory=ProjectionCounts)
+    _heard_at_seconds: float | None = None  # None: there is no child
+    _reported: bool = False
+    _drawings: int = 0
+    _undrawn_before: int = 0
+    _stuck_since_seconds: float | None = None
+
+    @property
+    def counts(self) -> ProjectionCounts:
+        """The sum over all children."""
+        return self._ended_counts + self._counts
+
+    def child_started(self, now_seconds: float) -> None:
+        """Expect reports from now on."""
+        self._heard_at_seconds = now_seconds
+
+    def child_ended(self) -> None:
+        """Keep the counts of the child; expect no reports."""
+        self._ended_counts, self._counts = self.counts, ProjectionCounts()
+        self.state = ProjectionState(stuck=self.state.stuck)  # a restart repairs no recording
+        self._heard_at_seconds = None
+
+    def hear(self, report: ProjectionReport, now_seconds: float) -> None:
+        """Take a report of the present child."""
+        self._heard_at_seconds, self._reported = now_seconds, True
+        self.state, self._counts = report.state, report.counts
+        for stream, sequence in report.positions.items():
+            self.positions.pop(bytes.fromhex(stream), None)  # the stream that moved last comes last
+            self.positions[bytes.fromhex(stream)] = sequence
+        while len(self.positions) > _STREAMS_MAX:
+            del self.positions[next(iter(self.positions))]
+        if self.counts.drawings > self._drawings:
+            self._drawings, self._undrawn_before = self.counts.drawings, self.counts.drawing_failures
+        if not self.state.stuck:
+            self._stuck_since_seconds = None
+        elif self._stuck_since_seconds is None:
+            self._stuck_since_seconds = now_seconds
+
+    def trouble(self, now_seconds: float) -> str:
+        """Return the reason why event files are not written, or an empty text."""
+        if not self.state.writable:
+            return "the log directory cannot be written"
+        if self.state.waits:
+            return "event files wait: the disk of the log directory is nearly full"
+        silent_seconds = 0.0 if self._heard_at_seconds is None else now_seconds - self._heard_at_seconds
+        if silent_seconds >= SILENCE_SECONDS:
+            return f"the projection has not reported for {silent_seconds:.0f} s"
+        undrawn = self.counts.drawing_failures - self._undrawn_before
+        if undrawn >= UNDRAWN_MAX:
+            return f"nothing is drawn: the last {undrawn} pictures failed"
+        if self._stuck_since_seconds is not None and now_seconds - self._stuck_since_seconds >= STUCK_SECONDS:
+            return f"event files of {self.state.stuck} recordings cannot be written"
+        return "" if self._reported else "the projection is starting"

@@ -21,29 +21,16 @@ from pathlib import Path
 from typing import Final, TypeVar, assert_never
 
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
-from tensorboard_sidecar.logger_service.events.event_file import EventFile
-from tensorboard_sidecar.logger_service.events.event_paths import Attempt, in_order
-from tensorboard_sidecar.logger_service.events.gap_place import missing, with_gaps
+from tensorboard_sidecar.logger_service.events.event_file import Attempt, EventFile, in_order
 from tensorboard_sidecar.logger_service.events.hparams_rows import ROWS_MAX, write_row
 from tensorboard_sidecar.logger_service.events.to_events import Projected, ScalarEvents, blank, first_new_step, project
-from tensorboard_sidecar.logger_service.projection.event_batch import EventBatch
-from tensorboard_sidecar.logger_service.projection.hole_wait import HoleWait
-from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine, Suspect
+from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
+from tensorboard_sidecar.logger_service.projection.stream_parts import EventBatch, HoleWait, missing, with_gaps
+from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.kinds import PICTURES, SILENT
-from tensorboard_sidecar.protocol.messages import (
-    Embedding,
-    Gap,
-    HParams,
-    Message,
-    RunEnd,
-    RunStart,
-    Scalars,
-    SegmentHead,
-    UserMessage,
-)
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.find import Beginning, beginning_of
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
@@ -113,10 +100,7 @@ class StreamProjection:
         return max(self.next_sequence, self._tail.silent_to)
 
     def advance(
-        self,
-        size_max_bytes: int,
-        now_seconds: float | None = None,
-        enough: Callable[[], bool] = lambda: False,
+        self, size_max_bytes: int, now_seconds: float | None = None, enough: Callable[[], bool] = lambda: False
     ) -> int:
         """Project about ``size_max_bytes`` of the next records; return their number, 0 if there is none at present.
 
@@ -128,8 +112,9 @@ class StreamProjection:
         if self.waits and now_seconds is not None and not self._hole.is_due(now_seconds):
             return 0
         self.waits = False
-        unread = self._read_on(size_max_bytes)
-        taken = 0
+        unread, taken = self._tail.read_on(self.next_sequence, size_max_bytes), 0
+        if unread and not self.beginning.start_ns:
+            self.beginning = beginning_of(self._tail.folder)
         while unread:
             record = unread[0]
             light, comes_next = _is_light(record), record.sequence <= self.next_sequence
@@ -160,12 +145,6 @@ class StreamProjection:
         self._scalars.forget()
         self._file.close()
 
-    def _read_on(self, size_max_bytes: int) -> deque[Record]:
-        unread = self._tail.read_on(self.next_sequence, size_max_bytes)
-        if unread and not self.beginning.start_ns:
-            self.beginning = beginning_of(self._tail.folder)
-        return unread
-
     def _must_wait(self, record: Record, now_seconds: float) -> bool:
         """Return whether a hole before the record may still be filled, or whether other runs go before a suspect."""
         hole = record.sequence > self.next_sequence and self._tail.in_last_segment
@@ -173,16 +152,15 @@ class StreamProjection:
             self._write()
             self.close()  # the missing records will lie before those already read: read them all again
             return True
-        return self._suspects.must_wait(self._suspect(record), now_seconds)
+        return self._suspects.must_wait((self.stream.id, record.sequence), now_seconds)
 
     def _show_heavy(self, record: Record) -> None:
         """Show a record under the protection of the quarantine; leave a fatal record blank."""
-        suspect = self._suspect(record)
+        suspect = self.stream.id, record.sequence
         if self._suspects.is_fatal(suspect):
             self.counts.drawing_failures += 1
-            self._tally.warn_once(
-                f"record {record.sequence} is left blank", "the projection ended each time while drawing this record"
-            )
+            reason = "the projection ended each time while drawing this record"
+            self._tally.warn_once(f"record {record.sequence} is left blank", reason)
             self._add(blank(self._placed(record), self.stream.id), record)
             self._write()
             self._suspects.clear(suspect)
@@ -200,31 +178,21 @@ class StreamProjection:
             self._tally.note_undecoded(record, error)
             self._add(blank(record, self.stream.id), record)
             return
-        if isinstance(message, Scalars) and message.values:  # nine of ten records
-            self._add(self._curves(message, record), record)
-            return
         if message is None:
             self.counts.unknown_kinds += 1
-            self._tally.warn_once(
-                f"kind {record.kind} is unknown", "a newer trainer sent it; upgrade the logger to see it"
-            )
+            advice = "a newer trainer sent it; upgrade the logger to see it"
+            self._tally.warn_once(f"kind {record.kind} is unknown", advice)
         events, failures = self._draw(message, record)
         for failure in failures:
             self._tally.note_undrawn(record, failure)
         self.counts.drawings += isinstance(message, PICTURES) and not failures
         self._add(events, record)
 
-    def _curves(self, message: Scalars, record: Record) -> list[bytes]:
-        """Return the event of a record of scalars; a blank event if the packing raises an error of any kind."""
-        try:
-            return [self._scalars.pack(message, record)]
-        except Exception as error:  # noqa: BLE001 - as in _draw
-            self._tally.note_undrawn(record, error)
-            return blank(record, self.stream.id)
-
-    def _draw(self, message: Message | None, record: Record) -> Projected:
+    def _draw(self, message: messages.Message | None, record: Record) -> Projected:
         """Return the events of a record; a blank event if the drawing raises an error of any kind."""
         try:
+            if isinstance(message, messages.Scalars) and message.values:  # nine of ten records
+                return Projected([self._scalars.pack(message, record)], [])
             events, failures = project(message, record, self.stream.id)
         except Exception as error:  # noqa: BLE001 - a failed drawing costs its record the picture, and no other record
             events, failures = blank(record, self.stream.id), [error]
@@ -232,33 +200,30 @@ class StreamProjection:
             failures += self._show_beside(message, record)
         return Projected(events, failures)
 
-    def _show_beside(self, message: Message | None, record: Record) -> list[Exception]:
+    def _show_beside(self, message: messages.Message | None, record: Record) -> list[Exception]:
         """Update what a record changes besides the run's events; return the error that prevented an embedding."""
         match message:
-            case RunStart():
+            case messages.RunStart():
                 self._projector().rewind(first_new_step(message), record.wall_time_ns)
-            case Gap():
+            case messages.Gap():
                 self.counts.gaps += 1
                 self.counts.missing_records += record.span
-            case Embedding():
+            case messages.Embedding():
                 try:
                     self._projector().write(message, record)
                 except OSError:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _draw
                     return [error]
-            case HParams():
+            case messages.HParams():
                 if not write_row(self._file, message, record, self.beginning.start_ns):
                     self.counts.rows_left_out += 1
                     self._tally.warn_once("hyperparameters not shown", f"a run has {ROWS_MAX:,} sets of them at most")
-            case SegmentHead() | RunEnd() | UserMessage() | None:  # events alone; an unknown kind
-                pass
+            case messages.SegmentHead() | messages.RunEnd() | messages.UserMessage() | None:
+                pass  # events alone; an unknown kind
             case _:
                 assert_never(message)
         return []
-
-    def _suspect(self, record: Record) -> Suspect:
-        return self.stream.id, record.sequence
 
     def _projector(self) -> EmbeddingProjector:
         return EmbeddingProjector(self._file.directory(self.beginning.start_ns))
@@ -295,7 +260,6 @@ class _Tail:
         self._reader: RecordingReader | None = None
         self._unread: deque[Record] = deque()
         self._damages: set[str] = set()
-        self._damages_seen = 0
 
     @property
     def in_last_segment(self) -> bool:
@@ -309,7 +273,6 @@ class _Tail:
         """
         if self._reader is None:
             self._reader = RecordingReader(self.folder, next_sequence=next_sequence)
-            self._damages_seen = 0
         unread = self._unread
         if not unread:
             unread.extend(self._reader.read(size_max_bytes))
@@ -332,12 +295,10 @@ class _Tail:
 
     def new_damages(self) -> Iterator[str]:
         """Yield each damage once, although a recording that is opened again is read from the start of a segment."""
-        found = self._reader.damages if self._reader is not None else []
-        for damage in found[self._damages_seen :]:
+        for damage in self._reader.damages if self._reader is not None else ():
             if damage not in self._damages:
                 self._damages.add(damage)
                 yield damage
-        self._damages_seen = len(found)
 
     def close(self) -> None:
         """Close the files and drop the unread records; the next read opens them again."""

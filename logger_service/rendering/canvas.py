@@ -1,11 +1,19 @@
-"""A raster image for pixels and text, and helpers for static backgrounds.
+"""A raster image for pixels and text, its PNG encoder, and helpers for static backgrounds.
 
 Most of the time of a drawing goes into parts that are equal at every step: axes, ticks, labels, the colour bar. Each
 kind of picture draws these parts with matplotlib once for a layout (:func:`figure_pixels`) and keeps the pixels in a
 bounded cache. For each step, a copy gets the parts that change: cells, title, a line of notes. The cached pixels are
 read-only and a pure function of the layout, so that no picture depends on earlier pictures.
+
+The PNG encoder uses a single filter (Up) for all lines and zlib's fastest level. Compared with an encoder that tries
+five filters for each line, it takes a third of the time, and the files are no larger, for drawings as for photographs
+(``python -m benchmarks.rendering``). A file has no text, time or software name: the same pixels give the same bytes.
 """
 
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, TypeAlias
 
 import numpy as np
@@ -16,9 +24,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from tensorboard_sidecar.logger_service.rendering import theme
-from tensorboard_sidecar.logger_service.rendering.png import Picture, encode_png
 from tensorboard_sidecar.logger_service.rendering.text import ascent, coverage, fit, presentable, text_width
 from tensorboard_sidecar.logger_service.rendering.theme import Colour, Pixels, TextStyle
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.limits import IMAGE_SIDE_MAX
 
 Align: TypeAlias = Literal["left", "centre", "right"]
 
@@ -26,6 +35,21 @@ MARGIN: Final = 16
 HEADER_HEIGHT: Final = 64  # title line, line of notes, and the space below
 _TITLE_BASELINE: Final = 27
 _NOTE_BASELINE: Final = 48
+
+_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_COLOUR_TYPES: Final = {1: 0, 3: 2, 4: 6}  # grey, RGB, RGBA by channels
+_BIT_DEPTH: Final = 8
+_FILTER_UP: Final = 2  # each byte minus the byte above it
+_FASTEST: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG file and its size in pixels."""
+
+    png: bytes
+    width: int
+    height: int
 
 
 class Canvas:
@@ -67,22 +91,20 @@ class Canvas:
         ):
             self.fill(left, top, wide, high, theme.LINE)
 
-    def write(
-        self,
-        x: float,
-        baseline: float,
-        text: str,
-        style: TextStyle,
-        align: Align = "left",
-    ) -> None:
+    def write(self, x: float, baseline: float, text: str, style: TextStyle, align: Align = "left") -> None:
         """Write presentable text at ``x``; text outside of the canvas is clipped.
 
         The style's colour is blended over the canvas with the coverage of the glyphs.
         """
         covered = coverage(text, style)
-        width = covered.shape[1]
-        left = round(x) - {"left": 0, "centre": width // 2, "right": width}[align]
-        self._blend(left, round(baseline) - ascent(style), covered, style.colour)
+        written = covered.shape[1]
+        x = round(x) - {"left": 0, "centre": written // 2, "right": written}[align]
+        y = round(baseline) - ascent(style)
+        height, width, _ = self.pixels.shape
+        left, top = max(x, 0), max(y, 0)
+        seen = covered[top - y : max(height - y, 0), left - x : max(width - x, 0)].astype(np.int32)[:, :, None]
+        region = self.pixels[top : top + seen.shape[0], left : left + seen.shape[1]]
+        region[:] = (region * (255 - seen) + np.asarray(style.colour, np.int32) * seen + 127) // 255
 
     def write_header(self, title: str, step: int, note: str) -> None:
         """Write the two header lines: the title with the step, and a note."""
@@ -99,12 +121,36 @@ class Canvas:
         """Encode the canvas as PNG."""
         return encode_png(self.pixels)
 
-    def _blend(self, x: int, y: int, covered: Pixels, colour: Colour) -> None:
-        height, width, _ = self.pixels.shape
-        left, top = max(x, 0), max(y, 0)
-        seen = covered[top - y : max(height - y, 0), left - x : max(width - x, 0)].astype(np.int32)[:, :, None]
-        region = self.pixels[top : top + seen.shape[0], left : left + seen.shape[1]]
-        region[:] = (region * (255 - seen) + np.asarray(colour, np.int32) * seen + 127) // 255
+
+def encode_png(pixels: Pixels) -> Picture:
+    """Encode uint8 ``[H, W, C]`` with C of 1 (grey), 3 (RGB) or 4 (RGBA).
+
+    Raises Malformed for another shape or dtype, TooLarge for a side above ``IMAGE_SIDE_MAX``. The format is that of the
+    PNG specification, third edition (W3C, 2025), sections 5, 9 and 11.2.
+    """
+    check_pixels(pixels)
+    height, width, channels = pixels.shape
+    head = struct.pack(">IIBBBBB", width, height, _BIT_DEPTH, _COLOUR_TYPES[channels], 0, 0, 0)
+    lines = pixels.reshape(height, width * channels)
+    filtered = np.empty((height, 1 + width * channels), np.uint8)
+    filtered[:, 0] = _FILTER_UP
+    filtered[0, 1:] = lines[0]
+    np.subtract(lines[1:], lines[:-1], out=filtered[1:, 1:])
+    data = zlib.compress(filtered.data, _FASTEST)
+    png = b"".join((_SIGNATURE, _chunk(b"IHDR", head), _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
+    return Picture(png, width, height)
+
+
+def check_pixels(pixels: Pixels) -> None:
+    """Raise Malformed or TooLarge unless ``pixels`` are a valid picture, uint8 ``[H, W, C]``."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in _COLOUR_TYPES or not pixels.size:
+        raise Malformed(f"a picture of {pixels.dtype} {pixels.shape}; expected uint8 [H, W, C] with C of 1, 3 or 4")
+    if max(pixels.shape[:2]) > IMAGE_SIDE_MAX:
+        raise TooLarge("side of a picture in pixels", max(pixels.shape[:2]), IMAGE_SIDE_MAX)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
 def new_figure(width: int, height: int) -> Figure:
@@ -124,6 +170,18 @@ def style_ticks(axes: Axes) -> None:
     axes.tick_params(length=4, width=1, pad=4, color=theme.fraction(theme.LINE))
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         style_text(label, theme.TICK)
+
+
+def draw_colour_bar(
+    axes: Axes, colours: Pixels, span: tuple[float, float], ticks: Sequence[float], labels: Sequence[str]
+) -> None:
+    """Draw colours, uint8 ``[N, 3]``, as a vertical bar over ``span``, the first at the bottom, ticks on the right."""
+    axes.imshow(colours[:, None], aspect="auto", interpolation="nearest", origin="lower", extent=(0, 1, *span))
+    axes.yaxis.tick_right()
+    axes.set_xticks([])
+    axes.set_yticks(ticks, labels)
+    axes.spines[:].set_visible(False)
+    style_ticks(axes)
 
 
 def figure_pixels(figure: Figure) -> Pixels:

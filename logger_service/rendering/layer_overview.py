@@ -1,41 +1,235 @@
-"""The overview of a model's layers: a row for each layer, with the magnitudes of its values on a logarithmic axis."""
+"""The overview of a model's layers: a row for each layer, with the magnitudes of its values on a logarithmic axis.
+
+:class:`LayerShares` holds the numbers: the distribution of each layer's values over octaves of magnitude.
+``_Layout`` places the parts. From left to right: names, zeros, the octaves, infinities and NaN, the colour bar.
+"""
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from os.path import commonprefix
+from typing import Final, Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from tensorboard_sidecar.logger_service.rendering import theme
 from tensorboard_sidecar.logger_service.rendering.canvas import (
+    HEADER_HEIGHT,
+    MARGIN,
     Canvas,
+    Picture,
+    draw_colour_bar,
     figure_pixels,
     new_figure,
     style_text,
     style_ticks,
 )
-from tensorboard_sidecar.logger_service.rendering.layer_shares import OCTAVE_MIN, Floats, LayerShares
-from tensorboard_sidecar.logger_service.rendering.overview_layout import (
-    BAR_WIDTH,
-    HEIGHT_MAX,
-    NAME_GAP,
-    SIDE_WIDTH,
-    Layout,
-    lay_out,
-)
-from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.text import ELLIPSIS, fit, presentable, text_width
 from tensorboard_sidecar.logger_service.rendering.theme import Pixels
+from tensorboard_sidecar.protocol.buckets import bucket_octaves
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.limits import TAGS_MAX
 from tensorboard_sidecar.protocol.messages import TensorSummary
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+# Below and above all buckets that a summary can hold.
+OCTAVE_MIN: Final = -134
+OCTAVE_MAX: Final = 128
+SHARE_MIN: Final = 1e-4  # an octave with a smaller share in every layer does not extend the axis
+_ROUNDING: Final = 4  # the axis ends at multiples of this, so that small changes of values do not change it
+_OCTAVES_SHOWN_MIN: Final = 12
+
+HEIGHT_MAX: Final = 4_400  # room for 400 readable rows; more layers than pixels share rows
+SIDE_WIDTH: Final = 30
+NAME_GAP: Final = 10
+BAR_WIDTH: Final = 14
+
+_NAME_WIDTH_MAX: Final = 340
+_NAME_CHARACTERS_MAX: Final = 48
+_NAME_BOUNDARY_MAX: Final = 16  # characters dropped so that a cut name starts after a dot or slash
+_NAME_PITCH: Final = 11  # smallest readable distance between names in pixels
+NAMES_SHOWN_MAX: Final = HEIGHT_MAX // _NAME_PITCH
+"""The largest number of names in an overview."""
+
+_ROW_HEIGHT_USUAL: Final = 14
+_ROW_HEIGHT_MAX: Final = 26
+_ROW_HAIRLINE_MIN: Final = 4
+_HEIGHT_FEW: Final = 640  # the total height of a few layers
+_HEIGHT_TALL: Final = 600  # a taller overview also has axis labels at the top
+_AXIS_HEIGHT: Final = 26
+_BOTTOM: Final = 58
+_OCTAVES_WIDTH: Final = 560
+_OCTAVE_WIDTH_MIN: Final = 2
+_OCTAVE_WIDTH_MAX: Final = 16
+_SIDE_GAP: Final = 14
+_BAR_GAP: Final = 24
+_BAR_HEIGHT: Final = 240
+_BAR_HEIGHT_MIN: Final = 120
+_BAR_LABELS: Final = 62
 
 _LAYOUTS_KEPT: Final = 4  # up to a dozen megabytes each
 _LEVELS: Final = 256
 _DECADE_PITCH: Final = 40
 _BAR_SHARES: Final = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 _LOG2_OF_10: Final = float(np.log2(10))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerShares:
+    """Shares of a layer's values, 0 to 1: ``octaves`` ``[layers, OCTAVE_MAX - OCTAVE_MIN]``, the others ``[layers]``.
+
+    ``root_mean_square_log2`` is NaN for a layer whose finite values are all zero.
+    """
+
+    octaves: Floats
+    zeros: Floats
+    infinities: Floats
+    nans: Floats
+    root_mean_square_log2: Floats
+
+    @classmethod
+    def of(cls, summaries: Sequence[TensorSummary]) -> Self:
+        """Return the shares of summaries, a row for each. Raises Malformed for an invalid bucket."""
+        octaves = np.zeros((len(summaries), OCTAVE_MAX - OCTAVE_MIN))
+        zeros, infinities, nans, marks = np.zeros((4, len(summaries)))
+        for layer, summary in enumerate(summaries):
+            counts = summary.counts.numpy().astype(np.float64)
+            places = bucket_octaves(summary.indexes.numpy(), summary.mantissa_bits) - OCTAVE_MIN
+            np.add.at(octaves[layer], places, counts)
+            zero, nan = max(summary.zeros, 0), max(summary.nans, 0)
+            infinite = max(summary.positive_infinities, 0) + max(summary.negative_infinities, 0)
+            finite = float(counts.sum()) + zero
+            total = (finite + infinite + nan) or 1.0
+            octaves[layer] /= total
+            zeros[layer], infinities[layer], nans[layer] = zero / total, infinite / total, nan / total
+            mean_square = summary.sum_squares / (finite or 1.0)
+            marks[layer] = math.log2(mean_square) / 2 if 0 < mean_square < math.inf else math.nan
+        return cls(octaves, zeros, infinities, nans, marks)
+
+    def grouped(self, rows_max: int) -> Self:
+        """Average groups of neighbours to at most ``rows_max`` rows; a group has its largest root mean square."""
+        layers = self.zeros.size
+        if layers <= rows_max:
+            return self
+        starts = np.arange(0, layers, -(-layers // rows_max))
+        sizes = np.diff(starts, append=layers)
+        return type(self)(
+            np.add.reduceat(self.octaves, starts, axis=0) / sizes[:, None],
+            np.add.reduceat(self.zeros, starts) / sizes,
+            np.add.reduceat(self.infinities, starts) / sizes,
+            np.add.reduceat(self.nans, starts) / sizes,
+            np.fmax.reduceat(self.root_mean_square_log2, starts),
+        )
+
+    def span(self) -> tuple[int, int]:
+        """Return the first octave to show and the octave after the last, rounded outwards; never empty."""
+        seen = np.flatnonzero((self.octaves >= SHARE_MIN).any(axis=0)) + OCTAVE_MIN
+        marks = self.root_mean_square_log2[~np.isnan(self.root_mean_square_log2)]
+        marks = np.clip(np.floor(marks), OCTAVE_MIN, OCTAVE_MAX - 1).astype(np.int64)
+        shown = np.concatenate((seen, marks)) if seen.size or marks.size else np.array([-1])
+        high = -(-(int(shown.max()) + 1) // _ROUNDING) * _ROUNDING
+        low = min(int(shown.min()) // _ROUNDING * _ROUNDING, high - _OCTAVES_SHOWN_MIN)
+        return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """All inputs of the static parts of an overview, and their cache key; every ``stride``-th row has a name.
+
+    Places, widths and heights are in pixels.
+    """
+
+    names: tuple[str, ...]
+    names_width: int
+    stride: int
+    rows: int
+    row_height: int
+    low: int
+    high: int
+
+    @property
+    def octave_width(self) -> int:
+        width = _OCTAVES_WIDTH // (self.high - self.low)
+        return min(max(width, _OCTAVE_WIDTH_MIN), _OCTAVE_WIDTH_MAX)
+
+    @property
+    def zeros_x(self) -> int:
+        return MARGIN + self.names_width + NAME_GAP
+
+    @property
+    def octaves_x(self) -> int:
+        return self.zeros_x + SIDE_WIDTH + _SIDE_GAP
+
+    @property
+    def octaves_width(self) -> int:
+        return self.octave_width * (self.high - self.low)
+
+    @property
+    def not_finite_x(self) -> int:
+        return self.octaves_x + self.octaves_width + _SIDE_GAP
+
+    @property
+    def bar_x(self) -> int:
+        return self.not_finite_x + 2 * SIDE_WIDTH + _BAR_GAP
+
+    @property
+    def top(self) -> int:
+        return HEADER_HEIGHT + (_AXIS_HEIGHT if self.is_tall else 0)
+
+    @property
+    def is_tall(self) -> bool:
+        """Whether the axis also has labels at the top."""
+        return self.rows_height > _HEIGHT_TALL
+
+    @property
+    def rows_height(self) -> int:
+        return self.rows * self.row_height
+
+    @property
+    def painted_height(self) -> int:
+        """The painted part of a row's height: high rows leave a hairline of one pixel between them."""
+        return self.row_height - 1 if self.row_height >= _ROW_HAIRLINE_MIN else self.row_height
+
+    @property
+    def bar_height(self) -> int:
+        return max(min(self.rows_height, _BAR_HEIGHT), _BAR_HEIGHT_MIN)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture."""
+        height = self.top + max(self.rows_height, self.bar_height) + _BOTTOM
+        return self.bar_x + BAR_WIDTH + _BAR_LABELS, height
+
+
+def lay_out(names: Sequence[str], span: tuple[int, int]) -> _Layout:
+    """Return the layout for the named layers; ``span`` is the first octave shown and the octave after the last."""
+    group = -(-len(names) // HEIGHT_MAX)
+    rows = -(-len(names) // group)
+    row_height = min(max(_HEIGHT_FEW // rows, _ROW_HEIGHT_USUAL), _ROW_HEIGHT_MAX, HEIGHT_MAX // rows)
+    stride = -(-_NAME_PITCH // row_height)
+    shown = _shorten(names[:: group * stride])
+    width = max((text_width(name, theme.TICK) for name in shown), default=0)
+    return _Layout(shown, width, stride, rows, row_height, *span)
+
+
+def _shorten(names: Sequence[str]) -> tuple[str, ...]:
+    """Drop the common folder of all names, and cut long names at the left, at a nearby dot or slash if possible."""
+    folder = len(commonprefix(names).rpartition("/")[0])  # noqa: RUF071 - the prefix is cut at a slash
+    cut = folder + 1 if folder else 0
+    return tuple(_shorten_name(presentable(name[cut:])) for name in names)
+
+
+def _shorten_name(name: str) -> str:
+    if len(name) > _NAME_CHARACTERS_MAX:
+        tail = name[-_NAME_CHARACTERS_MAX:]
+        boundary = re.search(r"[./]", tail[:_NAME_BOUNDARY_MAX])
+        name = ELLIPSIS + tail[boundary.end() if boundary else 0 :]
+    return fit(name, _NAME_WIDTH_MAX, theme.TICK, keep_end=True)
 
 
 def layer_overview(layers: Sequence[tuple[str, TensorSummary]], *, title: str, step: int) -> Picture:
@@ -72,7 +266,7 @@ def _note(shares: LayerShares) -> str:
     return " \N{MIDDLE DOT} ".join(parts)
 
 
-def _draw_rows(canvas: Canvas, layout: Layout, shares: LayerShares) -> None:
+def _draw_rows(canvas: Canvas, layout: _Layout, shares: LayerShares) -> None:
     octaves = shares.octaves[:, layout.low - OCTAVE_MIN : layout.high - OCTAVE_MIN]
     _draw_cells(canvas, layout, layout.octaves_x, layout.octave_width, octaves, theme.SEQUENTIAL)
     _draw_cells(canvas, layout, layout.zeros_x, SIDE_WIDTH, shares.zeros[:, None], theme.SEQUENTIAL)
@@ -84,7 +278,7 @@ def _draw_rows(canvas: Canvas, layout: Layout, shares: LayerShares) -> None:
             canvas.fill(x - 1, layout.top + row * layout.row_height, 3, layout.painted_height, theme.ACCENT)
 
 
-def _draw_cells(canvas: Canvas, layout: Layout, x: int, width: int, shares: Floats, anchors: Sequence[str]) -> None:
+def _draw_cells(canvas: Canvas, layout: _Layout, x: int, width: int, shares: Floats, anchors: Sequence[str]) -> None:
     """Draw the positive shares of ``[rows, columns]``, with a hairline between rows if there is space."""
     colours = theme.colours(anchors, np.sqrt(shares))
     height = layout.row_height
@@ -95,7 +289,7 @@ def _draw_cells(canvas: Canvas, layout: Layout, x: int, width: int, shares: Floa
 
 
 @lru_cache(maxsize=_LAYOUTS_KEPT)
-def _static_parts(layout: Layout) -> Pixels:
+def _static_parts(layout: _Layout) -> Pixels:
     """Draw the axes, the colour bar and the names."""
     width, height = layout.size
     with theme.settings():
@@ -122,7 +316,7 @@ def _static_parts(layout: Layout) -> Pixels:
     return canvas.pixels
 
 
-def _label_columns(axes: Axes, names: Sequence[str], layout: Layout) -> None:
+def _label_columns(axes: Axes, names: Sequence[str], layout: _Layout) -> None:
     axes.set_xlim(0, len(names))
     axes.set_yticks([])
     axes.set_xticks(np.arange(len(names)) + 0.5, names)
@@ -130,7 +324,7 @@ def _label_columns(axes: Axes, names: Sequence[str], layout: Layout) -> None:
     style_ticks(axes)
 
 
-def _draw_octaves_axis(axes: Axes, layout: Layout) -> None:
+def _draw_octaves_axis(axes: Axes, layout: _Layout) -> None:
     """Draw ticks at powers of ten on an axis in powers of two."""
     axes.set_xlim(layout.low, layout.high)
     axes.set_yticks([])
@@ -151,9 +345,6 @@ def _power_of_ten(decade: int) -> str:
 
 def _draw_bar(axes: Axes) -> None:
     """Draw the colour bar of shares, on a square-root scale, which makes small shares visible."""
-    levels = theme.colours(theme.SEQUENTIAL, (np.arange(_LEVELS) + 0.5) / _LEVELS)
-    axes.imshow(levels[:, None], aspect="auto", interpolation="nearest", origin="lower", extent=(0, 1, 0, 1))
-    axes.yaxis.tick_right()
-    axes.set_xticks([])
-    axes.set_yticks(np.sqrt(_BAR_SHARES), [f"{share:.0%}" for share in _BAR_SHARES])
-    style_ticks(axes)
+    colours = theme.colours(theme.SEQUENTIAL, (np.arange(_LEVELS) + 0.5) / _LEVELS)
+    ticks = [math.sqrt(share) for share in _BAR_SHARES]
+    draw_colour_bar(axes, colours, (0, 1), ticks, [f"{share:.0%}" for share in _BAR_SHARES])

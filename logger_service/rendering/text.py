@@ -60,7 +60,7 @@ def coverage(text: str, style: TextStyle) -> Pixels:
     origin = style.size_pixels
     width = 2 * origin + int(_ADVANCE_MAX * style.size_pixels * len(text))
     renderer = _UNTYPED_RENDERER(width, line_height(style), theme.DPI)
-    with theme.text_settings():
+    with theme.settings(text_only=True):
         renderer.draw_text(renderer.new_gc(), origin, ascent(style), text, theme.font(style), 0)
     alpha: Pixels = np.asarray(renderer.buffer_rgba())[:, :, 3]
     seen = np.flatnonzero(alpha.any(axis=0))

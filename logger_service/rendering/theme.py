@@ -1,5 +1,6 @@
 """The look of pictures: colours, text styles, colour maps, and matplotlib settings independent of the host."""
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -78,40 +79,22 @@ def colours(anchors: Sequence[str], positions: npt.ArrayLike) -> Pixels:
 
 
 # The prefixes of settings in a host's matplotlibrc that can change pixels or raise warnings.
-_DRAWING_SETTINGS: Final = (
-    "agg.",
-    "axes.",
-    "figure.",
-    "font.",
-    "grid.",
-    "image.",
-    "lines.",
-    "patch.",
-    "path.",
-    "text.",
-    "xaxis.",
-    "xtick.",
-    "yaxis.",
-    "ytick.",
+_DRAWING_SETTINGS: Final = re.compile(
+    r"(agg|axes|figure|font|grid|image|lines|patch|path|text|xaxis|xtick|yaxis|ytick)\."
 )
 _DEFAULTS: Final[dict[Any, Any]] = {
-    name: value for name, value in mpl.rcParamsDefault.items() if name.startswith(_DRAWING_SETTINGS)
+    name: value for name, value in mpl.rcParamsDefault.items() if _DRAWING_SETTINGS.match(name)
 }
 _TEXT_DEFAULTS: Final = {name: value for name, value in _DEFAULTS.items() if name.startswith(("font.", "text."))}
 
 
-def settings() -> AbstractContextManager[None]:
-    """Return a context with matplotlib's default settings instead of the host's matplotlibrc."""
-    return _holding(_DEFAULTS)
+def settings(*, text_only: bool = False) -> AbstractContextManager[None]:
+    """Return a context with matplotlib's default settings instead of the host's matplotlibrc.
 
-
-def text_settings() -> AbstractContextManager[None]:
-    """Return a context with the default settings that affect a line of text."""
-    return _holding(_TEXT_DEFAULTS)
-
-
-def _holding(defaults: dict[Any, Any]) -> AbstractContextManager[None]:
-    """Return a context with the given settings; an empty context, a millisecond faster, if they are already set."""
+    With ``text_only``, only the settings that affect a line of text. The context is empty, a millisecond faster, if
+    they are already set.
+    """
+    defaults = _TEXT_DEFAULTS if text_only else _DEFAULTS
     if all(mpl.rcParams[name] == value for name, value in defaults.items()):
         return nullcontext()
     return mpl.rc_context(defaults)

@@ -9,11 +9,12 @@ import argparse
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tensorboard_sidecar import __version__
@@ -40,6 +41,20 @@ exit codes:
   130  stopped by Ctrl-C (143: by SIGTERM)
 
 {_PROGRAM} help COMMAND explains a command; {_PROGRAM} COMMAND --help does the same.
+"""
+
+_COMPLETION: Final = """\
+Print a script for a shell. Once the shell has read it, the Tab key completes commands, flags and paths.
+"""
+_COMPLETION_EXAMPLES: Final = """\
+examples:
+  tensorboard-sidecar completion bash > ~/.local/share/bash-completion/completions/tensorboard-sidecar
+  tensorboard-sidecar completion zsh > ~/.zfunc/_tensorboard-sidecar     (a folder of your fpath)
+  tensorboard-sidecar completion tcsh > ~/.tensorboard-sidecar.completion     (source it in ~/.tcshrc)
+
+It needs: pip install 'tensorboard-sidecar[completion]'
+
+exit codes: 0 printed, 2 wrong usage, or shtab is not installed
 """
 
 
@@ -86,8 +101,8 @@ COMMANDS: Final = {
     "drain": _of_telemetry("ship the records that ended trainers left behind", "drain"),
     "completion": Command(
         "print a shell script that completes this command line",
-        "completion:add_completion",
-        "completion:completion",
+        "command_line:add_completion",
+        "command_line:completion",
         "completion",
         "shtab",
     ),
@@ -155,6 +170,24 @@ def make_parser(described: Collection[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    """Describe ``completion``."""
+    parser.description, parser.epilog = _COMPLETION, _COMPLETION_EXAMPLES
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell that reads the script")
+
+
+def completion(options: argparse.Namespace) -> int:
+    """Print a script with which a shell completes commands, flags and paths; return the exit code."""
+    import shtab  # noqa: PLC0415 - an optional library, and only this command needs it
+
+    parser = make_parser(list(_describable()))
+    for action in _actions(parser):
+        if action.type is Path:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+    print(shtab.complete(parser, options.shell))
+    return 0
+
+
 def _parse(given: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; a misspelt command is answered with the nearest that exists."""
     name = given[0] if given else ""
@@ -199,3 +232,22 @@ def _flush_output() -> None:
     except OSError:
         with suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - no path, a device
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _describable() -> Iterator[str]:
+    """Yield the commands whose arguments can be described with what is installed here."""
+    for name in COMMANDS:
+        try:
+            make_parser([name])
+        except ImportError:
+            continue
+        yield name
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield the arguments of a parser and of the parsers below it."""
+    for action in parser._actions:  # noqa: SLF001 - argparse lists them nowhere else
+        yield action
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
+            for below in action.choices.values():
+                yield from _actions(below)

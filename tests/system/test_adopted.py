@@ -12,7 +12,7 @@ from support.records.events import values_by_tag
 from support.running.programs import LoggerProcess, run_command
 from support.running.spoken import read_recording
 
-from tensorboard_sidecar.logger_service.intake.stream_owner import OWNER_NAME
+from tensorboard_sidecar.logger_service.intake.journal import OWNER_NAME
 
 pytestmark = pytest.mark.system
 

@@ -15,7 +15,7 @@ from support.records.strategies import messages
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from tensorboard_sidecar.logger_service.events.to_events import ScalarEvents, blank, project, row_event
-from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.canvas import Picture
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge

@@ -1,10 +1,9 @@
-"""Values of every plugin of TensorBoard, and the graph."""
-
 import io
 import math
 import wave
 from typing import Any
 
+import markdown
 import numpy as np
 import pytest
 from support.records.recordings import summarise
@@ -15,18 +14,23 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from tensorboard_sidecar.logger_service.events.values import (
     audio_value,
     encode_wav,
+    escape_markdown,
     graph_bytes,
     histogram_value,
     hparams_values,
     image_value,
     layout_value,
+    markdown_table,
     metric_values,
+    numbered_list,
     scalar_value,
     text_value,
 )
-from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.canvas import Picture
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.messages import Chart, Graph, GraphNode, HParams, Layout
+
+HPARAMS = HParams({"lr": 0.1, "epochs": 3, "compile": True, "precision": "bf16"}, {"best": 0.5, "recall": 1.0})
 
 
 def test_a_text_keeps_its_tag() -> None:
@@ -84,9 +88,6 @@ def test_a_layout_keeps_categories_charts_and_tags_in_order() -> None:
     assert (lines.title, list(lines.multiline.tag)) == ("b", ["^loss/.*$", "^x$"])
     series = margin.margin.series[0]
     assert (margin.title, series.value, series.lower, series.upper) == ("a", "mean", "low", "high")
-
-
-HPARAMS = HParams({"lr": 0.1, "epochs": 3, "compile": True, "precision": "bf16"}, {"best": 0.5, "recall": 1.0})
 
 
 def started(message: HParams) -> dict[str, Any]:
@@ -154,3 +155,40 @@ def test_the_order_of_attributes_does_not_matter() -> None:
     names = [f"attribute {number}" for number in range(50)]
     one, other = (Graph([GraphNode("a", "b", attributes=dict.fromkeys(order, "x"))]) for order in (names, names[::-1]))
     assert graph_bytes(one) == graph_bytes(other)
+
+
+def render(text: str) -> str:
+    """Render as TensorBoard does (tensorboard/plugin_util.py)."""
+    html: str = markdown.markdown(text, extensions=["markdown.extensions.tables", "markdown.extensions.fenced_code"])
+    return html
+
+
+@pytest.mark.parametrize(
+    "text", ["__init__", "a|b", "`x`", r"back\slash", "# no head", "[a](b)", "1. x", "*", "!", "{a}", "a-b"]
+)
+def test_plain_text_is_shown_as_it_is_spelt(text: str) -> None:
+    assert render(escape_markdown(text)) == f"<p>{text}</p>"
+
+
+def test_plain_text_is_one_line() -> None:
+    assert escape_markdown(" a\n\tb  c\r\n") == "a b c"
+
+
+def test_a_table_has_as_many_cells_as_came() -> None:
+    html = render(markdown_table(("setting", "value"), [("a|b", "x | y"), ("c", "")]))
+    assert html.count("<td>") == 4
+    assert "<td>a|b</td>\n<td>x | y</td>" in html
+
+
+def test_a_table_of_too_many_characters_says_how_many_rows_are_left_out() -> None:
+    rows = [(f"setting {number}", "x" * 50) for number in range(100)]
+    whole, cut = markdown_table(("setting", "value"), rows), markdown_table(("setting", "value"), rows, 1000)
+    assert whole.count("\n") == 101
+    assert len(cut) <= 1000
+    kept = cut.count("\n") - 2
+    assert cut.splitlines()[:-1] == whole.splitlines()[: kept + 2]
+    assert f"<td><em>{100 - kept} more</em></td>\n<td></td>" in render(cut)
+
+
+def test_a_list_is_numbered_from_one() -> None:
+    assert render(numbered_list(["a circle", "# two"])) == "<ol>\n<li>a circle</li>\n<li># two</li>\n</ol>"

@@ -1,9 +1,17 @@
 """The mark, with a disk that is what the test says."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
-from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
-from tensorboard_sidecar.logger_service.folders.low_water import LOOK_SECONDS, RESERVE_BYTES, LowWater
+from tensorboard_sidecar.logger_service.folders.low_water import (
+    LOOK_SECONDS,
+    RESERVE_BYTES,
+    DiskSpace,
+    LowWater,
+    measure_disk,
+)
 from tensorboard_sidecar.logger_service.intake.credit import equal_share_bytes
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 
@@ -104,3 +112,16 @@ def test_a_disk_that_does_not_tell_has_room() -> None:
     assert not low_water.look(0.0)
     assert credit_bytes(low_water, 1) == CREDIT_BYTES
     assert "unknown free on the disk" in str(low_water)
+
+
+def test_a_disk_tells_its_space(tmp_path: Path) -> None:
+    space = measure_disk(tmp_path)
+    assert space is not None
+    assert 0 <= space.free_bytes <= space.total_bytes
+    assert space.total_bytes == shutil.disk_usage(tmp_path).total
+
+
+def test_what_does_not_tell_is_none(tmp_path: Path) -> None:
+    """Neither a folder that is gone, nor a file system without blocks."""
+    assert measure_disk(tmp_path / "gone") is None
+    assert measure_disk(Path("/proc")) is None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.logger.noted_logger import NotedLogger, refused
 from support.logger.peer import make_record, make_run
 
-from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
+from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.record import Kind
@@ -41,10 +41,10 @@ def test_after_a_bye_the_records_are_durable_and_the_peer_has_no_stream(logger: 
 
 def test_a_peer_of_this_process_is_answered_there(logger: NotedLogger) -> None:
     answers: list[WireMessage] = []
-    logger.dispatcher.join(b"local", lambda message: answers.append(message) is None)
+    logger.dispatcher.replies.join(b"local", lambda message: answers.append(message) is None)
     assert logger.hello(b"local", Stream("demo")) == []
     assert answers == [Welcome(1, CREDIT_BYTES)]
-    logger.dispatcher.leave(b"local")
+    logger.dispatcher.replies.leave(b"local")
     assert logger.say(b"local", Bye()) == []
     assert len(logger.streams) == 0
 

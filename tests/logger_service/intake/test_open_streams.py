@@ -5,12 +5,12 @@ import logging
 from pathlib import Path
 
 import pytest
-from support.logger.noted_logger import ACK_SECONDS, INTERVAL_SECONDS, NotedLogger, refused
+from support.logger.noted_logger import ACK_SECONDS, INTERVAL_SECONDS, NotedLogger, NotedNetwork, refused
 from support.logger.peer import make_record
 from support.machine.sick_disk import SickDisk
 
-from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
-from tensorboard_sidecar.logger_service.folders.low_water import LOOK_SECONDS
+from tensorboard_sidecar.logger_service.folders.low_water import LOOK_SECONDS, DiskSpace
+from tensorboard_sidecar.logger_service.intake.open_streams import REPLY_INTERVAL_SECONDS, Replies
 from tensorboard_sidecar.logger_service.intake.receive_session import PAUSE_MIN_SECONDS, SILENCE_SECONDS
 from tensorboard_sidecar.logger_service.limits import CREDIT_TOTAL_BYTES, STREAMS_A_KEY_MAX
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
@@ -290,7 +290,7 @@ def test_the_time_until_the_ack_is_counted(logger: NotedLogger, monkeypatch: pyt
     logger.data(b"a", 1, 4)
     logger.data(b"a", 4, 6)
     logger.wait()
-    counts = logger.streams.ack_times.durations.counts()
+    counts = logger.streams.ack_durations.counts()
     assert sum(counts.buckets) == 2
     assert counts.sum_seconds == pytest.approx(2 * (INTERVAL_SECONDS + ACK_SECONDS))
     assert sum(logger.journal.sync_durations.counts().buckets) == 1
@@ -298,7 +298,7 @@ def test_the_time_until_the_ack_is_counted(logger: NotedLogger, monkeypatch: pyt
     disk.error = errno.EIO
     logger.data(b"a", 6, 7)
     logger.wait()
-    assert sum(logger.streams.ack_times.durations.counts().buckets) == 2, "there was none"
+    assert sum(logger.streams.ack_durations.counts().buckets) == 2, "there was none"
     assert sum(logger.journal.sync_durations.counts().buckets) == 2
 
 
@@ -346,3 +346,66 @@ def test_the_streams_of_a_key_are_bounded_and_cost_other_keys_nothing(tmp_path: 
     assert must_say_hello(1, "greedy"), "its own first stream had to go"
     assert not must_say_hello(2, "greedy")
     assert not must_say_hello(0, "other")
+
+
+def answered(replies: Replies, network: NotedNetwork, peer: bytes, now_seconds: float) -> bool:
+    """Tell whether a peer without a stream gets a reply now."""
+    replies.send_limited(peer, Nak(0), now_seconds)
+    return network.take(peer) == [Nak(0)]
+
+
+def test_each_peer_is_answered_once_a_second() -> None:
+    network = NotedNetwork()
+    replies = Replies(network.send)
+    assert answered(replies, network, b"a", 5.0)
+    assert not answered(replies, network, b"a", 5.0 + REPLY_INTERVAL_SECONDS / 2)
+    assert answered(replies, network, b"b", 5.0)
+    assert answered(replies, network, b"a", 5.0 + REPLY_INTERVAL_SECONDS)
+
+
+def test_a_peer_that_is_forgotten_is_answered_at_once() -> None:
+    network = NotedNetwork()
+    replies = Replies(network.send)
+    assert answered(replies, network, b"a", 5.0)
+    replies.stream_opened(b"a")
+    replies.stream_opened(b"nobody")
+    assert answered(replies, network, b"a", 5.0)
+
+
+def test_many_peers_take_bounded_memory() -> None:
+    network = NotedNetwork()
+    replies = Replies(network.send, peers_max=3)
+    for number in range(1000):
+        assert answered(replies, network, b"%d" % number, 5.0)
+    assert repr(replies) == "<Replies: 0 peers in this process, 3 limited>"
+    assert not answered(replies, network, b"999", 5.0)
+    assert answered(replies, network, b"0", 5.0), "it is forgotten"
+
+
+def test_a_reply_goes_to_a_peer_of_this_process_or_else_over_the_network() -> None:
+    network, delivered = NotedNetwork(), list[WireMessage]()
+    replies = Replies(network.send)
+    replies.join(b"local", lambda message: delivered.append(message) is None)
+    assert replies.send(b"local", Nak(1))
+    assert replies.send(b"remote", Nak(2))
+    assert (delivered, network.take(b"local"), network.take(b"remote")) == ([Nak(1)], [], [Nak(2)])
+    replies.leave(b"local")
+    replies.send(b"local", Bye())
+    assert (delivered, network.take(b"local")) == ([Nak(1)], [Bye()])
+
+
+def test_a_peer_that_is_gone_is_reported() -> None:
+    network = NotedNetwork()
+    network.gone.add(b"a")
+    assert not Replies(network.send).send(b"a", Bye())
+
+
+def test_limited_replies_are_one_a_second_and_not_limited_after_a_stream_was_opened() -> None:
+    network = NotedNetwork()
+    replies = Replies(network.send)
+    for now_seconds in (5.0, 5.5, 6.0):
+        replies.send_limited(b"a", Nak(0), now_seconds)
+    assert network.take(b"a") == [Nak(0)] * 2
+    replies.stream_opened(b"a")
+    replies.send_limited(b"a", Nak(0), 6.1)
+    assert network.take(b"a") == [Nak(0)]

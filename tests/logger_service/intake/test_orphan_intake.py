@@ -2,25 +2,33 @@
 
 import errno
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
 from support.logger.adopting import ENDPOINT, Host
 from support.records.recordings import START_NS, make_stream
+from support.running.spoken import read_recording
 
+from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace
 from tensorboard_sidecar.logger_service.intake.orphan_intake import (
     GRACE_SECONDS,
     LOOK_SECONDS,
     OTHERS_GRACE_SECONDS,
+    TURN_SIZE_BYTES,
     OrphanIntake,
+    is_own_host,
 )
-from tensorboard_sidecar.protocol.codec import encode_scalars
+from tensorboard_sidecar.protocol.codec import decode_message, encode_scalars
+from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
+from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox import orphan as orphan_module
 from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
-from tensorboard_sidecar.protocol.outbox.orphan_delivery import RETRY_SECONDS
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import PATIENCE_SECONDS, RETRY_SECONDS
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
 from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.wire import Bye, Reject, Welcome
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.outbox.spill import Spill
@@ -246,3 +254,125 @@ def test_an_outbox_that_vanishes_or_a_root_that_is_not_there_is_nothing(host: Ho
     assert host.intake.delivered == host.intake.failed == 0
     nowhere = OrphanIntake([tmp_path / "nowhere"], host.logger.dispatcher, [ENDPOINT])
     assert not nowhere.step(0.0)
+
+
+def test_it_goes_on_where_the_journal_ends(host: Host) -> None:
+    stream = make_stream()
+    outbox = host.outbox(stream, 300)
+    reception = host.logger
+    assert reception.hello(PEER, stream) == [Welcome(1, CREDIT_BYTES)]
+    reception.data(PEER, 1, 101)
+    reception.wait()
+    reception.say(PEER, Bye())
+    outbox.close(keep=True)
+    host.grace()
+    assert reception.records(stream) == list(range(1, 301))
+    assert host.intake.records == 200
+
+
+def test_what_another_logger_has_acknowledged_is_left_to_it(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    outbox = host.outbox(make_stream(), 500)
+    outbox.release(400)
+    assert outbox.first_sequence > 1
+    outbox.close(keep=True)
+    host.wait(200)
+    assert outbox.folder.exists()
+    assert caplog.text.count("acknowledged by another logger") == 1
+    assert f"tensorboard-sidecar drain {outbox.folder}" in caplog.text
+    assert len(host.logger.dispatcher.streams) == 0
+
+
+def test_a_flipped_byte_is_told_as_a_gap(host: Host) -> None:
+    stream = make_stream()
+    folder = host.abandon(stream, 100)
+    segment = min(folder.glob("*.segment"))
+    data = bytearray(segment.read_bytes())
+    data[2000] ^= 1
+    segment.write_bytes(data)
+    host.grace()
+    assert not folder.exists()
+    records = read_recording(host.logger.folder / stream.run / stream.folder_name)
+    (gap,) = [record for record in records if record.kind == Kind.GAP]
+    assert isinstance(decode_message(gap), Gap)
+    assert sum(record.span for record in records) == 100
+
+
+def test_without_credit_it_waits_and_goes_on_when_there_is_room(host: Host) -> None:
+    host.logger.space = DiskSpace(0, 2**40)
+    stream = make_stream()
+    folder = host.abandon(stream, 100)
+    host.grace()
+    assert folder.exists()
+    assert not host.logger.folder.exists(), "nothing is written"
+    host.logger.space = DiskSpace(2**40, 2**40)
+    host.wait(3.0)
+    assert host.logger.records(stream) == list(range(1, 101))
+    assert not folder.exists()
+
+
+def test_a_logger_that_has_no_room_for_long_does_not_keep_it_from_others(host: Host) -> None:
+    host.logger.space = DiskSpace(0, 2**40)
+    folder = host.abandon(make_stream(), 100)
+    host.wait(GRACE_SECONDS + 2 * LOOK_SECONDS + PATIENCE_SECONDS + 1.0)
+    OrphanedOutbox(folder).close(keep=True)
+    host.logger.space = DiskSpace(2**40, 2**40)
+    host.wait(RETRY_SECONDS + LOOK_SECONDS + 1.0)
+    assert not folder.exists()
+
+
+def test_a_turn_is_bounded(host: Host) -> None:
+    """Live trainers wait for at most TURN_SIZE_BYTES of an adopted outbox."""
+    stream = make_stream()
+    host.abandon(stream, 8000, size_bytes=500, segment_size_bytes=2**20)
+    now = host.logger.now
+    host.intake.step(now)
+    now += LOOK_SECONDS + GRACE_SECONDS
+    assert host.intake.step(now)
+    before = host.logger.dispatcher.counts.record_bytes
+    for _ in range(5):
+        host.intake.step(now)
+    assert 0 < host.logger.dispatcher.counts.record_bytes - before <= TURN_SIZE_BYTES
+    host.grace()
+    assert host.logger.records(stream) == list(range(1, 8001))
+
+
+def test_a_logger_that_stops_in_the_middle_lets_go_of_it(host: Host) -> None:
+    stream = make_stream()
+    folder = host.abandon(stream, 8000, size_bytes=500, segment_size_bytes=2**20)
+    host.intake.step(host.logger.now)
+    for _ in range(2):
+        host.intake.step(host.logger.now + LOOK_SECONDS + GRACE_SECONDS)
+    host.intake.close()
+    OrphanedOutbox(folder).close(keep=True)
+    again = Host(host.root, host.logger.folder)
+    again.logger.now = host.logger.now
+    again.grace()
+    assert again.logger.records(stream) == list(range(1, 8001))
+    assert not folder.exists()
+
+
+def test_another_stream_of_the_same_id_is_refused_for_good(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    host.logger.hello(PEER, make_stream("demo", rank=1))
+    folder = host.abandon(make_stream("demo"), 5)
+    host.grace()
+    assert folder.exists()
+    assert "is known as" in caplog.text
+    assert not [said for said in host.logger.network.take(PEER) if isinstance(said, Reject)]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", socket.gethostname(), socket.gethostname().upper()])
+def test_its_name_and_its_addresses_are_this_machine(host: str) -> None:
+    assert is_own_host(host)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "other-box", "", "a b", "127.0.0.1:5555", "1.2.3"])
+def test_others_are_not(host: str) -> None:
+    """Two of these addresses are for documentation alone: no machine has them."""
+    assert not is_own_host(host)
+
+
+def test_a_machine_is_known_by_its_short_name_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "box.example.org")
+    assert is_own_host("box.example.org")
+    assert is_own_host("box")
+    assert not is_own_host("box.example.com")

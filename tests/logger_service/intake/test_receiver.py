@@ -18,12 +18,10 @@ from support.logger.zmtp import ends, speak_zmtp
 from support.machine.waiting import wait_until
 
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
-from tensorboard_sidecar.logger_service.folders.low_water import LowWater
-from tensorboard_sidecar.logger_service.intake.journal import Journal
+from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace, LowWater
+from tensorboard_sidecar.logger_service.intake.journal import OWNER_NAME, Journal
 from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
-from tensorboard_sidecar.logger_service.intake.stream_owner import OWNER_NAME
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES, WIRE_MESSAGE_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream

@@ -5,12 +5,11 @@ from dataclasses import fields
 from prometheus_client.parser import text_string_to_metric_families
 
 from tensorboard_sidecar.logger_service.access.connection_monitor import ConnectionCounts
-from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
-from tensorboard_sidecar.logger_service.intake.counts import IntakeCounts
-from tensorboard_sidecar.logger_service.intake.durations import Durations
+from tensorboard_sidecar.logger_service.counters import Durations
+from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace
+from tensorboard_sidecar.logger_service.intake.open_streams import IntakeCounts
 from tensorboard_sidecar.logger_service.monitoring.metrics import render_metrics
-from tensorboard_sidecar.logger_service.monitoring.run_lag import RunLag
-from tensorboard_sidecar.logger_service.monitoring.status import STALE_SECONDS, Status
+from tensorboard_sidecar.logger_service.monitoring.status import STALE_SECONDS, RunLag, Status
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 
 

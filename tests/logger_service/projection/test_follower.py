@@ -20,8 +20,8 @@ from support.records.recordings import (
     write_recording,
 )
 
-from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
 from tensorboard_sidecar.logger_service.folders.logger_lock import FolderInUse, folder_lock
+from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace
 from tensorboard_sidecar.logger_service.projection.follower import TURN_SECONDS, Follower, follow
 from tensorboard_sidecar.logger_service.projection.replay import replay
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts

@@ -18,16 +18,14 @@ from support.source import ROOT
 from tensorboard_sidecar.logger_service.projection.process import (
     RESTART_MAX_SECONDS,
     RESTART_MIN_SECONDS,
-    SILENCE_SECONDS,
-    STUCK_SECONDS,
-    UNDRAWN_MAX,
     WELL_SECONDS,
-    ReportedHealth,
     RestartPause,
     Supervisor,
 )
 from tensorboard_sidecar.logger_service.projection.quarantine import FILE_NAME
-from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts, ProjectionReport, ProjectionState
+from tensorboard_sidecar.logger_service.projection.report import (
+    SILENCE_SECONDS,
+)
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.messages import Images, RunStart, Scalars
 
@@ -127,77 +125,6 @@ def test_a_pause_doubles_up_to_its_maximum_and_is_short_again_after_a_long_life(
     pause.lives(100.0 + WELL_SECONDS)
     assert not pause.is_long
     assert pause.ended(200.0) == RESTART_MIN_SECONDS
-
-
-class Told:
-    """The parent's view of a child whose reports the test makes."""
-
-    def __init__(self) -> None:
-        self.health = ReportedHealth()
-        self.health.child_started(0.0)
-
-    def trouble_after(
-        self, now_seconds: float, counts: ProjectionCounts | None = None, state: ProjectionState | None = None
-    ) -> str:
-        """Hear one report; return the trouble that follows from all reports."""
-        report = ProjectionReport(counts or ProjectionCounts(), {}, state or ProjectionState())
-        self.health.hear(report, now_seconds)
-        return self.health.trouble(now_seconds)
-
-
-def test_a_projection_is_starting_until_its_first_report() -> None:
-    told = Told()
-    assert told.health.trouble(5.0) == "the projection is starting"
-    assert told.health.trouble(6.0) == "the projection is starting"
-    assert told.trouble_after(7.0) == ""
-
-
-def test_pictures_that_all_fail_are_trouble_until_one_is_drawn() -> None:
-    told = Told()
-    assert told.trouble_after(1.0, ProjectionCounts(drawings=5, drawing_failures=100)) == "", "some of both"
-    fewer = ProjectionCounts(drawings=5, drawing_failures=100 + UNDRAWN_MAX - 1)
-    assert told.trouble_after(2.0, fewer) == ""
-    failing = ProjectionCounts(drawings=5, drawing_failures=100 + UNDRAWN_MAX)
-    assert told.trouble_after(3.0, failing) == f"nothing is drawn: the last {UNDRAWN_MAX} pictures failed"
-    assert told.trouble_after(1000.0, failing), "it stays so while there is nothing to draw"
-    assert told.trouble_after(1001.0, ProjectionCounts(drawings=6, drawing_failures=100 + UNDRAWN_MAX)) == ""
-
-
-def test_pictures_that_never_were_drawn_are_trouble() -> None:
-    told = Told()
-    assert "nothing is drawn" in told.trouble_after(1.0, ProjectionCounts(drawing_failures=UNDRAWN_MAX))
-
-
-def test_a_recording_that_cannot_be_shown_for_long_is_trouble_unless_it_is_damaged() -> None:
-    told = Told()
-    assert told.trouble_after(1.0, state=ProjectionState(failing=3, stuck=2)) == ""
-    assert told.trouble_after(1.0 + STUCK_SECONDS / 2, state=ProjectionState(failing=3)) == "", "the recordings went on"
-    stuck = ProjectionState(failing=3, stuck=2)
-    assert told.trouble_after(100.0, state=stuck) == ""
-    assert told.trouble_after(100.0 + STUCK_SECONDS, state=stuck) == "event files of 2 recordings cannot be written"
-    assert told.trouble_after(101.0 + STUCK_SECONDS, state=ProjectionState(failing=1)) == "", "a damaged recording"
-
-
-def test_counts_and_troubles_outlive_a_child() -> None:
-    told = Told()
-    stuck = ProjectionState(waits=True, failing=2, stuck=2)
-    told.trouble_after(1.0, ProjectionCounts(records=5, drawings=1), stuck)
-    told.health.child_ended()
-    assert (told.health.counts.records, told.health.state.waits, told.health.state.failing) == (5, False, 0)
-    assert told.health.trouble(1000.0) == "event files of 2 recordings cannot be written", "nobody is silent"
-    told.health.child_started(1001.0)
-    assert told.trouble_after(1002.0, ProjectionCounts(records=3)) == ""
-    assert told.health.counts == ProjectionCounts(records=8, drawings=1)
-
-
-def test_the_positions_of_the_streams_that_moved_last_are_kept() -> None:
-    health = ReportedHealth()
-    for start in range(0, 16_384 + 10, 10):
-        moved = {number.to_bytes(16, "big").hex(): 7 for number in (0, *range(start, start + 10))}
-        health.hear(ProjectionReport(ProjectionCounts(), moved, ProjectionState()), 0.0)
-    assert len(health.positions) == 16_384
-    assert bytes(16) in health.positions
-    assert (1).to_bytes(16, "big") not in health.positions
 
 
 @pytest.fixture

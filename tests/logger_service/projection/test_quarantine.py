@@ -25,8 +25,8 @@ from tensorboard_sidecar.logger_service.projection.quarantine import (
     Quarantine,
 )
 from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.logger_service.rendering.canvas import Picture
 from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
-from tensorboard_sidecar.logger_service.rendering.png import Picture
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.messages import Matrix, RunStart, Text
 
@@ -280,7 +280,7 @@ def test_a_record_whose_events_can_never_be_written_is_left_blank(
 
     said = [Said(0, RunStart()), Said(1, Text("t", "x" * 300_000)), Said(2, Text("t", "small"))]
     write_recording(tmp_path / "recordings", said)
-    monkeypatch.setattr("tensorboard_sidecar.logger_service.projection.event_batch.WRITE_SIZE_BYTES", 1)
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.projection.stream_parts.WRITE_SIZE_BYTES", 1)
     monkeypatch.setattr("tensorboard_sidecar.logger_service.events.event_file.os.write", write_small)
     projection = Follower(tmp_path / "recordings", tmp_path / "log")
     for now_seconds in range(0, 200, 5):

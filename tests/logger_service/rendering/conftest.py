@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from support.records.known_summaries import summary_of
 
-from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.canvas import Picture
 from tensorboard_sidecar.protocol.messages import TensorSummary
 
 Pixels = npt.NDArray[np.uint8]

@@ -1,3 +1,4 @@
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -5,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,20 +15,166 @@ from matplotlib.figure import Figure
 
 from tensorboard_sidecar.logger_service.rendering import heatmap as module
 from tensorboard_sidecar.logger_service.rendering import theme
-from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT
-from tensorboard_sidecar.logger_service.rendering.cell_grid import lay_cells
-from tensorboard_sidecar.logger_service.rendering.colour_range import ColourRange
-from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
-from tensorboard_sidecar.logger_service.rendering.png import Picture
+from tensorboard_sidecar.logger_service.rendering.canvas import HEADER_HEIGHT, Picture
+from tensorboard_sidecar.logger_service.rendering.heatmap import (
+    ColourRange,
+    choose_range,
+    format_number,
+    format_range,
+    format_ticks,
+    heatmap,
+    lay_cells,
+    round_ticks,
+    shrink,
+)
 from tensorboard_sidecar.logger_service.rendering.text import coverage
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.limits import MATRIX_SIDE_MAX
 
+sides = st.integers(1, MATRIX_SIDE_MAX)
+MINUS = "\N{MINUS SIGN}"
+numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
 Pixels = npt.NDArray[np.uint8]
 Decode = Callable[[Picture], Pixels]
 Floats = npt.NDArray[np.floating[Any]]
-
 TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+@given(rows=sides, columns=sides)
+def test_any_matrix_gets_a_picture_of_a_sensible_size(rows: int, columns: int) -> None:
+    cells = lay_cells(rows, columns)
+    assert min(cells.width, cells.height) >= 48
+    assert 320 <= max(cells.width, cells.height) <= 640
+    assert rows <= cells.rows * cells.row_block < rows + cells.row_block
+    assert columns <= cells.columns * cells.column_block < columns + cells.column_block
+
+
+@given(side=sides)
+def test_cells_of_a_square_matrix_are_square(side: int) -> None:
+    cells = lay_cells(side, side)
+    assert cells.cell_width == cells.cell_height
+    assert cells.row_block == cells.column_block
+
+
+def test_every_value_of_a_matrix_of_up_to_640_has_its_own_cell() -> None:
+    assert lay_cells(640, 640).row_block == 1
+    assert lay_cells(641, 641).row_block == 2
+    assert lay_cells(1, MATRIX_SIDE_MAX).row_block == 1
+
+
+def test_blocks_are_averaged_the_last_ones_over_what_there_is() -> None:
+    cells = lay_cells(MATRIX_SIDE_MAX, 700)
+    values = np.random.default_rng(0).normal(size=(MATRIX_SIDE_MAX, 700)).astype(np.float32)
+    means = shrink(values, cells)
+    assert means.shape == (cells.rows, cells.columns)
+    down, across = cells.row_block, cells.column_block
+    assert down == 7
+    assert across == 7
+    assert means[0, 0] == pytest.approx(values[:down, :across].mean(), abs=1e-6)
+    last = values[down * (cells.rows - 1) :, across * 3 : across * 4]
+    assert last.shape == (1, across)
+    assert means[-1, 3] == pytest.approx(last.mean(), abs=1e-6)
+
+
+def test_a_single_value_that_is_not_finite_stays_visible() -> None:
+    values = np.zeros((1300, 1300), np.float32)
+    values[650, 3], values[700, 700], values[701, 701] = np.nan, np.inf, -np.inf
+    means = shrink(values, lay_cells(1300, 1300))
+    assert np.count_nonzero(~np.isfinite(means)) in {2, 3}
+
+
+def test_means_of_huge_values_do_not_overflow() -> None:
+    values = np.full((1300, 1300), np.finfo(np.float32).max)
+    assert np.isfinite(shrink(values, lay_cells(1300, 1300))).all()
+
+
+def test_enlarged_cells_are_blocks_of_one_colour() -> None:
+    cells = lay_cells(3, 5)
+    colours = np.random.default_rng(0).integers(0, 256, (3, 5, 3), np.uint8)
+    pixels = cells.enlarge(colours)
+    assert pixels.shape == (cells.height, cells.width, 3)
+    np.testing.assert_array_equal(pixels[:: cells.cell_height, :: cells.cell_width], colours)
+    np.testing.assert_array_equal(
+        pixels[cells.cell_height - 1 :: cells.cell_height, cells.cell_width - 1 :: cells.cell_width], colours
+    )
+
+
+def test_a_given_range_is_taken_as_it_is() -> None:
+    assert choose_range((-1, 1), (-0.2, 7.0)) == ColourRange(-1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("extent", "expected"),
+    [
+        (None, ColourRange(-1.0, 1.0)),
+        ((0.0, 0.0), ColourRange(-1.0, 1.0)),
+        ((-0.3, 0.94), ColourRange(-1.0, 1.0)),
+        ((0.02, 0.97), ColourRange(0.0, 1.0)),
+        ((5.0, 5.0), ColourRange(2.5, 7.5)),
+        ((-5.0, -5.0), ColourRange(-7.5, -2.5)),
+    ],
+)
+def test_limits_are_round(extent: tuple[float, float] | None, expected: ColourRange) -> None:
+    chosen = choose_range(None, extent)
+    assert (chosen.low, chosen.high) == pytest.approx((expected.low, expected.high))
+
+
+@given(first=numbers, second=numbers)
+def test_chosen_limits_hold_the_values_and_are_symmetric_around_zero(first: float, second: float) -> None:
+    low, high = min(first, second), max(first, second)
+    chosen = choose_range(None, (low, high))
+    slack = 1e-6 * (chosen.high - chosen.low)
+    assert chosen.low < chosen.high
+    assert chosen.low - slack <= low <= high <= chosen.high + slack
+    if low < 0 < high:
+        assert chosen.low == pytest.approx(-chosen.high)
+
+
+def test_limits_stay_while_values_move_a_little() -> None:
+    assert choose_range(None, (-0.31, 0.913)) == choose_range(None, (-0.28, 0.958))
+
+
+@given(low=numbers, width=st.floats(1e-3, 1e6))
+def test_ticks_lie_inside_and_read_differently(low: float, width: float) -> None:
+    assume(abs(low) < 1e3 * width)
+    scale = ColourRange(low, low + width)
+    ticks = round_ticks(scale, 8)
+    assert 1 <= len(ticks) <= 11
+    assert all(scale.low - width / 100 <= tick <= scale.high + width / 100 for tick in ticks)
+    labels = format_ticks(ticks)
+    assert len(set(labels)) == len(labels)
+
+
+def test_whole_ticks_are_whole() -> None:
+    assert round_ticks(ColourRange(0, 3), 10, whole=True) == [0, 1, 2, 3]
+    assert round_ticks(ColourRange(0, 1e-3), 10, whole=True) == [0]
+    assert all(tick == math.floor(tick) for tick in round_ticks(ColourRange(0, 63), 8, whole=True))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (-0.5, f"{MINUS}0.5"),
+        (1234.5, "1230"),
+        (1e-7, f"1e{MINUS}7"),
+        (-3.4e38, f"{MINUS}3.4e38"),
+        (1e-45, f"1e{MINUS}45"),
+    ],
+)
+def test_numbers_are_short(value: float, text: str) -> None:
+    assert format_number(value) == text
+
+
+def test_an_extent_of_one_value_is_said_once() -> None:
+    assert format_range(0.5, 0.5) == "all 0.5"
+    assert format_range(-1.0, 0.5) == f"{MINUS}1 … 0.5"
+
+
+def test_ticks_far_from_zero_keep_the_digits_that_differ() -> None:
+    assert format_ticks([1000.0, 1000.5, 1001.0]) == ["1000", "1000.5", "1001"]
+    assert format_ticks([-0.1, 1.4e-17, 0.1]) == [f"{MINUS}0.1", "0", "0.1"]
+    assert format_ticks([]) == []
 
 
 def draw(values: Floats, value_range: tuple[float, float] | None = (-1.0, 1.0), **words: Any) -> Picture:

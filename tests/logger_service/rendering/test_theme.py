@@ -13,9 +13,9 @@ import pytest
 from PIL import ImageColor
 
 from tensorboard_sidecar.logger_service.rendering import theme
-from tensorboard_sidecar.logger_service.rendering.contact_sheet import contact_sheet
 from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
 from tensorboard_sidecar.logger_service.rendering.layer_overview import layer_overview
+from tensorboard_sidecar.logger_service.rendering.pictures import contact_sheet
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.messages import TensorSummary
 

@@ -6,13 +6,10 @@ from typing import Final
 
 from support.logger.peer import make_run
 
-from tensorboard_sidecar.logger_service.folders.disk_space import DiskSpace
-from tensorboard_sidecar.logger_service.folders.low_water import LowWater
-from tensorboard_sidecar.logger_service.intake.counts import IntakeCounts
+from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace, LowWater
 from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
 from tensorboard_sidecar.logger_service.intake.journal import Journal
-from tensorboard_sidecar.logger_service.intake.open_streams import OpenStreams
-from tensorboard_sidecar.logger_service.intake.replies import Replies
+from tensorboard_sidecar.logger_service.intake.open_streams import IntakeCounts, OpenStreams, Replies
 from tensorboard_sidecar.protocol.record import parse_sequence
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.protocol.stream import Stream

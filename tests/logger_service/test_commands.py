@@ -1,5 +1,6 @@
 """The commands, in this process; ``serve`` is in tests/system/test_serve.py."""
 
+import io
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from support.records.recordings import Said, append_records, make_records, make_stream, write_recording
 
 from tensorboard_sidecar.__main__ import main
+from tensorboard_sidecar.logger_service.commands import ProgressLine
 from tensorboard_sidecar.protocol.messages import Scalars
 
 SAID = [Said(step, Scalars({"a": float(step)})) for step in range(10)]
@@ -125,3 +127,33 @@ def test_the_projection_does_not_load_torch_where_it_is_installed_and_leaves_it_
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\ntensor([1., 1.])\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_the_latest_four_times_a_second_and_nothing_in_the_end() -> None:
+    terminal, now = Terminal(), 0.0
+    with ProgressLine(terminal, lambda: now) as line:
+        for number in range(100):
+            line.show(f"{number} records")
+            now += 0.01
+    shown = terminal.getvalue().split("\r\x1b[K")
+    assert shown == ["", "0 records", "25 records", "50 records", "75 records", ""]
+
+
+def test_a_long_text_stays_on_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    terminal = Terminal()
+    with ProgressLine(terminal) as line:
+        line.show("x" * 100)
+    assert max(map(len, terminal.getvalue().split("\r\x1b[K"))) == 19
+
+
+def test_where_there_is_no_terminal_nothing_is_written() -> None:
+    pipe = io.StringIO()
+    with ProgressLine(pipe) as line:
+        line.show("half of it")
+    assert pipe.getvalue() == ""
