@@ -15,6 +15,7 @@ CHILDREN = 2
 PROGRAM = '''
 import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch.multiprocessing
@@ -46,6 +47,9 @@ class Items(Dataset):
 def run_children():
     if WAY == "DataLoader":
         assert sorted(map(int, DataLoader(Items(), num_workers=2, multiprocessing_context=METHOD))) == [0, 1]
+    elif WAY == "ProcessPoolExecutor":
+        with ProcessPoolExecutor(2, multiprocessing.get_context(METHOD)) as pool:
+            assert list(pool.map(work, range(2))) == [0, 1]
     elif WAY == "Process":
         children = [multiprocessing.get_context(METHOD).Process(target=work, args=(index,)) for index in range(2)]
         for child in children:
@@ -73,6 +77,7 @@ if __name__ == "__main__":
         ("DataLoader", "forkserver"),
         ("Process", "spawn"),
         ("Process", "forkserver"),
+        ("ProcessPoolExecutor", "spawn"),
         ("torch.multiprocessing.spawn", "spawn"),
     ],
 )
