@@ -18,7 +18,7 @@ from time import perf_counter, sleep, time_ns
 from benchmarks.loggers import running_logger
 from benchmarks.measure import format_ns, print_machine_speed, print_table
 from tensorboard_sidecar.protocol.codec import encode_scalars
-from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, outbox_root
+from tensorboard_sidecar.protocol.outbox.outbox_files import OUTBOX_BYTES, outbox_root
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
@@ -69,7 +69,8 @@ class _Publisher:
         return self.outbox.append(Kind.TEXT, 0, time_ns(), self._body)
 
     def close(self) -> None:
-        self.sender.finish(60.0)
+        self.sender.stop(60.0)
+        self.sender.finish()
         self.outbox.close(keep=False)
 
 

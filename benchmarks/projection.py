@@ -15,11 +15,10 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.measure import print_machine_speed, print_table
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.codec import encode_body, encode_scalars
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import RunEnd, RunStart
-from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
+from tensorboard_sidecar.protocol.record import FrameBatch, Kind, Record, pack_record
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
 from tensorboard_sidecar.protocol.stream import Stream
 

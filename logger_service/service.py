@@ -28,7 +28,7 @@ from tensorboard_sidecar.logger_service.limits import JOURNAL_FILES_DIVISOR, STR
 from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
 from tensorboard_sidecar.logger_service.monitoring.status import Collector, Status
 from tensorboard_sidecar.logger_service.projection.process import Supervisor
-from tensorboard_sidecar.protocol.outbox.location import outbox_root, spill_root
+from tensorboard_sidecar.protocol.outbox.outbox_files import outbox_root, spill_root
 from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_folder
 
 # The longest wait for messages in a turn of the main loop, which also handles signals and supervises the child.

@@ -13,17 +13,8 @@ from tensorboard_sidecar.protocol.limits import ARRAY_DIMENSIONS_MAX
 DTYPES: Final = {
     name: np.dtype(name).newbyteorder("<")
     for name in (
-        "uint8",
-        "int8",
-        "uint16",
-        "int16",
-        "uint32",
-        "int32",
-        "uint64",
-        "int64",
-        "float16",
-        "float32",
-        "float64",
+        *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+        *("float16", "float32", "float64"),
     )
 }
 

@@ -16,10 +16,9 @@ import numpy as np
 from msgspec import Meta
 from msgspec.msgpack import Decoder
 
-from tensorboard_sidecar.protocol.checks import chart_parts, check_parts, node_parts
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.frame import Buffer
-from tensorboard_sidecar.protocol.kinds import KINDS, find_kind
+from tensorboard_sidecar.protocol.kinds import KINDS, chart_parts, check_parts, find_kind, node_parts
 from tensorboard_sidecar.protocol.limits import GRAPH_NODES_MAX, GRAPH_PARTS_MAX, LAYOUT_CHARTS_MAX, LAYOUT_PARTS_MAX
 from tensorboard_sidecar.protocol.messages import Charts, Graph, GraphNode, Layout, Message
 from tensorboard_sidecar.protocol.names import check_step

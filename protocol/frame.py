@@ -76,14 +76,9 @@ def pack_head(length: int) -> bytes:
     return packed + _CRC.pack(masked_crc(packed))
 
 
-def pack_tail(payload: Buffer) -> bytes:
-    """Return the tail, 4 bytes: the checksum of the payload."""
-    return _CRC.pack(masked_crc(payload))
-
-
 def pack_frame(payload: Buffer) -> bytes:
-    """Return the whole frame around ``payload``."""
-    return b"".join((pack_head(len(payload)), payload, pack_tail(payload)))
+    """Return the whole frame: the head, the payload, and the checksum of the payload."""
+    return b"".join((pack_head(len(payload)), payload, _CRC.pack(masked_crc(payload))))
 
 
 def read_frame(

@@ -1,4 +1,4 @@
-"""The table of message kinds: one row holds everything that the programs must know of a kind.
+"""The table of message kinds: one row holds everything that the programs must know of a kind; and the rules of a kind.
 
 Both sides look kinds up here: the codec (message type, check, decoding), the outbox of a trainer (share of the
 capacity), the projection (what shows something, what is slow to draw) and everything that prints a name. A row has no
@@ -7,20 +7,30 @@ optional field, so that every decision is made for every kind; ``tests/protocol/
 
 A number without a row belongs to a newer program: :func:`find_kind` returns None, and readers skip and count such
 records.
+
+The check of a kind holds the rules that a message keeps beyond its types. The sender checks a message before encoding,
+and the reader checks the message again after decoding. Every check raises Malformed or TooLarge, and the error names
+the field, the value and the rule.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from tensorboard_sidecar.protocol import checks, messages
+import numpy as np
+
+from tensorboard_sidecar.protocol import limits, messages
+from tensorboard_sidecar.protocol.array import check_array
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.messages import Message
+from tensorboard_sidecar.protocol.names import check_run, check_step, check_tag
 from tensorboard_sidecar.protocol.record import Kind
 
 M = TypeVar("M")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class MessageKind(Generic[M]):
     """Everything about one kind.
 
@@ -56,133 +66,217 @@ class MessageKind(Generic[M]):
         return self.name.replace("_", " ")
 
 
+def _check_segment_head(head: messages.SegmentHead) -> None:
+    """Check the identity of the stream, and that the segment begins at a sequence number."""
+    check_run(head.run)
+    if len(head.stream) != 16 or head.first_sequence < 1:
+        raise Malformed(f"segment head: stream of {len(head.stream)} bytes, first sequence {head.first_sequence}")
+    if not (0 <= head.rank < 2**31 and 0 <= head.attempt < 2**31):
+        raise Malformed(f"segment head: rank {head.rank}, attempt {head.attempt}; expected 0 to 2**31")
+
+
+def _check_run_start(start: messages.RunStart) -> None:
+    check_step(start.first_step)
+    _check_parameters("run start", start.config)
+
+
+def _check_scalars(scalars: messages.Scalars) -> None:
+    """Check the tags; any float is a value."""
+    _check_tags(scalars.values)
+
+
+def _check_tensor_summaries(message: messages.TensorSummaries) -> None:
+    _check_tags(message.summaries)
+    for tag, summary in message.summaries.items():
+        _check_summary(tag, summary)
+
+
+def _check_matrix(matrix: messages.Matrix) -> None:
+    check_tag(matrix.tag)
+    check_array(matrix.tag, matrix.values, dtypes=("float16", "float32"), dimensions=2)
+    _check_sides(matrix.tag, matrix.values.shape, limits.MATRIX_SIDE_MAX)
+    _check_labels(matrix.tag, [matrix.title, matrix.row_label, matrix.column_label])
+    if matrix.value_range is not None:
+        low, high = matrix.value_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise Malformed(f"{matrix.tag}: value range {matrix.value_range}; expected finite low < high")
+
+
+def _check_images(message: messages.Images) -> None:
+    tag, images = check_tag(message.tag), message.images
+    check_array(tag, images, dtypes=("uint8",), dimensions=4)
+    _check_size(f"{tag}: pictures", images.shape[0], limits.IMAGES_MAX)
+    _check_sides(tag, images.shape[:3], limits.IMAGE_SIDE_MAX)
+    if images.shape[3] not in (1, 3, 4):
+        raise Malformed(f"{tag}: {images.shape[3]} channels; expected uint8 [N, H, W, C] with C of 1, 3 or 4")
+    _check_labels(tag, message.captions, (0, images.shape[0]))
+
+
+def _check_text(text: messages.Text) -> None:
+    check_tag(text.tag)
+    _check_size(f"text {text.tag} in characters", len(text.text), limits.TEXT_MAX_CHARACTERS)
+
+
+def _check_audio(audio: messages.Audio) -> None:
+    check_tag(audio.tag)
+    _check_size(f"{audio.tag}: clips", len(audio.clips), limits.CLIPS_MAX)
+    if not 1 <= audio.sample_rate_hz <= limits.SAMPLE_RATE_MAX_HZ:
+        raise Malformed(f"{audio.tag}: sample rate {audio.sample_rate_hz} Hz")
+    for clip in audio.clips:
+        check_array(audio.tag, clip, dtypes=("int16",), dimensions=2)
+        if not 1 <= clip.shape[1] <= limits.AUDIO_CHANNELS_MAX:
+            raise Malformed(
+                f"{audio.tag}: {clip.shape[1]} channels; expected int16 [frames, channels], 1 to"
+                f" {limits.AUDIO_CHANNELS_MAX}"
+            )
+    _check_labels(audio.tag, audio.captions, (0, len(audio.clips)))
+
+
+def _check_embedding(embedding: messages.Embedding) -> None:
+    """Check the tag, the points, and that metadata and thumbnails have one item a point."""
+    tag = check_tag(embedding.tag)
+    check_array(tag, embedding.vectors, dtypes=("float32",), dimensions=2)
+    rows = embedding.vectors.shape[0]
+    _check_sides(tag, embedding.vectors.shape, limits.EMBEDDING_ROWS_MAX)
+    _check_size(f"{tag}: columns", len(embedding.columns), limits.EMBEDDING_COLUMNS_MAX)
+    _check_labels(tag, embedding.columns)
+    if len(embedding.rows) not in (0, rows) or bool(embedding.rows) != bool(embedding.columns):
+        raise Malformed(f"{tag}: metadata of {len(embedding.rows)} rows for {rows} vectors")
+    for row in embedding.rows:
+        _check_labels(tag, row, (len(embedding.columns),))
+    if embedding.thumbnails is not None:
+        check_array(f"{tag}: thumbnails", embedding.thumbnails, dtypes=("uint8",), dimensions=4)
+        if embedding.thumbnails.shape[0] != rows or embedding.thumbnails.shape[3] != 3:
+            raise Malformed(f"{tag}: thumbnails of shape {embedding.thumbnails.shape} for {rows} vectors")
+        _check_sides(tag, embedding.thumbnails.shape[1:3], limits.IMAGE_SIDE_MAX)
+
+
+def _check_graph(graph: messages.Graph) -> None:
+    _check_size("graph: nodes", len(graph.nodes), limits.GRAPH_NODES_MAX)
+    check_parts("graph", sum(map(node_parts, graph.nodes)), limits.GRAPH_PARTS_MAX)
+    for node in graph.nodes:
+        links = max(len(node.inputs), len(node.output_shapes), len(node.attributes))
+        _check_size(f"graph: links of node {node.name!r:.80}", links, limits.GRAPH_NODE_LINKS_MAX)
+        _check_labels("graph", [node.name, node.operation, *node.inputs])
+        _check_labels("graph", [*node.attributes, *node.attributes.values()])
+        _check_size(
+            "graph: sides of an output", max(map(len, node.output_shapes), default=0), limits.ARRAY_DIMENSIONS_MAX
+        )
+        if not all(-1 <= side < 2**63 for shape in node.output_shapes for side in shape):
+            raise Malformed(f"graph: node {node.name!r:.80} with output shapes {node.output_shapes!r:.80}")
+
+
+def _check_layout(layout: messages.Layout) -> None:
+    _check_size("layout: categories", len(layout.categories), limits.LAYOUT_CHARTS_MAX)
+    check_parts("layout", sum(map(chart_parts, layout.categories.values())), limits.LAYOUT_PARTS_MAX)
+    for category, charts in layout.categories.items():
+        _check_size(f"layout: charts of {category!r:.80}", len(charts), limits.LAYOUT_CHARTS_MAX)
+        _check_labels("layout", [category, *charts])
+        for title, chart in charts.items():
+            _check_labels(f"layout, chart {title!r:.80}", chart.tags, (3,) if chart.kind == "margin" else ())
+
+
+def _check_hparams(hparams: messages.HParams) -> None:
+    _check_tags(hparams.parameters)
+    _check_parameters("hyperparameters", hparams.parameters)
+    _check_tags(hparams.metrics)
+
+
+def _check_gap(gap: messages.Gap) -> None:
+    _check_size("gap: kinds", len(gap.kinds), limits.KINDS_MAX)
+    _check_labels("gap", [gap.reason, *gap.kinds])
+    if min(gap.kinds.values(), default=0) < 0:
+        raise Malformed(f"gap: negative counts in {gap.kinds}")
+
+
+def _check_run_end(_: messages.RunEnd) -> None:
+    """Check nothing: the decoder takes no status that is not in the type."""
+
+
+def node_parts(node: messages.GraphNode) -> int:
+    """Return the parts of a node that count towards ``GRAPH_PARTS_MAX``."""
+    links = len(node.inputs) + len(node.output_shapes) + len(node.attributes)
+    return links + sum(map(len, node.output_shapes))
+
+
+def chart_parts(charts: messages.Charts) -> int:
+    """Return the parts of a category that count towards ``LAYOUT_PARTS_MAX``."""
+    return len(charts) + sum(len(chart.tags) for chart in charts.values())
+
+
+def check_parts(subject: str, parts: int, limit: int) -> None:
+    """Raise TooLarge when all items of a message together have more parts than the limit."""
+    _check_size(f"{subject}: parts", parts, limit)
+
+
+def _check_summary(tag: str, summary: messages.TensorSummary) -> None:
+    check_array(f"{tag}: indexes", summary.indexes, dtypes=("uint16",), dimensions=1)
+    check_array(f"{tag}: counts", summary.counts, dtypes=("uint64",), dimensions=1)
+    _check_size(f"{tag}: buckets", summary.indexes.shape[0], limits.BUCKETS_MAX)
+    if summary.indexes.shape != summary.counts.shape:
+        raise Malformed(f"{tag}: {summary.indexes.shape[0]} indexes for {summary.counts.shape[0]} counts")
+    bits = summary.mantissa_bits
+    if not 0 <= bits <= 3:
+        raise Malformed(f"{tag}: {bits} mantissa bits came; expected 0 to 3")
+    indexes, infinity = summary.indexes.numpy(), 255 << bits
+    if (indexes[1:] <= indexes[:-1]).any() or (len(indexes) and int(indexes[-1]) >> (9 + bits)):
+        raise Malformed(f"{tag}: bucket indexes are not ascending below 2**{9 + bits}")
+    # Subtract 1 as uint16: the magnitude 0 wraps around to 65,535, so that one comparison refuses zeros as well.
+    if ((indexes & (256 << bits) - 1) - np.uint16(1) >= infinity - 1).any():
+        raise Malformed(f"{tag}: a bucket of zeros, infinities or NaN; these are counted apart")
+    infinities = (summary.positive_infinities, summary.negative_infinities)
+    if min(summary.count, summary.zeros, summary.nans, *infinities) < 0:
+        raise Malformed(f"{tag}: a count is negative")
+    if not (math.isfinite(summary.minimum) and math.isfinite(summary.maximum)):
+        raise Malformed(f"{tag}: minimum {summary.minimum}, maximum {summary.maximum}; expected finite values")
+
+
+def _check_parameters(subject: str, parameters: dict[str, messages.ParameterValue]) -> None:
+    _check_size(f"{subject}: parameters", len(parameters), limits.TAGS_MAX)
+    _check_labels(subject, [*parameters, *(value for value in parameters.values() if isinstance(value, str))])
+
+
+def _check_tags(tags: Iterable[str]) -> None:
+    number = 0
+    for number, tag in enumerate(tags, 1):  # noqa: B007 - the last number is the count
+        check_tag(tag)
+    _check_size("tags in one record", number, limits.TAGS_MAX)
+
+
+def _check_labels(subject: str, labels: list[str], allowed_lengths: tuple[int, ...] = ()) -> None:
+    if allowed_lengths and len(labels) not in allowed_lengths:
+        raise Malformed(f"{subject}: {len(labels)} labels came; expected {allowed_lengths[-1]}")
+    for label in labels:
+        _check_size(f"{subject}: label in characters", len(label), limits.LABEL_MAX_CHARACTERS)
+
+
+def _check_sides(subject: str, sides: tuple[int, ...], limit: int) -> None:
+    if min(sides) < 1:
+        raise Malformed(f"{subject}: shape {sides} is empty")
+    _check_size(f"{subject}: largest side", max(sides), limit)
+
+
+def _check_size(subject: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge(subject, size, limit)
+
+
 KINDS: Final[tuple[MessageKind[Any], ...]] = (
-    MessageKind(
-        kind=Kind.SEGMENT,
-        message_type=messages.SegmentHead,
-        check=checks.check_segment_head,
-        outbox_share=1.0,
-        shows=False,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.RUN_START,
-        message_type=messages.RunStart,
-        check=checks.check_run_start,
-        outbox_share=1.0,
-        shows=False,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.SCALARS,
-        message_type=messages.Scalars,
-        check=checks.check_scalars,
-        outbox_share=0.95,
-        shows=True,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.TENSOR_SUMMARIES,
-        message_type=messages.TensorSummaries,
-        check=checks.check_tensor_summaries,
-        outbox_share=0.80,
-        shows=True,
-        picture=True,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.MATRIX,
-        message_type=messages.Matrix,
-        check=checks.check_matrix,
-        outbox_share=0.70,
-        shows=True,
-        picture=True,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.IMAGES,
-        message_type=messages.Images,
-        check=checks.check_images,
-        outbox_share=0.70,
-        shows=True,
-        picture=True,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.TEXT,
-        message_type=messages.Text,
-        check=checks.check_text,
-        outbox_share=0.80,
-        shows=True,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.AUDIO,
-        message_type=messages.Audio,
-        check=checks.check_audio,
-        outbox_share=0.70,
-        shows=True,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.EMBEDDING,
-        message_type=messages.Embedding,
-        check=checks.check_embedding,
-        outbox_share=0.80,
-        shows=True,
-        picture=True,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.GRAPH,
-        message_type=messages.Graph,
-        check=checks.check_graph,
-        outbox_share=1.0,
-        shows=True,
-        picture=False,
-        decoded_in_pieces=True,
-    ),
-    MessageKind(
-        kind=Kind.LAYOUT,
-        message_type=messages.Layout,
-        check=checks.check_layout,
-        outbox_share=1.0,
-        shows=True,
-        picture=False,
-        decoded_in_pieces=True,
-    ),
-    MessageKind(
-        kind=Kind.HPARAMS,
-        message_type=messages.HParams,
-        check=checks.check_hparams,
-        outbox_share=1.0,
-        shows=True,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.GAP,
-        message_type=messages.Gap,
-        check=checks.check_gap,
-        outbox_share=1.0,
-        shows=True,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
-    MessageKind(
-        kind=Kind.RUN_END,
-        message_type=messages.RunEnd,
-        check=checks.check_run_end,
-        outbox_share=1.0,
-        shows=False,
-        picture=False,
-        decoded_in_pieces=False,
-    ),
+    # kind, type of the message, check, share of the outbox, shows, picture, decoded in pieces
+    MessageKind(Kind.SEGMENT, messages.SegmentHead, _check_segment_head, 1.00, False, False, False),
+    MessageKind(Kind.RUN_START, messages.RunStart, _check_run_start, 1.00, False, False, False),
+    MessageKind(Kind.SCALARS, messages.Scalars, _check_scalars, 0.95, True, False, False),
+    MessageKind(Kind.TENSOR_SUMMARIES, messages.TensorSummaries, _check_tensor_summaries, 0.80, True, True, False),
+    MessageKind(Kind.MATRIX, messages.Matrix, _check_matrix, 0.70, True, True, False),
+    MessageKind(Kind.IMAGES, messages.Images, _check_images, 0.70, True, True, False),
+    MessageKind(Kind.TEXT, messages.Text, _check_text, 0.80, True, False, False),
+    MessageKind(Kind.AUDIO, messages.Audio, _check_audio, 0.70, True, False, False),
+    MessageKind(Kind.EMBEDDING, messages.Embedding, _check_embedding, 0.80, True, True, False),
+    MessageKind(Kind.GRAPH, messages.Graph, _check_graph, 1.00, True, False, True),
+    MessageKind(Kind.LAYOUT, messages.Layout, _check_layout, 1.00, True, False, True),
+    MessageKind(Kind.HPARAMS, messages.HParams, _check_hparams, 1.00, True, False, False),
+    MessageKind(Kind.GAP, messages.Gap, _check_gap, 1.00, True, False, False),
+    MessageKind(Kind.RUN_END, messages.RunEnd, _check_run_end, 1.00, False, False, False),
 )
 PICTURES: Final[tuple[type[Message], ...]] = tuple(row.message_type for row in KINDS if row.picture)
 SILENT: Final = frozenset(int(row.kind) for row in KINDS if not row.shows)

@@ -13,26 +13,15 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from tensorboard_sidecar.protocol import limits
 from tensorboard_sidecar.protocol.array import Array
-from tensorboard_sidecar.protocol.limits import (
-    ARRAY_DIMENSIONS_MAX,
-    CLIPS_MAX,
-    EMBEDDING_COLUMNS_MAX,
-    EMBEDDING_ROWS_MAX,
-    GRAPH_NODE_LINKS_MAX,
-    GRAPH_NODES_MAX,
-    IMAGES_MAX,
-    KINDS_MAX,
-    LAYOUT_CHARTS_MAX,
-    TAGS_MAX,
-)
 
 ParameterValue: TypeAlias = bool | int | float | str
-Parameters: TypeAlias = Annotated[dict[str, ParameterValue], Meta(max_length=TAGS_MAX)]
-Values: TypeAlias = Annotated[dict[str, float], Meta(max_length=TAGS_MAX)]
-Cells: TypeAlias = Annotated[list[str], Meta(max_length=EMBEDDING_COLUMNS_MAX)]
-Links: TypeAlias = Annotated[list[str], Meta(max_length=GRAPH_NODE_LINKS_MAX)]
-Dimensions: TypeAlias = Annotated[list[int], Meta(max_length=ARRAY_DIMENSIONS_MAX)]
+Parameters: TypeAlias = Annotated[dict[str, ParameterValue], Meta(max_length=limits.TAGS_MAX)]
+Values: TypeAlias = Annotated[dict[str, float], Meta(max_length=limits.TAGS_MAX)]
+Cells: TypeAlias = Annotated[list[str], Meta(max_length=limits.EMBEDDING_COLUMNS_MAX)]
+Links: TypeAlias = Annotated[list[str], Meta(max_length=limits.GRAPH_NODE_LINKS_MAX)]
+Dimensions: TypeAlias = Annotated[list[int], Meta(max_length=limits.ARRAY_DIMENSIONS_MAX)]
 
 
 class UserMessage(msgspec.Struct, frozen=True):
@@ -89,7 +78,7 @@ class TensorSummary(msgspec.Struct, frozen=True):
 class TensorSummaries(UserMessage, frozen=True):
     """Summaries of one step by tag."""
 
-    summaries: Annotated[dict[str, TensorSummary], Meta(max_length=TAGS_MAX)]
+    summaries: Annotated[dict[str, TensorSummary], Meta(max_length=limits.TAGS_MAX)]
 
 
 class Matrix(UserMessage, frozen=True):
@@ -111,7 +100,7 @@ class Images(UserMessage, frozen=True):
 
     tag: str
     images: Array
-    captions: Annotated[list[str], Meta(max_length=IMAGES_MAX)] = []
+    captions: Annotated[list[str], Meta(max_length=limits.IMAGES_MAX)] = []
 
 
 class Text(UserMessage, frozen=True):
@@ -125,9 +114,9 @@ class Audio(UserMessage, frozen=True):
     """Sound clips: int16 ``[frames, channels]`` each; ``captions`` is empty or has one caption a clip."""
 
     tag: str
-    clips: Annotated[list[Array], Meta(max_length=CLIPS_MAX)]
+    clips: Annotated[list[Array], Meta(max_length=limits.CLIPS_MAX)]
     sample_rate_hz: int
-    captions: Annotated[list[str], Meta(max_length=CLIPS_MAX)] = []
+    captions: Annotated[list[str], Meta(max_length=limits.CLIPS_MAX)] = []
 
 
 class Embedding(UserMessage, frozen=True):
@@ -140,7 +129,7 @@ class Embedding(UserMessage, frozen=True):
     tag: str
     vectors: Array
     columns: Cells = []
-    rows: Annotated[list[Cells], Meta(max_length=EMBEDDING_ROWS_MAX)] = []
+    rows: Annotated[list[Cells], Meta(max_length=limits.EMBEDDING_ROWS_MAX)] = []
     thumbnails: Array | None = None
 
 
@@ -150,30 +139,30 @@ class GraphNode(msgspec.Struct, frozen=True):
     name: str
     operation: str
     inputs: Links = []
-    output_shapes: Annotated[list[Dimensions], Meta(max_length=GRAPH_NODE_LINKS_MAX)] = []
-    attributes: Annotated[dict[str, str], Meta(max_length=GRAPH_NODE_LINKS_MAX)] = {}
+    output_shapes: Annotated[list[Dimensions], Meta(max_length=limits.GRAPH_NODE_LINKS_MAX)] = []
+    attributes: Annotated[dict[str, str], Meta(max_length=limits.GRAPH_NODE_LINKS_MAX)] = {}
 
 
 class Graph(UserMessage, frozen=True):
     """The architecture of the model."""
 
-    nodes: Annotated[list[GraphNode], Meta(max_length=GRAPH_NODES_MAX)]
+    nodes: Annotated[list[GraphNode], Meta(max_length=limits.GRAPH_NODES_MAX)]
 
 
 class Chart(msgspec.Struct, frozen=True):
     """One chart of a custom layout: ``tags`` are regular expressions (multiline) or (value, lower, upper) (margin)."""
 
     kind: Literal["multiline", "margin"]
-    tags: Annotated[list[str], Meta(max_length=LAYOUT_CHARTS_MAX)]
+    tags: Annotated[list[str], Meta(max_length=limits.LAYOUT_CHARTS_MAX)]
 
 
-Charts: TypeAlias = Annotated[dict[str, Chart], Meta(max_length=LAYOUT_CHARTS_MAX)]
+Charts: TypeAlias = Annotated[dict[str, Chart], Meta(max_length=limits.LAYOUT_CHARTS_MAX)]
 
 
 class Layout(UserMessage, frozen=True):
     """TensorBoard's custom scalars: categories of charts, each by title."""
 
-    categories: Annotated[dict[str, Charts], Meta(max_length=LAYOUT_CHARTS_MAX)]
+    categories: Annotated[dict[str, Charts], Meta(max_length=limits.LAYOUT_CHARTS_MAX)]
 
 
 class HParams(UserMessage, frozen=True):
@@ -190,13 +179,13 @@ class Gap(msgspec.Struct, frozen=True):
     """
 
     reason: str
-    kinds: Annotated[dict[str, int], Meta(max_length=KINDS_MAX)] = {}
+    kinds: Annotated[dict[str, int], Meta(max_length=limits.KINDS_MAX)] = {}
 
 
 class RunEnd(msgspec.Struct, frozen=True):
-    """Last record of a stream."""
+    """Last record of a stream. "exited": the process ended, and nothing said whether the loop was complete."""
 
-    status: Literal["completed", "failed", "interrupted"]
+    status: Literal["completed", "failed", "interrupted", "exited"]
 
 
 Message: TypeAlias = (

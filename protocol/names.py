@@ -3,14 +3,9 @@
 import re
 from typing import Final
 
+from tensorboard_sidecar.protocol import limits
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
-from tensorboard_sidecar.protocol.limits import (
-    RUN_COMPONENT_MAX_BYTES,
-    RUN_DEPTH_MAX,
-    RUN_MAX_BYTES,
-    STEP_MAX,
-    TAG_MAX_CHARACTERS,
-)
+from tensorboard_sidecar.protocol.limits import STEP_MAX
 
 # Backslash and colon are path separators on other systems; the other characters break TensorBoard's routes or a shell.
 _RUN_FORBIDDEN: Final = frozenset('\\:*?"<>|&#+%')
@@ -37,11 +32,11 @@ def check_run(run: str) -> str:
     'team/first-try'
     """
     size = len(run.encode("utf-8", "surrogatepass"))
-    if size > RUN_MAX_BYTES:
-        raise TooLarge("run name in bytes", size, RUN_MAX_BYTES)
+    if size > limits.RUN_MAX_BYTES:
+        raise TooLarge("run name in bytes", size, limits.RUN_MAX_BYTES)
     components = run.split("/")
-    if len(components) > RUN_DEPTH_MAX:
-        raise TooLarge("run name's depth", len(components), RUN_DEPTH_MAX)
+    if len(components) > limits.RUN_DEPTH_MAX:
+        raise TooLarge("run name's depth", len(components), limits.RUN_DEPTH_MAX)
     for component in components:
         _check_component(run, component)
     return run
@@ -53,8 +48,8 @@ def check_tag(tag: str) -> str:
         raise Malformed(f"tag {tag!r:.80}; expected text")
     if not tag or tag.isspace():
         raise Malformed("a tag is empty")
-    if len(tag) > TAG_MAX_CHARACTERS:
-        raise TooLarge(f"tag {tag[:40]!r}... in characters", len(tag), TAG_MAX_CHARACTERS)
+    if len(tag) > limits.TAG_MAX_CHARACTERS:
+        raise TooLarge(f"tag {tag[:40]!r}... in characters", len(tag), limits.TAG_MAX_CHARACTERS)
     if _UNPRINTABLE.search(tag):
         raise Malformed(f"tag {tag!r} holds control characters, direction marks or lone surrogates")
     return tag
@@ -79,12 +74,9 @@ def _check_component(run: str, component: str) -> None:
         )
     if component != component.strip():
         raise Malformed(f"run {run!r}: a component begins or ends with a space")
-    if len(component.encode("utf-8", "surrogatepass")) > RUN_COMPONENT_MAX_BYTES:
-        raise TooLarge(
-            "run name's component in bytes",
-            len(component.encode("utf-8", "replace")),
-            RUN_COMPONENT_MAX_BYTES,
-        )
+    size = len(component.encode("utf-8", "surrogatepass"))
+    if size > limits.RUN_COMPONENT_MAX_BYTES:
+        raise TooLarge("run name's component in bytes", size, limits.RUN_COMPONENT_MAX_BYTES)
     forbidden = _RUN_FORBIDDEN.intersection(component)
     if forbidden or _UNPRINTABLE.search(component):
         raise Malformed(f"run {run!r} holds control characters or one of {' '.join(sorted(_RUN_FORBIDDEN))}")

@@ -22,7 +22,6 @@ from tensorboard_sidecar.protocol.codec import decode_body, encode_body
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge, UnsupportedVersion
 from tensorboard_sidecar.protocol.frame import Buffer
 from tensorboard_sidecar.protocol.limits import CONTROL_MESSAGE_SIZE_MAX_BYTES, SEQUENCE_MAX
-from tensorboard_sidecar.protocol.names import check_run
 from tensorboard_sidecar.protocol.stream import Stream
 
 WIRE_VERSION: Final = 1
@@ -48,7 +47,7 @@ class Hello(msgspec.Struct, frozen=True):
                 f"HELLO with a stream id of {len(self.stream)} bytes, rank {self.rank}, attempt {self.attempt},"
                 f" next sequence {self.next_sequence}"
             )
-        return Stream(check_run(self.run), self.rank, self.attempt, self.stream)
+        return Stream(self.run, self.rank, self.attempt, self.stream)
 
 
 class Welcome(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """A stream's pipeline: encodes messages into the outbox; starts and ends the sender thread, the link, the recorder."""
 
 import logging
+import math
 import os
 import weakref
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ from torch import Tensor
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body
 from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.messages import Message, TensorSummaries
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, write_destination
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, write_destination
 from tensorboard_sidecar.protocol.record import Record
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
-from tensorboard_sidecar.telemetry.recovery.background import BackgroundRecovery
+from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 from tensorboard_sidecar.telemetry.shipping.sender import Sender
@@ -74,6 +75,7 @@ class Pipeline:
         self.stream = stream
         wall_time_ns = time_ns()
         self._unusable = ""
+        self._stopped = False
         record = record and Path(os.path.realpath(record))
         self._unfinished = (_UNSHIPPED, endpoint) if endpoint else (_UNRECORDED, record)
         with ExitStack() as undo:
@@ -94,7 +96,9 @@ class Pipeline:
             self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._background)
             self.sender.start()
             undo.pop_all()
-        _mark_in_forked_children(self)
+        # A forked child shares the outbox's memory but has no sender, and would corrupt records.
+        forked = weakref.WeakMethod(self._forked)
+        os.register_at_fork(after_in_child=lambda: (mark := forked()) and mark())
 
     def __repr__(self) -> str:
         return repr(self.outbox)
@@ -150,19 +154,30 @@ class Pipeline:
             "telemetry/refused": float(self.outbox.refusals.total),
         }
 
-    def close(self, deadline_seconds: float) -> bool:
-        """Ship the backlog for at most ``deadline_seconds``; tell whether all records were shipped.
+    def stop(self, deadline_seconds: float, unanswered_seconds: float = math.inf) -> None:
+        """Take no more records, and let the sender thread ship the backlog for at most ``deadline_seconds``.
+
+        The sender thread waits at most ``unanswered_seconds`` for a logger that has never answered. Does not wait; a
+        second call does nothing.
+        """
+        if not self._unusable:
+            self._unusable = "telemetry is closed"
+            self.outbox.seal()
+            self.sender.stop(deadline_seconds, unanswered_seconds)
+            self._stopped = True
+
+    def close(self) -> bool:
+        """After :meth:`stop`, wait until the backlog is shipped or the deadline is over; tell whether all was shipped.
 
         Records that were not shipped stay in the outbox, and a warning names the command that ships them. A second
         call does nothing.
         """
-        if self._unusable:
+        if not self._stopped:
             return True
-        self._unusable = "telemetry is closed"
-        self.outbox.seal()
+        self._stopped = False
         shipped = False
         try:
-            shipped = self.sender.finish(deadline_seconds)
+            shipped = self.sender.finish()
         finally:  # warn after Ctrl-C too, when the user does not want to wait
             if not shipped:
                 on_disk = " and on disk" if self.backlog.spilled_bytes else ""
@@ -173,18 +188,8 @@ class Pipeline:
         return shipped
 
     def _forked(self) -> None:
+        """Reject records from now on."""
         if not self._unusable:
             self._unusable = "a Telemetry does not work in a forked child; make a new Telemetry in the child process"
             self.backlog.disown()
             self._background.disown()
-
-
-def _mark_in_forked_children(pipeline: Pipeline) -> None:
-    """Reject records in a forked child: it shares the outbox's memory but has no sender, and would corrupt records."""
-    reference = weakref.ref(pipeline)
-
-    def mark() -> None:
-        if (found := reference()) is not None:
-            found._forked()  # noqa: SLF001 - same module
-
-    os.register_at_fork(after_in_child=mark)

@@ -37,7 +37,7 @@ class SilentPipeline(Pipeline):
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self._unusable = _REASON
+        self._unusable, self._stopped = _REASON, False
         _log.warning("run %s: %s", stream.run, _REASON)
 
     def __repr__(self) -> str:

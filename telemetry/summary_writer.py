@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, cast
 from torch import Tensor, nn
 
 from tensorboard_sidecar.protocol.messages import Chart, Graph
-from tensorboard_sidecar.telemetry.faults import Faults
-from tensorboard_sidecar.telemetry.step_cost import StepCost
+from tensorboard_sidecar.telemetry.calls import Faults, StepCost
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
 from tensorboard_sidecar.telemetry.values.python_values import on_host
@@ -191,9 +190,8 @@ class SummaryWriter:
 
         >>> writer.add_scalar("loss/train", 0.25, 100)
         """
-        step = (
-            global_step if type(global_step) is int else _step(global_step)
-        )  # inlined: loops make this call each step
+        # Part of ``_step`` stands here too: loops make this call at each step.
+        step = global_step if type(global_step) is int else _step(global_step)
         self.telemetry.scalars(step, {tag: scalar_value})
 
     @_guarded

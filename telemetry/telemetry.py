@@ -11,12 +11,9 @@ The contract of every call after start-up:
 Start-up fails fast: a setting that cannot work raises in the constructor.
 """
 
-import atexit
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Never, Self
+from typing import Any, Final, Never, Self
 
 import torch
 
@@ -25,31 +22,23 @@ from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endp
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.names import check_step
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER
-from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES, SPILL_BYTES
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.telemetry.faults import Faults
-from tensorboard_sidecar.telemetry.guard import telemetry_call
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
+from tensorboard_sidecar.telemetry.calls import Faults, StepCost, telemetry_call
+from tensorboard_sidecar.telemetry.ending import Ending, Status, status_after
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
-from tensorboard_sidecar.telemetry.run_status import Status, status_after
 from tensorboard_sidecar.telemetry.silent import SilentPipeline, child_is_starting
-from tensorboard_sidecar.telemetry.step_cost import StepCost
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
-from tensorboard_sidecar.telemetry.values import summaries
-from tensorboard_sidecar.telemetry.values.arrays import (
-    ArrayLike,
-    as_tensor,
-    clip_to_int16,
-    matrix_to_floats,
-    pictures_to_uint8,
-    thumbnails_to_uint8,
-)
-from tensorboard_sidecar.telemetry.values.checked_tags import CheckedTags
+from tensorboard_sidecar.telemetry.values import arrays, summaries
+from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
 from tensorboard_sidecar.telemetry.values.python_values import cells, plain_parameters, plain_range, seconds, whole
-from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, host_scalars, split_scalars
+from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
+
+DRAIN_SECONDS: Final = 5.0
+UNANSWERED_DRAIN_SECONDS: Final = 1.0
 
 
 class Telemetry:
@@ -66,7 +55,9 @@ class Telemetry:
     memory). When half of that is full, the oldest records go on to ``spill_dir``, at most ``spill_bytes`` (default: a
     private folder in ``outbox_dir`` if that is given, else in /var/tmp; "none" or 0 bytes: records stay in memory).
 
-    The end of a ``with`` block, or ``close``, waits at most ``drain_seconds`` for the logger. Steps are whole numbers
+    The end of a ``with`` block, ``close`` and the end of the process wait at most ``drain_seconds`` for the logger
+    (None: 5 seconds, 1 second for a logger that has never answered). Telemetries that are open when the process ends
+    drain together, within one deadline. Steps are whole numbers
     from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
     examples of the methods, ``telemetry`` is an open Telemetry.
 
@@ -94,7 +85,7 @@ class Telemetry:
         first_step: int = 0,
         rank: int = 0,
         config: Mapping[str, Any] | None = None,
-        drain_seconds: float = 5.0,
+        drain_seconds: float | None = None,
         outbox_bytes: int = OUTBOX_BYTES,
         outbox_dir: Path | str | None = None,
         spill_dir: Path | str | None = None,
@@ -108,31 +99,29 @@ class Telemetry:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
         if not isinstance(run, str):
             raise TypeError(f"run {run!r}; expected a name")
-        self.drain_seconds = seconds("drain_seconds", drain_seconds)
+        self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
         self._first_step = whole("first_step", first_step)
         start = encode_message(self._first_step, messages.RunStart(self._first_step, plain_parameters(config or {})))
         folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
         self.faults = Faults(strict=strict)
         self.writer = SummaryWriter(self, str(folder / run) if folder else run)
-        self._closing = threading.Lock()  # the first close takes this lock and never releases it
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
         self._tags = CheckedTags()
         stream = Stream(run, whole("rank", rank), whole("attempt", attempt))
         if child_is_starting():
             self._pipeline: Pipeline = SilentPipeline(stream)
-            self.check_open = self._pipeline.check_open
-            return
-        self._pipeline = Pipeline(
-            stream,
-            endpoint=absolute_endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
-            record=folder,
-            storage=Storage.of(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
-            keys=read_client_keys(server_key, client_key),
-        )
+        else:
+            self._pipeline = Pipeline(
+                stream,
+                endpoint=absolute_endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
+                record=folder,
+                storage=Storage.of(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
+                keys=read_client_keys(server_key, client_key),
+            )
+            self._pipeline.append(Kind.RUN_START, self._first_step, start)
         self.check_open = self._pipeline.check_open
-        self._pipeline.append(Kind.RUN_START, self._first_step, start)
-        atexit.register(self._close_at_exit)
+        self._ending = Ending(self.faults, self._begin_close, self._pipeline.close)
 
     def __repr__(self) -> str:
         return f"<Telemetry {self.run} {self._pipeline!r}>"
@@ -186,7 +175,7 @@ class Telemetry:
         split = split_scalars(self.faults.convert_each("telemetry.scalars", values, check_scalar))
         if split.host or not values:
             self._pipeline.keep_tensors(
-                check_step(step), Kind.SCALARS, split.on_device, lambda arrays: messages.Scalars(split.merge(arrays))
+                check_step(step), Kind.SCALARS, split.on_device, lambda copied: messages.Scalars(split.merge(copied))
             )
 
     @telemetry_call
@@ -200,7 +189,7 @@ class Telemetry:
         >>> layer = torch.nn.Linear(128, 64)
         >>> telemetry.summaries(100, {f"weights/{name}": values for name, values in layer.named_parameters()})
         """
-        values = self.faults.convert_each("telemetry.summaries", tensors, as_tensor)
+        values = self.faults.convert_each("telemetry.summaries", tensors, arrays.as_tensor)
         if tensors and not values:
             return
         split = self._summarizer.split(values)
@@ -208,7 +197,7 @@ class Telemetry:
             check_step(step),
             Kind.TENSOR_SUMMARIES,
             split.on_device,
-            lambda arrays: messages.TensorSummaries(split.merge(arrays)),
+            lambda copied: messages.TensorSummaries(split.merge(copied)),
             size_max_bytes=split.size_max_bytes,
         )
 
@@ -236,8 +225,8 @@ class Telemetry:
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.MATRIX,
-            [matrix_to_floats(values, ends)],
-            lambda arrays: messages.Matrix(tag, pack_array(arrays[0]), title, row_label, column_label, ends),
+            [arrays.matrix_to_floats(values, ends)],
+            lambda copied: messages.Matrix(tag, pack_array(copied[0]), title, row_label, column_label, ends),
         )
 
     @telemetry_call
@@ -253,8 +242,8 @@ class Telemetry:
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.IMAGES,
-            [pictures_to_uint8(images, layout)],
-            lambda arrays: messages.Images(tag, pack_array(arrays[0]), labels),
+            [arrays.pictures_to_uint8(images, layout)],
+            lambda copied: messages.Images(tag, pack_array(copied[0]), labels),
         )
 
     @telemetry_call
@@ -280,8 +269,8 @@ class Telemetry:
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.AUDIO,
-            [clip_to_int16(clip) for clip in clips],
-            lambda arrays: messages.Audio(tag, list(map(pack_array, arrays)), sample_rate_hz, labels),
+            [arrays.clip_to_int16(clip) for clip in clips],
+            lambda copied: messages.Audio(tag, list(map(pack_array, copied)), sample_rate_hz, labels),
         )
 
     @telemetry_call
@@ -301,17 +290,17 @@ class Telemetry:
 
         >>> telemetry.embedding(100, "animals", torch.randn(2, 8), metadata={"name": ["cat", "dog"]})
         """
-        tensors = [as_tensor(vectors).to(torch.float32)]
+        tensors = [arrays.as_tensor(vectors).to(torch.float32)]
         if images is not None:
-            tensors.append(thumbnails_to_uint8(images))
+            tensors.append(arrays.thumbnails_to_uint8(images))
         columns = {name: cells(column) for name, column in (metadata or {}).items()}
         rows = list(map(list, zip(*columns.values(), strict=True)))
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.EMBEDDING,
             tensors,
-            lambda arrays: messages.Embedding(
-                tag, pack_array(arrays[0]), list(columns), rows, *map(pack_array, arrays[1:])
+            lambda copied: messages.Embedding(
+                tag, pack_array(copied[0]), list(columns), rows, *map(pack_array, copied[1:])
             ),
         )
 
@@ -326,7 +315,7 @@ class Telemetry:
         plain = plain_parameters(parameters)
         split = split_scalars(self.faults.convert_each("telemetry.hparams", metrics, check_scalar))
         self._pipeline.keep_tensors(
-            check_step(step), Kind.HPARAMS, split.on_device, lambda arrays: messages.HParams(plain, split.merge(arrays))
+            check_step(step), Kind.HPARAMS, split.on_device, lambda copied: messages.HParams(plain, split.merge(copied))
         )
 
     @telemetry_call
@@ -369,29 +358,30 @@ class Telemetry:
         """
         return {**self.cost.health(), **self._pipeline.health(), "telemetry/faults": float(self.faults.total)}
 
-    def close(self, deadline_seconds: float | None = None, *, status: Status = "completed") -> None:
+    def close(self, deadline_seconds: float | None = None, *, status: Status | None = None) -> None:
         """End the run and ship the backlog, waiting at most ``deadline_seconds`` (None: ``drain_seconds``).
 
-        Records that are not shipped by then stay in shared memory, and a warning names the command that ships them. A
-        second call does nothing.
+        ``status`` is how the run ended. The default is "completed"; in a ``finally`` block that an exception entered,
+        the default is "failed", or "interrupted" after Ctrl-C. Records that are not shipped by the deadline stay in
+        shared memory, and a warning names the command that ships them. A second call does nothing.
 
         >>> telemetry.close(deadline_seconds=2.0)
         """
-        try:
-            deadline = self.drain_seconds if deadline_seconds is None else max(0.0, float(deadline_seconds))
-            if not self._pipeline.closed and self._closing.acquire(blocking=False):
-                self._close(deadline, status)
-        except Exception as error:  # noqa: BLE001 - code after the loop goes on
-            self.faults.note("telemetry.close", error)
+        self._ending.close(status, deadline_seconds)
 
-    def _close(self, deadline_seconds: float, status: Status) -> None:
-        atexit.unregister(self._close_at_exit)
+    def _begin_close(self, status: Status, deadline_seconds: float | None) -> None:
+        if self._pipeline.closed:  # in a forked child, or silent
+            return
+        limits = self._drain_limits(None)
         try:
+            limits = self._drain_limits(deadline_seconds)
             self._pipeline.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
         finally:
             self.faults.log_total(self.run)
             self._summarizer.close()
-            self._pipeline.close(deadline_seconds)
+            self._pipeline.stop(*limits)
 
-    def _close_at_exit(self) -> None:  # Python tells exit handlers of an uncaught exception, but not of an exit code
-        self.close(status=status_after(getattr(sys, "last_value", None)))
+    def _drain_limits(self, deadline_seconds: float | None) -> tuple[float, float]:
+        """Return the longest wait for a logger, and for a logger that has never answered."""
+        given = self.drain_seconds if deadline_seconds is None else max(0.0, float(deadline_seconds))
+        return (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)

@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,10 +12,14 @@ from hypothesis import settings
 from support.machine.shared_folder import shared_folder
 from support.running.programs import LoggerProcess
 
-from tensorboard_sidecar.protocol.outbox import location
+from tensorboard_sidecar.protocol.outbox import outbox_files
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
+
+# OpenMP reads this policy when torch is loaded, which is later. Threads that spin while they wait take the cores from
+# all other processes: 300 small matrix products cost 5 s of processor time instead of 0.1 s.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # How long an example takes is the machine's business; a hanging test ends by pytest's own timeout.
 settings.register_profile("project", deadline=None)
@@ -36,10 +41,10 @@ def memory() -> Iterator[Path]:
 def outboxes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return the folder that outboxes are made in, and see that no sender outlives its test."""
     with shared_folder() as folder:
-        monkeypatch.setattr(location, "_SHARED_MEMORY", folder)
-        monkeypatch.setattr(location, "_DISK", tmp_path_factory.mktemp("disk"))
+        monkeypatch.setattr(outbox_files, "_SHARED_MEMORY", folder)
+        monkeypatch.setattr(outbox_files, "_DISK", tmp_path_factory.mktemp("disk"))
         before = set(threading.enumerate())
-        yield location.outbox_root()
+        yield outbox_files.outbox_root()
         left = [thread for thread in threading.enumerate() if thread.name == "telemetry-sender"]
         assert before.issuperset(left), "a telemetry was not closed"
 

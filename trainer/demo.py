@@ -70,14 +70,8 @@ def _demo(options: argparse.Namespace) -> int:
     recordings, logdir, checkpoints = folder / "recordings", folder / "runs_brain_v2", folder / "checkpoints"
     with ExitStack() as stack:
         logger = [
-            "tensorboard_sidecar",
-            "serve",
-            "--bind",
-            "tcp://127.0.0.1:*",
-            "--recordings",
-            str(recordings),
-            "--logdir",
-            str(logdir),
+            *("tensorboard_sidecar", "serve", "--bind", "tcp://127.0.0.1:*"),
+            *("--recordings", str(recordings), "--logdir", str(logdir)),
             *("--health", "none", "--adopt", "none"),  # the demo leaves other runs and loggers on this machine alone
         ]
         endpoint = stack.enter_context(_program(logger, folder / "logger.log", r"^listening on (\S+)\n"))
@@ -147,17 +141,13 @@ def _announced(process: subprocess.Popen[bytes], announcement: str, log: Path, b
 def _tensorboard(logdir: Path) -> list[str]:
     """Return TensorBoard's command; TensorBoard takes the first free port from 6006 on."""
     kept = "scalars=100000,images=200,text=200,audio=50"
-    options = {"--logdir": str(logdir), "--host": "127.0.0.1", "--samples_per_plugin": kept}
-    return ["tensorboard.main", "--reload_interval=5", *(f"{name}={value}" for name, value in options.items())]
+    options = ("--reload_interval=5", f"--logdir={logdir}", "--host=127.0.0.1", f"--samples_per_plugin={kept}")
+    return ["tensorboard.main", *options]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tensorboard_sidecar.trainer.demo",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=HelpFormatter,
-    )
+    parser = argparse.ArgumentParser("python -m tensorboard_sidecar.trainer.demo", formatter_class=HelpFormatter)
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     parser.add_argument(
         "--folder",
         type=Path,

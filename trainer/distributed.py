@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, distributed
 
-from tensorboard_sidecar.trainer.data import Pair
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.data.flickr8k import Pair
+from tensorboard_sidecar.trainer.settings import ConfigError
 
 T = TypeVar("T")
 

@@ -8,20 +8,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tensorboard_sidecar.trainer.data import Batch, DataError
+from tensorboard_sidecar.trainer.data.loader import Batch
+from tensorboard_sidecar.trainer.data.report import DataError
 from tensorboard_sidecar.trainer.losses import PAIRS_MIN, Losses, contrastive_losses, same_items
-from tensorboard_sidecar.trainer.model.brain import Brain, Latents
-from tensorboard_sidecar.trainer.retrieval import alignments, chance_at_1, recalls
+from tensorboard_sidecar.trainer.model import Brain, Latents
 
 THUMBNAIL_SIDE_PX: Final = 32
+RANKS: Final = (1, 5, 10)
+DIRECTIONS: Final = tuple((a, b) for a in ("text", "image", "audio") for b in ("text", "image", "audio") if a != b)
+MODALITY_PAIRS: Final = (("text", "image"), ("text", "audio"), ("image", "audio"))
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The results on the validation split: N pairs, one for each image.
 
-    ``units`` are unit vectors, float32 ``[N, D]``; ``thumbnails`` are uint8 ``[N, 3, 32, 32]``; ``first`` is the first
-    batch.
+    ``units``: unit vectors, float32 ``[N, D]``; ``thumbnails``: uint8 ``[N, 3, 32, 32]``; ``first``: the first batch.
     """
 
     losses: dict[str, float]
@@ -74,7 +76,8 @@ def evaluate(model: Brain, batches: Iterable[Batch], device: torch.device, autoc
         losses = None
         if len(batch) >= PAIRS_MIN:
             losses = torch.stack(contrastive_losses(units, model.scale(), same_items(batch.caption_keys)))
-        names, thumbnails = host_batch.image_names, _thumbnails(host_batch.images)
+        small = functional.interpolate(host_batch.images, size=THUMBNAIL_SIDE_PX, mode="area")
+        names, thumbnails = host_batch.image_names, (small * 255).round().to(torch.uint8)
         parts.append(_BatchResult(units, losses, host_batch.caption_keys, host_batch.captions, names, thumbnails))
     model.train()
     if first is None or all(part.losses is None for part in parts):
@@ -108,6 +111,41 @@ def _combined(parts: list[_BatchResult], first: Batch) -> Evaluation:
     )
 
 
-def _thumbnails(images: Tensor) -> Tensor:
-    small = functional.interpolate(images, size=(THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX), mode="area")
-    return (small * 255).round().to(torch.uint8)
+def recalls(units: Latents, relevant: Tensor) -> dict[str, float]:
+    """Return ``<query>_to_<answer>/recall_at_<k>`` for the six directions and :data:`RANKS`.
+
+    ``relevant`` (bool ``[N, N]``, true on the diagonal) marks the correct answers of each query.
+    """
+    found: dict[str, float] = {}
+    for query, answer in DIRECTIONS:
+        ranks = best_ranks(getattr(units, query) @ getattr(units, answer).T, relevant)
+        found |= {f"{query}_to_{answer}/recall_at_{k}": float((ranks <= k).double().mean()) for k in RANKS}
+    return found
+
+
+def chance_at_1(relevant: Tensor) -> float:
+    """Return the expected Recall@1 of a random ranking."""
+    return float(relevant.double().mean())
+
+
+def best_ranks(similarity: Tensor, relevant: Tensor) -> Tensor:
+    """Return int64 ``[N]``: the rank, from 1, of each query's best relevant answer.
+
+    Pessimistic: an irrelevant answer ranks first on a tie, and whenever either similarity is NaN.
+    """
+    best = similarity.masked_fill(~relevant, -torch.inf).amax(1, keepdim=True)
+    return 1 + (~(similarity < best) & ~relevant).sum(1)
+
+
+def alignments(units: Latents) -> dict[str, float]:
+    """Return the cosine similarity of the three modality pairs.
+
+    ``<a>_vs_<b>/diagonal_similarity`` is the mean over matching pairs, ``<a>_vs_<b>/mean_similarity`` the mean over all
+    combinations.
+    """
+    found: dict[str, float] = {}
+    for first, second in MODALITY_PAIRS:
+        a, b = getattr(units, first), getattr(units, second)
+        found[f"{first}_vs_{second}/diagonal_similarity"] = float((a * b).sum(1).mean())
+        found[f"{first}_vs_{second}/mean_similarity"] = float(a.mean(0) @ b.mean(0))
+    return found

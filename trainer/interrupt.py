@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable
 from time import monotonic
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Final, Self
 
 SAME_WISH_SECONDS: Final = 1.0
@@ -35,9 +35,7 @@ class StopSignals:
             self._before[number] = signal.signal(number, self._remember)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._restore()
 
     def check(self) -> None:

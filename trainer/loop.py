@@ -8,19 +8,11 @@ from functools import partial
 import torch
 
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.trainer.checkpoints.checkpoint import Checkpoint, CheckpointError, save_checkpoint
-from tensorboard_sidecar.trainer.checkpoints.random_state import deterministic, seed_everything
-from tensorboard_sidecar.trainer.checkpoints.state import TrainingState, restore_vocabulary
-from tensorboard_sidecar.trainer.data import (
-    DataError,
-    EpochCounts,
-    EpochNotes,
-    Flickr8k,
-    Loader,
-    Vocabulary,
-    make_loader,
-    sum_counts,
-)
+from tensorboard_sidecar.trainer.checkpoint import Checkpoint, CheckpointError, save_checkpoint
+from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k
+from tensorboard_sidecar.trainer.data.loader import Loader, make_loader
+from tensorboard_sidecar.trainer.data.report import DataError, EpochCounts, EpochNotes, sum_counts
+from tensorboard_sidecar.trainer.data.vocabulary import Vocabulary
 from tensorboard_sidecar.trainer.distributed import (
     Placement,
     check_agreement,
@@ -31,12 +23,19 @@ from tensorboard_sidecar.trainer.distributed import (
 )
 from tensorboard_sidecar.trainer.evaluation import Evaluation, evaluate, forward
 from tensorboard_sidecar.trainer.interrupt import StopSignals
-from tensorboard_sidecar.trainer.losses import PAIRS_MIN, contrastive_losses, same_items
-from tensorboard_sidecar.trainer.moments import RunningMoments
+from tensorboard_sidecar.trainer.losses import PAIRS_MIN, RunningMoments, contrastive_losses, same_items
 from tensorboard_sidecar.trainer.progress import Progress
-from tensorboard_sidecar.trainer.reporting import report_end, report_epoch, report_parameters, report_start, report_step
-from tensorboard_sidecar.trainer.settings.config import Config
-from tensorboard_sidecar.trainer.summary import TrainingSummary, epoch_line, summarize
+from tensorboard_sidecar.trainer.reporting import (
+    TrainingSummary,
+    report_end,
+    report_epoch,
+    report_parameters,
+    report_start,
+    report_step,
+    summarize,
+)
+from tensorboard_sidecar.trainer.settings import Config
+from tensorboard_sidecar.trainer.state import TrainingState, deterministic, restore_vocabulary, seed_everything
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ALONE = Placement()
@@ -68,8 +67,8 @@ def train(
     config: Config,
     data: Flickr8k,
     telemetry: Telemetry,
-    *,
     checkpoint: Checkpoint | None = None,
+    *,
     progress: Progress | None = None,
     stop: StopSignals | None = None,
     placement: Placement = _ALONE,
@@ -85,15 +84,15 @@ def train(
         seed_everything(config.seed)
         vocabulary = restore_vocabulary(checkpoint) or Vocabulary.build(pair.caption for pair in data.train)
         train_loader, validation_loader = make_loaders(context, data, vocabulary)
-        total_steps = count_total_steps(config, len(train_loader), checkpoint)
+        done, epochs = (checkpoint.global_step, checkpoint.epoch) if checkpoint else (0, 0)
+        total_steps = done + len(train_loader) * (config.epochs - epochs)
         state = TrainingState.create(config, len(vocabulary), total_steps, device)
         if checkpoint is not None:
             state.restore(checkpoint)
         if placement.world_size > 1:
             check_agreement(facts_to_agree_on(config, state, vocabulary, total_steps), placement)
         if checkpoint is not None:
-            # Saved now, so that the attempt number grows even if this attempt finishes no epoch.
-            save(context, state, vocabulary, best=False)
+            save(context, state, vocabulary, best=False)  # now: the attempt counts even if it finishes no epoch
         if context.leading:
             report_start(telemetry, state.global_step, state.model, state.model.example_inputs(config.image_size))
         if config.compile:
@@ -129,7 +128,12 @@ def train_epochs(
         unsaved = save_epoch(context, state, vocabulary, evaluation.losses["total"])
 
         lag_seconds = telemetry.lag_seconds
-        context.progress.lines(epoch_line(config, state, float(loss.mean()), evaluation, pairs_per_second, lag_seconds))
+        context.progress.lines(
+            f"epoch {epoch:{len(str(config.epochs))}}/{config.epochs}  step {state.global_step}"
+            f"  loss {float(loss.mean()):.3f}  validation {evaluation.losses['total']:.3f}"
+            f"  Recall@1 {evaluation.recall_at_1():.1%}  {pairs_per_second:.0f} pairs/s"
+            f"  telemetry lag {lag_seconds:.1f} s"
+        )
         context.progress.lines(*notes.lines(sum_counts((counts, validation_loader.counts()))))
     if evaluation is None:
         return None
@@ -177,10 +181,7 @@ def train_epoch(
 
 
 def make_loaders(context: RunContext, data: Flickr8k, vocabulary: Vocabulary) -> tuple[Loader, Loader]:
-    """Return the loaders of this rank's training pairs and of the validation split.
-
-    Raises DataError when either has less than two pictures.
-    """
+    """Return the loaders of this rank's training pairs and of validation. Raises DataError below two pictures each."""
     config = context.config
     train_pairs = shard(data.train, context.placement)
     pictures = [len({pair.image_name for pair in pairs}) for pairs in (train_pairs, data.validation)]
@@ -199,12 +200,6 @@ def make_loaders(context: RunContext, data: Flickr8k, vocabulary: Vocabulary) ->
     train_loader = common(train_pairs, train=True, num_workers=config.num_workers)
     validation_loader = common(data.validation, train=False, num_workers=min(config.num_workers, 1))
     return train_loader, validation_loader
-
-
-def count_total_steps(config: Config, steps_per_epoch: int, checkpoint: Checkpoint | None) -> int:
-    """Return the steps of the whole run: finished steps plus those of all coming epochs."""
-    done, epochs = (checkpoint.global_step, checkpoint.epoch) if checkpoint else (0, 0)
-    return done + steps_per_epoch * (config.epochs - epochs)
 
 
 def facts_to_agree_on(

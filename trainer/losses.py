@@ -1,4 +1,4 @@
-"""Contrastive losses: symmetric InfoNCE between modalities. All values stay on the device."""
+"""Contrastive losses, symmetric InfoNCE between modalities, and their moments. All values stay on the device."""
 
 from typing import Final, NamedTuple
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tensorboard_sidecar.trainer.model.brain import Latents
+from tensorboard_sidecar.trainer.model import Latents
 
 PAIRS_MIN: Final = 2
 """A single pair has no negatives."""
@@ -56,3 +56,25 @@ def same_items(keys: Tensor) -> Tensor:
     Two images of a batch may have equal captions. As negatives of each other they would push matching pairs apart.
     """
     return keys[:, None] == keys[None, :]
+
+
+class RunningMoments:
+    """Mean and standard deviation of 0-d values, summed in float64 on their device; the results are 0-d."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.count = 0
+        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+
+    def add(self, value: Tensor) -> None:
+        """Add a value to the sums."""
+        double = value.detach().double()
+        self._sums += torch.stack((double, double * double))
+        self.count += 1
+
+    def mean(self) -> Tensor:
+        """Return the mean; NaN without values."""
+        return self._sums[0] / self.count
+
+    def std(self) -> Tensor:
+        """Return the population standard deviation (divisor N); NaN without values."""
+        return (self._sums[1] / self.count - self.mean().square()).clamp(min=0).sqrt()

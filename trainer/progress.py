@@ -1,8 +1,8 @@
 """The terminal's output during training: a progress bar for each epoch, and a line at its end."""
 
-from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn, TextIO
 
 import torch
 from torch import Tensor
@@ -40,19 +40,8 @@ class LateValue:
 class Bar:
     """The progress bar of an epoch: pairs, pairs a second, the loss, and telemetry's lag in seconds."""
 
-    def __init__(self, title: str, pairs: int, output: TextIO | None, loss: LateValue, *, enabled: bool) -> None:
-        self._loss = loss
-        self._bar = tqdm(
-            total=pairs, desc=title, unit=" pairs", file=output, disable=not enabled, leave=False, dynamic_ncols=True
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._bar.close()
+    def __init__(self, bar: "tqdm[NoReturn]", loss: LateValue) -> None:
+        self._bar, self._loss = bar, loss
 
     def advance(self, pairs: int) -> None:
         """Count finished pairs."""
@@ -73,10 +62,14 @@ class Progress:
         self._output = output
         self._loss = LateValue()
 
-    def bar(self, title: str, pairs: int) -> Bar:
-        """Return the bar of an epoch; it disappears at the end, and is shown only on a terminal."""
-        enabled = self._output is not None and self._output.isatty()
-        return Bar(title, pairs, self._output, self._loss, enabled=enabled)
+    @contextmanager
+    def bar(self, title: str, pairs: int) -> Iterator[Bar]:
+        """Show the bar of an epoch until the end of the block, only on a terminal."""
+        hidden = self._output is None or not self._output.isatty()
+        with tqdm(
+            total=pairs, desc=title, unit=" pairs", file=self._output, disable=hidden, leave=False, dynamic_ncols=True
+        ) as bar:
+            yield Bar(bar, self._loss)
 
     def lines(self, *texts: str) -> None:
         """Write lines that stay. An output that fails, as a closed pipe does, does not end training."""

@@ -1,6 +1,9 @@
-"""The trainer's telemetry calls. All tags of the trainer are defined in this module and in ``trainer.layout``."""
+"""The trainer's reports: telemetry calls with all tags, their layout in TensorBoard, and lines for the terminal."""
 
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -8,16 +11,17 @@ from torch import Tensor, nn
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES
+from tensorboard_sidecar.protocol.messages import Chart
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
-from tensorboard_sidecar.trainer.data import Batch
-from tensorboard_sidecar.trainer.evaluation import Evaluation
-from tensorboard_sidecar.trainer.layout import custom_layout
+from tensorboard_sidecar.trainer.data.decode import RATE_HZ
+from tensorboard_sidecar.trainer.data.loader import Batch
+from tensorboard_sidecar.trainer.evaluation import DIRECTIONS, MODALITY_PAIRS, Evaluation
 from tensorboard_sidecar.trainer.losses import Losses
-from tensorboard_sidecar.trainer.model.brain import SPACES, Latents
-from tensorboard_sidecar.trainer.retrieval import MODALITY_PAIRS
-from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.model import SPACES, Latents
+from tensorboard_sidecar.trainer.settings import Config
+from tensorboard_sidecar.trainer.state import TrainingState
 
-SAMPLE_RATE_HZ: Final = 16_000
+EMBEDDING_STATISTICS: Final = ("mean", "std", "norm")
 
 # The first pairs of the validation split are shown: enough to look at, small enough to log every epoch.
 HEATMAP_SIDE: Final = 64
@@ -110,17 +114,14 @@ def _report_samples(telemetry: Telemetry, step: int, batch: Batch) -> None:
     telemetry.text(step, "samples/captions", caption_table(captions))
     pairs = zip(batch.waveforms[:SAMPLE_CLIPS], batch.waveform_lengths.tolist(), strict=False)
     clips = [waveform[:length] for waveform, length in pairs]
-    telemetry.audio(step, "samples/audio", clips, sample_rate_hz=SAMPLE_RATE_HZ, captions=captions[:SAMPLE_CLIPS])
+    telemetry.audio(step, "samples/audio", clips, sample_rate_hz=RATE_HZ, captions=captions[:SAMPLE_CLIPS])
 
 
 def caption_table(captions: tuple[str, ...]) -> str:
     """Return a markdown table of numbered captions, with markdown characters escaped."""
-    rows = [f"| {number} | {_cell(caption)} |" for number, caption in enumerate(captions, 1)]
+    cells = (_MARKDOWN.sub(r"\\\1", " ".join(caption.split())) for caption in captions)
+    rows = [f"| {number} | {cell} |" for number, cell in enumerate(cells, 1)]
     return "\n".join(["| image | caption |", "| ---: | :--- |", *rows])
-
-
-def _cell(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
 def projector_pairs(units: Latents, thumbnails: Tensor) -> int:
@@ -145,3 +146,101 @@ def _report_embeddings(telemetry: Telemetry, step: int, evaluation: Evaluation) 
     }
     vectors = torch.cat(tuple(spaces.values()))
     telemetry.embedding(step, "joint", vectors, metadata=joint, images=thumbnails.repeat(len(SPACES), 1, 1, 1))
+
+
+def custom_layout() -> dict[str, dict[str, Chart]]:
+    """Return the layout: for each category, charts by title."""
+    losses = {
+        name: [f"loss/{split}/{name}" for split in ("train", "val")] + ["loss/train/epoch_mean"] * (name == "total")
+        for name in Losses._fields
+    }
+    pairs = [f"{a}_vs_{b}" for a, b in MODALITY_PAIRS]
+    return {
+        "Training Progress": {
+            **{name.replace("_", " "): _chart(tags) for name, tags in losses.items()},
+            "all losses": _chart(dict.fromkeys(tag for tags in losses.values() for tag in tags)),
+        },
+        "Embeddings": {name: _chart(f"embeddings/{space}/{name}" for space in SPACES) for name in EMBEDDING_STATISTICS},
+        "Optimization": {
+            "learning rate": _chart(["optimization/lr"]),
+            "gradient norm": _chart(["optimization/grad_norm"]),
+        },
+        "Alignment": {
+            pair.replace("_", " "): _chart(f"alignment/{pair}/{name}_similarity" for name in ("diagonal", "mean"))
+            for pair in pairs
+        },
+    }
+
+
+def _chart(tags: Iterable[str]) -> Chart:
+    """Return a chart of exactly these tags, anchored: TensorBoard matches a chart's regular expressions as prefixes."""
+    return Chart("multiline", [f"^{re.escape(tag)}$" for tag in tags])
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """The results of the last epoch, and the best validation loss of all epochs.
+
+    ``chance`` is the Recall@1 of a random ranking; ``step_cost_us`` the training thread's time in a logged step.
+    """
+
+    run: str
+    epochs: int
+    global_step: int
+    best_validation_loss: float
+    recall_at_1: float
+    recalls: Mapping[str, float]
+    diagonal_similarity: float
+    mean_similarity: float
+    chance: float
+    checkpoint_dir: Path
+    step_cost_us_p50: float
+    step_cost_us_p99: float
+    seconds: float
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the summary for a terminal, one line a fact."""
+        each = (f"{q} to {a} {self.recalls[f'{q}_to_{a}/recall_at_1']:.0%}" for q, a in DIRECTIONS)
+        similarity = f"{self.diagonal_similarity:.2f} of matching pairs, {self.mean_similarity:.2f} of all combinations"
+        cost = (
+            f"{_duration(self.step_cost_us_p50)} a logged step (p50), {_duration(self.step_cost_us_p99)} (p99:"
+            " some steps also log an epoch's pictures and histograms)"
+        )
+        return (
+            f"run                   {self.run}",
+            f"trained               {self.epochs} epochs, {self.global_step} steps, {self.seconds:.0f} s",
+            f"best validation loss  {self.best_validation_loss:.3f}",
+            f"Recall@1              {self.recall_at_1:.1%}, chance is {self.chance:.1%} ({', '.join(each)})",
+            f"cosine similarity     {similarity}",
+            f"checkpoints           {self.checkpoint_dir}",
+            f"telemetry cost        {cost}",
+        )
+
+
+def summarize(
+    config: Config, state: TrainingState, evaluation: Evaluation, health: Mapping[str, float], seconds: float
+) -> TrainingSummary:
+    """Return the summary of a finished run; similarities are means over the three modality pairs."""
+    diagonal, mean = (
+        sum(evaluation.alignments[f"{a}_vs_{b}/{name}_similarity"] for a, b in MODALITY_PAIRS) / len(MODALITY_PAIRS)
+        for name in ("diagonal", "mean")
+    )
+    return TrainingSummary(
+        run=config.run,
+        epochs=state.epoch,
+        global_step=state.global_step,
+        best_validation_loss=state.best_validation_loss,
+        recall_at_1=evaluation.recall_at_1(),
+        recalls=evaluation.recalls,
+        diagonal_similarity=diagonal,
+        mean_similarity=mean,
+        chance=evaluation.chance,
+        checkpoint_dir=config.checkpoint_dir,
+        step_cost_us_p50=health["telemetry/step_cost_us_p50"],
+        step_cost_us_p99=health["telemetry/step_cost_us_p99"],
+        seconds=seconds,
+    )
+
+
+def _duration(us: float) -> str:
+    return f"{us:.0f} us" if us < 1000 else f"{us / 1000:.1f} ms"

@@ -24,8 +24,8 @@ from typing import Final, NamedTuple
 from tensorboard_sidecar.logger_service.counters import Durations
 from tensorboard_sidecar.logger_service.folders.low_water import LowWater, measure_disk
 from tensorboard_sidecar.logger_service.limits import STREAMS_MAX
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
+from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.storage.durable import write_file
 from tensorboard_sidecar.protocol.storage.key_files import check_key_name
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter

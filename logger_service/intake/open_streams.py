@@ -16,8 +16,8 @@ from tensorboard_sidecar.logger_service.intake.credit import equal_share_bytes, 
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.receive_session import ReceiveSession, SessionTable
 from tensorboard_sidecar.logger_service.limits import PEERS_WITHOUT_STREAM_MAX
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Hello, Nak, Reject, WireMessage
 

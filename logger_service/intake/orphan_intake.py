@@ -25,9 +25,15 @@ from tensorboard_sidecar.logger_service.access.allow_list import AllowList
 from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, SEQUENCE_MAX
 from tensorboard_sidecar.protocol.outbox import orphan_delivery
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, is_elsewhere, is_for
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.orphan_delivery import NEVER, OrphanWorker, Refused, Sink, TryLater
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
+    NEVER,
+    OrphanWorker,
+    Refused,
+    Sink,
+    TryLater,
+)
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, is_elsewhere, is_for
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.key_files import KEY_CHARACTERS

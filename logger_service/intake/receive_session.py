@@ -20,8 +20,8 @@ from typing import Final
 
 from tensorboard_sidecar.logger_service.intake.credit import CreditAccount, JournalState, stream_credit_bytes
 from tensorboard_sidecar.logger_service.limits import STREAMS_A_KEY_MAX
-from tensorboard_sidecar.protocol.batch import FrameBatch, Hole, check_batch
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
+from tensorboard_sidecar.protocol.record import FrameBatch, Hole, check_batch
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Ack, Nak, Welcome
 

@@ -13,8 +13,7 @@ from tensorboard_sidecar.protocol.kinds import find_kind
 from tensorboard_sidecar.protocol.messages import Gap, RunEnd, RunStart, SegmentHead, UserMessage
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.record import Record
-from tensorboard_sidecar.protocol.storage.find import require_recordings
-from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader, require_recordings
 from tensorboard_sidecar.protocol.storage.segment import list_segments
 from tensorboard_sidecar.protocol.stream import Stream
 

@@ -16,7 +16,7 @@ from tensorboard_sidecar.logger_service.events.embedding_projector import MARKER
 from tensorboard_sidecar.logger_service.offline.inspection import losses, read_contents
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.printable import printable
-from tensorboard_sidecar.protocol.storage.find import find_recordings
+from tensorboard_sidecar.protocol.storage.recording_reader import find_recordings
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts, ProjectionState
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, in_stream_order
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.storage.find import Beginning, beginning_of, find_recordings
+from tensorboard_sidecar.protocol.storage.recording_reader import Beginning, beginning_of, find_recordings
 
 # A turn reads this much: a thousand steps of scalars, or a few pictures. A picture takes longest to draw.
 TURN_SIZE_BYTES: Final = 2**18

@@ -16,7 +16,7 @@ from tensorboard_sidecar.logger_service.projection.stream import (
 )
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.printable import printable
-from tensorboard_sidecar.protocol.storage.find import beginning_of, require_recordings
+from tensorboard_sidecar.protocol.storage.recording_reader import beginning_of, require_recordings
 from tensorboard_sidecar.protocol.stream import Stream
 
 _TURN_SIZE_BYTES: Final = 2**20

@@ -32,8 +32,7 @@ from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.kinds import PICTURES, SILENT
 from tensorboard_sidecar.protocol.record import Kind, Record
-from tensorboard_sidecar.protocol.storage.find import Beginning, beginning_of
-from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
+from tensorboard_sidecar.protocol.storage.recording_reader import Beginning, RecordingReader, beginning_of
 from tensorboard_sidecar.protocol.stream import Stream
 
 # Scalars up to this size take microseconds and cannot kill the process: the quarantine does not note them.

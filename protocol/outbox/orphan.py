@@ -7,16 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import Gap
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, read_destination, write_destination
+from tensorboard_sidecar.protocol.outbox import outbox_files
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, OwnerLock
-from tensorboard_sidecar.protocol.outbox.removal import remove_outbox, remove_spill
-from tensorboard_sidecar.protocol.outbox.spill_pointer import is_part_of_outbox, read_spill_pointer
-from tensorboard_sidecar.protocol.record import HEADER, Kind, Record, pack_record, parse_sequence
+from tensorboard_sidecar.protocol.record import HEADER, FrameBatch, Kind, Record, pack_record, parse_sequence
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.protocol.storage.segment import list_segments
 
@@ -43,14 +40,14 @@ class OrphanedOutbox:
             undo.callback(owner.close)
             self._owners = [owner]
             segments = list_segments(folder)
-            self._spill = read_spill_pointer(folder)
+            self._spill = outbox_files.read_spill_pointer(folder)
             if self._spill is not None:
                 self._owners.append(OwnerLock(self._spill))
                 undo.callback(self._owners[-1].close)
             elif not segments:
-                remove_outbox(owner)
+                outbox_files.remove_outbox(owner)
                 raise FileNotFoundError(errno.ENOENT, "nothing is left of the outbox", str(folder))
-            self.destination = read_destination(folder)
+            self.destination = outbox_files.read_destination(folder)
             last_sequence = max((segment.first_sequence for segment in segments), default=1)
             self._reader = RecordingReader(folder, next_sequence=last_sequence)
             undo.callback(self._reader.close)
@@ -78,12 +75,12 @@ class OrphanedOutbox:
         """Mark the orphan as shipped or recorded; return whether no destination is left. Raises OSError."""
         rest = replace(
             self.destination,
-            endpoint=NO_LOGGER if shipped else self.destination.endpoint,
+            endpoint=outbox_files.NO_LOGGER if shipped else self.destination.endpoint,
             record=None if recorded else self.destination.record,
         )
         if not rest.settled:
             for folder in filter(None, (self.folder, self._spill)):
-                write_destination(folder, rest)
+                outbox_files.write_destination(folder, rest)
             self.destination = rest
         return rest.settled
 
@@ -92,8 +89,8 @@ class OrphanedOutbox:
         self._reader.close()
         if not keep:
             if self._spill is not None:
-                remove_spill(self.folder, self._owners[-1])
-            remove_outbox(self._owners[0])
+                outbox_files.remove_spill(self.folder, self._owners[-1])
+            outbox_files.remove_outbox(self._owners[0])
         self.disown()
 
     def disown(self) -> None:
@@ -131,7 +128,7 @@ def find_outboxes(*roots: Path) -> list[Path]:
     """
     patterns = (OWNER_LOCK, f"*/{OWNER_LOCK}", f"tensorboard-sidecar-*/*/{OWNER_LOCK}")
     found = {lock.parent for root in roots for pattern in patterns for lock in root.glob(pattern)}
-    return sorted(folder for folder in found if not is_part_of_outbox(folder))
+    return sorted(folder for folder in found if not outbox_files.is_part_of_outbox(folder))
 
 
 def frame_payloads(

@@ -13,22 +13,25 @@ for good is not tried again. Each reason is logged once per outbox.
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.outbox.destination import Destination, read_destination
-from tensorboard_sidecar.protocol.outbox.location import check_private
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
+from tensorboard_sidecar.protocol.outbox.outbox_files import Destination, check_private, read_destination
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, read_owner
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
+from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
 
 # Then another process may claim the outbox: a logger that does not take the records may be the wrong logger.
 PATIENCE_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 30.0
 LOOK_INTERVAL_SECONDS: Final = 30.0
 NEVER: Final = float("inf")
+# About a millisecond of the interpreter's time where records are small: a delivery runs beside training.
+_TURN_SIZE_MAX_BYTES: Final = 2**16
 _log = logging.getLogger(__name__)
 
 
@@ -42,38 +45,6 @@ class TryLater(Exception):
 
 class Refused(Exception):
     """The sink will never take the orphan."""
-
-
-class Delivery(Protocol):
-    """The transfer of one orphan to one sink, in bounded steps."""
-
-    @property
-    def records(self) -> int:
-        """The number of records to transfer."""
-
-    @property
-    def result(self) -> str:
-        """Empty until the sink holds all records durably, then a phrase for the report, like "shipped"."""
-
-    def step(self, now_seconds: float) -> bool:
-        """Transfer a bounded number of bytes; return whether more can be done at once. TryLater: not final."""
-
-    def close(self) -> None:
-        """Release the sink. The orphan stays open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sink:
-    """A recording or a logger.
-
-    ``open`` begins the delivery of an orphan at a monotonic time, and returns None when the orphan has no such sink.
-    ``grace_seconds`` returns how long an outbox with this destination is left alone: NEVER when the outbox is not for
-    this sink. It raises Refused with a reason to log.
-    """
-
-    open: Callable[[OrphanedOutbox, float], Delivery | None]
-    grace_seconds: Callable[[Destination], float] = lambda _: 0.0
-    recording: bool = False
 
 
 def reason(error: Exception) -> str:
@@ -156,6 +127,69 @@ class SessionDelivery:
     def close(self) -> None:
         """Close the link."""
         self._link.close()
+
+
+class RecordingDelivery:
+    """Appends the records of ``orphan`` to the recording that its trainer began below ``record``.
+
+    A recording is up to half a second behind the calls that returned. The outbox holds the missing records.
+    Raises FileNotFoundError when the recording lacks records that the outbox has released, ProtocolError for a damaged
+    recording or a recording of another stream, OSError.
+    """
+
+    def __init__(self, orphan: OrphanedOutbox, record: Path, *, wall_time_ns: int) -> None:
+        self.folder = record / orphan.stream.run / orphan.stream.folder_name
+        self.result = ""
+        self._orphan = orphan
+        first_sequence = orphan.first_sequence
+        if first_sequence > 1 and not self.folder.is_dir():
+            raise FileNotFoundError(f"{self.folder}, which has the records before {first_sequence}, is not there")
+        self._writer = RecordingWriter(
+            self.folder, orphan.stream, wall_time_ns=wall_time_ns, first_held_sequence=first_sequence
+        )
+        self.records = max(0, orphan.next_sequence - self._writer.next_sequence)
+        if self._writer.next_sequence < first_sequence:
+            raise FileNotFoundError(
+                f"{self.folder} has no records {self._writer.next_sequence} to {first_sequence - 1}"
+            )
+
+    def step(self, _now_seconds: float) -> bool:
+        """Append a batch; at the end, make all records durable. Raises OSError, ProtocolError, LookupError."""
+        batch = self._orphan.read(self._writer.next_sequence, _TURN_SIZE_MAX_BYTES)
+        if batch is None:
+            self._writer.close()
+            self.result = f"recorded in {self.folder}"
+        else:
+            self._writer.append(batch)
+        return True
+
+    def close(self) -> None:
+        """Close the recording. The outbox still holds the records that are not durable."""
+        with suppress(OSError):
+            self._writer.close()
+
+
+Delivery: TypeAlias = SessionDelivery | RecordingDelivery
+"""The transfer of one orphan to one sink, in bounded steps.
+
+``records`` is the number of records to transfer. ``result`` is empty until the sink holds all records durably, then a
+phrase for the report. ``step`` returns whether more can be done at once; TryLater is not final. ``close`` releases the
+sink; the orphan stays open.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """A recording or a logger.
+
+    ``open`` begins the delivery of an orphan at a monotonic time, and returns None when the orphan has no such sink.
+    ``grace_seconds`` returns how long an outbox with this destination is left alone: NEVER when the outbox is not for
+    this sink. It raises Refused with a reason to log.
+    """
+
+    open: Callable[[OrphanedOutbox, float], Delivery | None]
+    grace_seconds: Callable[[Destination], float] = lambda _: 0.0
+    recording: bool = False
 
 
 class OrphanDelivery:

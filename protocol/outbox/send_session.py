@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, assert_never
 
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.printable import printable
+from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
 
@@ -106,6 +106,7 @@ class SendSession:
         self.stream = stream
         self.state = SendState.PAUSED
         self.reason = ""
+        self.answered = False  # whether a logger has ever answered
         self.window = SendWindow()
         self._sent_sequence = sent_sequence
         self._pause_seconds = PAUSE_MIN_SECONDS
@@ -185,6 +186,7 @@ class SendSession:
                 raise Malformed(f"a logger does not send {type(message).__name__}")
             case _:
                 assert_never(message)
+        self.answered = True
         self._deadline_seconds = now_seconds + ANSWER_TIMEOUT_SECONDS
 
     def overdue(self, now_seconds: float) -> bool:

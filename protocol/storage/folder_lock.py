@@ -34,8 +34,7 @@ def hold_folder(folder: Path, name: str) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            written = os.pread(file, _HOLDER_MAX_BYTES, 0)
-            raise FolderHeld(folder, _holder(written), owner_ended=_has_ended(written)) from None
+            raise _held(folder, os.pread(file, _HOLDER_MAX_BYTES, 0)) from None
         with suppress(OSError):  # on a full disk nobody learns who we are; the lock is held all the same
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()} {os.uname().nodename}\n".encode(), 0)
@@ -44,24 +43,18 @@ def hold_folder(folder: Path, name: str) -> Iterator[int]:
         os.close(file)
 
 
-def _holder(written: bytes) -> str:
-    """Return the holder that a lock file names; the file may be empty for a moment, or hold anything."""
+def _held(folder: Path, written: bytes) -> FolderHeld:
+    """Return the error for the holder that a lock file names; the file may be empty for a moment, or hold anything."""
     found = _HOLDER.fullmatch(written)
     if found is None:
-        return "process unknown"
-    process_id, machine = (part.decode("ascii") for part in found.groups())
-    return f"process {process_id}" if machine == os.uname().nodename else f"process {process_id} on {machine}"
-
-
-def _has_ended(written: bytes) -> bool:
-    """Tell whether the process that a lock file names ran on this machine and has ended."""
-    found = _HOLDER.fullmatch(written)
-    if found is None or found[2].decode("ascii") != os.uname().nodename:
-        return False
-    try:
-        os.kill(int(found[1]), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:  # it runs, as another user
-        return False
-    return False
+        return FolderHeld(folder, "process unknown")
+    process_id, machine = int(found[1]), found[2].decode("ascii")
+    if machine != os.uname().nodename:
+        return FolderHeld(folder, f"process {process_id} on {machine}")
+    owner_ended = False
+    with suppress(PermissionError):  # the process runs, as another user
+        try:
+            os.kill(process_id, 0)
+        except (ProcessLookupError, OverflowError):
+            owner_ended = True
+    return FolderHeld(folder, f"process {process_id}", owner_ended=owner_ended)

@@ -1,4 +1,4 @@
-"""Reading a recording, finished or still growing.
+"""Finding recordings below a folder, and reading a recording, finished or still growing.
 
 The reader has a position, a sequence number, and returns the records from there on, in order, each once. The reader
 never waits: at the end ``read`` returns an empty list, and may be called again later.
@@ -12,16 +12,28 @@ Rule 4: a segment is complete when a later segment existed before the read that 
 """
 
 import os
+import stat
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, End, Frame, read_frame
 from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES, SEQUENCE_MAX
 from tensorboard_sidecar.protocol.record import Kind, Record, parse_record, parse_sequence
-from tensorboard_sidecar.protocol.storage.segment import SegmentFile, list_segments, read_segment_head, read_stream
+from tensorboard_sidecar.protocol.storage.segment import (
+    SEGMENT_SUFFIX,
+    SegmentFile,
+    is_segment_name,
+    list_segments,
+    read_first_record,
+    read_segment_head,
+    read_stream,
+)
+from tensorboard_sidecar.protocol.stream import Stream
 
+_PEEK_SIZE_BYTES: Final = 4096
 _CHUNK_SIZE_BYTES: Final = 2**20
 _CHUNK_SIZE_MAX_BYTES: Final = RECORD_SIZE_MAX_BYTES + FRAME_OVERHEAD_BYTES
 
@@ -146,3 +158,56 @@ class RecordingReader:
             return
         self.damages.append(f"{self._segment.path.name} at byte {self._offset + start:,}: {reason}")
         self._damage_end = self._offset + end
+
+
+def find_recordings(root: Path) -> Iterator[tuple[Path, tuple[str, int]]]:
+    """Yield every recording at or below ``root``, with a token that changes when the recording grows.
+
+    Symbolic links are not followed. Folders that vanish during the walk, or cannot be read, are skipped.
+    """
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        for name in sorted(filter(is_segment_name, files), reverse=True):
+            with suppress(FileNotFoundError):
+                found = Path(folder, name).lstat()
+                if stat.S_ISREG(found.st_mode):
+                    yield Path(folder), (name, found.st_size)
+                    break
+
+
+class Beginning(NamedTuple):
+    """The stream of a recording, and when the recording began.
+
+    ``seen_ns`` is the time of the first segment's head, by the clock of the writer. ``start_ns`` is the time of the
+    first record, by the clock of the stream; a record without a time (a gap) has ``seen_ns``. 0: there is no record.
+    """
+
+    stream: Stream
+    start_ns: int
+    seen_ns: int
+
+
+def beginning_of(folder: Path) -> Beginning:
+    """Return the beginning of a recording. Raises Malformed when no segment has a valid head, OSError."""
+    reader = RecordingReader(folder)
+    try:
+        payloads = reader.read_payloads(_PEEK_SIZE_BYTES)
+    finally:
+        reader.close()
+    head = read_first_record(list_segments(folder)[0].path)
+    seen_ns = head.wall_time_ns if head is not None else 0
+    start_ns = (parse_record(payloads[0]).wall_time_ns or seen_ns) if payloads else 0
+    return Beginning(reader.stream, start_ns, seen_ns)
+
+
+def require_recordings(paths: Sequence[Path]) -> list[Path]:
+    """Return the recordings at or below ``paths``, each once; raise FileNotFoundError for a path without any."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        below = [folder for folder, _ in find_recordings(path)]
+        if not below:
+            raise FileNotFoundError(
+                f"no recording at or below {path}; a recording is a folder of *{SEGMENT_SUFFIX} files"
+            )
+        found.update(dict.fromkeys(below))
+    return list(found)

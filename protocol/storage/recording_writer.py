@@ -15,11 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.frame import Frame, read_frames
 from tensorboard_sidecar.protocol.limits import SEGMENT_SIZE_MAX_BYTES, SEQUENCE_MAX
-from tensorboard_sidecar.protocol.record import Kind, parse_sequence
+from tensorboard_sidecar.protocol.record import FrameBatch, Kind, parse_sequence
 from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_file, sync_folder
 from tensorboard_sidecar.protocol.storage.segment import (
     SegmentFile,

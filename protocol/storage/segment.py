@@ -53,25 +53,28 @@ def pack_segment_head(stream: Stream, first_sequence: int, wall_time_ns: int) ->
     return pack_frame(pack_record(Record(Kind.SEGMENT, 0, 0, wall_time_ns, body, 0)))
 
 
-def read_segment_head(path: Path) -> SegmentHead:
-    """Return the head of a segment, or the copy behind a damaged head.
+def read_first_record(path: Path) -> Record | None:
+    """Return the first whole record of a segment: the head, or the copy behind a damaged head; None without a record.
 
-    Raises Malformed when the file does not begin with a valid head, OSError.
+    Raises ProtocolError, OSError.
     """
     with path.open("rb") as file:
         start = memoryview(file.read(2 * SEGMENT_HEAD_MAX_BYTES))
+    frames = (item for item in read_frames(start) if isinstance(item, Frame))
+    return next((parse_record(frame.payload) for frame in frames), None)
+
+
+def read_segment_head(path: Path) -> SegmentHead:
+    """Return the head of a segment. Raises Malformed when the file does not begin with a valid head, OSError."""
     try:
-        for item in read_frames(start):
-            if isinstance(item, Frame):
-                head = decode_message(parse_record(item.payload))
-                if isinstance(head, SegmentHead):
-                    return head
-                break
+        record = read_first_record(path)
+        head = decode_message(record) if record is not None else None
     except ProtocolError as error:
         raise Malformed(f"{path} begins with no valid segment head: {error}") from error
-    raise Malformed(
-        f"{path} begins with no segment head ({len(start)} bytes read); the file is no recording of this program"
-    )
+    if not isinstance(head, SegmentHead):
+        size = path.stat().st_size
+        raise Malformed(f"{path} begins with no segment head ({size} bytes); the file is no recording of this program")
+    return head
 
 
 def read_stream(segments: list[SegmentFile]) -> Stream:

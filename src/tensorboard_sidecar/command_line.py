@@ -88,7 +88,7 @@ def _of_telemetry(summary: str, name: str) -> Command:
 
 
 COMMANDS: Final = {
-    "train": _of_trainer("train the reference model on Flickr8k", "settings.command_line:add_train", "commands:train"),
+    "train": _of_trainer("train the reference model on Flickr8k", "commands:add_train", "commands:train"),
     "demo-data": _of_trainer(
         "write a small data set to train on", "data.synthetic:add_demo_data", "data.synthetic:demo_data"
     ),

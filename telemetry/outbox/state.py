@@ -16,13 +16,48 @@ handler that closes the telemetry and exits would lose the end of the run. And a
 holds the lock may wait for a lock of the user's program (``logging`` has one) whose owner waits for the outbox.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from tensorboard_sidecar.protocol.errors import TooLarge
 from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES
+from tensorboard_sidecar.protocol.kinds import KINDS
+from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, pack_header
 from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
-from tensorboard_sidecar.telemetry.outbox.overflow import Refusals
+
+
+def capacity_limits(capacity_bytes: int) -> list[float]:
+    """Return, by number of the kind, the most bytes that may be in use after a record of that kind."""
+    return [capacity_bytes * row.outbox_share for row in KINDS]
+
+
+class Refusals(NamedTuple):
+    """The account of refused records: ``total`` in all, of which ``untold`` since the last gap, by kind in ``kinds``.
+
+    An account is immutable: refusing a record replaces the account in the outbox's state.
+    """
+
+    total: int = 0
+    untold: int = 0
+    kinds: Mapping[str, int] = MappingProxyType({})
+
+    def __bool__(self) -> bool:
+        return bool(self.untold)
+
+    def add(self, kind: int) -> "Refusals":
+        """Return the account with one more refused record."""
+        name = KINDS[kind].name
+        return Refusals(self.total + 1, self.untold + 1, {**self.kinds, name: self.kinds.get(name, 0) + 1})
+
+    def gap(self) -> Gap:
+        """Return the message that tells the untold refusals."""
+        return Gap("the outbox was full", dict(self.kinds))
+
+    def told(self) -> "Refusals":
+        """Return the account after the gap was appended."""
+        return Refusals(self.total)
 
 
 class Slot:

@@ -1,4 +1,4 @@
-"""Delivers the outboxes of dead trainers: background work of the next trainer, and the commands status and drain.
+"""The commands status and drain: list and deliver the outboxes of dead trainers.
 
-May import ``protocol``, ``telemetry.shipping`` and ``telemetry.outbox``.
+May import ``protocol`` and ``telemetry.shipping``.
 """

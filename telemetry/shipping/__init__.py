@@ -1,4 +1,4 @@
-"""Sends records from the outbox to a logger's socket or to a recording on disk, on the sender thread.
+"""Sends records to a logger or a recording, on the sender thread: of this trainer, and of dead trainers.
 
 The only room of the client that imports zmq. May import ``protocol`` and ``telemetry.outbox``.
 """

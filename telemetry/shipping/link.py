@@ -1,25 +1,144 @@
-"""The link to a logger: a DEALER socket and its session. In the client, only this module and ``handshake`` use zmq."""
+"""The link to a logger: the check of its address, a DEALER socket with its session, and why a connection fails.
 
+In the client, only this module uses zmq. ZeroMQ reports nothing about a connection that fails: it reconnects, or gives
+up, silently. A monitor socket carries the connection events of the DEALER socket. After some of the failures ZeroMQ
+does not reconnect by itself, and a new socket is needed.
+"""
+
+import errno
+import itertools
 import logging
+import re
+import struct
+from pathlib import Path
 from typing import Final, Protocol
 
 import zmq
 
-from tensorboard_sidecar.protocol.batch import FrameBatch
+from tensorboard_sidecar.protocol.address import is_loopback
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CONTROL_MESSAGE_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.outbox.orphan import pack_lost
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
-from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
+from tensorboard_sidecar.protocol.record import FrameBatch
+from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys, check_private_folder, how_to_get_keys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Bye, Data, WireMessage, decode_wire, encode_wire
-from tensorboard_sidecar.telemetry.shipping.endpoint import check_endpoint
-from tensorboard_sidecar.telemetry.shipping.handshake import Handshakes
 
+_TCP: Final = re.compile(r"tcp://(\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]+):([0-9]{1,5})")
+_IPC: Final = re.compile(r"ipc://[^\0]+")
 _BYE_LINGER_MS: Final = 200
 _COMPLAINT_INTERVAL_SECONDS: Final = 60.0
 _RELEASED: Final = "acknowledged before by a journal that this logger does not have"
+_EVENTS: Final = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+_EVENT: Final = struct.Struct("=HI")  # event, value
+# A logger that is stopping closes one connection; a logger that cannot decrypt the handshake closes all.
+_HANG_UPS_MAX: Final = 3
+_HUNG_UP: Final = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
+_REFUSED: Final = "refuses this trainer's key: let it in there with tensorboard-sidecar keys allow NAME PUBLIC_KEY"
+_ONE_SIDE: Final = "speaks with keys, and this trainer has none: give --server_key and --client_key"
+_OTHER_SIDE: Final = "speaks without keys: give none here, or start it with serve --keys DIR"
+_HANGS_UP: Final = "hangs up before it has said anything: there is no logger behind it"
+_HANGS_UP_ON_KEYS: Final = _HANGS_UP + ", or --server_key is not its public key"
+_STALLS: Final = "does not finish the handshake: it hangs, its authenticator is dead, or it is no logger"
+_WRONG: Final = "is no logger: its handshake is wrong"
+_numbers: Final = itertools.count()
 _log = logging.getLogger(__name__)
+
+
+def check_endpoint(endpoint: str, *, keys: bool = True) -> str:
+    """Return ``endpoint`` if a trainer can use this ZeroMQ address; raise ValueError otherwise.
+
+    Without ``keys``, only an address on this machine that other users cannot take over is valid. ZeroMQ itself accepts
+    ports above 65,535, an empty host, and transports that do not cross processes.
+    """
+    if not isinstance(endpoint, str):
+        raise ValueError(f"endpoint {endpoint!r}; expected text like tcp://127.0.0.1:5555")  # noqa: TRY004 - a setting
+    tcp = _TCP.fullmatch(endpoint)
+    if not (tcp and 1 <= int(tcp[2]) <= 65535) and not _IPC.fullmatch(endpoint):
+        raise ValueError(
+            f"endpoint {endpoint!r}; expected the logger's address, like tcp://127.0.0.1:5555 or ipc:///path/to/socket"
+        )
+    if tcp and not keys and not is_loopback(tcp[1].strip("[]")):
+        raise ValueError(
+            f"endpoint {endpoint!r} is not on this machine: others could read what is sent there, or answer in the"
+            f" logger's name; a trainer needs keys for that. {how_to_get_keys()}"
+        )
+    if not (tcp or keys):
+        _check_folder(endpoint)
+    return endpoint
+
+
+def _check_folder(endpoint: str) -> None:
+    """Raise ValueError when another user could replace the logger's socket."""
+    folder = Path(endpoint.removeprefix("ipc://")).parent
+    try:
+        check_private_folder(folder)
+    except BadKey as error:
+        raise ValueError(f"endpoint {endpoint!r}: {error}; or make one for the logger: mkdir -m 700 DIR") from None
+    except OSError as error:
+        raise ValueError(
+            f"endpoint {endpoint!r}: {folder}: {error.strerror}; expected ipc://DIR/NAME, and DIR made by:"
+            " mkdir -m 700 DIR"
+        ) from None
+
+
+class Handshakes:
+    """Watches the connections of ``socket``, which is not connected yet. ``keys``: whether the socket has keys."""
+
+    def __init__(self, context: "zmq.Context[zmq.SyncSocket]", socket: "zmq.SyncSocket", *, keys: bool) -> None:
+        self._keys, self._hang_ups = keys, 0
+        self._socket = socket
+        endpoint = f"inproc://handshakes-{next(_numbers)}"
+        socket.monitor(endpoint, _EVENTS)
+        self._monitor = context.socket(zmq.PAIR)
+        self._monitor.setsockopt(zmq.LINGER, 0)
+        self._monitor.setsockopt(zmq.RCVHWM, 0)  # with a limit, ZeroMQ's I/O thread would wait for this reader
+        self._monitor.connect(endpoint)
+
+    def failure(self) -> str:
+        """Return the reason of a new failure, empty without a new failure.
+
+        The caller closes the socket after a failure: ZeroMQ has given up, or would reconnect ten times a second.
+        """
+        found = ""
+        while self._monitor.poll(0):
+            event, value = _EVENT.unpack(self._monitor.recv_multipart()[0])
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                found, self._hang_ups = "", 0
+            else:
+                found = self._why(event, value) or found
+        return found
+
+    def close(self) -> None:
+        """Stop the monitor. Must be called before the socket is closed.
+
+        ZeroMQ's I/O thread waits until its events are read. A disabled monitor has no events that nobody reads.
+        """
+        self._socket.disable_monitor()
+        self._monitor.close()
+
+    def _why(self, event: int, value: int) -> str:
+        match event, value:
+            case zmq.EVENT_HANDSHAKE_FAILED_AUTH, 400:  # the key is refused; 300 and 500: the authenticator failed
+                return _REFUSED
+            case zmq.EVENT_HANDSHAKE_FAILED_AUTH, _:
+                return _STALLS
+            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+                return _OTHER_SIDE if self._keys else _ONE_SIDE
+            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, _:
+                return _WRONG
+            case _, number if number not in _HUNG_UP:
+                return _STALLS
+        self._hang_ups += 1
+        if self._hang_ups < _HANG_UPS_MAX:
+            return ""
+        return _HANGS_UP_ON_KEYS if self._keys else _HANGS_UP
 
 
 class Source(Protocol):

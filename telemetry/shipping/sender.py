@@ -6,32 +6,24 @@ for tens of microseconds, up to 200 us with a large backlog. Waiting, sending an
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from time import monotonic, sleep, time_ns
-from typing import Final, Protocol
+from typing import Final
 
-from tensorboard_sidecar.protocol.outbox.destination import forget_recording
+from tensorboard_sidecar.protocol.outbox.outbox_files import forget_recording
 from tensorboard_sidecar.protocol.outbox.send_session import SendState
 from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
-from tensorboard_sidecar.telemetry.shipping.lag import LagMeter
+from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 
 WAKE_INTERVAL_SECONDS: Final = 0.05
 # How long finish() waits beyond its deadline for a turn to end: a disk can stall forever.
 _STALL_MAX_SECONDS: Final = 2.0
+_MARKS_MAX: Final = 1024
 _log = logging.getLogger(__name__)
-
-
-class BackgroundWork(Protocol):
-    """Work for the sender thread while the backlog is empty."""
-
-    def step(self, now_seconds: float, *, listening: bool) -> object:
-        """Do a bounded amount of work. ``listening``: whether the logger takes records."""
-
-    def close(self) -> None:
-        """Stop, and release all resources."""
 
 
 class Sender(threading.Thread):
@@ -46,7 +38,7 @@ class Sender(threading.Thread):
         link: LoggerLink | None,
         recorder: Recorder | None,
         poll_device: Callable[[], bool],
-        background: BackgroundWork | None = None,
+        background: BackgroundRecovery | None = None,
     ) -> None:
         super().__init__(name="telemetry-sender", daemon=True)
         self.lag_seconds = 0.0
@@ -54,6 +46,7 @@ class Sender(threading.Thread):
         self._poll_device, self._background = poll_device, background
         self._lag = LagMeter()
         self._finish_at: float | None = None
+        self._unanswered_until = float("inf")
 
     @property
     def acked_sequence(self) -> int:
@@ -70,13 +63,22 @@ class Sender(threading.Thread):
         """Whether every record is durable in every sink."""
         return self.acked_sequence >= self._backlog.next_sequence
 
-    def finish(self, deadline_seconds: float) -> bool:
-        """Ship the backlog for at most ``deadline_seconds``, then stop; return whether everything was shipped.
+    def stop(self, deadline_seconds: float, unanswered_seconds: float = float("inf")) -> None:
+        """Tell the thread to ship the backlog for at most ``deadline_seconds`` and then to end; does not wait.
+
+        The thread waits at most ``unanswered_seconds`` for a logger that has never answered.
+        """
+        self._unanswered_until = monotonic() + unanswered_seconds
+        self._finish_at = monotonic() + deadline_seconds
+
+    def finish(self) -> bool:
+        """Wait for the end of the thread, after :meth:`stop`; return whether everything was shipped.
 
         When a disk or a device stalls, the thread stays alive.
         """
-        self._finish_at = monotonic() + deadline_seconds
-        self.join(min(max(deadline_seconds, 0.0) + _STALL_MAX_SECONDS, threading.TIMEOUT_MAX))
+        if self._finish_at is not None:
+            left_seconds = max(self._finish_at - monotonic(), 0.0) + _STALL_MAX_SECONDS
+            self.join(min(left_seconds, threading.TIMEOUT_MAX))
         return self.drained and not self.is_alive()
 
     def run(self) -> None:
@@ -125,9 +127,51 @@ class Sender(threading.Thread):
     def _finished(self, now_seconds: float) -> bool:
         if self._finish_at is None:
             return False
-        hopeless = self._recorder is None and self._link is not None and self._link.session.state is SendState.REFUSED
-        return self.drained or hopeless or not now_seconds < self._finish_at
+        return self.drained or self._hopeless(now_seconds) or not now_seconds < self._finish_at
+
+    def _hopeless(self, now_seconds: float) -> bool:
+        """Tell whether only a logger is left to wait for, one that refused the stream or has never answered."""
+        recorded = self._recorder is None or self._recorder.durable_sequence >= self._backlog.next_sequence
+        if self._link is None or not recorded:
+            return False
+        session = self._link.session
+        absent = not session.answered and now_seconds >= self._unanswered_until
+        return absent or session.state is SendState.REFUSED
 
     def _wait(self) -> None:
         if self._link is None or not self._link.wait(WAKE_INTERVAL_SECONDS):
             sleep(WAKE_INTERVAL_SECONDS)
+
+
+class LagMeter:
+    """Measures the age of the oldest record without an acknowledgement, by marks (monotonic seconds, next sequence).
+
+    Above 1,024 marks, neighbours are merged: the lag is then too large by 1/512 of the time span of all marks.
+    """
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque()
+        self._interval_seconds = 0.0
+
+    def update(self, now_seconds: float, next_sequence: int, acked_sequence: int) -> float:
+        """Return the lag in seconds. The records in ``[acked_sequence, next_sequence)`` are not acknowledged."""
+        marks = self._marks
+        if not marks or marks[-1][1] < next_sequence:
+            new = not marks or now_seconds - marks[-1][0] >= self._interval_seconds
+            marks.append((now_seconds if new else marks.pop()[0], next_sequence))
+        while marks and marks[0][1] <= acked_sequence:
+            marks.popleft()
+        if len(marks) > _MARKS_MAX:
+            self._merge(now_seconds)
+        elif not marks:
+            self._interval_seconds = 0.0
+        return now_seconds - self._marks[0][0] if self._marks else 0.0
+
+    def _merge(self, now_seconds: float) -> None:
+        """Merge each pair of marks into the earlier time and the higher sequence number."""
+        marks = [*self._marks]
+        last = [marks.pop()] if len(marks) % 2 else []
+        self._marks = deque(
+            [(time, number) for (time, _), (_, number) in zip(marks[::2], marks[1::2], strict=True)] + last
+        )
+        self._interval_seconds = 2 * (now_seconds - marks[0][0]) / _MARKS_MAX

@@ -6,7 +6,7 @@ The only module that may wait for a device, on the sender thread and never on th
 from collections.abc import Callable
 from functools import lru_cache
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
 import numpy.typing as npt
 import torch
@@ -14,16 +14,6 @@ from torch import Tensor
 
 # A copy that takes longer: query the device, which may have failed.
 _QUERY_INTERVAL_SECONDS: Final = 2.0
-
-
-class DeviceCopy(Protocol):
-    """A started copy; ``ready`` and ``array`` are called on the sender thread."""
-
-    def ready(self) -> bool:
-        """Tell whether :meth:`array` may be called. Raises the device's error."""
-
-    def array(self) -> npt.NDArray[Any]:
-        """Return the values in host memory; may wait for the device."""
 
 
 class ArrivalFlag:
@@ -69,7 +59,7 @@ class CudaCopy:
         self._source: Tensor | None = tensor  # keeps the allocator from reusing its memory before the copy is done
 
     def ready(self) -> bool:
-        """Tell whether the copy is done. Raises RuntimeError when the device has failed."""
+        """Tell whether :meth:`array` may be called. Raises RuntimeError when the device has failed."""
         return self._arrived.is_set()
 
     def array(self) -> npt.NDArray[Any]:
@@ -101,6 +91,10 @@ class SnapshotCopy:
     def array(self) -> npt.NDArray[Any]:
         """Fetch the values; waits for the device."""
         return self._snapshot.cpu().numpy()
+
+
+DeviceCopy: TypeAlias = CudaCopy | SnapshotCopy
+"""A started copy; ``ready`` and ``array`` are called on the sender thread."""
 
 
 def start_copy(tensor: Tensor) -> DeviceCopy:

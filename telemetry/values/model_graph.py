@@ -13,6 +13,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -59,9 +60,8 @@ class _Trace(TorchFunctionMode):
         super().__init__()
         self.nodes: list[GraphNode] = []
         self._root = type(module).__name__
-        self._scopes = {scope for name, child in module.named_modules() if _has_children(child) for scope in _up(name)}
-        self._scopes |= {"input", *([self._root] if _has_children(module) else [])}
-        self._taken: set[str] = set()
+        self._taken = {scope for name, child in module.named_modules() if _has_children(child) for scope in _up(name)}
+        self._taken |= {"input", *([self._root] if _has_children(module) else [])}
         self._parameters = dict(_parameter_names(module, self._root))
         # By id of a tensor: the name of the node that returned the tensor, and the tensor, kept alive so that Python
         # gives its id to no other object.
@@ -97,29 +97,22 @@ class _Trace(TorchFunctionMode):
         """Watch, by hooks, the calls of the module and of all its submodules."""
         with ExitStack() as stack:
             for name, child in module.named_modules():
-                leaf = not _has_children(child)
-                enter = child.register_forward_pre_hook(self._entering(name, leaf=leaf))
-                leave = child.register_forward_hook(self._leaving(name, leaf=leaf), with_kwargs=True)
+                path, leaf = name.replace(".", "/"), not _has_children(child)
+                enter = child.register_forward_pre_hook(partial(self._enter, path, leaf))
+                leave = child.register_forward_hook(partial(self._leave, path, leaf), with_kwargs=True)
                 stack.callback(enter.remove)
                 stack.callback(leave.remove)
             yield
 
-    def _entering(self, name: str, *, leaf: bool) -> Callable[[nn.Module, Any], None]:
-        def enter(_module: nn.Module, _inputs: Any) -> None:
-            self._stack.append(name.replace(".", "/"))
-            self._inside_leaf += leaf
+    def _enter(self, path: str, leaf: bool, _module: nn.Module, _inputs: Any) -> None:
+        self._stack.append(path)
+        self._inside_leaf += leaf
 
-        return enter
-
-    def _leaving(self, name: str, *, leaf: bool) -> Callable[[nn.Module, Any, Any, Any], None]:
-        def leave(module: nn.Module, inputs: Any, keywords: Any, outputs: Any) -> None:
-            self._stack.pop()
-            self._inside_leaf -= leaf
-            if leaf and not self._inside_leaf:
-                path, operation = name.replace(".", "/") or self._root, type(module).__name__
-                self._add(path, operation, (inputs, keywords), outputs, module.extra_repr())
-
-        return leave
+    def _leave(self, path: str, leaf: bool, module: nn.Module, inputs: Any, keywords: Any, outputs: Any) -> None:
+        self._stack.pop()
+        self._inside_leaf -= leaf
+        if leaf and not self._inside_leaf:
+            self._add(path or self._root, type(module).__name__, (inputs, keywords), outputs, module.extra_repr())
 
     def _add(self, name: str, operation: str, inputs: Any, outputs: Any, settings: str = "") -> None:
         """Append a node if ``outputs`` holds a tensor, and remember the node as the source of its tensors.
@@ -147,11 +140,10 @@ class _Trace(TorchFunctionMode):
 
     def _unique(self, name: str) -> str:
         """Return the name, with a number behind if another node or a scope has that name."""
-        for candidate in itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1))):
-            if candidate not in self._taken and candidate not in self._scopes:
-                self._taken.add(candidate)
-                return candidate
-        raise AssertionError("unreachable")
+        numbered = (f"{name}_{number}" for number in itertools.count(1))
+        unique = next(candidate for candidate in itertools.chain([name], numbered) if candidate not in self._taken)
+        self._taken.add(unique)
+        return unique
 
 
 def _argument_names(module: nn.Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,16 @@
-"""Numbers by tag for one record, from host memory and from devices."""
+"""Numbers by tag for one record, from host memory and from devices; and a cache of valid tags."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from tensorboard_sidecar.protocol.errors import TooLarge
+from tensorboard_sidecar.protocol.limits import TAGS_MAX
+from tensorboard_sidecar.protocol.names import check_tag
 
 Scalar: TypeAlias = float | int | bool | Tensor | np.generic | npt.NDArray[Any]
 
@@ -104,3 +108,16 @@ def _vector(groups: Sequence[Sequence[Tensor]]) -> Tensor:
         for numbers in groups
     ]
     return stacks[0] if len(stacks) == 1 else torch.cat(stacks)
+
+
+class CheckedTags(set[str]):
+    """A set of valid tags of at most TAGS_MAX entries: a record whose tags are all in the set is within that limit."""
+
+    def learn(self, tags: Iterable[str]) -> None:
+        """Check tags and add them; clear the set first if it would exceed TAGS_MAX. Raises Malformed or TooLarge."""
+        new = set(map(check_tag, tags))
+        if len(new) > TAGS_MAX:
+            raise TooLarge("tags in one record", len(new), TAGS_MAX)
+        if len(new) + len(self) > TAGS_MAX:
+            self.clear()
+        self |= new

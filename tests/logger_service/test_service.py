@@ -7,7 +7,7 @@ import pytest
 
 from tensorboard_sidecar.logger_service import service
 from tensorboard_sidecar.logger_service.service import _open_page, _outbox_roots
-from tensorboard_sidecar.protocol.outbox.location import spill_root
+from tensorboard_sidecar.protocol.outbox.outbox_files import spill_root
 
 
 def test_outboxes_are_looked_for_where_this_users_trainers_make_them(

@@ -20,7 +20,6 @@ from tensorboard_sidecar.protocol.frame import (
     masked_crc,
     pack_frame,
     pack_head,
-    pack_tail,
     read_frame,
     read_frames,
     valid_length,
@@ -57,7 +56,7 @@ def test_a_frame_is_what_tensorboard_writers_write(tmp_path: Path) -> None:
 
 def test_a_frame_is_head_payload_and_tail() -> None:
     payload = b"payload"
-    assert pack_frame(payload) == pack_head(len(payload)) + payload + pack_tail(payload)
+    assert pack_frame(payload) == pack_head(len(payload)) + payload + struct.pack("<I", masked_crc(payload))
     assert len(pack_head(7)) == HEAD_SIZE_BYTES
     assert len(pack_frame(payload)) == len(payload) + FRAME_OVERHEAD_BYTES
     assert valid_length(pack_head(7), 0) == 7

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.running.runs import STREAM, make_record, make_run
 
-from tensorboard_sidecar.protocol.batch import FrameBatch
-from tensorboard_sidecar.protocol.record import Record
+from tensorboard_sidecar.protocol.record import FrameBatch, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
 from tensorboard_sidecar.protocol.storage.segment import list_segments

@@ -27,23 +27,10 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.shipping"),
     "telemetry": (
         *("protocol", "protocol.storage", "protocol.outbox"),
-        *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.recovery"),
+        *("telemetry.values", "telemetry.outbox", "telemetry.shipping"),
     ),
-    "trainer.settings": ("protocol", "protocol.outbox"),
     "trainer.data": (),
-    "trainer.model": (),
-    "trainer.checkpoints": (
-        "protocol",
-        "protocol.storage",
-        "trainer.settings",
-        "trainer.data",
-        "trainer.model",
-        *("trainer.distributed", "trainer.invocation", "trainer.progress", "trainer.schedule"),
-    ),
-    "trainer": (
-        *("protocol", "telemetry.values", ""),
-        *("trainer.settings", "trainer.data", "trainer.model", "trainer.checkpoints"),
-    ),
+    "trainer": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values", "trainer.data", ""),
     "logger_service.folders": ("protocol", "protocol.storage", "logger_service.errors"),
     "logger_service.access": (
         *("protocol", "protocol.storage"),
@@ -81,7 +68,7 @@ LIBRARIES: Final = {
     "prometheus_client": ("logger_service/monitoring/metrics.py",),
     "tensorboardX": ("logger_service/events/",),
     "zmq": (
-        *("telemetry/shipping/link.py", "telemetry/shipping/handshake.py"),
+        "telemetry/shipping/link.py",
         *("logger_service/intake/receiver.py",),
         *("logger_service/access/authenticator.py", "logger_service/access/connection_monitor.py"),
     ),

@@ -1,14 +1,13 @@
 """Killed trainers: the logger of their machine adopts their outboxes, once."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.logger.key_ring import KeyRing
 from support.machine.waiting import wait_until
 from support.records.events import values_by_tag
+from support.running.forked import ForkedProgram
 from support.running.programs import LoggerProcess, run_command
 from support.running.spoken import read_recording
 
@@ -39,12 +38,10 @@ def logger(logger: LoggerProcess, memory: Path) -> LoggerProcess:
 
 def killed_trainer(where: str | Path, memory: Path, steps: int, *keys: str | Path, program: str = TRAINER) -> int:
     """Kill a trainer after at least ``steps`` steps; return the last step whose call had returned."""
-    command = [sys.executable, "-c", program, *map(str, (where, memory, *keys))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
-        assert trainer.stdout is not None
+    with ForkedProgram(program, where, memory, *keys) as trainer:
         while int(trainer.stdout.readline()) < steps:
             continue
-        trainer.send_signal(signal.SIGKILL)
+        trainer.kill()
         said = trainer.stdout.read().rpartition("\n")[0].splitlines()
     return int(said[-1]) if said else steps
 
@@ -65,9 +62,7 @@ def assert_everything_is_there_once(logger: LoggerProcess, last_step: int) -> No
 def test_a_logger_that_runs_adopts_what_a_killed_trainer_left(logger: LoggerProcess, memory: Path) -> None:
     logger.start()
     assert logger.process is not None
-    command = [sys.executable, "-c", TRAINER, logger.endpoint, str(memory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
-        assert trainer.stdout is not None
+    with ForkedProgram(TRAINER, logger.endpoint, memory) as trainer:
         while int(trainer.stdout.readline()) < 100:
             continue
         wait_until(lambda: list(logger.recordings.rglob("*.segment")), seconds=SECONDS, what="a journal")
@@ -75,7 +70,7 @@ def test_a_logger_that_runs_adopts_what_a_killed_trainer_left(logger: LoggerProc
         step = int(trainer.stdout.readline())
         while int(trainer.stdout.readline()) < step + 2000:
             continue
-        trainer.send_signal(signal.SIGKILL)
+        trainer.kill()
         last_step = int(trainer.stdout.read().rpartition("\n")[0].splitlines()[-1])
     logger.process.send_signal(signal.SIGCONT)
     wait_adopted(memory)

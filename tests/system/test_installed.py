@@ -29,7 +29,7 @@ import sys
 import trainer, protocol, telemetry, logger_service
 import tensorboard_sidecar
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.settings import Config
 
 with Telemetry("demo", endpoint="none", record="recordings") as log:
     for step in range(10):

@@ -29,12 +29,11 @@ from tensorboard_sidecar.protocol.messages import (
     TensorSummaries,
     Text,
 )
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination
-from tensorboard_sidecar.protocol.outbox.location import OUTBOX_BYTES_MIN
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES_MIN, Destination, read_destination
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.telemetry import pipeline as channel_module
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.outbox.outbox import SEGMENT_SIZE_BYTES
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.shipping import recorder
 
@@ -43,7 +42,12 @@ from tensorboard_sidecar.telemetry.shipping import recorder
 def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
     made = Pipeline(make_stream(), endpoint=None, record=tmp_path, storage=Storage(2**20))
     yield made
-    made.close(10.0)
+    ship(made, 10.0)
+
+
+def ship(pipeline: Pipeline, deadline_seconds: float) -> bool:
+    pipeline.stop(deadline_seconds)
+    return pipeline.close()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +61,7 @@ def test_an_outbox_says_where_it_is_to_go(
     folder = Path("recordings") if record else None
     made = Pipeline(make_stream(), endpoint=endpoint, record=folder, storage=Storage(2**20))
     destination = read_destination(made.outbox.folder)
-    made.close(0.0)
+    ship(made, 0.0)
     assert destination == Destination(endpoint or NO_LOGGER, (tmp_path / "recordings").resolve() if record else None)
 
 
@@ -67,7 +71,7 @@ def test_what_is_left_of_a_run_that_was_recorded_is_for_its_logger_alone(tmp_pat
     endpoint = "tcp://127.0.0.1:1"
     made = Pipeline(make_stream(), endpoint=endpoint, record=tmp_path, storage=Storage(2**20))
     made.keep(0, Text("a", "b"))
-    assert not made.close(0.2)
+    assert not ship(made, 0.2)
     assert len(read_said(tmp_path)) == 1
     assert read_destination(made.outbox.folder) == Destination(endpoint)
 
@@ -79,7 +83,7 @@ def test_an_outbox_says_whose_key_it_has(tmp_path: Path) -> None:
     keys = ring.make_trainer()
     made = Pipeline(make_stream(), endpoint="tcp://127.0.0.1:1", record=None, storage=Storage(2**20), keys=keys)
     assert read_destination(made.outbox.folder).public_key == (ring.trainers / "gpu-box.pub").read_text().strip()
-    made.close(0.0)
+    ship(made, 0.0)
 
 
 @pytest.mark.usefixtures("outboxes")
@@ -90,7 +94,7 @@ def test_what_is_not_all_recorded_is_said_with_what_to_do(
     disk = SickDisk(monkeypatch, "fdatasync")
     disk.error = errno.EIO
     pipeline.keep(0, Text("a", "b"))
-    assert not pipeline.close(0.1)
+    assert not ship(pipeline, 0.1)
     finish = f"tensorboard-sidecar drain {pipeline.outbox.folder}, when {tmp_path} can be written"
     assert finish in caplog.text
     assert "logger" not in caplog.records[-1].getMessage()
@@ -129,7 +133,7 @@ def test_an_outbox_has_eight_segments_or_more(tmp_path: Path, outbox_bytes: int,
     made = Pipeline(make_stream(), endpoint=None, record=tmp_path, storage=Storage(outbox_bytes))
     [segment] = made.outbox.folder.glob("*.segment")
     assert segment.stat().st_size == segment_bytes
-    assert made.close(10.0)
+    assert ship(made, 10.0)
 
 
 def test_a_small_outbox_that_is_shipped_never_fills(
@@ -142,7 +146,7 @@ def test_a_small_outbox_that_is_shipped_never_fills(
             assert pipeline.outbox.refusals.total == 0
             while pipeline.outbox.used_bytes > 300_000:
                 pipeline.sender.join(0.01)
-    assert pipeline.close(10.0)
+    assert ship(pipeline, 10.0)
     assert len(read_said(tmp_path)) == 300
 
 
@@ -150,13 +154,13 @@ def test_nothing_is_taken_while_the_rest_is_shipped(pipeline: Pipeline, monkeypa
     """Otherwise a thread that logs during the close would lose a record that counts as kept."""
     finish = pipeline.sender.finish
 
-    def log_then_finish(seconds: float) -> bool:
+    def log_then_finish() -> bool:
         with pytest.raises(RuntimeError):
             pipeline.outbox.append(Kind.TEXT, 1, 1, b"")
-        return finish(seconds)
+        return finish()
 
     monkeypatch.setattr(pipeline.sender, "finish", log_then_finish)
-    assert pipeline.close(10.0)
+    assert ship(pipeline, 10.0)
 
 
 def test_host_tensors_are_kept_at_once(tmp_path: Path, pipeline: Pipeline) -> None:
@@ -164,7 +168,7 @@ def test_host_tensors_are_kept_at_once(tmp_path: Path, pipeline: Pipeline) -> No
         return Scalars({"a": float(arrays[0].sum()), "b": float(arrays[1])})
 
     pipeline.keep_tensors(3, Kind.SCALARS, [torch.ones(4), torch.tensor(2.0)], build)
-    assert pipeline.close(10.0)
+    assert ship(pipeline, 10.0)
     assert read_said(tmp_path) == [(3, Scalars({"a": 4.0, "b": 2.0}))]
 
 
@@ -181,7 +185,7 @@ def test_a_place_is_as_large_as_the_values_may_need(
     pipeline.keep_tensors(2, Kind.TEXT, [torch.zeros(1, device="meta")], build)
     for copy in device.copies:
         copy.arrive()
-    assert pipeline.close(10.0)
+    assert ship(pipeline, 10.0)
     first, second = read_said(tmp_path)
     assert first == (1, Text("t", "x" * 1000))
     assert type(second.message).__name__ == "Gap"

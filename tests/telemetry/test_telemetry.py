@@ -29,8 +29,8 @@ from tensorboard_sidecar.protocol.messages import (
     TensorSummaries,
     Text,
 )
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, read_destination
 from tensorboard_sidecar.telemetry.values.summaries import Summarizer
 
 Say = Callable[[Telemetry], object]

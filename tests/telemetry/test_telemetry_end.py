@@ -20,15 +20,17 @@ from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.messages import RunEnd, Scalars
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
+from tensorboard_sidecar.telemetry.ending import Status
+from tensorboard_sidecar.telemetry.telemetry import DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS
 
 PROGRAM: Final = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from tensorboard_sidecar.protocol.outbox import location
+from tensorboard_sidecar.protocol.outbox import outbox_files
 from tensorboard_sidecar import Telemetry
 how, memory, record, endpoint = sys.argv[1:]
-location._SHARED_MEMORY = Path(memory)
+outbox_files._SHARED_MEMORY = Path(memory)
 telemetry = Telemetry("run", endpoint=endpoint or None, record=record or None, drain_seconds=0.3, strict=True)
 for step in range(200):
     telemetry.scalars(step, {"loss": float(step)})
@@ -90,10 +92,10 @@ def endings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Endi
 @pytest.mark.parametrize(
     ("how", "code", "status"),
     [
-        ("end", 0, "completed"),
+        ("end", 0, "exited"),
         ("exception", 1, "failed"),
         ("interrupt", -signal.SIGINT, "interrupted"),
-        ("fork", 0, "completed"),
+        ("fork", 0, "exited"),
     ],
 )
 def test_the_interpreter_closes_what_was_left_open_and_tells_how_it_ended(
@@ -117,7 +119,7 @@ def test_an_exit_without_a_logger_is_bounded_and_says_how_to_finish(endings: dic
         assert main(["drain", str(outbox), "--endpoint", logger.endpoint]) == 0
         [stream] = logger.records
         assert len(logger.messages(stream)) == 203
-        assert logger.messages(stream)[-1] == RunEnd("completed")
+        assert logger.messages(stream)[-1] == RunEnd("exited")
     assert endings["no logger"].outboxes() == []
 
 
@@ -194,7 +196,7 @@ def test_a_close_without_time_leaves_what_is_not_shipped(
     telemetry = Telemetry("run", endpoint=f"tcp://127.0.0.1:{free_port()}", strict=True)
     before = monotonic()
     telemetry.close(deadline)
-    assert monotonic() - before < telemetry.drain_seconds
+    assert monotonic() - before < DRAIN_SECONDS
     [outbox] = find_outboxes(outboxes)
     [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert str(outbox) in record.getMessage()
@@ -208,7 +210,7 @@ def test_an_interrupt_while_closing_still_says_where_the_rest_is(
     telemetry = Telemetry("run", endpoint=f"tcp://127.0.0.1:{free_port()}", strict=True)
     sender = telemetry._pipeline.sender
 
-    def interrupted(_seconds: float) -> bool:
+    def interrupted() -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -217,7 +219,8 @@ def test_an_interrupt_while_closing_still_says_where_the_rest_is(
             telemetry.close()
     assert "tensorboard-sidecar drain" in caplog.text
     telemetry.close()
-    sender.finish(0.0)
+    sender.stop(0.0)
+    sender.finish()
     telemetry._pipeline.outbox.close(keep=True)
     assert len(find_outboxes(outboxes)) == 1
 
@@ -267,3 +270,67 @@ def test_closed_telemetries_leave_no_threads_files_or_sockets(tmp_path: Path, ou
         once(number)
     assert look() == before
     assert list(outboxes.iterdir()) == []
+
+
+@pytest.mark.system
+def test_telemetries_that_nobody_closed_drain_together(tmp_path: Path) -> None:
+    """Three runs of a notebook without a logger: the process waits for all of them within one short deadline."""
+    program = """
+import sys
+from time import monotonic
+from pathlib import Path
+from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.protocol.outbox import outbox_files
+from tensorboard_sidecar.telemetry import ending
+outbox_files._SHARED_MEMORY = Path(sys.argv[1])
+opened = [Telemetry(f"run-{n}", endpoint=sys.argv[2], outbox_bytes=2**22, spill_bytes=0) for n in range(12)]
+for one in opened:
+    one.scalars(1, {"a": 1.0})
+before = monotonic()
+ending._close_all()
+print(monotonic() - before)
+"""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path), endpoint], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert len(ran.stderr.splitlines()) == 12  # each says how to finish
+    assert UNANSWERED_DRAIN_SECONDS <= float(ran.stdout) < 12 * UNANSWERED_DRAIN_SECONDS
+    [root] = tmp_path.iterdir()
+    assert len(find_outboxes(root)) == 12
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError(), "failed"), (KeyboardInterrupt(), "interrupted"), (SystemExit(0), "completed")]
+)
+def test_a_close_in_a_finally_block_tells_what_ended_the_loop(
+    tmp_path: Path, error: BaseException, status: Status
+) -> None:
+    def train() -> None:
+        telemetry = Telemetry("run", endpoint=None, record=tmp_path, strict=True)
+        try:
+            raise error
+        finally:
+            telemetry.close()
+
+    with pytest.raises(type(error)):
+        train()
+    assert [said.message for said in read_said(tmp_path)][1:] == [RunEnd(status)]
+
+
+def test_a_run_that_began_while_an_error_was_handled_is_complete(tmp_path: Path) -> None:
+    """A second try in an ``except`` block, with a smaller batch."""
+
+    def train(batch_size: int) -> None:
+        if batch_size > 1:
+            raise MemoryError
+        writer = Telemetry("run", endpoint=None, record=tmp_path, strict=True).writer
+        writer.add_scalar("a", 1.0, 3)
+        writer.close()
+
+    try:
+        train(2)
+    except MemoryError:
+        train(1)
+    assert read_said(tmp_path)[-1].message == RunEnd("completed")

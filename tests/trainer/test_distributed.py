@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tensorboard_sidecar.trainer.data import Pair
+from tensorboard_sidecar.trainer.data.flickr8k import Pair
 from tensorboard_sidecar.trainer.distributed import (
     Placement,
     average_gradients,
@@ -14,7 +14,7 @@ from tensorboard_sidecar.trainer.distributed import (
     read_placement,
     shard,
 )
-from tensorboard_sidecar.trainer.settings.setting import ConfigError
+from tensorboard_sidecar.trainer.settings import ConfigError
 
 
 def test_a_process_started_by_itself_is_alone() -> None:

@@ -21,7 +21,7 @@ from tensorboard_sidecar.protocol.messages import (
     Text,
 )
 from tensorboard_sidecar.trainer import loop
-from tensorboard_sidecar.trainer.checkpoints.checkpoint import (
+from tensorboard_sidecar.trainer.checkpoint import (
     BEST,
     LAST,
     Checkpoint,
@@ -29,13 +29,13 @@ from tensorboard_sidecar.trainer.checkpoints.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from tensorboard_sidecar.trainer.data import DataError
-from tensorboard_sidecar.trainer.data.order import Order
+from tensorboard_sidecar.trainer.data.loader import Order
+from tensorboard_sidecar.trainer.data.report import DataError
 from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
-from tensorboard_sidecar.trainer.model.brain import Brain
+from tensorboard_sidecar.trainer.model import Brain
 from tensorboard_sidecar.trainer.progress import Progress
-from tensorboard_sidecar.trainer.schedule import warmup_cosine
-from tensorboard_sidecar.trainer.settings.config import Config
+from tensorboard_sidecar.trainer.settings import Config
+from tensorboard_sidecar.trainer.state import warmup_cosine
 
 
 class StopAtStep(StopSignals):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tensorboard_sidecar.trainer.losses import Losses, contrastive_losses, info_nce, same_items
-from tensorboard_sidecar.trainer.model.brain import Latents
+from tensorboard_sidecar.trainer.losses import Losses, RunningMoments, contrastive_losses, info_nce, same_items
+from tensorboard_sidecar.trainer.model import Latents
 
 NO_DUPLICATES = torch.eye(4, dtype=torch.bool)
 SCALE = torch.tensor(10.0)
@@ -66,3 +66,32 @@ def test_same_items_compares_each_with_each() -> None:
         [False, True, False],
         [True, False, True],
     ]
+
+
+def test_mean_and_deviation_of_a_series() -> None:
+    moments = RunningMoments(torch.device("cpu"))
+    values = torch.tensor([3.0, 5.0, 10.0])
+    for value in values:
+        moments.add(value)
+    torch.testing.assert_close(moments.mean(), values.double().mean())
+    torch.testing.assert_close(moments.std(), values.double().std(correction=0))
+    assert moments.count == 3
+
+
+def test_equal_values_do_not_deviate() -> None:
+    moments = RunningMoments(torch.device("cpu"))
+    for _ in range(1000):
+        moments.add(torch.tensor(0.1, dtype=torch.float16))
+    assert moments.std().item() < 1e-8
+
+
+def test_a_value_that_is_not_finite_shows() -> None:
+    moments = RunningMoments(torch.device("cpu"))
+    moments.add(torch.tensor(math.nan))
+    assert math.isnan(moments.mean().item())
+
+
+def test_values_are_summed_without_their_gradients() -> None:
+    moments = RunningMoments(torch.device("cpu"))
+    moments.add(torch.ones((), requires_grad=True) * 2)
+    assert not moments.mean().requires_grad

@@ -43,9 +43,7 @@ class Loading(ModuleType):
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(
-    "module", ["tensorboard_sidecar.trainer.settings.command_line", "tensorboard_sidecar.trainer.launch"]
-)
+@pytest.mark.parametrize("module", ["tensorboard_sidecar.trainer.commands", "tensorboard_sidecar.trainer.launch"])
 def test_ctrl_c_while_libraries_load_is_told_by_the_status_alone(
     module: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

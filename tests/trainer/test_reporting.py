@@ -1,8 +1,12 @@
+import re
+from pathlib import Path
+
 import pytest
 import torch
+from support.records import expected
 
-from tensorboard_sidecar.trainer.model.brain import Latents
-from tensorboard_sidecar.trainer.reporting import caption_table, projector_pairs
+from tensorboard_sidecar.trainer.model import Latents
+from tensorboard_sidecar.trainer.reporting import TrainingSummary, caption_table, custom_layout, projector_pairs
 
 
 def test_captions_stand_beside_the_numbers_of_their_pictures() -> None:
@@ -28,3 +32,67 @@ def test_the_joint_space_of_many_dimensions_fits_a_record(dimensions: int, pairs
     """4,000 points of 4,096 dimensions with their pictures are 78 MB, and a record takes 64 MiB."""
     units = Latents(*(torch.zeros(3_000, dimensions) for _ in range(4)))
     assert projector_pairs(units, torch.zeros(3_000, 3, 32, 32)) == pairs
+
+
+KNOWN = (*expected.EACH_LOG_INTERVAL, *expected.EACH_EPOCH)
+
+
+def test_categories_are_those_of_the_page() -> None:
+    assert tuple(custom_layout()) == expected.LAYOUT
+
+
+def test_every_pattern_means_exactly_one_tag() -> None:
+    """TensorBoard matches prefixes: an open end would draw loss/train/total_something too."""
+    for charts in custom_layout().values():
+        for pattern in (pattern for chart in charts.values() for pattern in chart.tags):
+            assert pattern.startswith("^")
+            assert pattern.endswith("$")
+            assert len([tag for tag in KNOWN if re.match(pattern, tag)]) == 1
+
+
+def shown_by(category: str) -> set[str]:
+    patterns = [pattern for chart in custom_layout()[category].values() for pattern in chart.tags]
+    return {tag for tag in KNOWN if any(re.match(pattern, tag) for pattern in patterns)}
+
+
+def test_nothing_is_left_out() -> None:
+    losses = {tag for tag in KNOWN if tag.startswith("loss/")}
+    assert shown_by("Training Progress") == losses - {"loss/train/epoch_std"}
+    assert shown_by("Embeddings") == {tag for tag in KNOWN if tag.startswith("embeddings/")}
+    assert shown_by("Optimization") == {"optimization/lr", "optimization/grad_norm"}
+    assert shown_by("Alignment") == {tag for tag in KNOWN if tag.startswith("alignment/")}
+
+
+def test_train_and_validation_share_a_chart() -> None:
+    tags = custom_layout()["Training Progress"]["text image"].tags
+    assert tags == ["^loss/train/text_image$", "^loss/val/text_image$"]
+
+
+def test_summary_says_what_one_wants_to_know() -> None:
+    recalls = {f"{name}/recall_at_1": 0.5 for name in expected.DIRECTIONS} | {"text_to_image/recall_at_1": 0.75}
+    summary = TrainingSummary(
+        run="flickr8k/now",
+        epochs=10,
+        global_step=160,
+        best_validation_loss=2.0341,
+        recall_at_1=0.542,
+        recalls=recalls,
+        diagonal_similarity=0.648,
+        mean_similarity=0.012,
+        chance=1 / 64,
+        checkpoint_dir=Path("checkpoints/flickr8k/now"),
+        step_cost_us_p50=14.4,
+        step_cost_us_p99=8058.6,
+        seconds=61.2,
+    )
+    text = "\n".join(summary.lines())
+    for part in (
+        "flickr8k/now",
+        "10 epochs, 160 steps, 61 s",
+        "best validation loss  2.034",
+        "Recall@1              54.2%, chance is 1.6% (text to image 75%, text to audio 50%",
+        "0.65 of matching pairs, 0.01 of all combinations",
+        "checkpoints/flickr8k/now",
+        "14 us a logged step (p50), 8.1 ms (p99: some steps also log",
+    ):
+        assert part in text

@@ -16,7 +16,7 @@ def run_in_two_processes(tmp_path: Path, program: str, *arguments: Path) -> None
         "import torch\n"
         "from tensorboard_sidecar.trainer.distributed import average_gradients, check_agreement, gather\n"
         "from tensorboard_sidecar.trainer.distributed import process_group, read_placement\n"
-        "from tensorboard_sidecar.trainer.settings.setting import ConfigError\n"
+        "from tensorboard_sidecar.trainer.settings import ConfigError\n"
         "placement = read_placement()\n" + program,
         encoding="utf-8",
     )
@@ -25,11 +25,9 @@ def run_in_two_processes(tmp_path: Path, program: str, *arguments: Path) -> None
     assert finished.returncode == 0, finished.stderr
 
 
-def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
-    """Those that count: in the second exchange rank 1 has nothing, in the third neither."""
-    run_in_two_processes(
-        tmp_path,
-        """
+# Each case is a program of its own for both ranks; what it raises is the text of the file ``<case>.<rank>``.
+CASES = {
+    "average": """
 def averaged(counts):
     parameters = [torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(3)),
                   torch.nn.Parameter(torch.zeros(1))]
@@ -38,29 +36,54 @@ def averaged(counts):
     average_gradients(parameters, placement, counts=counts)
     return [parameter.grad.tolist() for parameter in parameters]
 
-with process_group(placement, torch.device("cpu")):
-    assert averaged(True) == [[[0.5, 0.5], [0.5, 0.5]], [10.5, 10.5, 10.5], [0.0]]
-    assert averaged(placement.rank == 0) == [[[0.0, 0.0], [0.0, 0.0]], [10.0, 10.0, 10.0], [0.0]]
-    assert averaged(False) == [[[0.0, 0.0], [0.0, 0.0]], [0.0, 0.0, 0.0], [0.0]]
+assert averaged(True) == [[[0.5, 0.5], [0.5, 0.5]], [10.5, 10.5, 10.5], [0.0]]
+assert averaged(placement.rank == 0) == [[[0.0, 0.0], [0.0, 0.0]], [10.0, 10.0, 10.0], [0.0]]
+assert averaged(False) == [[[0.0, 0.0], [0.0, 0.0]], [0.0, 0.0, 0.0], [0.0]]
 """,
-    )
+    "differ": """
+assert gather(placement.rank, placement) == [0, 1]
+check_agreement({"lr": 0.1, "weights": 7}, placement)
+try:
+    check_agreement({"lr": 0.1, "weights": placement.rank, "steps": placement.rank}, placement)
+except ConfigError as error:
+    assert "differ in weights, steps: give all of them the same" in str(error)
+else:
+    raise AssertionError
+""",
+}
 
 
-def test_two_processes_find_out_that_they_differ(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run all cases in one start of two processes, most of whose time is the import of torch; return their folder."""
+    folder = tmp_path_factory.mktemp("cases")
     run_in_two_processes(
-        tmp_path,
-        """
+        folder,
+        f"""
+import sys, traceback
+from pathlib import Path
 with process_group(placement, torch.device("cpu")):
-    assert gather(placement.rank, placement) == [0, 1]
-    check_agreement({"lr": 0.1, "weights": 7}, placement)
-    try:
-        check_agreement({"lr": 0.1, "weights": placement.rank, "steps": placement.rank}, placement)
-    except ConfigError as error:
-        assert "differ in weights, steps: give all of them the same" in str(error)
-    else:
-        raise AssertionError
+    for name, case in {CASES!r}.items():
+        try:
+            exec(case, globals())
+        except BaseException:
+            said = traceback.format_exc()
+        else:
+            said = ""
+        (Path(sys.argv[1]) / f"{{name}}.{{placement.rank}}").write_text(said)
 """,
+        folder,
     )
+    return folder
+
+
+def test_two_processes_average_their_gradients(results: Path) -> None:
+    """Those that count: in the second exchange rank 1 has nothing, in the third neither."""
+    assert [(results / f"average.{rank}").read_text() for rank in range(2)] == ["", ""]
+
+
+def test_two_processes_find_out_that_they_differ(results: Path) -> None:
+    assert [(results / f"differ.{rank}").read_text() for rank in range(2)] == ["", ""]
 
 
 TRAINING = """
@@ -68,8 +91,8 @@ import io, sys
 from dataclasses import replace
 from pathlib import Path
 import torchvision
-from tensorboard_sidecar.trainer.settings.config import Config
-from tensorboard_sidecar.trainer.data import read_flickr8k
+from tensorboard_sidecar.trainer.settings import Config
+from tensorboard_sidecar.trainer.data.flickr8k import read_flickr8k
 from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
 from tensorboard_sidecar.trainer.loop import train
 from tensorboard_sidecar.trainer.progress import Progress

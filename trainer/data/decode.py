@@ -4,6 +4,7 @@ The files come from untrusted sources. Any error becomes an ``UnreadableError`` 
 before memory is allocated.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +14,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import soundfile
 import torch
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from tensorboard_sidecar.trainer.data.limits import (
-    AUDIO_CHANNELS_MAX,
-    AUDIO_RATE_MAX_HZ,
-    AUDIO_RATE_MIN_HZ,
-    IMAGE_MAX_PIXELS,
-)
-from tensorboard_sidecar.trainer.data.resample import resample
+from tensorboard_sidecar.trainer.data import limits
 
 RATE_HZ: Final = 16_000
 """The sample rate of all returned waveforms."""
@@ -56,13 +52,12 @@ def read_picture(path: Path, side_px: int, crop_seed: int | None) -> Tensor:
     place drawn from that seed. Raises UnreadableError.
     """
     with _naming(path), Image.open(path, formats=_FORMATS) as image:
-        if image.width * image.height > IMAGE_MAX_PIXELS:
-            raise ValueError(f"{image.width}x{image.height} pixels; at most {IMAGE_MAX_PIXELS} are decoded")
+        if image.width * image.height > limits.IMAGE_MAX_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} pixels; at most {limits.IMAGE_MAX_PIXELS} are decoded")
         image.draft("RGB", (2 * side_px, 2 * side_px))  # a JPEG decodes fast at 1/2, 1/4 or 1/8 of its size
         box = _square(image.width, image.height, crop_seed)
-        size = (side_px, side_px)
         turn = _turn(image)
-        square = image.convert("RGB").resize(size, Image.Resampling.BILINEAR, box, reducing_gap=2.0)
+        square = image.convert("RGB").resize((side_px, side_px), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
         if turn is not None:
             square = square.transpose(turn)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
@@ -96,13 +91,11 @@ class Recording(NamedTuple):
 
 
 def read_recording(path: Path, max_seconds: float) -> Recording:
-    """Return the first ``max_seconds`` of a recording.
-
-    Raises UnreadableError, also for a recording without samples, with NaN or infinity, or with an extreme sample rate.
-    """
+    """Return the first seconds. Raises UnreadableError, also without samples, with NaN, or at an extreme rate."""
     with _naming(path), soundfile.SoundFile(path) as file:
         rate_hz, channels = int(file.samplerate), int(file.channels)
-        if not AUDIO_RATE_MIN_HZ <= rate_hz <= AUDIO_RATE_MAX_HZ or channels > AUDIO_CHANNELS_MAX:
+        speech = limits.AUDIO_RATE_MIN_HZ <= rate_hz <= limits.AUDIO_RATE_MAX_HZ
+        if not speech or channels > limits.AUDIO_CHANNELS_MAX:
             raise ValueError(f"{channels} channels at {rate_hz} Hz is no recording of speech")
         wanted = round(max_seconds * rate_hz)
         cut = file.frames > wanted
@@ -112,6 +105,22 @@ def read_recording(path: Path, max_seconds: float) -> Recording:
     if rate_hz != RATE_HZ:
         samples = resample(samples.astype(np.float64), rate_hz, RATE_HZ).astype(np.float32)
     return Recording(torch.from_numpy(samples[: round(max_seconds * RATE_HZ)]), cut)
+
+
+def resample(samples: NDArray[np.float64], from_hz: int, to_hz: int) -> NDArray[np.float64]:
+    """Return the sound at ``to_hz``: its spectrum is cut, or extended with zeros, at the new Nyquist frequency.
+
+    The sound is padded with silence to a length at which both rates have a whole number of samples. The result is
+    therefore exact for any two rates, in O(n log n); a polyphase filter would grow with coprime rates.
+    """
+    common = math.gcd(from_hz, to_hz)
+    block, new_block = from_hz // common, to_hz // common
+    blocks = -(-len(samples) // block)
+    if blocks == 0:
+        return np.zeros(0)
+    spectrum = np.fft.rfft(samples, blocks * block)[: blocks * min(block, new_block) // 2 + 1]
+    resampled = np.fft.irfft(spectrum, blocks * new_block) * (new_block / block)
+    return resampled[: -(-len(samples) * new_block // block)]
 
 
 @contextmanager

@@ -1,22 +1,25 @@
 """Read a Flickr8k folder with spoken captions into training, validation and test pairs.
 
-Both common layouts are supported (see ``locate``). A missing or broken file removes only its own pairs: broken files
-are counted, and the first few are named. This module checks only the first bytes of each file; ``loader`` counts files
-that fail to decode and drops their pairs from the batches.
+Two layouts are supported, by their published names: the original ``Flicker8k_Dataset/`` (with that spelling),
+``Flickr8k_text/`` and ``flickr_audio/``, and a common re-upload with ``Images/`` and ``captions.txt``. Each part
+lies in the root or, when each archive was unpacked into a separate folder, in a folder of the root.
+
+A missing or broken file removes only its own pairs: broken files are counted, and the first few are named. This module
+checks only the first bytes of each file; ``loader`` counts files that fail to decode and drops their pairs.
 """
 
+import hashlib
 import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-from tensorboard_sidecar.trainer.data.limits import FILE_MIN_BYTES
-from tensorboard_sidecar.trainer.data.locate import Parts, locate
+from tensorboard_sidecar.trainer.data.limits import FILE_MIN_BYTES, FOLDERS_SEARCHED_MAX
 from tensorboard_sidecar.trainer.data.report import DataError, DataReport, Tally
-from tensorboard_sidecar.trainer.data.split import split_by_hash
 from tensorboard_sidecar.trainer.data.tables import (
     CaptionRow,
     MalformedLineError,
@@ -34,6 +37,21 @@ Splits = tuple[set[str], set[str], set[str]]
 
 _IMAGE_STARTS: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n")
 _AUDIO_STARTS: Final = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"NIST_1A")
+
+IMAGE_FOLDERS: Final = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")
+TOKEN_FILES: Final = ("Flickr8k_text/Flickr8k.token.txt", "Flickr8k.token.txt")
+CSV_FILES: Final = ("captions.txt",)
+SPOKEN_FILES: Final = ("flickr_audio/wav2capt.txt", "wav2capt.txt")
+AUDIO_FOLDERS: Final = ("flickr_audio/wavs", "wavs")
+SPLIT_FILES: Final = tuple(
+    (f"Flickr8k_text/Flickr_8k.{split}Images.txt", f"Flickr_8k.{split}Images.txt") for split in ("train", "dev", "test")
+)
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+
+TRAIN_PERCENT: Final = 80
+VALIDATION_PERCENT: Final = 10
+VALIDATION_FROM_IMAGES: Final = 10
+"""With this many images or more, the validation set is never empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +75,31 @@ class Flickr8k:
     report: DataReport
 
 
-def read_flickr8k(root: Path, split_seed: int = 0) -> Flickr8k:
-    """Read the data set under ``root``; ``split_seed`` is used only for a data set without split lists.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The paths of the parts of a data set."""
 
-    Raises DataError if the folder is no Flickr8k, cannot be read, or has no training pair.
-    """
+    images: Path
+    captions: Path
+    captions_are_csv: bool
+    spoken: Path
+    audio: Path
+    splits: tuple[Path, Path, Path] | None
+    """The lists for training, validation and test; None if any list is missing."""
+
+
+def read_flickr8k(root: Path, split_seed: int = 0) -> Flickr8k:
+    """Read a data set; ``split_seed`` serves one without split lists. Raises DataError, also without training pairs."""
+    tally = Tally()
     try:
-        return _read(root, split_seed)
+        parts = locate(root)
+        captions = _captions(parts, tally)
+        pairs = list(_pairs(parts, captions, tally))
+        listed = _listed(parts.splits, tally) if parts.splits else None
     except OSError as error:
         raise DataError(f"cannot read the data set {root}: {error}") from error
-
-
-def _read(root: Path, split_seed: int) -> Flickr8k:
-    tally = Tally()
-    parts = locate(root)
-    captions = _captions(parts, tally)
-    pairs = list(_pairs(parts, captions, tally))
     names = {row.image_name for row in captions}
-    splits = _listed(parts.splits, tally) if parts.splits else split_by_hash(names, split_seed)
+    splits = listed or split_by_hash(names, split_seed)
     train, validation, test = (tuple(p for p in pairs if p.image_name in split) for split in splits)
     unlisted = sum(1 for name in names if not any(name in split for split in splits))
     notes = _notes(root, parts, (train, validation, test), unlisted)
@@ -179,3 +204,69 @@ def _notes(root: Path, parts: Parts, splits: tuple[tuple[Pair, ...], ...], unlis
     if not splits[1]:
         notes.append("the validation split is empty: nothing can be validated")
     return tuple(notes)
+
+
+def locate(root: Path) -> Parts:
+    """Find the parts under ``root``. Raises DataError with all missing parts, OSError for an unreadable folder."""
+    places = _places(root)
+    images = _first(places, IMAGE_FOLDERS, _holds_images)
+    tokens = _first(places, TOKEN_FILES, Path.is_file)
+    captions = tokens or _first(places, CSV_FILES, Path.is_file)
+    spoken = _first(places, SPOKEN_FILES, Path.is_file)
+    audio = _first(places, AUDIO_FOLDERS, Path.is_dir)
+    missing = [
+        f"no {description} ({' or '.join(names)})"
+        for part, description, names in (
+            (images, "folder of pictures", IMAGE_FOLDERS),
+            (captions, "captions", TOKEN_FILES + CSV_FILES),
+            (spoken, "list of spoken captions", SPOKEN_FILES),
+            (audio, "folder of spoken captions", AUDIO_FOLDERS),
+        )
+        if part is None
+    ]
+    if images is None or captions is None or spoken is None or audio is None:
+        searched = f"Searched this folder and the {len(places) - 1} folders in it."
+        raise DataError(
+            f"{root} is no Flickr8k with spoken captions: {'; '.join(missing)}."
+            f" {searched if places else 'There is no such folder.'}"
+            " `tensorboard-sidecar demo-data DIR` writes a small data set to try."
+        )
+    train, dev, test = (_first(places, names, Path.is_file) for names in SPLIT_FILES)
+    splits = (train, dev, test) if train and dev and test else None
+    return Parts(images, captions, tokens is None, spoken, audio, splits)
+
+
+def _places(root: Path) -> list[Path]:
+    """Return the root and its folders, sorted, without hidden folders and ``__MACOSX``; nothing if it is no folder."""
+    if not root.is_dir():
+        return []
+    folders = (path for path in root.iterdir() if path.is_dir() and path.name[0] not in "._")
+    return [root, *sorted(islice(folders, FOLDERS_SEARCHED_MAX))]
+
+
+def _first(places: Iterable[Path], names: Iterable[str], fits: Callable[[Path], bool]) -> Path | None:
+    candidates = (place / name for place in places for name in names)
+    return next((path for path in candidates if fits(path)), None)
+
+
+def _holds_images(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name.lower().endswith(IMAGE_SUFFIXES) for path in folder.iterdir())
+
+
+def split_by_hash(names: Iterable[str], seed: int) -> tuple[set[str], set[str], set[str]]:
+    """Return (training, validation, test) names, about 80, 10 and 10 percent.
+
+    The set of a name depends on the seed and the name alone, on every machine: additional or missing images move no
+    other image. Exception: if the validation set of ten or more images would be empty, a tenth of the images with the
+    lowest hashes becomes the validation set.
+    """
+    digests = ((name, hashlib.sha256(f"{seed}:{name}".encode()).digest()) for name in set(names))
+    ranked = sorted((int.from_bytes(digest[:6]) / 2**48, name) for name, digest in digests)
+    train_below = TRAIN_PERCENT / 100
+    validation_below = train_below + VALIDATION_PERCENT / 100
+    train = {name for fraction, name in ranked if fraction < train_below}
+    validation = {name for fraction, name in ranked if train_below <= fraction < validation_below}
+    test = {name for fraction, name in ranked if fraction >= validation_below}
+    if not validation and len(ranked) >= VALIDATION_FROM_IMAGES:
+        validation = {name for _, name in ranked[: len(ranked) * VALIDATION_PERCENT // 100]}
+    return train - validation, validation, test - validation

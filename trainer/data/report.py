@@ -1,7 +1,7 @@
-"""Problems of a data set: an error for an unusable folder, a tally of problems in single files and lines."""
+"""Problems of a data set, counts of an epoch, and their lines for the terminal."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tensorboard_sidecar.trainer.data.limits import EXAMPLES_NAMED
 
@@ -24,33 +24,26 @@ class Problem:
         return f"{self.count} {self.kind}: {shown}{more}"
 
 
-@dataclass(slots=True)
 class Tally:
     """Counts problems by kind and keeps the first few names of each kind; its memory is bounded."""
 
-    _counts: dict[str, int] = field(default_factory=dict)
-    _examples: dict[str, list[str]] = field(default_factory=dict)
+    def __init__(self, problems: Iterable[Problem] = ()) -> None:
+        self._found: dict[str, Problem] = {}
+        for problem in problems:
+            self._count(problem)
 
     def add(self, kind: str, name: str) -> None:
         """Count a problem of a kind; ``name`` is the file or line with the problem."""
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        examples = self._examples.setdefault(kind, [])
-        if len(examples) < EXAMPLES_NAMED:
-            examples.append(printable(name))
+        self._count(Problem(kind, 1, (printable(name),)))
 
     def problems(self) -> tuple[Problem, ...]:
         """Return the problems so far, kinds in the order of their first occurrence."""
-        return tuple(Problem(kind, count, tuple(self._examples[kind])) for kind, count in self._counts.items())
+        return tuple(self._found.values())
 
-
-def merged(groups: Iterable[Iterable[Problem]]) -> tuple[Problem, ...]:
-    """Return the sum of several tallies of different files."""
-    found: dict[str, Problem] = {}
-    for problem in (problem for group in groups for problem in group):
-        so_far = found.get(problem.kind, Problem(problem.kind, 0, ()))
-        examples = (so_far.examples + problem.examples)[:EXAMPLES_NAMED]
-        found[problem.kind] = Problem(problem.kind, so_far.count + problem.count, examples)
-    return tuple(found.values())
+    def _count(self, more: Problem) -> None:
+        so_far = self._found.get(more.kind, Problem(more.kind, 0, ()))
+        examples = (so_far.examples + more.examples)[:EXAMPLES_NAMED]
+        self._found[more.kind] = Problem(more.kind, so_far.count + more.count, examples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +56,45 @@ class DataReport:
     def lines(self) -> tuple[str, ...]:
         """Return the report for a terminal, one line a fact."""
         return (*self.notes, *(str(problem) for problem in self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class EpochCounts:
+    """The pairs of an epoch, the number of their recordings that were cut, and all problems of the run so far."""
+
+    pairs: int
+    cut: int
+    problems: tuple[Problem, ...]
+
+
+def sum_counts(parts: Iterable[EpochCounts]) -> EpochCounts:
+    """Return the sum of the counts of several loaders, which read different files."""
+    counts = tuple(parts)
+    problems = Tally(problem for part in counts for problem in part.problems).problems()
+    return EpochCounts(sum(part.pairs for part in counts), sum(part.cut for part in counts), problems)
+
+
+class EpochNotes:
+    """Turns the counts of each epoch into lines for the terminal, without repeating a line."""
+
+    def __init__(self, max_seconds: float) -> None:
+        self._max_seconds = max_seconds
+        self._reported_cut = False
+        self._reported: tuple[Problem, ...] = ()
+
+    def lines(self, counts: EpochCounts) -> tuple[str, ...]:
+        """Return new lines: problems when there are more, and cut recordings once: every epoch draws others."""
+        lines: list[str] = []
+        if counts.cut and not self._reported_cut:
+            self._reported_cut = True
+            lines.append(
+                f"{counts.cut} of {counts.pairs} recordings are longer than {self._max_seconds:g} s,"
+                " and are cut there (--max_seconds)"
+            )
+        if counts.problems != self._reported:
+            self._reported = counts.problems
+            lines += map(str, counts.problems)
+        return tuple(lines)
 
 
 def printable(name: str, limit: int = 200) -> str:

@@ -11,17 +11,15 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import astuple, dataclass
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tensorboard_sidecar.trainer.data.resample import resample
+from tensorboard_sidecar.trainer.data.decode import RATE_HZ, resample
 
-RATE_HZ: Final = 16_000
 ESPEAK_RATE_HZ: Final = 22_050
 
 VOICES: Final = ("en-us", "en-us+f2", "en-gb-x-rp+m3", "en-gb-scotland+f4", "en-029", "en-us+m7")
@@ -40,8 +38,7 @@ class SpeechError(RuntimeError):
     """eSpeak NG failed; the message has the last line of its error output."""
 
 
-@dataclass(frozen=True, slots=True)
-class Utterance:
+class Utterance(NamedTuple):
     """A sentence with its voice, speed and pitch (0-99)."""
 
     text: str
@@ -82,7 +79,7 @@ def _speak_batch(utterances: Sequence[Utterance]) -> list[NDArray[np.int16]]:
     try:
         done = subprocess.run(  # noqa: S603 - this project's own file, by its full path
             [sys.executable, "-P", str(program)],
-            input=json.dumps([astuple(each) for each in utterances]).encode(),
+            input=json.dumps(utterances).encode(),
             capture_output=True,
             check=True,
             timeout=PROCESS_SECONDS_MAX,

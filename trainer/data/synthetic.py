@@ -26,10 +26,10 @@ from typing import Final, TypeVar
 import soundfile
 from tqdm import tqdm
 
-from tensorboard_sidecar.trainer.data.picture import draw
+from tensorboard_sidecar.trainer.data.decode import RATE_HZ
 from tensorboard_sidecar.trainer.data.report import DataError
-from tensorboard_sidecar.trainer.data.scenes import CAPTIONS_PER_SCENE, SCENES_MAX, captions_of, different_scenes
-from tensorboard_sidecar.trainer.data.speech import RATE_HZ, SpeechError, speak_all, utterance
+from tensorboard_sidecar.trainer.data.scenes import CAPTIONS_PER_SCENE, SCENES_MAX, captions_of, different_scenes, draw
+from tensorboard_sidecar.trainer.data.speech import SpeechError, speak_all, utterance
 
 Row = TypeVar("Row")
 
@@ -195,22 +195,13 @@ def add_demo_data(parser: argparse.ArgumentParser) -> None:
     defaults = Settings()
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     parser.add_argument("folder", metavar="DIR", type=Path, help="where to write; created if missing")
-    parser.add_argument(
-        "--images", type=int, metavar="N", default=defaults.images, help="number of scenes (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=int, metavar="S", default=defaults.seed, help="seed of the random scenes (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--side",
-        type=int,
-        metavar="PX",
-        default=defaults.side_px,
-        help="width and height of a picture in pixels (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--processes", type=int, metavar="P", help="number of parallel eSpeak NG processes (default: number of cores)"
-    )
+    for flag, metavar, default, text in (
+        ("--images", "N", defaults.images, "number of scenes (default: %(default)s)"),
+        ("--seed", "S", defaults.seed, "seed of the random scenes (default: %(default)s)"),
+        ("--side", "PX", defaults.side_px, "width and height of a picture in pixels (default: %(default)s)"),
+        ("--processes", "P", None, "number of parallel eSpeak NG processes (default: number of cores)"),
+    ):
+        parser.add_argument(flag, type=int, metavar=metavar, default=default, help=text)
 
 
 def demo_data(options: argparse.Namespace) -> int:
@@ -225,13 +216,9 @@ def demo_data(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         _say("interrupted: nothing was written")
         return 130
-    seconds = time.perf_counter() - started
-    done = f"{settings.images} scenes with {settings.images * CAPTIONS_PER_SCENE} spoken captions"
-    _say(
-        f"{options.folder}: {done} written in {seconds:.0f} s"
-        if written
-        else f"{options.folder}: {done}, already there"
-    )
+    end = f" written in {time.perf_counter() - started:.0f} s" if written else ", already there"
+    captions = settings.images * CAPTIONS_PER_SCENE
+    _say(f"{options.folder}: {settings.images} scenes with {captions} spoken captions{end}")
     return 0
 
 

@@ -17,13 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from tensorboard_sidecar.trainer.data.limits import (
-    CAPTION_MAX_CHARS,
-    CAPTIONS_PER_IMAGE_MAX,
-    LINE_MAX_BYTES,
-    NAME_MAX_BYTES,
-    TEXT_FILE_MAX_BYTES,
-)
+from tensorboard_sidecar.trainer.data import limits
 from tensorboard_sidecar.trainer.data.report import DataError, Tally
 
 Row = TypeVar("Row")
@@ -61,10 +55,10 @@ def rows(file: BinaryIO, name: str, parse: Callable[[str], Row], tally: Tally) -
     use the rest of the line. Raises DataError for a file larger than TEXT_FILE_MAX_BYTES.
     """
     read_bytes = 0
-    for number, raw in enumerate(iter(lambda: file.readline(LINE_MAX_BYTES), b""), 1):
+    for number, raw in enumerate(iter(lambda: file.readline(limits.LINE_MAX_BYTES), b""), 1):
         read_bytes += len(raw) + _skip_rest(file, raw)
-        if read_bytes > TEXT_FILE_MAX_BYTES:
-            raise DataError(f"{name} is larger than {TEXT_FILE_MAX_BYTES} bytes: this is no list of captions")
+        if read_bytes > limits.TEXT_FILE_MAX_BYTES:
+            raise DataError(f"{name} is larger than {limits.TEXT_FILE_MAX_BYTES} bytes: this is no list of captions")
         line = raw.decode("utf-8-sig", "surrogateescape").rstrip("\r\n")
         try:
             if line.strip():
@@ -79,7 +73,7 @@ def parse_token(line: str) -> CaptionRow:
     image_name, hash_sign, index = key.rpartition("#")
     if not tab or not hash_sign:
         raise MalformedLineError("expected <image>#<index>, a tab, and the caption")
-    return CaptionRow(_file_name(image_name), checked_index(index), checked_caption(caption))
+    return CaptionRow(parse_name(image_name), checked_index(index), checked_caption(caption))
 
 
 def parse_csv(line: str) -> tuple[str, str]:
@@ -95,7 +89,7 @@ def parse_csv(line: str) -> tuple[str, str]:
         fields = next(csv.reader([line], strict=True))
     except csv.Error:
         fields = [image_name, ""]
-    return _file_name(fields[0]), ",".join(fields[1:])
+    return parse_name(fields[0]), ",".join(fields[1:])
 
 
 def parse_spoken(line: str) -> SpokenRow:
@@ -104,12 +98,17 @@ def parse_spoken(line: str) -> SpokenRow:
     if len(fields) != 3 or not fields[2].startswith("#"):
         raise MalformedLineError("expected <audio> <image> #<index>")
     audio_name, image_name, index = fields
-    return SpokenRow(_file_name(audio_name), _file_name(image_name), checked_index(index[1:]))
+    return SpokenRow(parse_name(audio_name), parse_name(image_name), checked_index(index[1:]))
 
 
-def parse_name(line: str) -> str:
-    """Parse a line with a file name."""
-    return _file_name(line)
+def parse_name(text: str) -> str:
+    """Return a plain file name. Raises MalformedLineError for a name that could leave its folder."""
+    name = text.strip()
+    if name in {"", ".", ".."} or "/" in name or "\\" in name or _NO_TEXT.search(name):
+        raise MalformedLineError("expected a plain file name")
+    if len(name.encode()) > limits.NAME_MAX_BYTES:
+        raise MalformedLineError(f"a file name of more than {limits.NAME_MAX_BYTES} bytes")
+    return name
 
 
 def checked_caption(text: str) -> str:
@@ -117,8 +116,8 @@ def checked_caption(text: str) -> str:
     caption = " ".join(text.split())
     if not caption:
         raise MalformedLineError("an empty caption, or one with broken quotes")
-    if len(caption) > CAPTION_MAX_CHARS:
-        raise MalformedLineError(f"a caption of more than {CAPTION_MAX_CHARS} characters")
+    if len(caption) > limits.CAPTION_MAX_CHARS:
+        raise MalformedLineError(f"a caption of more than {limits.CAPTION_MAX_CHARS} characters")
     if _NO_TEXT.search(caption):
         raise MalformedLineError("a caption with control characters or bytes that are not UTF-8")
     return caption
@@ -127,25 +126,15 @@ def checked_caption(text: str) -> str:
 def checked_index(text: str | int) -> int:
     """Return the index of a caption. Raises MalformedLineError if it is no number below CAPTIONS_PER_IMAGE_MAX."""
     digits = str(text)
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9 and int(digits) < CAPTIONS_PER_IMAGE_MAX):
-        raise MalformedLineError(f"expected a caption index below {CAPTIONS_PER_IMAGE_MAX}")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9 and int(digits) < limits.CAPTIONS_PER_IMAGE_MAX):
+        raise MalformedLineError(f"expected a caption index below {limits.CAPTIONS_PER_IMAGE_MAX}")
     return int(digits)
 
 
 def _skip_rest(file: BinaryIO, raw: bytes) -> int:
     """Skip the rest of a line beyond LINE_MAX_BYTES, in bounded pieces; return the number of bytes skipped."""
     skipped_bytes = 0
-    while len(raw) == LINE_MAX_BYTES and not raw.endswith(b"\n") and skipped_bytes <= TEXT_FILE_MAX_BYTES:
-        raw = file.readline(LINE_MAX_BYTES)
+    while len(raw) == limits.LINE_MAX_BYTES and not raw.endswith(b"\n") and skipped_bytes <= limits.TEXT_FILE_MAX_BYTES:
+        raw = file.readline(limits.LINE_MAX_BYTES)
         skipped_bytes += len(raw)
     return skipped_bytes
-
-
-def _file_name(text: str) -> str:
-    """Return a plain file name. Raises MalformedLineError for a name that could leave its folder."""
-    name = text.strip()
-    if name in {"", ".", ".."} or "/" in name or "\\" in name or _NO_TEXT.search(name):
-        raise MalformedLineError("expected a plain file name")
-    if len(name.encode()) > NAME_MAX_BYTES:
-        raise MalformedLineError(f"a file name of more than {NAME_MAX_BYTES} bytes")
-    return name

@@ -8,7 +8,7 @@ normalized to NFKC and case-folded.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -108,13 +108,8 @@ class Vocabulary:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the words joined by spaces, without padding, START and END. Raises ValueError on an unknown id."""
-        return " ".join(self._decoded(ids))
-
-    def _decoded(self, ids: Sequence[int]) -> Iterator[str]:
         for number in ids:
             if not 0 <= number < len(self):
                 raise ValueError(f"token id {number} is not below {len(self)}")
-            if number == UNKNOWN:
-                yield SPECIALS[UNKNOWN]
-            elif number >= len(SPECIALS):
-                yield self.words[number - len(SPECIALS)]
+        tokens = (*SPECIALS, *self.words)
+        return " ".join(tokens[number] for number in ids if number not in (PAD, START, END))

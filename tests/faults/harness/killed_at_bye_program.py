@@ -16,7 +16,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[3] / "src")
 from tensorboard_sidecar import __main__  # noqa: E402 - the path comes first
 from tensorboard_sidecar.logger_service.intake import journal  # noqa: E402 - the path comes first
 from tensorboard_sidecar.logger_service.intake.open_streams import OpenStreams  # noqa: E402 - the path comes first
-from tensorboard_sidecar.protocol.batch import FrameBatch  # noqa: E402 - the path comes first
+from tensorboard_sidecar.protocol.record import FrameBatch  # noqa: E402 - the path comes first
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter  # noqa: E402 - the path comes first
 
 

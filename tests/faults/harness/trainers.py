@@ -1,21 +1,17 @@
 """Trainers to be killed: processes forked from one that has imported torch already, so that each starts at once."""
 
-import multiprocessing
 import os
 import signal
-import sys
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
-from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-import pytest
 from faults.harness.diary import Returned, read_diary, read_last
 from faults.harness.trainer_program import Plan, train
 from support.machine.waiting import wait_until
+from support.running.forked import fork_server
 
 from tensorboard_sidecar.__main__ import main as drain
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
@@ -77,7 +73,7 @@ class Trainers:
     def __init__(self, memory: Path, folder: Path) -> None:
         self.memory, self.folder = memory, folder
         self.started: list[Trainer] = []
-        self._context = _fork_server()
+        self._context = fork_server()
 
     def start(self, run: str, endpoint: str | None, *, wait: bool = True, **plan: Any) -> Trainer:
         """Start one, see Plan for what it can be told; return when its first call came back, unless not to ``wait``."""
@@ -114,14 +110,3 @@ class Trainers:
                 with suppress(ProcessLookupError):
                     trainer.kill()
             trainer.process.close()
-
-
-@cache
-def _fork_server() -> ForkServerContext:
-    """Return where processes are forked from one that has imported all they need; it lives as long as this one."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["faults.harness.trainer_program"])
-    with pytest.MonkeyPatch.context() as patch:  # the server imports before it is told where from
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-        forkserver.ensure_running()
-    return context

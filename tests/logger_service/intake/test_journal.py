@@ -7,9 +7,8 @@ from support.logger.peer import make_run
 from support.machine.sick_disk import SickDisk
 
 from tensorboard_sidecar.logger_service.intake.journal import OWNER_NAME, Journal, NotItsOwner, check_owner, note_owner
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
-from tensorboard_sidecar.protocol.record import parse_sequence
+from tensorboard_sidecar.protocol.record import FrameBatch, parse_sequence
 from tensorboard_sidecar.protocol.storage.key_files import BadKey
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.protocol.storage.segment import list_segments

@@ -23,15 +23,14 @@ from tensorboard_sidecar.protocol.codec import decode_message, encode_scalars
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox import orphan as orphan_module
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import PATIENCE_SECONDS, RETRY_SECONDS
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Bye, Reject, Welcome
-from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
+from tensorboard_sidecar.telemetry.outbox.backlog import Backlog, Spill
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.spill import Spill
 
 PEER = b"peer"
 
@@ -152,7 +151,7 @@ def test_a_volume_that_takes_no_note_does_not_end_the_logger(
         raise OSError(errno.EROFS, "Read-only file system")
 
     with monkeypatch.context() as patch:
-        patch.setattr(orphan_module, "write_destination", refuse)
+        patch.setattr(orphan_module.outbox_files, "write_destination", refuse)
         host.grace()
         assert (host.intake.delivered, host.intake.failed) == (0, 1)
         assert "Read-only file system" in caplog.text

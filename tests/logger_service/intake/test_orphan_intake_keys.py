@@ -10,8 +10,8 @@ from support.records.recordings import make_stream
 from tensorboard_sidecar.logger_service.access.allow_list import AllowList
 from tensorboard_sidecar.logger_service.intake.journal import OWNER_NAME
 from tensorboard_sidecar.logger_service.intake.orphan_intake import GRACE_SECONDS, LOOK_SECONDS
-from tensorboard_sidecar.protocol.outbox.destination import Destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import RETRY_SECONDS
+from tensorboard_sidecar.protocol.outbox.outbox_files import Destination, write_destination
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 

@@ -16,13 +16,12 @@ from tensorboard_sidecar.logger_service.intake.receive_session import (
     ReceiveSession,
     SessionTable,
 )
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 from tensorboard_sidecar.protocol.messages import Text
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession
-from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.record import FrameBatch, Kind
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Ack, Nak, Welcome, WireMessage
 

@@ -30,7 +30,7 @@ from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import Matrix, RunStart, Scalars, Text
 from tensorboard_sidecar.protocol.record import pack_record
-from tensorboard_sidecar.protocol.storage.find import beginning_of
+from tensorboard_sidecar.protocol.storage.recording_reader import beginning_of
 
 SAID = [Said(0, RunStart()), *(Said(step, Scalars({"a": float(step)})) for step in range(50))]
 MATRIX = Matrix("m", pack_array(np.eye(3, dtype=np.float32)))

@@ -22,12 +22,11 @@ from tensorboard_sidecar.logger_service.projection.stream_parts import (
     missing,
     with_gaps,
 )
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.limits import STEP_MAX
 from tensorboard_sidecar.protocol.messages import Gap, RunStart, Scalars
-from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
+from tensorboard_sidecar.protocol.record import FrameBatch, Kind, Record, pack_record
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
 
 STREAM = make_stream()

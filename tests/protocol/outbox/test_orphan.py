@@ -11,14 +11,13 @@ from support.logger.fake_logger import unpack_records
 from support.machine.children import start, wait_for
 from support.records.recordings import START_NS, make_stream
 
-from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.codec import decode_message, encode_scalars
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.messages import Gap, Scalars
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes, frame_payloads
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, OwnerLock
-from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
+from tensorboard_sidecar.protocol.record import FrameBatch, Kind, Record, check_batch, pack_record
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 

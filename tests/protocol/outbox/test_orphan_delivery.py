@@ -13,7 +13,6 @@ from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.outbox import orphan as orphan_module
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
     NEVER,
@@ -28,6 +27,7 @@ from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
     claim,
     reason,
 )
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, read_destination
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
 from tensorboard_sidecar.protocol.outbox.send_session import SendState
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
@@ -110,7 +110,7 @@ def test_a_destination_that_cannot_be_written_is_tried_again(memory: Path, monke
         raise OSError(errno.EROFS, "Read-only file system")
 
     folder = make_orphan(memory / "a", BOTH)
-    monkeypatch.setattr(orphan_module, "write_destination", refuse)
+    monkeypatch.setattr(orphan_module.outbox_files, "write_destination", refuse)
     [error] = deliver(folder, StubSink().sink()).outcomes
     assert isinstance(error, TryLater)
     assert str(error) == f"[Errno {errno.EROFS}] Read-only file system"

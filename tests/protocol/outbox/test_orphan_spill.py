@@ -7,17 +7,21 @@ import pytest
 from support.logger.fake_logger import unpack_records
 from support.records.recordings import START_NS, make_stream
 
-from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.errors import Malformed
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
+from tensorboard_sidecar.protocol.outbox.outbox_files import (
+    NO_LOGGER,
+    SPILL_POINTER,
+    Destination,
+    read_destination,
+    write_destination,
+    write_spill_pointer,
+)
 from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
-from tensorboard_sidecar.protocol.outbox.spill_pointer import SPILL_POINTER, write_spill_pointer
-from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.record import FrameBatch, Kind, check_batch
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
+from tensorboard_sidecar.telemetry.outbox.backlog import Backlog, Spill
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.spill import Spill
 
 
 def abandon_spilled(memory: Path, disk: Path, count: int = 200) -> int:

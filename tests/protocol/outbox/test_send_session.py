@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records.recordings import STREAM_ID, make_stream
 
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES, SEQUENCE_MAX
 from tensorboard_sidecar.protocol.outbox.send_session import (
@@ -19,6 +18,7 @@ from tensorboard_sidecar.protocol.outbox.send_session import (
     SendState,
     SendWindow,
 )
+from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
 
 END = 100

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from support.records.recordings import make_stream
 
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
+from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.wire import Ack, Hello, Nak, Reject, Welcome, WireMessage
 
 BATCH_BYTES = 300

@@ -10,13 +10,12 @@ import zmq
 from support.machine.waiting import wait_until
 from support.running.programs import free_port
 
-from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.frame import Frame, read_frames
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
 from tensorboard_sidecar.protocol.messages import Message
-from tensorboard_sidecar.protocol.record import Record, parse_record
+from tensorboard_sidecar.protocol.record import FrameBatch, Record, check_batch, parse_record
 from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Welcome, WireMessage, decode_wire, encode_wire
 
 _POLL_MS: Final = 5

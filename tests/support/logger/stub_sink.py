@@ -5,9 +5,9 @@ from pathlib import Path
 
 from support.records.recordings import START_NS, make_stream
 
-from tensorboard_sidecar.protocol.outbox.destination import Destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import Sink
+from tensorboard_sidecar.protocol.outbox.outbox_files import Destination, write_destination
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from support.records.golden import RECORDS
 
 from tensorboard_sidecar.protocol.array import pack_array
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.kinds import KINDS, kind_of
@@ -33,7 +32,7 @@ from tensorboard_sidecar.protocol.messages import (
     TensorSummary,
     Text,
 )
-from tensorboard_sidecar.protocol.record import Record, pack_record
+from tensorboard_sidecar.protocol.record import FrameBatch, Record, pack_record
 from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWriter
 from tensorboard_sidecar.protocol.stream import Stream
 

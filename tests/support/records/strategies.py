@@ -135,7 +135,7 @@ MESSAGES: Final[dict[type[Message], st.SearchStrategy[Message]]] = {
     Layout: st.builds(Layout, st.dictionaries(labels, st.dictionaries(labels, charts, max_size=2), max_size=2)),
     HParams: st.builds(HParams, parameters, values),
     Gap: st.builds(Gap, labels, st.dictionaries(labels, COUNTS, max_size=3)),
-    RunEnd: st.builds(RunEnd, st.sampled_from(("completed", "failed", "interrupted"))),
+    RunEnd: st.builds(RunEnd, st.sampled_from(("completed", "failed", "interrupted", "exited"))),
 }
 messages: st.SearchStrategy[Message] = st.one_of(*MESSAGES.values())
 # Any value that msgpack can encode.

@@ -1,8 +1,7 @@
 """Numbered records with arbitrary bodies, for tests of recordings."""
 
-from tensorboard_sidecar.protocol.batch import FrameBatch
 from tensorboard_sidecar.protocol.frame import pack_frame
-from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
+from tensorboard_sidecar.protocol.record import FrameBatch, Kind, Record, pack_record
 from tensorboard_sidecar.protocol.stream import Stream
 
 STREAM = Stream("team/demo", 1, 2, bytes(range(16)))

@@ -14,9 +14,8 @@ from support.records.recordings import START_NS, make_stream
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.record import Kind, Record
-from tensorboard_sidecar.telemetry.outbox.backlog import Backlog
+from tensorboard_sidecar.telemetry.outbox.backlog import Backlog, Spill
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.spill import Spill
 
 CAPACITY_BYTES = 2**17
 Make = Callable[..., Backlog]

@@ -19,8 +19,7 @@ from tensorboard_sidecar.protocol.frame import (
 )
 from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind, Record, pack_record, parse_record
 from tensorboard_sidecar.protocol.storage.segment import list_segments, read_segment_head, segment_path
-from tensorboard_sidecar.telemetry.outbox.frames import Frames
-from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
+from tensorboard_sidecar.telemetry.outbox.memory_segment import Frames, MemorySegment
 
 SIZE = 2**16
 
@@ -235,7 +234,7 @@ def test_full_memory_is_an_error_and_no_signal(tmp_path: Path) -> None:
 import errno
 from collections.abc import Callable
 from pathlib import Path
-from tensorboard_sidecar.telemetry.outbox.frames import Frames
+from tensorboard_sidecar.telemetry.outbox.memory_segment import Frames
 from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
 folder = Path({str(mount_point)!r})
 kept = MemorySegment(folder, 2**19)

@@ -15,14 +15,13 @@ from support.logger.fake_logger import unpack_records
 from support.machine.boundaries import Boundaries
 from support.records.recordings import START_NS, make_stream
 
-from tensorboard_sidecar.protocol.batch import FrameBatch, check_batch
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import TooLarge
+from tensorboard_sidecar.protocol.kinds import find_kind
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
-from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind, Record
+from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, FrameBatch, Kind, Record, check_batch
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.outbox.overflow import CAPACITY_SHARES
 from tensorboard_sidecar.telemetry.outbox.state import Slot
 
 SEGMENT_BYTES = 8192
@@ -71,7 +70,7 @@ class OutboxModel(RuleBasedStateMachine):
         used, refused = self.outbox.used_bytes, self.outbox.refusals.total
         sequence = self.outbox.append(kind, step, START_NS + step, body)
         was_refused = self.outbox.refusals.total > refused
-        assert was_refused == (used + HEADER_SIZE_BYTES + size > self.capacity * CAPACITY_SHARES.get(kind, 1.0))
+        assert was_refused == (used + HEADER_SIZE_BYTES + size > self.capacity * find_kind(kind).outbox_share)
         self.note(sequence, Said(kind, step, None if was_refused else body, was_refused))
 
     @rule(outer=st.tuples(KINDS, SIZES), inner=st.tuples(KINDS, SIZES), number=st.integers(1, 80), slot=st.booleans())

@@ -19,16 +19,15 @@ from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.messages import Gap, RunStart, Scalars
-from tensorboard_sidecar.protocol.outbox.destination import Destination, write_destination
-from tensorboard_sidecar.protocol.outbox.location import spill_root
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK
+from tensorboard_sidecar.protocol.outbox.outbox_files import Destination, spill_root, write_destination
+from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, read_owner
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.wire import Reject
+from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.outbox.outbox import SEGMENT_SIZE_BYTES, Outbox
-from tensorboard_sidecar.telemetry.outbox.storage import Storage
 from tensorboard_sidecar.telemetry.recovery import commands as commands_module
-from tensorboard_sidecar.telemetry.recovery.outbox_status import describe, read_status
+from tensorboard_sidecar.telemetry.recovery.commands import describe_outbox
 
 
 def make_outbox(folder: Path, run: str = "demo", *, stream_id: bytes = STREAM_ID) -> Outbox:
@@ -99,15 +98,16 @@ def test_status_and_drain_know_what_lies_on_disk(outboxes: Path, capsys: pytest.
 def test_an_age_is_told_in_a_unit_that_people_use(outboxes: Path, seconds: float, age: str) -> None:
     outbox = make_outbox(outboxes / "a")
     made = min(outbox.folder.glob("*.segment")).stat().st_mtime_ns
-    status = read_status(outbox.folder, wall_time_ns=made + round(seconds * 1e9))
-    assert status.owner == (os.getpid(), 0, True)
-    assert describe(status).endswith(f"the oldest of {age} ago")
+    line = describe_outbox(outbox.folder, wall_time_ns=made + round(seconds * 1e9))
+    assert read_owner(outbox.folder) == (os.getpid(), 0, True)
+    assert line.startswith(f"pid {os.getpid()} runs, ")
+    assert line.endswith(f"the oldest of {age} ago")
     outbox.close(keep=False)
 
 
 def test_an_outbox_without_records_is_told_to_have_none(outboxes: Path) -> None:
     outbox = Outbox(outboxes / "a", make_stream(), capacity_bytes=2**22, wall_time_ns=START_NS)
-    assert ", no records, " in describe(read_status(outbox.folder, wall_time_ns=START_NS))
+    assert ", no records, " in describe_outbox(outbox.folder, wall_time_ns=START_NS)
     outbox.close(keep=False)
 
 

@@ -11,8 +11,8 @@ from support.running.spoken import read_recording
 
 from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.codec import encode_scalars
-from tensorboard_sidecar.protocol.outbox.destination import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, read_destination, write_destination
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder

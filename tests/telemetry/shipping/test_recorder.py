@@ -10,10 +10,11 @@ from support.machine.sick_disk import SickDisk
 from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import RecordingDelivery
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
-from tensorboard_sidecar.telemetry.shipping.recorder import Recorder, RecordingDelivery
+from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The sender thread: shipping, waiting, and an end in every case."""
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +52,7 @@ def start(outbox: Outbox, tmp_path: Path) -> Iterator[Start]:
 
     yield start_sender
     for sender in senders:
-        sender.finish(0.0)
+        finish(sender, 0.0)
         sender.join()
 
 
@@ -59,6 +60,11 @@ def say(outbox: Outbox, count: int = 100, size: int = 100) -> int:
     for number in range(count):
         outbox.append(Kind.SCALARS, number, START_NS, bytes(size))
     return outbox.next_sequence
+
+
+def finish(sender: Sender, deadline_seconds: float, unanswered_seconds: float = math.inf) -> bool:
+    sender.stop(deadline_seconds, unanswered_seconds)
+    return sender.finish()
 
 
 def recorded(outbox: Outbox, tmp_path: Path) -> list[int]:
@@ -75,7 +81,7 @@ def test_records_are_shipped_while_the_loop_goes_on_and_memory_is_given_back(out
             end = say(outbox, 100, 1000)
             logger.wait_for(STREAM_ID, end)
         wait_until(lambda: outbox.first_sequence > 800)
-        assert sender.finish(10.0)
+        assert finish(sender, 10.0)
     assert not outbox.refusals.total
     assert [record.sequence for record in logger.records[STREAM_ID]] == list(range(1, end))
 
@@ -100,14 +106,14 @@ def test_lag_ends_with_the_last_acknowledgement(outbox: Outbox, start: Start) ->
         sender = start(logger.endpoint)
         say(outbox)
         wait_until(lambda: sender.drained and sender.lag_seconds == 0.0)
-        assert sender.finish(1.0)
+        assert finish(sender, 1.0)
 
 
 def test_both_sinks_get_everything(outbox: Outbox, start: Start, tmp_path: Path) -> None:
     with FakeLogger() as logger:
         sender = start(logger.endpoint, record=True)
         end = say(outbox, 2000)
-        assert sender.finish(20.0)
+        assert finish(sender, 20.0)
     assert recorded(outbox, tmp_path) == list(range(1, end))
     assert [record.sequence for record in logger.records[STREAM_ID]] == list(range(1, end))
 
@@ -116,9 +122,39 @@ def test_a_finish_without_a_logger_ends_at_its_deadline(outbox: Outbox, start: S
     sender = start(f"tcp://127.0.0.1:{free_port()}")
     say(outbox)
     before = monotonic()
-    assert not sender.finish(0.3)
+    assert not finish(sender, 0.3)
     assert 0.3 <= monotonic() - before < 20.0
     assert not sender.is_alive()
+
+
+def test_a_logger_that_never_answered_is_not_waited_for_until_the_deadline(outbox: Outbox, start: Start) -> None:
+    sender = start(f"tcp://127.0.0.1:{free_port()}")
+    say(outbox)
+    before = monotonic()
+    assert not finish(sender, 60.0, 0.2)
+    assert 0.2 <= monotonic() - before < 20.0
+
+
+def test_a_logger_that_never_answered_does_not_cut_the_recording_short(
+    outbox: Outbox, start: Start, tmp_path: Path
+) -> None:
+    sender = start(f"tcp://127.0.0.1:{free_port()}", record=True)
+    end = say(outbox, 2000)
+    before = monotonic()
+    assert not finish(sender, 60.0, 0.0)
+    assert monotonic() - before < 20.0
+    assert recorded(outbox, tmp_path) == list(range(1, end))
+
+
+def test_a_logger_that_answered_once_is_waited_for_until_the_deadline(outbox: Outbox, start: Start) -> None:
+    with FakeLogger() as logger:
+        sender = start(logger.endpoint)
+        wait_until(lambda: sender.drained and logger.count(Hello))
+        wait_until(lambda: sender._link is not None and sender._link.session.answered)
+    say(outbox)
+    before = monotonic()
+    assert not finish(sender, 1.0, 0.0)
+    assert monotonic() - before >= 1.0
 
 
 def test_a_finish_waits_for_the_device_until_its_deadline(outbox: Outbox, start: Start) -> None:
@@ -133,7 +169,7 @@ def test_a_finish_waits_for_the_device_until_its_deadline(outbox: Outbox, start:
 
     with FakeLogger() as logger:
         sender = start(logger.endpoint, poll_device=poll)
-        waiting = threading.Thread(target=lambda: outcome.append(sender.finish(20.0)))
+        waiting = threading.Thread(target=lambda: outcome.append(finish(sender, 20.0)))
         outcome: list[bool] = []
         waiting.start()
         wait_until(lambda: logger.count(Hello))
@@ -152,7 +188,7 @@ def test_refusals_are_told_to_the_logger_when_it_has_made_room(outbox: Outbox, s
         sender = start(logger.endpoint)
         records = logger.wait_for(STREAM_ID, 301)
         assert (records[-1].kind, records[-1].span) == (Kind.GAP, refused)
-        assert sender.finish(10.0)
+        assert finish(sender, 10.0)
 
 
 def test_a_logger_that_refuses_for_good_is_not_waited_for(outbox: Outbox, start: Start) -> None:
@@ -160,7 +196,7 @@ def test_a_logger_that_refuses_for_good_is_not_waited_for(outbox: Outbox, start:
     with FakeLogger(lambda _: [Reject("no", retry=False)]) as logger:
         sender = start(logger.endpoint)
         before = monotonic()
-        assert not sender.finish(60.0)
+        assert not finish(sender, 60.0)
         assert monotonic() - before < 20.0
 
 
@@ -175,7 +211,7 @@ def test_a_logger_that_refuses_for_good_does_not_fill_the_outbox_of_a_recording(
             end = say(outbox, 100, 1000)
             wait_until(lambda: sender.acked_sequence == end, what="the recording")  # noqa: B023 - waited for here
         assert not outbox.refusals.total
-        assert sender.finish(10.0)
+        assert finish(sender, 10.0)
         assert logger.count(Data) == 0
     assert recorded(outbox, tmp_path) == list(range(1, end))
 
@@ -196,7 +232,7 @@ def test_a_disk_that_stalls_for_ever_does_not_keep_anybody_from_leaving(
     say(outbox)
     assert stalled.wait(10)
     before = monotonic()
-    assert not sender.finish(0.1)
+    assert not finish(sender, 0.1)
     assert monotonic() - before < 20.0
     assert sender.is_alive()
     healed.set()
@@ -212,7 +248,7 @@ def test_a_fault_of_this_program_is_said_and_what_it_held_stays(
     say(outbox)
     sender = start(f"tcp://127.0.0.1:{free_port()}", poll_device=explode)
     sender.join()
-    assert not sender.finish(60.0), "there is nobody left to wait for"
+    assert not finish(sender, 60.0), "there is nobody left to wait for"
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert str(outbox.folder) in record.getMessage()
     assert outbox.read(1, 100) is not None
@@ -221,4 +257,4 @@ def test_a_fault_of_this_program_is_said_and_what_it_held_stays(
 def test_a_deadline_in_the_past_is_over(outbox: Outbox, start: Start) -> None:
     sender = start(f"tcp://127.0.0.1:{free_port()}")
     say(outbox)
-    assert not sender.finish(-5.0)
+    assert not finish(sender, -5.0)

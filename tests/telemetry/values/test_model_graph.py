@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tensorboard_sidecar.protocol.kinds import check_message
 from tensorboard_sidecar.protocol.messages import Graph, GraphNode
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
-from tensorboard_sidecar.trainer.model.brain import Brain
+from tensorboard_sidecar.trainer.model import Brain
 
 
 class Block(nn.Module):

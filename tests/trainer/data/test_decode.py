@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from tensorboard_sidecar.trainer.data import decode
-from tensorboard_sidecar.trainer.data.decode import UnreadableError, read_picture, read_recording
+from tensorboard_sidecar.trainer.data import decode, limits
+from tensorboard_sidecar.trainer.data.decode import UnreadableError, read_picture, read_recording, resample
 
 
 def _jpeg(path: Path, width: int = 100, height: int = 60) -> Path:
@@ -88,7 +88,7 @@ def test_png_is_read_and_other_formats_are_not(tmp_path: Path) -> None:
 
 
 def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "IMAGE_MAX_PIXELS", 5999)
+    monkeypatch.setattr(limits, "IMAGE_MAX_PIXELS", 5999)
     with pytest.raises(UnreadableError, match=r"a\.jpg: 100x60 pixels"):
         read_picture(_jpeg(tmp_path / "a.jpg"), 16, None)
 
@@ -191,3 +191,21 @@ def test_flipped_bytes_give_a_sample_or_an_unreadable_error(tmp_path: Path, data
     else:
         named = path.name
     assert named.startswith(path.name)
+
+
+@pytest.mark.parametrize("from_hz", [8_000, 16_000, 22_050, 44_100, 44_101, 48_000])
+def test_a_tone_stays_the_same_tone(from_hz: int) -> None:
+    heard = resample(np.sin(2 * np.pi * 440 * np.arange(from_hz) / from_hz), from_hz, 16_000)
+    assert len(heard) == 16_000
+    expected = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    assert np.abs(heard - expected)[200:-200].max() < 2e-3
+
+
+def test_what_the_new_rate_cannot_hold_is_gone() -> None:
+    heard = resample(np.sin(2 * np.pi * 10_000 * np.arange(22_050) / 22_050), 22_050, 16_000)
+    assert np.abs(heard[200:-200]).max() < 0.02
+
+
+@given(st.integers(0, 3000), st.integers(1, 2000), st.integers(1, 2000))
+def test_the_length_follows_the_rates(samples: int, from_hz: int, to_hz: int) -> None:
+    assert len(resample(np.ones(samples), from_hz, to_hz)) == -(-samples * to_hz // from_hz)

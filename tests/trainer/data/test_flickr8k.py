@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
+from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k, Pair, locate, read_flickr8k, split_by_hash
 from tensorboard_sidecar.trainer.data.limits import CAPTIONS_PER_IMAGE_MAX
 from tensorboard_sidecar.trainer.data.report import DataError
 
@@ -200,3 +200,102 @@ def test_rubbish_lines_cost_nothing_but_themselves(
         after = read_flickr8k(root)
         path.write_bytes(kept)
         assert (after.train, after.validation, after.test) == (before.train, before.validation, before.test)
+
+
+def _files(root: Path, *paths: str) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+PUBLISHED_TEXT = (
+    "Flickr8k.token.txt",
+    "Flickr_8k.trainImages.txt",
+    "Flickr_8k.devImages.txt",
+    "Flickr_8k.testImages.txt",
+)
+
+
+@pytest.mark.parametrize("images", ["Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images"])
+@pytest.mark.parametrize("text", ["Flickr8k_text/", "", "unpacked/"])
+@pytest.mark.parametrize("audio", ["flickr_audio/", "", "unpacked/flickr_audio/"])
+def test_the_published_parts_are_found_where_archives_put_them(
+    tmp_path: Path, images: str, text: str, audio: str
+) -> None:
+    listed = [f"{text}{name}" for name in PUBLISHED_TEXT]
+    _files(tmp_path, f"{images}/a.jpg", *listed, f"{audio}wav2capt.txt", f"{audio}wavs/a_0.wav")
+    parts = locate(tmp_path)
+    assert parts.images == tmp_path / images
+    assert parts.captions == tmp_path / listed[0]
+    assert not parts.captions_are_csv
+    assert parts.splits == tuple(tmp_path / name for name in listed[1:])
+    assert parts.audio == tmp_path / audio / "wavs"
+
+
+def test_the_re_upload_is_found(tmp_path: Path) -> None:
+    _files(tmp_path, "Images/a.jpg", "captions.txt", "flickr_audio/wav2capt.txt", "flickr_audio/wavs/a_0.wav")
+    parts = locate(tmp_path)
+    assert parts.captions_are_csv
+    assert parts.splits is None
+
+
+def test_a_folder_within_a_folder_and_what_zip_adds_do_not_mislead(tmp_path: Path) -> None:
+    _files(tmp_path, "Flickr8k_Dataset/Flicker8k_Dataset/a.jpg", "__MACOSX/Flicker8k_Dataset/._a.jpg")
+    _files(tmp_path, "captions.txt", "wav2capt.txt", "wavs/a_0.wav")
+    assert locate(tmp_path).images == tmp_path / "Flickr8k_Dataset" / "Flicker8k_Dataset"
+
+
+def test_one_missing_split_list_means_none(tmp_path: Path) -> None:
+    _files(tmp_path, "Images/a.jpg", "captions.txt", "wav2capt.txt", "wavs/a_0.wav", "Flickr_8k.trainImages.txt")
+    assert locate(tmp_path).splits is None
+
+
+def test_a_folder_that_is_no_flickr8k_is_refused_with_all_that_was_looked_for(tmp_path: Path) -> None:
+    _files(tmp_path, "holiday.jpg", "wavs/note.wav", "Images/readme.txt")
+    with pytest.raises(DataError) as caught:
+        locate(tmp_path)
+    message = str(caught.value)
+    for part in (str(tmp_path), "Flicker8k_Dataset", "Images", "Flickr8k.token.txt", "captions.txt", "wav2capt.txt"):
+        assert part in message
+    assert "folder of spoken captions" not in message
+    assert "tensorboard-sidecar demo-data DIR" in message
+
+
+def test_a_folder_that_does_not_exist_is_refused_in_the_same_words(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder of pictures.*no such folder.*tensorboard-sidecar demo-data DIR"):
+        locate(tmp_path / "flikr8k")
+
+
+NAMES = [f"{number}.jpg" for number in range(2000)]
+
+
+def test_about_eighty_ten_and_ten_in_a_hundred() -> None:
+    train, validation, test = (len(split) / len(NAMES) for split in split_by_hash(NAMES, 0))
+    assert abs(train - 0.8) < 0.03
+    assert abs(validation - 0.1) < 0.02
+    assert abs(test - 0.1) < 0.02
+
+
+def test_the_split_is_the_same_on_every_machine() -> None:
+    """Worked out with `printf '7:%s' NAME | sha256sum`; `hash()` would give others in every process."""
+    _, validation, test = split_by_hash(["狗.jpg", *NAMES[:30]], 7)
+    assert validation == {"10.jpg", "17.jpg", "21.jpg", "22.jpg", "23.jpg"}
+    assert test == {"18.jpg"}
+
+
+def test_another_seed_gives_another_split() -> None:
+    assert split_by_hash(NAMES, 0) != split_by_hash(NAMES, 1)
+
+
+def test_images_that_come_or_go_move_no_other_image() -> None:
+    for whole, part in zip(split_by_hash(NAMES, 0), split_by_hash(NAMES[100:], 0), strict=True):
+        assert part == whole - set(NAMES[:100])
+
+
+@given(st.sets(st.text(max_size=20), max_size=60), st.integers())
+def test_every_image_is_in_one_split_and_ten_images_give_a_validation_split(names: set[str], seed: int) -> None:
+    train, validation, test = split_by_hash(names, seed)
+    assert train | validation | test == names
+    assert len(train) + len(validation) + len(test) == len(names)
+    assert validation or len(names) < 10

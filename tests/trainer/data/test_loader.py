@@ -3,16 +3,29 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tensorboard_sidecar.trainer.data.batch import Batch
-from tensorboard_sidecar.trainer.data.epoch_counts import EpochCounts
+from tensorboard_sidecar.trainer.data.decode import UnreadableError
 from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k, Pair, read_flickr8k
-from tensorboard_sidecar.trainer.data.loader import Loader, make_loader
+from tensorboard_sidecar.trainer.data.loader import (
+    SAMPLES_MULTIPLE,
+    TOKENS_MULTIPLE,
+    Batch,
+    Loader,
+    Order,
+    Sample,
+    SampleSpec,
+    collate,
+    make_loader,
+)
+from tensorboard_sidecar.trainer.data.report import EpochCounts
 from tensorboard_sidecar.trainer.data.vocabulary import END, START, Vocabulary
 
 
@@ -130,7 +143,9 @@ def test_an_epoch_tells_how_many_pairs_it_has_and_how_many_recordings_it_cut(
 PROGRAM = """
 import multiprocessing, sys, time
 from pathlib import Path
-from tensorboard_sidecar.trainer.data import Vocabulary, make_loader, read_flickr8k
+from tensorboard_sidecar.trainer.data.flickr8k import read_flickr8k
+from tensorboard_sidecar.trainer.data.loader import make_loader
+from tensorboard_sidecar.trainer.data.vocabulary import Vocabulary
 
 if __name__ == "__main__":
     pairs = read_flickr8k(Path(sys.argv[1])).train
@@ -175,3 +190,157 @@ def test_long_captions_and_recordings_are_cut(data: Flickr8k, vocabulary: Vocabu
 def test_nothing_to_load_is_an_error(vocabulary: Vocabulary) -> None:
     with pytest.raises(ValueError, match="no pairs"):
         _loader((), vocabulary)
+
+
+def _pairs(images: int, captions: int = 5) -> list[Pair]:
+    return [
+        Pair(Path(f"{i}.jpg"), Path(f"{i}_{k}.wav"), f"caption {k}", f"{i}.jpg", k)
+        for i in range(images)
+        for k in range(captions)
+    ]
+
+
+def _epoch(order: Order, epoch: int, first_batch: int = 0) -> list[list[SampleSpec]]:
+    order.epoch, order.first_batch = epoch, first_batch
+    return list(order)
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 3), st.booleans())
+def test_no_image_comes_twice_in_an_epoch(images: int, batch_size: int, epoch: int, train: bool) -> None:
+    pairs = _pairs(images)
+    order = Order(pairs, batch_size=batch_size, seed=0, train=train)
+    batches = _epoch(order, epoch)
+    assert len(batches) == len(order) > 0
+    seen = Counter(pairs[draw.pair].image_name for batch in batches for draw in batch)
+    assert set(seen.values()) == {1}
+    left_out = images - len(seen)
+    assert left_out == (images % batch_size if train and images >= batch_size else 0)
+    if train and images >= batch_size:
+        assert {len(batch) for batch in batches} == {batch_size}
+    assert order.rows == sum(len(batch) for batch in batches)
+
+
+@given(st.integers(2, 200), st.integers(2, 40))
+def test_validation_batches_are_equal_but_for_a_row_and_near_the_size_asked_for(images: int, batch_size: int) -> None:
+    """Rows of a short last batch would have few negatives, and a misleadingly low loss."""
+    sizes = [len(batch) for batch in _epoch(Order(_pairs(images, 1), batch_size=batch_size, seed=0, train=False), 0)]
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= min(images, max(2, batch_size * 2 // 3))
+    assert max(sizes) <= batch_size * 3 / 2
+
+
+def test_an_epoch_depends_on_the_seed_and_its_number_alone() -> None:
+    pairs = _pairs(30)
+    one, other = (Order(pairs, batch_size=4, seed=3, train=True) for _ in range(2))
+    assert _epoch(one, 7) == _epoch(other, 7)
+    _epoch(other, 2)
+    assert _epoch(one, 7) == _epoch(other, 7)
+    assert _epoch(one, 7) != _epoch(one, 8)
+    assert _epoch(one, 7) != _epoch(Order(pairs, batch_size=4, seed=4, train=True), 7)
+
+
+def test_an_epoch_can_begin_in_its_middle() -> None:
+    order = Order(_pairs(30), batch_size=4, seed=0, train=True)
+    assert _epoch(order, 1, first_batch=3) == _epoch(order, 1)[3:]
+    assert _epoch(order, 1, first_batch=99) == []
+
+
+def test_over_the_epochs_every_caption_and_every_image_comes() -> None:
+    pairs = _pairs(10, captions=3)
+    order = Order(pairs, batch_size=4, seed=0, train=True)
+    drawn = Counter(draw.pair for epoch in range(60) for batch in _epoch(order, epoch) for draw in batch)
+    assert len(drawn) == len(pairs)
+    assert max(drawn.values()) < 5 * min(drawn.values())
+
+
+def test_validation_is_the_first_pair_of_each_image_in_order_uncropped() -> None:
+    order = Order(_pairs(5), batch_size=2, seed=0, train=False)
+    expected = [
+        [SampleSpec(0, None), SampleSpec(5, None)],
+        [SampleSpec(10, None), SampleSpec(15, None), SampleSpec(20, None)],
+    ]
+    assert _epoch(order, 0) == _epoch(order, 1) == expected
+
+
+def test_training_crops_have_seeds_of_their_own() -> None:
+    order = Order(_pairs(30), batch_size=30, seed=0, train=True)
+    assert len({draw.crop_seed for batch in _epoch(order, 0) + _epoch(order, 1) for draw in batch}) == 60
+
+
+def test_a_batch_has_at_least_one_row() -> None:
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        Order(_pairs(3), batch_size=0, seed=0, train=True)
+
+
+def _sample(index: int, tokens: int, samples: int, *, cut: bool = False) -> Sample:
+    return Sample(
+        index=index,
+        image=torch.full((3, 4, 4), 51 * index, dtype=torch.uint8),
+        waveform=torch.full((samples,), 0.5),
+        tokens=torch.arange(2, 2 + tokens),
+        caption=f"caption {index}",
+        image_name=f"{index}.jpg",
+        cut=cut,
+    )
+
+
+@pytest.fixture
+def batch() -> Batch:
+    return collate([_sample(1, 3, 100), UnreadableError("b.jpg: truncated"), _sample(5, 9, SAMPLES_MULTIPLE + 1)])
+
+
+def test_rows_are_filled_up_to_a_common_rounded_length(batch: Batch) -> None:
+    assert batch.tokens.shape == (2, 2 * TOKENS_MULTIPLE)
+    assert batch.tokens[0].tolist() == [2, 3, 4] + [0] * (2 * TOKENS_MULTIPLE - 3)
+    assert batch.token_mask.sum(dim=1).tolist() == [3, 9]
+    assert batch.waveforms.shape == (2, 2 * SAMPLES_MULTIPLE)
+    assert batch.waveform_lengths.tolist() == [100, SAMPLES_MULTIPLE + 1]
+    assert batch.waveforms.sum(dim=1).tolist() == [50, (SAMPLES_MULTIPLE + 1) / 2]
+
+
+def test_images_are_floats_from_zero_to_one(batch: Batch) -> None:
+    assert batch.images.dtype == torch.float32
+    assert batch.images.amax(dim=(1, 2, 3)).tolist() == pytest.approx([0.2, 1.0])
+
+
+def test_rows_stay_together_and_what_was_left_out_is_named(batch: Batch) -> None:
+    assert len(batch) == 2
+    assert batch.indices.tolist() == [1, 5]
+    assert batch.captions == ("caption 1", "caption 5")
+    assert batch.image_names == ("1.jpg", "5.jpg")
+    assert batch.unreadable == ("b.jpg: truncated",)
+
+
+def test_captions_of_the_same_tokens_have_the_same_key_in_every_batch() -> None:
+    """The key depends on the tokens alone, not on spelling or on the other captions of the batch."""
+    first = collate([_sample(1, 3, 100), _sample(2, 5, 100), _sample(3, 3, 100)])
+    a, b, c = first.caption_keys.tolist()
+    assert (a == c, a == b, first.caption_keys.dtype) == (True, False, torch.int64)
+    assert collate([_sample(4, 9, 100), _sample(5, 3, 100)]).caption_keys.tolist()[1] == a
+
+
+def test_recordings_that_are_cut_are_counted() -> None:
+    samples = [_sample(1, 3, 100, cut=True), _sample(2, 3, 100), UnreadableError("b.wav"), _sample(3, 3, 100, cut=True)]
+    assert collate(samples).cut == 2
+
+
+def test_a_batch_of_nothing_readable_has_no_rows() -> None:
+    batch = collate([UnreadableError("a.jpg: broken"), UnreadableError("b.wav: broken")])
+    assert len(batch) == 0
+    assert {len(each) for each in (batch.images, batch.tokens, batch.waveforms, batch.caption_keys)} == {0}
+    assert batch.unreadable == ("a.jpg: broken", "b.wav: broken")
+
+
+def test_a_batch_moves_as_a_whole(batch: Batch) -> None:
+    moved = batch.to("meta", non_blocking=True)
+    tensors = (moved.images, moved.tokens, moved.waveforms, moved.waveform_lengths, moved.indices, moved.caption_keys)
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert moved.captions == batch.captions
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_pinned_batch_is_the_same_batch(batch: Batch) -> None:
+    pinned = batch.pin_memory()
+    assert pinned.images.is_pinned()
+    assert torch.equal(pinned.to("cuda").tokens.cpu(), batch.tokens)

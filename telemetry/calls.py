@@ -1,0 +1,130 @@
+"""How a call of telemetry ends: its time is measured, its errors become faults, and the run gets a status."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import wraps
+from time import perf_counter_ns
+from typing import Any, Final, Protocol, TypeVar, cast
+
+from tensorboard_sidecar.protocol.names import check_tag
+from tensorboard_sidecar.telemetry.values.python_values import whole
+
+T = TypeVar("T")
+_log: Final = logging.getLogger("tensorboard_sidecar.telemetry")
+
+
+class BadValue(ValueError):
+    """One bad value among the values of a call; the message names its tag, ``__cause__`` is the original error."""
+
+
+class Faults:
+    """Counts faults in ``total`` and logs the first of each kind; with ``strict`` it raises each fault instead."""
+
+    def __init__(self, *, strict: bool) -> None:
+        self.strict = strict
+        self.total = 0
+        self._logged: set[tuple[str, type[BaseException | None]]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Faults {self.total}>"
+
+    def note(self, call: str, error: Exception) -> None:
+        """Count a fault and log it, once for each method and type of error; when strict, raise ``error``."""
+        self.total += 1
+        if self.strict:
+            raise error
+        kind = type(error.__cause__ if isinstance(error, BadValue) else error)
+        if (call, kind) not in self._logged:
+            self._logged.add((call, kind))
+            _log.warning("%s: %s: %.500s (logged once; training goes on)", call, type(error).__name__, error)
+
+    def convert_each(self, call: str, values: Mapping[str, Any], convert: Callable[[Any], T]) -> dict[str, T]:
+        """Return the values converted, without those whose tag is invalid or whose conversion fails.
+
+        Each value left out is a fault. Raises TypeError when ``values`` is no mapping.
+        """
+        if not isinstance(values, Mapping):
+            raise TypeError(f"a {type(values).__name__}; expected values by tag, like {{'loss': 0.5}}")
+        good: dict[str, T] = {}
+        for tag, value in values.items():
+            try:
+                good[check_tag(tag)] = convert(value)
+            except Exception as error:  # noqa: BLE001 - the other values are kept, whatever the error
+                bad = BadValue(f"{tag!r:.80} is not kept: {error}")
+                bad.__cause__ = error
+                self.note(call, bad)
+        return good
+
+    def log_total(self, run: str) -> None:
+        """Log the number of faults at the end of a run: the first message of a kind may have scrolled away by then."""
+        if self.total and not self.strict:
+            _log.warning(
+                "run %s: %d calls or values were not kept; warnings above name the first of each kind", run, self.total
+            )
+
+
+_STEPS_KEPT: Final = 1024
+
+
+class StepCost:
+    """Sums the time of all calls of a step and keeps the sums of the last 1,024 steps.
+
+    ``step`` is the step whose calls are being summed, ``highest_step`` the highest so far; -1 before the first call.
+    """
+
+    def __init__(self) -> None:
+        self.step = self.highest_step = -1
+        self._ns = 0
+        self._finished_ns: deque[int] = deque(maxlen=_STEPS_KEPT)
+
+    def add(self, step: int, ns: int) -> None:
+        """Add a call of ``ns`` nanoseconds to the sum of ``step``."""
+        if step != self.step:
+            if self._ns:
+                self._finished_ns.append(self._ns)
+            self.step, self._ns = step, 0
+            self.highest_step = max(self.highest_step, step)
+        self._ns += ns
+
+    def percentile_us(self, percent: float) -> float:
+        """Return a percentile (nearest rank) over the finished steps, in microseconds; 0.0 without a finished step."""
+        ordered = sorted(self._finished_ns)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] / 1000 if ordered else 0.0
+
+    def health(self) -> dict[str, float]:
+        """Return the median and the 99th percentile in microseconds, by tag."""
+        return {f"telemetry/step_cost_us_p{percent}": self.percentile_us(percent) for percent in (50, 99)}
+
+
+_Method = TypeVar("_Method", bound=Callable[..., None])
+
+
+class Facade(Protocol):
+    """An object whose methods are wrapped; the first argument of each method is the step."""
+
+    faults: Faults
+    cost: StepCost
+    check_open: Callable[[], None]
+    """Raises RuntimeError after the close and in a forked child, where torch may hang in the call's computations."""
+
+
+def telemetry_call(method: _Method) -> _Method:
+    """Wrap a method: convert its step to an int, add its time to ``cost``, note its errors in ``faults``."""
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> None:  # ``self`` is in ``args``: a named parameter costs a second tuple
+        started = perf_counter_ns()
+        self: Facade = args[0]
+        try:
+            self.check_open()
+            if len(args) == 1:
+                args = (self, kwargs.pop("step", None))
+            if type(args[1]) is not int:  # a tensor: the loop may increment it in place, or it lies on a device
+                args = (self, whole("step", args[1]), *args[2:])
+            method(*args, **kwargs)
+            self.cost.add(args[1], perf_counter_ns() - started)
+        except Exception as error:  # noqa: BLE001 - no error of any type may end training
+            self.faults.note(f"telemetry.{method.__name__}", error)
+
+    return cast("_Method", call)
