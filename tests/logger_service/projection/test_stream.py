@@ -343,6 +343,15 @@ def test_hyperparameters_beyond_the_bound_are_counted_and_said_once_and_their_me
     assert len(list((tmp_path / "log" / "demo").glob("hparams-*"))) == 2
 
 
+def test_hyperparameters_that_cannot_be_written_for_their_content_cost_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.projection.stream.write_row", explode)
+    counts = run(write_recording(tmp_path, [*SMALL, *trials(2)]), tmp_path / "log")
+    assert (counts.records, counts.drawing_failures) == (8, 2)
+    assert len(values_by_tag(tmp_path / "log" / "demo")["accuracy"]) == 2
+
+
 def test_rows_after_a_kill_before_the_events_of_the_run_are_written_once(tmp_path: Path) -> None:
     folder = write_recording(tmp_path, [*SMALL, *trials(3)])
     run(folder, tmp_path / "log")
