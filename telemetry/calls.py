@@ -84,7 +84,8 @@ class StepCost:
             if self._ns:
                 self._finished_ns.append(self._ns)
             self.step, self._ns = step, 0
-            self.highest_step = max(self.highest_step, step)
+            if step > self.highest_step:  # noqa: PLR1730 - a call of max takes as long as the rest of this method
+                self.highest_step = step
         self._ns += ns
 
     def percentile_us(self, percent: float) -> float:
