@@ -1,8 +1,8 @@
 """The table of message kinds: one row holds everything that the programs must know of a kind; and the rules of a kind.
 
 Both sides look kinds up here: the codec (message type, check, decoding), the outbox of a trainer (share of the
-capacity), the projection (pictures are slow to draw) and everything that prints a name. A row has no optional field, so
-that every decision is made for every kind; ``tests/protocol/test_kinds.py`` compares the rows with
+capacity), the projection (what shows something, what is slow to draw) and everything that prints a name. A row has no
+optional field, so that every decision is made for every kind; ``tests/protocol/test_kinds.py`` compares the rows with
 :class:`~tensorboard_sidecar.protocol.record.Kind` and with the union ``Message``.
 
 The check of a kind holds the rules that a message keeps beyond its types. The sender checks a message before encoding,
@@ -36,6 +36,8 @@ class MessageKind(Generic[M]):
     - ``check``: raises Malformed or TooLarge for a message that breaks a rule.
     - ``outbox_share``: the share of the outbox up to which records of this kind are taken, above 0 and at most 1. Large
       records that a run can miss have the smallest share, so that they are refused first.
+    - ``shows``: whether a record of the kind shows something of a run in TensorBoard. The projection of a stream begins
+      with the first such record; until then an attempt leaves the event files of earlier attempts alone.
     - ``picture``: whether the logger draws a picture of the message. Pictures are slow, and counted as drawings.
     """
 
@@ -43,6 +45,7 @@ class MessageKind(Generic[M]):
     message_type: type[M]
     check: Callable[[M], None]
     outbox_share: float
+    shows: bool
     picture: bool
 
     @property
@@ -248,23 +251,24 @@ def check_size(subject: str, size: int, limit: int) -> None:
 
 
 KINDS: Final[tuple[MessageKind[Any], ...]] = (
-    # kind, type of the message, check, share of the outbox, picture
-    MessageKind(Kind.SEGMENT, messages.SegmentHead, _check_segment_head, 1.00, False),
-    MessageKind(Kind.RUN_START, messages.RunStart, _check_run_start, 1.00, False),
-    MessageKind(Kind.SCALARS, messages.Scalars, _check_scalars, 0.95, False),
-    MessageKind(Kind.TENSOR_SUMMARIES, messages.TensorSummaries, _check_tensor_summaries, 0.80, True),
-    MessageKind(Kind.MATRIX, messages.Matrix, _check_matrix, 0.70, True),
-    MessageKind(Kind.IMAGES, messages.Images, _check_images, 0.70, True),
-    MessageKind(Kind.TEXT, messages.Text, _check_text, 0.80, False),
-    MessageKind(Kind.AUDIO, messages.Audio, _check_audio, 0.70, False),
-    MessageKind(Kind.EMBEDDING, messages.Embedding, _check_embedding, 0.80, True),
-    MessageKind(Kind.GRAPH, messages.Graph, _check_graph, 1.00, False),
-    MessageKind(Kind.LAYOUT, messages.Layout, _check_layout, 1.00, False),
-    MessageKind(Kind.HPARAMS, messages.HParams, _check_hparams, 1.00, False),
-    MessageKind(Kind.GAP, messages.Gap, _check_gap, 1.00, False),
-    MessageKind(Kind.RUN_END, messages.RunEnd, _check_run_end, 1.00, False),
+    # kind, type of the message, check, share of the outbox, shows, picture
+    MessageKind(Kind.SEGMENT, messages.SegmentHead, _check_segment_head, 1.00, False, False),
+    MessageKind(Kind.RUN_START, messages.RunStart, _check_run_start, 1.00, False, False),
+    MessageKind(Kind.SCALARS, messages.Scalars, _check_scalars, 0.95, True, False),
+    MessageKind(Kind.TENSOR_SUMMARIES, messages.TensorSummaries, _check_tensor_summaries, 0.80, True, True),
+    MessageKind(Kind.MATRIX, messages.Matrix, _check_matrix, 0.70, True, True),
+    MessageKind(Kind.IMAGES, messages.Images, _check_images, 0.70, True, True),
+    MessageKind(Kind.TEXT, messages.Text, _check_text, 0.80, True, False),
+    MessageKind(Kind.AUDIO, messages.Audio, _check_audio, 0.70, True, False),
+    MessageKind(Kind.EMBEDDING, messages.Embedding, _check_embedding, 0.80, True, True),
+    MessageKind(Kind.GRAPH, messages.Graph, _check_graph, 1.00, True, False),
+    MessageKind(Kind.LAYOUT, messages.Layout, _check_layout, 1.00, True, False),
+    MessageKind(Kind.HPARAMS, messages.HParams, _check_hparams, 1.00, True, False),
+    MessageKind(Kind.GAP, messages.Gap, _check_gap, 1.00, True, False),
+    MessageKind(Kind.RUN_END, messages.RunEnd, _check_run_end, 1.00, False, False),
 )
 PICTURES: Final[tuple[type[Message], ...]] = tuple(row.message_type for row in KINDS if row.picture)
+SILENT: Final = frozenset(int(row.kind) for row in KINDS if not row.shows)
 _BY_NUMBER: Final = {int(row.kind): row for row in KINDS}
 _BY_TYPE: Final = {row.message_type: row for row in KINDS}
 

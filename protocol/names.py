@@ -19,7 +19,8 @@ RUN_FORBIDDEN: Final = "\\&#+%"
 # run with such a name would share or replace them. To TensorBoard every file with "tfevents" in its name is an event
 # file.
 RUN_RESERVED: Final = re.compile(
-    r"rank-\d+|attempt-\d+|projector|projector_config\.pbtxt|.*tfevents.*|stream-\d{4,}-\d{4,}-[0-9a-f]{32}", re.DOTALL
+    r"rank-\d+|attempt-\d+|hparams-[0-9a-f]{12}|projector|projector_config\.pbtxt|.*tfevents.*|stream-\d{4,}-\d{4,}-[0-9a-f]{32}",
+    re.DOTALL,
 )
 # Control characters (Unicode category Cc), lone surrogates (Cs), and marks of text direction.
 UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -30,8 +31,8 @@ def check_run(run: str) -> str:
 
     Components are separated by ``/``. No component is empty, begins with a dot, begins or ends with white space, or
     holds control characters, marks of text direction, or any of ``\ & # + %``. Reserved for the logger are the
-    components ``rank-<number>``, ``attempt-<number>``, ``projector``, ``projector_config.pbtxt``, the folder name of a
-    recording, and every name with ``tfevents`` in it.
+    components ``rank-<number>``, ``attempt-<number>``, ``hparams-<12 hex digits>``, ``projector``,
+    ``projector_config.pbtxt``, the folder name of a recording, and every name with ``tfevents`` in it.
 
     >>> check_run("team/first-try")
     'team/first-try'

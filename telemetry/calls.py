@@ -104,11 +104,11 @@ _STEPS_KEPT: Final = 1024
 class StepCost:
     """Sums the time of all calls of a step and keeps the sums of the last 1,024 steps.
 
-    ``step`` is the step whose calls are being summed; -1 before the first call.
+    ``step`` is the step whose calls are being summed, ``highest_step`` the highest so far; -1 before the first call.
     """
 
     def __init__(self) -> None:
-        self.step = -1
+        self.step = self.highest_step = -1
         self._ns = 0
         self._finished_ns: deque[int] = deque(maxlen=_STEPS_KEPT)
 
@@ -118,6 +118,8 @@ class StepCost:
             if self._ns:
                 self._finished_ns.append(self._ns)
             self.step, self._ns = step, 0
+            if step > self.highest_step:  # noqa: PLR1730 - a call of max takes as long as the rest of this method
+                self.highest_step = step
         self._ns += ns
 
     def percentile_us(self, percent: float) -> float:

@@ -72,6 +72,7 @@ class Pipeline:
         keys: ClientKeys | None = None,
     ) -> None:
         encode_message(0, stream.segment_head(1))
+        self.stream = stream
         wall_time_ns = time_ns()
         self._unusable = ""
         self._stopped = False
@@ -99,9 +100,17 @@ class Pipeline:
         forked = weakref.WeakMethod(self._forked)
         os.register_at_fork(after_in_child=lambda: (mark := forked()) and mark())
 
+    def __repr__(self) -> str:
+        return repr(self.outbox)
+
+    @property
+    def lag_seconds(self) -> float:
+        """The age of the oldest record that is not yet on the logger's disk or in the recording; 0.0 without one."""
+        return self.sender.lag_seconds
+
     @property
     def closed(self) -> bool:
-        """Tell whether the pipeline rejects records: after the close, and in a forked child."""
+        """Tell whether the pipeline rejects records: after the close, in a forked child, and when silent."""
         return bool(self._unusable)
 
     def check_open(self) -> None:
@@ -139,7 +148,7 @@ class Pipeline:
     def health(self) -> dict[str, float]:
         """Return the lag, the bytes in memory and on disk, and the number of refused records, by tag."""
         return {
-            "telemetry/lag_seconds": self.sender.lag_seconds,
+            "telemetry/lag_seconds": self.lag_seconds,
             "telemetry/outbox_bytes": float(self.outbox.used_bytes),
             "telemetry/spilled_bytes": float(self.backlog.spilled_bytes),
             "telemetry/refused": float(self.outbox.refusals.total),

@@ -33,6 +33,7 @@ from tensorboard_sidecar.telemetry.calls import Faults, StepCost, telemetry_call
 from tensorboard_sidecar.telemetry.ending import Ending, Status, status_after
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
+from tensorboard_sidecar.telemetry.silent import SilentPipeline, child_is_starting
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
 from tensorboard_sidecar.telemetry.values import arrays, summaries
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
@@ -66,6 +67,9 @@ class Telemetry:
     drain together, within one deadline. Steps are whole numbers
     from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
     examples of the methods, ``telemetry`` is an open Telemetry.
+
+    A spawned child process that imports the main module again gets a silent Telemetry, which keeps nothing and says so
+    once: make the Telemetry under ``if __name__ == "__main__":``, or inside the function of the child.
 
     Raises ProtocolError for a run without a name, ValueError or TypeError for other wrong settings, OSError when
     memory or a folder is not available.
@@ -111,19 +115,23 @@ class Telemetry:
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
         self._tags = CheckedTags()
-        self._pipeline = Pipeline(
-            Stream(run, whole("rank", rank), whole("attempt", attempt)),
-            endpoint=absolute_endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
-            record=folder,
-            storage=Storage(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
-            keys=read_client_keys(server_key, client_key),
-        )
+        stream = Stream(run, whole("rank", rank), whole("attempt", attempt))
+        if child_is_starting():
+            self._pipeline: Pipeline = SilentPipeline(stream)
+        else:
+            self._pipeline = Pipeline(
+                stream,
+                endpoint=absolute_endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
+                record=folder,
+                storage=Storage(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
+                keys=read_client_keys(server_key, client_key),
+            )
+            self._pipeline.append(Kind.RUN_START, self._first_step, start)
         self.check_open = self._pipeline.check_open
-        self._pipeline.append(Kind.RUN_START, self._first_step, start)
         self._ending = Ending(self.faults, self._begin_close, self._pipeline.close)
 
     def __repr__(self) -> str:
-        return f"<Telemetry {self.run} {self._pipeline.outbox!r}>"
+        return f"<Telemetry {self.run} {self._pipeline!r}>"
 
     def __reduce__(self) -> Never:
         raise TypeError("a Telemetry cannot be sent to another process; make a new Telemetry there")
@@ -141,7 +149,7 @@ class Telemetry:
         >>> telemetry.run
         'team/first-try'
         """
-        return self._pipeline.outbox.stream.run
+        return self._pipeline.stream.run
 
     @property
     def lag_seconds(self) -> float:
@@ -150,7 +158,7 @@ class Telemetry:
         >>> telemetry.lag_seconds < 60
         True
         """
-        return self._pipeline.sender.lag_seconds
+        return self._pipeline.lag_seconds
 
     @telemetry_call
     def scalars(self, step: int, values: Mapping[str, Scalar]) -> None:
@@ -322,8 +330,9 @@ class Telemetry:
 
     @telemetry_call
     def hparams(self, step: int, parameters: object, metrics: Mapping[str, Scalar]) -> None:
-        """Keep the hyperparameters of this run and its final metrics.
+        """Keep a set of hyperparameters and its metrics: a row of TensorBoard's HParams tab.
 
+        A call with other hyperparameters is another row; a call with equal ones adds its metrics to their row.
         ``parameters`` is what ``config`` may be. A value that is no bool, number or text is shown as its text. A
         parameter or a metric that cannot be shown is a fault; the others are kept.
 
@@ -392,7 +401,7 @@ class Telemetry:
             self._ending.close(status, limit_seconds)
 
     def _begin_close(self, status: Status, deadline_seconds: float | None) -> None:
-        if self._pipeline.closed:  # in a forked child
+        if self._pipeline.closed:  # in a forked child, or silent
             return
         given = self.drain_seconds if deadline_seconds is None else deadline_seconds
         limits = (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
-from tensorboard_sidecar.logger_service.events.event_file import comes_late, names_in
+from tensorboard_sidecar.logger_service.events.event_file import comes_late, is_row, names_in
 from tensorboard_sidecar.logger_service.events.identity import EventId, find_id, read_events
 from tensorboard_sidecar.logger_service.events.to_events import GAP_RECORDS_TAG
 from tensorboard_sidecar.protocol.frame import Damage, End
@@ -19,6 +19,8 @@ class Audit:
     files: int = 0
     events: int = 0
     foreign_events: int = 0
+    parts: bool = False
+    """Whether the folder has the events of some records only."""
     losses: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     last_ids: dict[bytes, EventId] = field(default_factory=dict)
@@ -27,9 +29,10 @@ class Audit:
 def audit(folder: Path) -> Audit:
     """Read every event file of a folder in TensorBoard's order. Raises OSError.
 
-    The events in a folder for late events continue those in the run's own folder.
+    The events in a folder for late events continue those in the run's own folder. The folder of a set of
+    hyperparameters has the events of some records only: no event is missing there.
     """
-    found = Audit(folder)
+    found = Audit(folder, parts=is_row(folder))
     if comes_late(folder):
         found.last_ids = audit(folder.parent).last_ids
     for path in filter(Path.is_file, (folder / name for name in names_in(folder))):
@@ -56,6 +59,8 @@ def _check_event(found: Audit, event: Event, name: str) -> None:
         found.losses.append(f"{name}: {identity} comes twice or late, after {last}")
         return
     found.last_ids[identity.stream] = identity
+    if found.parts:
+        return
     is_gap = event.WhichOneof("what") == "summary" and event.summary.value[0].tag == GAP_RECORDS_TAG
     found.losses += (f"{name}: {loss}" for loss in _losses_before(identity, last, is_gap=is_gap))
 

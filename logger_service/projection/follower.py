@@ -174,10 +174,13 @@ class Follower:
         )
 
     def positions(self) -> Iterator[tuple[bytes, int]]:
-        """Yield the id of each open stream and the sequence number that is projected next."""
+        """Yield the id of each open stream and the sequence number that is projected next.
+
+        The records of a stream that has nothing to show count as projected.
+        """
         for followed in self._followed.values():
             if followed.stream is not None:
-                yield followed.stream.stream.id, followed.stream.next_sequence
+                yield followed.stream.stream.id, followed.stream.position
 
     def close(self) -> None:
         """Close all files."""

@@ -50,6 +50,7 @@ class ProjectionCounts(Counters):
     gaps: _Number = counter("gaps in the streams of trainers")
     missing_records: _Number = counter("records that these gaps stand for")
     damages: _Number = counter("damaged places in recordings")
+    rows_left_out: _Number = counter("sets of hyperparameters without a row: the run has too many")
     stream_failures: _Number = counter("times a recording could not be projected")
 
 

@@ -25,6 +25,7 @@ from tensorboard_sidecar.protocol.names import check_run, check_step, check_tag
         *("demo", "team/first-try", "a b", "überlauf", "日本語/実験", "x" * 255, "v1.2_(final)", "/".join("a" * 32)),
         *("2026-01-01 10:00:00", 'a*b?c"d<e>f|g', "baseline~2Baug", "~", "/".join(["x" * 204] * 5)),
         *("attempt", "attempt-two", "rank-", "stream-of-thought", "latest-model", "my-projector", "events"),
+        *("hparams", "hparams-sweep", "hparams-0a1b2c3d4e5", "hparams-0A1B2C3D4E5F", "hparams-0a1b2c3d4e5f6"),
     ],
 )
 def test_ordinary_runs_pass(run: str) -> None:
@@ -35,7 +36,7 @@ NO_PATHS = ["", "/", "/etc", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.hidd
 RESERVED = [
     *("rank-1", "a/rank-12", "a/projector/b", "attempt-0", "a/attempt-17/b", "a/projector_config.pbtxt"),
     *("a/events.out.tfevents.9999999999.x", "tfevents", f"a/stream-0000-0000-{'0f' * 16}/key-name"),
-    f"stream-12345-0000-{'0f' * 16}",
+    *(f"stream-12345-0000-{'0f' * 16}", "hparams-0a1b2c3d4e5f", "a/hparams-000000000000/b"),
 ]
 FORBIDDEN = "\\&#+%\x00\n\x7f\x85\ud800\u202e\u2066"
 

@@ -37,7 +37,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("logger_service.errors", "logger_service.counters", "logger_service.limits"),
     ),
     "logger_service.rendering": ("protocol",),
-    "logger_service.events": ("protocol", "logger_service.rendering"),
+    "logger_service.events": ("protocol", "protocol.storage", "logger_service.rendering"),
     "logger_service.intake": (
         *("protocol", "protocol.storage", "protocol.outbox"),
         *("logger_service.errors", "logger_service.counters", "logger_service.limits"),

@@ -211,3 +211,11 @@ def test_a_call_that_comes_too_late_computes_nothing() -> None:
 def test_a_strict_call_raises() -> None:
     with pytest.raises(ValueError, match="no word"):
         Facade(strict=True).say(1, "")
+
+
+def test_the_highest_step_is_remembered() -> None:
+    cost = StepCost()
+    assert cost.highest_step == -1
+    for step in (3, 7, 7, 0, 5):
+        cost.add(step, 1_000)
+    assert (cost.step, cost.highest_step) == (5, 7)

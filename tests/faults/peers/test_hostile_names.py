@@ -59,6 +59,7 @@ ODD = [
     "rank-1",
     "projector",
     "a/attempt-0",
+    "a/hparams-0a1b2c3d4e5f",
     "a/projector_config.pbtxt",
     "a/events.out.tfevents.9999999999.x",
     f"a/stream-0000-0000-{1:032x}/key-name",
