@@ -13,10 +13,10 @@ function reads a value on a device; pictures and matrices on a device are reduce
 Shape suffixes: N pictures, H height, W width, C channels, F frames.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, TypeVar
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from tensorboard_sidecar.protocol.kinds import node_parts
 from tensorboard_sidecar.protocol.messages import Chart, Charts, Graph, GraphNode, Layout
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Note, as_tensor, clip_to_int16, to_float32
 from tensorboard_sidecar.telemetry.values.python_values import on_host, plain_range
+from tensorboard_sidecar.telemetry.values.tags import CUT_MARK
 
 T = TypeVar("T")
 
@@ -40,7 +41,6 @@ LABEL_SIZE_MAX_BYTES: Final = _UTF8_MAX_BYTES * limits.LABEL_MAX_CHARACTERS + 8
 # Upper bound for the encoded size of an array without its data: names, dtype, shape.
 _ARRAY_HEAD_BYTES: Final = 128
 _SIDE_MAX: Final = 2**63 - 1
-_ELLIPSIS: Final = "\u2026"
 _CHART_KINDS: Final[dict[str, Literal["multiline", "margin"]]] = {"multiline": "multiline", "margin": "margin"}
 
 
@@ -164,7 +164,7 @@ def _labels(name: str, values: Sequence[Any], note: Note, characters_max: int) -
             lost.add("have half characters (lone surrogates), which are replaced by \ufffd")
         if len(whole) > characters_max:
             lost.add(f"are cut to {characters_max:,} characters", f"of {len(whole):,}")
-            whole = whole[: characters_max - 1] + _ELLIPSIS
+            whole = whole[: characters_max - 1] + CUT_MARK
         made.append(whole)
     lost.tell(name, len(values), note)
     return made
@@ -225,15 +225,10 @@ def _part_tag(tag: str, number: int, total: int) -> str:
         return tag
     mark = f" ({number:,} of {total:,})"
     room = limits.TAG_MAX_CHARACTERS - len(mark)
-    return (tag if len(tag) <= room else tag[: room - 1] + _ELLIPSIS) + mark
-
-
-def tag_groups(values: Mapping[str, T], tags_max: int = limits.TAGS_MAX) -> Iterator[dict[str, T]]:
-    """Yield the values in order, in maps of at most ``tags_max`` tags; one empty map when there are no values."""
-    remaining = iter(values.items())
-    yield dict(islice(remaining, tags_max))
-    while some := dict(islice(remaining, tags_max)):
-        yield some
+    if len(tag) > room:  # a checksum, so that different tags stay different
+        end = f"{CUT_MARK}{crc32(tag.encode()):08x}"
+        tag = tag[: room - len(end)] + end
+    return tag + mark
 
 
 def first_values(name: str, values: dict[str, T], note: Note, tags_max: int = limits.TAGS_MAX) -> dict[str, T]:
@@ -257,8 +252,6 @@ def pictures(
     Larger pictures are reduced by the smallest whole factor that makes them fit: each pixel is the mean of a block.
     """
     number, height, width, channels = pictures_NHWC.shape
-    if not pictures_NHWC.numel():
-        raise ValueError(f"{tag!r:.80}: pictures of shape {tuple(pictures_NHWC.shape)} [N, H, W, C]; there is none")
     factor = -(-max(height, width) // side_max)
     while _rounded_up(height, factor) * _rounded_up(width, factor) * channels > size_max_bytes:
         factor += 1
@@ -318,20 +311,10 @@ def matrix(tag: str, values: ArrayLike, note: Note, side_max: int = limits.MATRI
 def value_range(tag: str, ends: Any, note: Note) -> tuple[float, float] | None:
     """Return the two ends of the colours; None, the range of the matrix itself, for a range that is none."""
     try:
-        plain = plain_range(ends)
-        if plain is None or -math.inf < plain[0] < plain[1] < math.inf:
-            return plain
-        problem = "expected finite low < high"
-    except Exception as error:  # noqa: BLE001 - the matrix is kept, whatever the range is
-        problem = f"expected two numbers, low < high: {error}"
-    shown = "" if isinstance(ends, Tensor) else f" {as_text(ends):.80}"
-    note(
-        Cut(
-            "value_range",
-            f"{tag!r:.80}: value_range{shown} is not used ({problem}); the colours cover the matrix's own range",
-        )
-    )
-    return None
+        return plain_range(ends)
+    except Exception as error:  # noqa: BLE001 - the matrix is kept, whatever the error
+        note(Cut("value_range", f"{tag!r:.80}: not used, the colours cover the matrix's own range: {error}"))
+        return None
 
 
 def title(value: Any, tag: str, cells: str, note: Note) -> str:
@@ -466,8 +449,8 @@ def _chart(given: Any, note: Note) -> Chart:
         note(
             Cut(
                 "tags of charts",
-                f"{len(kept):,} of {len(tags):,} are kept; a chart has at most {limits.LAYOUT_CHARTS_MAX:,}, each a text"
-                f" of at most {limits.LABEL_MAX_CHARACTERS:,} characters",
+                f"{len(kept):,} of {len(tags):,} are kept; a chart has at most {limits.LAYOUT_CHARTS_MAX:,}, each a"
+                f" text of at most {limits.LABEL_MAX_CHARACTERS:,} characters",
             )
         )
     return Chart(kind, kept)
@@ -530,7 +513,7 @@ def _short(name: str, lost: "_Lost") -> str:
         raise TypeError(f"a {type(name).__name__} among the names of a node; expected text")
     short = as_text(name)
     if len(short) > limits.LABEL_MAX_CHARACTERS:
-        short = short[: limits.LABEL_MAX_CHARACTERS - 1] + _ELLIPSIS
+        short = short[: limits.LABEL_MAX_CHARACTERS - 1] + CUT_MARK
     if short != name:
         lost.add(f"have texts that are cut to {limits.LABEL_MAX_CHARACTERS:,} characters", short[:40])
     return short

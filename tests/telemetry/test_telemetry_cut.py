@@ -196,7 +196,7 @@ def test_a_large_matrix_of_a_device_is_reduced_there(tmp_path: Path, monkeypatch
 
 def test_a_hundred_clips_are_two_records_and_a_bad_clip_costs_itself(tmp_path: Path) -> None:
     clips: list[Any] = [torch.full((20,), number / 200) for number in range(100)]
-    clips[3], clips[50] = None, torch.ones(9, 5)
+    clips[3], clips[50] = None, torch.ones(9, 9)
     captions = [f"{number}" for number in range(100)]
     kept = kept_by(
         tmp_path,

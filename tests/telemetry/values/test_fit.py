@@ -165,10 +165,7 @@ def test_records_hold_all_items_in_order(tag: str, sizes: list[int], items_max: 
 
 
 @given(values=st.dictionaries(st.text(), st.integers(), max_size=30), tags_max=st.integers(1, 8))
-def test_tags_are_split_in_order(values: dict[str, int], tags_max: int) -> None:
-    groups = list(fit.tag_groups(values, tags_max))
-    assert [item for group in groups for item in group.items()] == list(values.items())
-    assert len(groups) == max(1, -(-len(values) // tags_max))
+def test_values_beyond_a_record_are_cut(values: dict[str, int], tags_max: int) -> None:
     notes = Notes()
     kept = fit.first_values("metrics", values, notes, tags_max)
     assert list(kept.items()) == list(values.items())[:tags_max]
@@ -217,11 +214,6 @@ def test_pictures_on_a_device_are_reduced_there(notes: Notes) -> None:
     made = fit.pictures("i", torch.empty(2, 4000, 6000, 3, dtype=torch.uint8, device="meta"), notes)
     assert made.is_meta
     assert made.shape == (2, 2000, 3000, 3)
-
-
-def test_no_picture_is_refused(notes: Notes) -> None:
-    with pytest.raises(ValueError, match="there is none"):
-        fit.pictures("i", torch.empty(0, 4, 4, 3, dtype=torch.uint8), notes)
 
 
 @given(number=st.integers(1, 700), side=st.integers(1, 600), captions=st.booleans())
