@@ -7,6 +7,8 @@ from functools import wraps
 from time import perf_counter_ns
 from typing import Any, Final, Protocol, TypeVar, cast
 
+import numpy as np
+
 from tensorboard_sidecar.protocol.messages import ParameterValue
 from tensorboard_sidecar.telemetry.values.fit import Cut
 from tensorboard_sidecar.telemetry.values.parameters import plain_parameters
@@ -150,6 +152,13 @@ class Facade(Protocol):
     """Raises RuntimeError after the close and in a forked child, where torch may hang in the call's computations."""
 
 
+def _whole_step(step: Any) -> int:
+    """Return a step as an int, also 7.0. Raises TypeError for a fraction, NaN, and a tensor on a device."""
+    if isinstance(step, float | np.floating) and step.is_integer():
+        return int(step)
+    return whole("step", step)
+
+
 def telemetry_call(method: _Method) -> _Method:
     """Wrap a method: convert its step to an int, add its time to ``cost``, note its errors in ``faults``."""
 
@@ -162,7 +171,7 @@ def telemetry_call(method: _Method) -> _Method:
             if len(args) == 1:
                 args = (self, kwargs.pop("step", None))
             if type(args[1]) is not int:  # a tensor: the loop may increment it in place, or it lies on a device
-                args = (self, whole("step", args[1]), *args[2:])
+                args = (self, _whole_step(args[1]), *args[2:])
             method(*args, **kwargs)
             self.cost.add(args[1], perf_counter_ns() - started)
         except Exception as error:  # noqa: BLE001 - no error of any type may end training

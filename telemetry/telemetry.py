@@ -230,7 +230,8 @@ class Telemetry:
 
         The colours cover ``value_range`` (None: the range of the matrix's own values). The matrix is kept as float16
         where float16 distinguishes all colours of ``value_range``, otherwise as float32. A ``value_range`` without
-        finite low < high is a fault, and the matrix is kept without that range.
+        finite low < high is a fault, and the matrix is kept without that range. A vector is a matrix of one row. A side
+        of more than 4,096 cells is reduced: each cell is the mean of a block, as the title says.
 
         >>> text, image = torch.randn(2, 16, 64)
         >>> telemetry.matrix(100, "similarity/text_vs_image", text @ image.T, row_label="text", column_label="image")
@@ -257,7 +258,8 @@ class Telemetry:
         Floats are in 0..1, uint16 in 0..65535, other integers in 0..255; bools, and integers (except uint8) of 0 and 1
         only, are black and white. Values beyond are clipped; in host memory, that is a fault. ``layout`` names the
         dimensions in any order: H and W, with N and C where they are. The default is NCHW, CHW or HW, by the number of
-        dimensions. ``captions`` is empty or has one text for each picture.
+        dimensions. ``captions`` is empty or has one text for each picture. Pictures that do not fit one record (256
+        pictures, 64 MiB) are several records, with the tags ``tag``, ``tag (2 of 3)`` and so on.
 
         >>> telemetry.images(100, "samples/images", torch.rand(2, 3, 32, 32), captions=["a dog", "a cat"])
         """
@@ -271,8 +273,10 @@ class Telemetry:
         self.faults.note_each("telemetry.images", noted)
 
     @telemetry_call
-    def text(self, step: int, tag: str, text: str) -> None:
-        """Keep a text; TensorBoard shows markdown.
+    def text(self, step: int, tag: str, text: object) -> None:
+        """Keep a text; TensorBoard shows markdown. Any other value is kept as its text.
+
+        Of a text of more than a million characters the first part is kept, and the last line says so.
 
         >>> telemetry.text(100, "notes", "The **second** half of the data begins here.")
         """
@@ -288,6 +292,9 @@ class Telemetry:
         """Keep sound clips, each ``[frames]`` or ``[channels, frames]``: floats in -1..1, int16, int32, int8 or uint8.
 
         Floats beyond are clipped; in host memory, that is a fault. ``captions`` is empty or has one text for each clip.
+
+        Clips that do not fit one record (64 clips, 64 MiB) are several records, tagged as pictures are. A clip that
+        cannot be kept is a fault; the other clips are kept.
 
         >>> tone = torch.sin(torch.arange(8000) / 3)
         >>> telemetry.audio(100, "samples/tones", [tone, tone / 2], sample_rate_hz=8000, captions=["loud", "quiet"])

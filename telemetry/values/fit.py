@@ -7,13 +7,13 @@ fit. Three rules hold:
 - What is too long or too large for every record is cut or reduced, and the cut is visible in TensorBoard.
 - One bad part (a clip, a caption, a chart, a node) is left out; the parts beside the bad part are kept.
 
-Each kind of loss is told once for each call: ``note`` gets a :class:`Cut`. Splitting loses nothing and is not told. No
-function reads a value on a device; pictures and matrices on a device are reduced on that device.
+Each loss is told: ``note`` gets a :class:`Cut`, one for all equal losses of a list. Splitting loses nothing and is not
+told. No function reads a value on a device; pictures and matrices on a device are reduced on that device.
 
 Shape suffixes: N pictures, H height, W width, C channels, F frames.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 from zlib import crc32
@@ -21,15 +21,15 @@ from zlib import crc32
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
-from torch.overrides import TorchFunctionMode
 
 from tensorboard_sidecar.protocol import limits
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.kinds import node_parts
 from tensorboard_sidecar.protocol.messages import Chart, Charts, Graph, GraphNode, Layout
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Note, as_tensor, clip_to_int16, to_float32
+from tensorboard_sidecar.telemetry.values.parameters import Unread
 from tensorboard_sidecar.telemetry.values.python_values import on_host, plain_range
-from tensorboard_sidecar.telemetry.values.tags import CUT_MARK
+from tensorboard_sidecar.telemetry.values.tags import CUT_MARK, shown_tag
 
 T = TypeVar("T")
 
@@ -52,31 +52,11 @@ class Cut(ValueError):
         self.part = part
 
 
-class _NoDeviceReads(TorchFunctionMode):
-    """While active, the text of a tensor on a device holds no values: to show values, torch would wait for the device.
-
-    Raises TypeError when the ``__str__`` of a user's class reads a tensor on a device.
-    """
-
-    _TEXTS: Final = (Tensor.__repr__, Tensor.__format__)
-    _READS: Final = (Tensor.item, Tensor.tolist, Tensor.cpu, Tensor.numpy, Tensor.__bool__, Tensor.__float__)
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if args and isinstance(args[0], Tensor) and not args[0].is_cpu:
-            if func in self._TEXTS:
-                return f"tensor(shape={tuple(args[0].shape)}, device='{args[0].device}')"
-            if func in self._READS:
-                on_host("a part of the text", args[0])
-        return func(*args, **(kwargs or {}))
-
-
 def as_text(value: Any) -> str:
     r"""Return a value as text: bytes decoded from UTF-8, a tensor of no dimension as its number, others by ``str``.
 
     Bytes that are no UTF-8 and halves of characters (lone surrogates) become U+FFFD. Raises TypeError for a tensor on a
-    device, and the errors of the value's ``__str__``.
+    device, NoText for an object whose ``__str__`` reads one, and the errors of ``__str__``.
 
     >>> as_text(b"caf\xc3\xa9"), as_text(torch.tensor(3)), as_text(["a", 1])
     ('café', '3', "['a', 1]")
@@ -87,7 +67,7 @@ def as_text(value: Any) -> str:
         host = on_host("the text", value)
         value = host.item() if host.ndim == 0 else host
     if not isinstance(value, str):
-        with _NoDeviceReads():
+        with Unread():
             value = str(value)
     if value.isascii():
         return str.__str__(value)
@@ -313,7 +293,7 @@ def value_range(tag: str, ends: Any, note: Note) -> tuple[float, float] | None:
     try:
         return plain_range(ends)
     except Exception as error:  # noqa: BLE001 - the matrix is kept, whatever the error
-        note(Cut("value_range", f"{tag!r:.80}: not used, the colours cover the matrix's own range: {error}"))
+        note(Cut("value_range", f"not used for {tag!r:.80}: {error}"))
         return None
 
 
@@ -395,32 +375,27 @@ def layout(categories: Mapping[Any, Any], note: Note) -> Layout | None:
     made: dict[str, Charts] = {}
     budget, lost = _Budget(limits.LAYOUT_PARTS_MAX), _Lost()
     total = 0
-    for name, charts in categories.items():
-        shown_name = label("names of categories", name, note)
-        kept = made.get(shown_name, {})
-        room = shown_name in made or len(made) < limits.LAYOUT_CHARTS_MAX
-        for title_given, given in charts.items() if isinstance(charts, Mapping) else [(name, None)]:
-            total += 1
+    names = _labels("names of categories", list(categories), note, limits.LABEL_MAX_CHARACTERS)
+    for name, charts in zip(names, categories.values(), strict=True):
+        kept = made.get(name, {})
+        room = name in made or len(made) < limits.LAYOUT_CHARTS_MAX
+        given = charts if isinstance(charts, Mapping) else {name: charts}
+        titles = _labels("titles of charts", list(given), note, limits.LABEL_MAX_CHARACTERS)
+        total += len(titles)
+        for shown, given_chart in zip(titles, given.values(), strict=True):
             try:
-                chart = _chart(given, note)
+                chart = _chart(given_chart, note)
             except (TypeError, ValueError) as error:
-                lost.add("are not kept", f"{title_given!r:.40}: {error}")
+                lost.add("are not kept", f"{shown:.40}: {error}")
                 continue
-            shown = label("titles of charts", title_given, note)
             if shown in kept:
                 lost.add("are left out, because their title begins as that of another", f"{shown:.40}")
-            elif (
-                room
-                and len(kept) < limits.LAYOUT_CHARTS_MAX
-                and budget.take(
-                    1 + len(chart.tags), len(encode_body(chart)) + _size(shown) + (0 if kept else _size(shown_name))
-                )
-            ):
-                kept[shown] = chart
-            else:
+            elif not room or len(kept) == limits.LAYOUT_CHARTS_MAX or not budget.take(*_cost(name, shown, chart)):
                 lost.add(f"are left out: a layout has at most {_LAYOUT_MAX}")
+            else:
+                kept[shown] = chart
         if kept or (room and charts == {}):
-            made[shown_name] = kept
+            made[name] = kept
     lost.tell("charts", total, note)
     return Layout(made) if made or not categories else None
 
@@ -431,6 +406,12 @@ _LAYOUT_MAX: Final = (
 )
 
 
+def _cost(name: str, shown_title: str, chart: Chart) -> tuple[int, int]:
+    """Return the parts of a chart, and an upper bound for its encoded size with its title and its category's name."""
+    labels = _UTF8_MAX_BYTES * (len(name) + len(shown_title)) + 16
+    return 1 + len(chart.tags), len(encode_body(chart)) + labels
+
+
 def _chart(given: Any, note: Note) -> Chart:
     """Return a chart. Raises TypeError or ValueError for one that TensorBoard cannot draw."""
     if not isinstance(given, Chart | list | tuple):
@@ -439,11 +420,13 @@ def _chart(given: Any, note: Note) -> Chart:
     tags = [tags] if isinstance(tags, str) else list(tags)
     good = [tag for tag in tags if isinstance(tag, str) and len(tag) <= limits.LABEL_MAX_CHARACTERS]
     good = [tag for tag in good if tag == as_text(tag)]
-    kind = _CHART_KINDS.get(str(given_kind).lower())
+    kind = _CHART_KINDS.get(as_text(given_kind).lower())
     if kind is None:
-        raise ValueError(f"a chart of kind {given_kind!r:.40}; expected 'multiline' or 'margin'")
+        raise ValueError(f"a chart of kind {as_text(given_kind):.40}; expected multiline or margin")
     if kind == "margin" and not len(good) == len(tags) == 3:
         raise ValueError(f"a margin chart of {len(tags)} tags; expected three: value, lower, upper")
+    if kind == "margin":  # its tags are names, not expressions
+        return Chart(kind, list(map(shown_tag, good)))
     kept = good[: limits.LAYOUT_CHARTS_MAX]
     if len(kept) < len(tags):
         note(
@@ -538,7 +521,3 @@ class _Budget:
         self._parts -= parts
         self._size_bytes -= size_bytes
         return True
-
-
-def _size(text_encoded: str) -> int:
-    return _UTF8_MAX_BYTES * len(text_encoded) + 8

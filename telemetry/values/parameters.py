@@ -163,7 +163,7 @@ class _Writer:
         return "".join(self._pieces)
 
 
-class _Unread(TorchFunctionMode):
+class Unread(TorchFunctionMode):
     """Within this mode a tensor on a device has a text without its values, and reading its values raises TypeError."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -328,7 +328,7 @@ def _object_text(value: Any) -> str:
         given = chain(((each, "") for each in value.args), ((each, f"{key}=") for key, each in value.keywords.items()))
         texts = [f"{before}{_plain(each)[0]}" for each, before in islice(given, _ELEMENTS_MAX)]
         return f"partial({', '.join([str(_plain(value.func)[0]), *texts])})"
-    with _Unread():
+    with Unread():
         text = str(value)
     if _ONLY_ADDRESS.fullmatch(text):
         raise NoText(f"is a {_kind(value)} without a text")

@@ -16,6 +16,7 @@ from support.running.spoken import read_said
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol import limits
+from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.messages import (
     Chart,
     Graph,
@@ -24,6 +25,7 @@ from tensorboard_sidecar.protocol.messages import (
     Images,
     Layout,
     Matrix,
+    Scalars,
     Text,
 )
 from tensorboard_sidecar.telemetry import pipeline
@@ -143,7 +145,7 @@ def test_each_kind_of_cut_is_logged_once_and_counted_each_time(
         (["a", "b"], "['a', 'b']", 0),
         (b"caf\xc3\xa9 \xff", "café \ufffd", 0),
         ("a\ud800", "a\ufffd", 1),
-        ({"loss": META}, "{'loss': tensor(shape=(), device='meta')}", 0),
+        ({"loss": META}, "{'loss': tensor on meta of shape ()}", 0),
     ],
 )
 def test_any_value_is_a_text(tmp_path: Path, value: Any, text: str, faults: int) -> None:
@@ -304,6 +306,32 @@ def test_what_is_refused_says_what_was_expected(
     ):
         getattr(telemetry, name)(7, *args, **keywords)
     assert len(read_said(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("step", [7.0, np.float32(7), np.int64(7), torch.tensor(7)])
+def test_a_step_without_a_fraction_is_a_step(tmp_path: Path, step: Any) -> None:
+    assert kept_by(tmp_path, lambda telemetry: telemetry.scalars(step, {"a": 1.0})) == [Scalars({"a": 1.0})]
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (-1, "step -1; expected 0 to 9,007,199,254,740,992"),
+        (2**53 + 1, "step 9007199254740993; expected 0 to"),
+        (0.5, "step 0.5; expected a whole number"),
+        (float("nan"), "step nan; expected a whole number"),
+        (None, "step None; expected a whole number"),
+        ("7", "step '7'; expected a whole number"),
+        (META, "step is a tensor on meta, which the loop would wait for; give a Python value"),
+    ],
+)
+def test_a_step_that_cannot_be_shown_is_refused_and_says_what_was_expected(
+    tmp_path: Path, step: Any, reason: str
+) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
+        for call in (telemetry.text, telemetry.matrix):
+            with pytest.raises((TypeError, Malformed), match=reason):
+                call(step, "t", 5)
 
 
 CUT: Final[dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]]] = {
