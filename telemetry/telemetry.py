@@ -363,7 +363,7 @@ class Telemetry:
 
     @telemetry_call
     def graph(self, step: int, graph: messages.Graph) -> None:
-        """Keep a model's architecture, as :func:`trace_graph` returns.
+        """Keep a model's architecture, as :func:`trace_graph` returns: the first 50,000 nodes of a larger graph.
 
         >>> from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
         >>> telemetry.graph(0, trace_graph(torch.nn.Linear(3, 4), torch.zeros(1, 3)))
@@ -377,7 +377,8 @@ class Telemetry:
         """Keep the layout of TensorBoard's custom scalars: for each category, charts by title.
 
         The tags of a ``multiline`` chart are regular expressions, each matched at the start of a tag; those of a
-        ``margin`` chart are exactly three tags: value, lower margin, upper margin.
+        ``margin`` chart are exactly three tags: value, lower margin, upper margin. A chart may also be a pair of kind
+        and tags. A malformed chart is a fault; the other charts are kept.
 
         >>> from tensorboard_sidecar.protocol.messages import Chart
         >>> telemetry.layout(0, {"Losses": {"both": Chart("multiline", ["^loss/train$", "^loss/val$"])}})

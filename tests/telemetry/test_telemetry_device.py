@@ -285,6 +285,35 @@ def test_no_call_waits_for_a_gpu(tmp_path: Path) -> None:
 
 @pytest.mark.cuda
 @needs_gpu
+def test_what_is_split_or_reduced_waits_for_no_gpu(tmp_path: Path) -> None:
+    pictures, wide = torch.rand(300, 3, 8, 8, device="cuda"), torch.rand(1, 3, 4, 9000, device="cuda")
+    values, clips = torch.rand(5000, 6000, device="cuda"), [torch.rand(100, device="cuda")] * 70
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            telemetry.images(1, "i", pictures, captions=["x"] * 300)
+            telemetry.images(1, "wide", wide, captions=[values])  # a caption that only the device knows
+            telemetry.matrix(1, "m", values, value_range=(values[0, 0], 1.0), title=values)  # type: ignore[arg-type]
+            telemetry.audio(1, "a", clips, sample_rate_hz=8000)
+            telemetry.text(1, "t", {"loss": values[0, 0]})
+            telemetry.summaries(1, {f"{group}/{n}": values[0] for n in range(5000) for group in "ab"})
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert telemetry.faults.total == 5
+    *kept, text, first, second = said(tmp_path)[1:-1]
+    assert [type(message).__name__ for message in kept] == ["Images"] * 3 + ["Matrix"] + ["Audio"] * 2
+    assert text == Text("t", "{'loss': tensor on cuda:0 of shape ()}")
+    assert isinstance(first, TensorSummaries)
+    assert isinstance(second, TensorSummaries)
+    assert (len(first.summaries), len(second.summaries)) == (5000, 5000)
+    matrix = kept[3]
+    assert isinstance(matrix, Matrix)
+    expected = values.reshape(2500, 2, 3000, 2).mean((1, 3)).cpu()
+    np.testing.assert_allclose(matrix.values.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.cuda
+@needs_gpu
 def test_gpu_values_are_those_at_the_time_of_the_call(tmp_path: Path) -> None:
     value = torch.zeros((), device="cuda")
     with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
