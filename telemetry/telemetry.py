@@ -265,11 +265,9 @@ class Telemetry:
         """
         tag = self.faults.shown_tag("telemetry.images", tag)
         noted: list[Exception] = []
-        pictures = fit.pictures(tag, arrays.pictures_to_uint8(images, layout, noted.append), noted.append)
-        labels = fit.captions(captions, len(pictures), "pictures", noted.append)
-        for part in fit.picture_slices(tag, pictures, captions_given=bool(labels)):
-            build = partial(_images, part.tag, labels[part.items])
-            self._pipeline.keep_tensors(check_step(step), Kind.IMAGES, [pictures[part.items]], build)
+        for record in fit.picture_records(tag, images, layout, captions, noted.append):
+            build = partial(_images, record.tag, record.captions)
+            self._pipeline.keep_tensors(check_step(step), Kind.IMAGES, [record.pictures], build)
         self.faults.note_each("telemetry.images", noted)
 
     @telemetry_call

@@ -14,7 +14,7 @@ Shape suffixes: N pictures, H height, W width, C channels, F frames.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 from zlib import crc32
 
@@ -26,7 +26,15 @@ from tensorboard_sidecar.protocol import limits
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.kinds import node_parts
 from tensorboard_sidecar.protocol.messages import Chart, Charts, Graph, GraphNode, Layout
-from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Note, as_tensor, clip_to_int16, to_float32
+from tensorboard_sidecar.telemetry.values.arrays import (
+    ArrayLike,
+    Note,
+    Pictures,
+    as_tensor,
+    clip_to_int16,
+    pictures_to_uint8,
+    to_float32,
+)
 from tensorboard_sidecar.telemetry.values.parameters import Unread
 from tensorboard_sidecar.telemetry.values.python_values import on_host, plain_range
 from tensorboard_sidecar.telemetry.values.tags import CUT_MARK, shown_tag
@@ -217,6 +225,62 @@ def first_values(name: str, values: dict[str, T], note: Note, tags_max: int = li
         return values
     note(Cut(name, f"the first {tags_max:,} of {len(values):,} {name} are kept"))
     return dict(islice(values.items(), tags_max))
+
+
+class PictureRecord(NamedTuple):
+    """The tag, the pictures (uint8 ``[N, H, W, C]``), and no caption or one for each picture, of one record."""
+
+    tag: str
+    pictures: Tensor
+    captions: list[str]
+
+
+def picture_records(
+    tag: str, images: Pictures, layout_given: str, captions_given: Any, note: Note
+) -> list[PictureRecord]:
+    """Return the records of pictures, in order. Of a list of unequal pictures, equal neighbours share records.
+
+    Raises TypeError or ValueError when no picture can be kept.
+    """
+    batches, kept, number = _batches(tag, images, layout_given, note)
+    labels = captions(captions_given, number, "pictures", note)
+    labels = [labels[place] for place in kept] if labels else []
+    split: list[tuple[Tensor, list[str]]] = []
+    for batch_NHWC in batches:
+        fitting = pictures(tag, batch_NHWC, note)
+        own, labels = labels[: len(fitting)], labels[len(fitting) :]
+        parts = picture_slices(tag, fitting, captions_given=bool(own))
+        split += [(fitting[part.items], own[part.items]) for part in parts]
+    return [PictureRecord(_part_tag(tag, number, len(split)), *record) for number, record in enumerate(split, 1)]
+
+
+def _batches(tag: str, images: Pictures, layout_given: str, note: Note) -> tuple[list[Tensor], Sequence[int], int]:
+    """Return batches of equal pictures, the places of the pictures kept among those given, and the number given."""
+    try:
+        whole = pictures_to_uint8(images, layout_given, note)
+        return [whole], range(len(whole)), len(whole)
+    except (TypeError, ValueError):
+        if not isinstance(images, list | tuple):
+            raise
+        singles, lost = _singles(images, layout_given, note)
+        if not singles:
+            raise
+    lost.tell("pictures", len(images), note, f"{tag!r:.80}: ")
+    neighbours = groupby(singles.values(), lambda picture: (picture.shape, picture.device))
+    return [torch.cat(list(equal)) for _, equal in neighbours], list(singles), len(images)
+
+
+def _singles(images: Sequence[Any], layout_given: str, note: Note) -> tuple[dict[int, Tensor], "_Lost"]:
+    """Return the good pictures of a list by their places, each ``[1, H, W, C]``, and the bad ones."""
+    singles: dict[int, Tensor] = {}
+    lost = _Lost()
+    for place, image in enumerate(images):
+        try:
+            [picture_HWC] = pictures_to_uint8(image, layout_given.upper().replace("N", ""), note)
+            singles[place] = picture_HWC[None]
+        except Exception as error:  # noqa: BLE001 - the other pictures are kept, whatever the error
+            lost.add("are not kept", f"picture {place + 1}: {error}")
+    return singles, lost
 
 
 def pictures(

@@ -85,6 +85,29 @@ def test_pictures_of_a_device_are_split_there(tmp_path: Path, monkeypatch: pytes
     assert captions == ["x"] * 600
 
 
+def test_pictures_of_a_list_may_be_unequal_and_a_bad_picture_costs_itself(tmp_path: Path) -> None:
+    small, large = np.full((2, 3, 3), 7, np.uint8), torch.full((4, 5, 3), 9, dtype=torch.uint8)
+    images: list[Any] = [small, small + 1, None, large, np.zeros((2, 2, 9), np.uint8), small]
+    captions = [f"{number}" for number in range(6)]
+    kept = kept_by(tmp_path, lambda telemetry: telemetry.images(7, "i", images, captions, layout="HWC"), faults=1)
+    assert [(message.tag, message.images.shape, message.captions) for message in kept] == [
+        ("i", (2, 2, 3, 3), ["0", "1"]),
+        ("i (2 of 3)", (1, 4, 5, 3), ["3"]),
+        ("i (3 of 3)", (1, 2, 3, 3), ["5"]),
+    ]
+    assert [set(message.images.data) for message in kept] == [{7, 8}, {9}, {7}]
+
+
+@pytest.mark.parametrize("images", [[None, None], [np.zeros((2, 2, 9))], ["a"], [], [[0.5, 0.5]] * 2, [[1], None]])
+def test_a_list_without_a_good_picture_is_refused(tmp_path: Path, images: Any) -> None:
+    with (
+        Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry,
+        pytest.raises((TypeError, ValueError)),
+    ):
+        telemetry.images(7, "i", images, layout="HWC")
+    assert len(read_said(tmp_path)) == 2
+
+
 @settings(max_examples=40)
 @given(
     number=st.integers(1, 40),
