@@ -12,10 +12,11 @@ Start-up fails fast: a setting that cannot work raises in the constructor.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Never, Self
 
-import torch
+import torch  # noqa: F401 - the examples use torch
 
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endpoint
@@ -33,7 +34,8 @@ from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
 from tensorboard_sidecar.telemetry.values import arrays, summaries
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
-from tensorboard_sidecar.telemetry.values.python_values import cells, plain_parameters, plain_range, seconds, whole
+from tensorboard_sidecar.telemetry.values.embedding_parts import gather_points, split_points
+from tensorboard_sidecar.telemetry.values.python_values import plain_parameters, plain_range, seconds, whole
 from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
 
 DRAIN_SECONDS: Final = 5.0
@@ -278,23 +280,18 @@ class Telemetry:
         """Keep N points of D dimensions, ``vectors [N, D]``, for the embedding projector.
 
         ``metadata`` maps the name of each column to its N cells. ``images [N, C, H, W]`` are shown as thumbnails of at
-        most 64 pixels a side; floats in 0..1 or integers in 0..255.
+        most 64 pixels a side; floats in 0..1 or integers in 0..255. Points that one record cannot hold travel in parts.
+        Other shapes of ``vectors``, cells that are too long, missing or too many, and images that do not fit the points
+        are faults; the points, and what else can be kept, are kept.
 
         >>> telemetry.embedding(100, "animals", torch.randn(2, 8), metadata={"name": ["cat", "dog"]})
         """
-        tensors = [arrays.as_tensor(vectors).to(torch.float32)]
-        if images is not None:
-            tensors.append(arrays.thumbnails_to_uint8(images))
-        columns = {name: cells(column) for name, column in (metadata or {}).items()}
-        rows = list(map(list, zip(*columns.values(), strict=True)))
-        self._pipeline.keep_tensors(
-            check_step(step),
-            Kind.EMBEDDING,
-            tensors,
-            lambda copied: messages.Embedding(
-                tag, pack_array(copied[0]), list(columns), rows, *map(pack_array, copied[1:])
-            ),
-        )
+        noted: list[Exception] = []
+        points = gather_points(vectors, metadata, images, noted.append)
+        for tensors, build in split_points(points):
+            self._pipeline.keep_tensors(check_step(step), Kind.EMBEDDING, tensors, partial(build, tag))
+        for error in noted:
+            self.faults.note("telemetry.embedding", error)
 
     @telemetry_call
     def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None:

@@ -173,16 +173,16 @@ class StreamProjection:
         return Projected(events, failures)
 
     def _show_beside(self, message: messages.Message | None, record: Record) -> list[Exception]:
-        """Update what a record changes besides events; return the error that kept an embedding from being written."""
+        """Update what a record changes besides events; return the errors of embeddings that are not shown."""
         match message:
             case messages.RunStart():
-                self._projector().rewind(first_new_step(message), record.wall_time_ns)
+                return self._projector().rewind(first_new_step(message), record.wall_time_ns)
             case messages.Gap():
                 self.counts.gaps += 1
                 self.counts.missing_records += record.span
             case messages.Embedding():
                 try:
-                    self._projector().write(message, record)
+                    return self._projector().write(message, record)
                 except OSError:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _draw

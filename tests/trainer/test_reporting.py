@@ -1,12 +1,9 @@
 import re
 from pathlib import Path
 
-import pytest
-import torch
 from support.records import expected
 
-from tensorboard_sidecar.trainer.model import Latents
-from tensorboard_sidecar.trainer.reporting import TrainingSummary, caption_table, custom_layout, projector_pairs
+from tensorboard_sidecar.trainer.reporting import TrainingSummary, caption_table, custom_layout
 
 
 def test_captions_stand_beside_the_numbers_of_their_pictures() -> None:
@@ -25,13 +22,6 @@ def test_what_would_end_a_cell_or_a_row_is_escaped() -> None:
 
 def test_a_caption_is_no_markdown() -> None:
     assert caption_table(("_two_ *dogs* [run](x)",)).split("\n")[2] == r"| 1 | \_two\_ \*dogs\* \[run\](x) |"
-
-
-@pytest.mark.parametrize(("dimensions", "pairs"), [(128, 2_000), (4_096, 646)])
-def test_the_joint_space_of_many_dimensions_fits_a_record(dimensions: int, pairs: int) -> None:
-    """4,000 points of 4,096 dimensions with their pictures are 78 MB, and a record takes 64 MiB."""
-    units = Latents(*(torch.zeros(3_000, dimensions) for _ in range(4)))
-    assert projector_pairs(units, torch.zeros(3_000, 3, 32, 32)) == pairs
 
 
 KNOWN = (*expected.EACH_LOG_INTERVAL, *expected.EACH_EPOCH)
