@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from time import perf_counter_ns
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -39,6 +39,11 @@ class Faults:
             self._logged.add((call, kind))
             _log.warning("%s: %s: %.500s (logged once; training goes on)", call, type(error).__name__, error)
 
+    def note_each(self, call: str, errors: Iterable[Exception]) -> None:
+        """Note errors about values that are kept, but not as given."""
+        for error in errors:
+            self.note(call, error)
+
     def convert_each(self, call: str, values: Mapping[str, Any], convert: Callable[[Any], T]) -> dict[str, T]:
         """Return the values converted, without those whose tag is invalid or whose conversion fails.
 
@@ -60,7 +65,9 @@ class Faults:
         """Log the number of faults at the end of a run: the first message of a kind may have scrolled away by then."""
         if self.total and not self.strict:
             _log.warning(
-                "run %s: %d calls or values were not kept; warnings above name the first of each kind", run, self.total
+                "run %s: %d calls or values were not kept as given; warnings above name the first of each kind",
+                run,
+                self.total,
             )
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from tensorboard_sidecar.protocol.messages import Chart, Graph
 from tensorboard_sidecar.telemetry.calls import Faults
-from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
+from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
 from tensorboard_sidecar.telemetry.values.embedding_parts import by_column
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
 from tensorboard_sidecar.telemetry.values.python_values import on_host
@@ -72,7 +72,7 @@ class _TelemetryCalls(Protocol):
     ) -> None: ...
 
     def images(
-        self, step: int, tag: str, images: ArrayLike, captions: Sequence[str] = (), *, layout: str = ""
+        self, step: int, tag: str, images: Pictures, captions: Sequence[str] = (), *, layout: str = ""
     ) -> None: ...
 
     def text(self, step: int, tag: str, text: str) -> None: ...
@@ -88,7 +88,7 @@ class _TelemetryCalls(Protocol):
         vectors: ArrayLike,
         *,
         metadata: Mapping[str, Sequence[str]] | None = None,
-        images: ArrayLike | None = None,
+        images: Pictures | None = None,
     ) -> None: ...
 
     def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None: ...
@@ -226,12 +226,12 @@ class SummaryWriter:
     def add_image(
         self,
         tag: str,
-        img_tensor: ArrayLike,
+        img_tensor: Pictures,
         global_step: int | None = None,
         walltime: float | None = None,
         dataformats: str = "CHW",
     ) -> None:
-        """Keep one picture: floats in 0..1 or integers in 0..255, dimensions as ``dataformats`` says: CHW, HWC or HW.
+        """Keep one picture: floats in 0..1 or integers in 0..255, dimensions as ``dataformats`` says, in any order.
 
         >>> import torch
         >>> writer.add_image("samples/first", torch.rand(3, 32, 32), 100)
@@ -242,12 +242,12 @@ class SummaryWriter:
     def add_images(
         self,
         tag: str,
-        img_tensor: ArrayLike,
+        img_tensor: Pictures,
         global_step: int | None = None,
         walltime: float | None = None,
         dataformats: str = "NCHW",
     ) -> None:
-        """Keep several pictures, as :meth:`add_image`; ``dataformats`` is NCHW or NHWC.
+        """Keep several pictures, as :meth:`add_image`; ``dataformats`` has the letters NCHW in any order.
 
         >>> import torch
         >>> writer.add_images("samples/all", torch.rand(4, 32, 32, 3), 100, dataformats="NHWC")
@@ -273,7 +273,7 @@ class SummaryWriter:
         sample_rate: int = 44100,
         walltime: float | None = None,
     ) -> None:
-        """Keep a clip, ``[frames]`` or ``[channels, frames]``: floats in -1..1, or int16. ``sample_rate`` is in Hz.
+        """Keep a clip, ``[frames]`` or ``[channels, frames]``: floats in -1..1, or integers. ``sample_rate`` is in Hz.
 
         >>> import torch
         >>> writer.add_audio("samples/tone", torch.sin(torch.arange(8000) / 3), 100, sample_rate=8000)
@@ -287,7 +287,7 @@ class SummaryWriter:
         self,
         mat: ArrayLike,
         metadata: Sequence[Any] | None = None,
-        label_img: ArrayLike | None = None,
+        label_img: Pictures | None = None,
         global_step: int | None = None,
         tag: str = "default",
         metadata_header: Sequence[str] | None = None,

@@ -33,7 +33,7 @@ from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
 from tensorboard_sidecar.telemetry.values import arrays, summaries
-from tensorboard_sidecar.telemetry.values.arrays import ArrayLike
+from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
 from tensorboard_sidecar.telemetry.values.embedding_parts import gather_points, split_points
 from tensorboard_sidecar.telemetry.values.python_values import plain_parameters, plain_range, seconds, whole
 from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
@@ -210,35 +210,45 @@ class Telemetry:
         """Keep a matrix ``[rows, columns]``, which the logger draws as a heatmap.
 
         The colours cover ``value_range`` (None: the range of the matrix's own values). The matrix is kept as float16
-        where float16 distinguishes all colours of ``value_range``, otherwise as float32.
+        where float16 distinguishes all colours of ``value_range``, otherwise as float32. A ``value_range`` without
+        finite low < high is a fault, and the matrix is kept without that range.
 
         >>> text, image = torch.randn(2, 16, 64)
         >>> telemetry.matrix(100, "similarity/text_vs_image", text @ image.T, row_label="text", column_label="image")
         """
-        ends = plain_range(value_range)
+        noted: list[Exception] = []
+        try:
+            ends = plain_range(value_range)
+        except Exception as error:  # noqa: BLE001 - the matrix is kept, whatever the error
+            noted, ends = [error], None
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.MATRIX,
             [arrays.matrix_to_floats(values, ends)],
             lambda copied: messages.Matrix(tag, pack_array(copied[0]), title, row_label, column_label, ends),
         )
+        self.faults.note_each("telemetry.matrix", noted)
 
     @telemetry_call
-    def images(self, step: int, tag: str, images: ArrayLike, captions: Sequence[str] = (), *, layout: str = "") -> None:
-        """Keep pictures, floats in 0..1 or integers in 0..255, with 1, 3 or 4 channels.
+    def images(self, step: int, tag: str, images: Pictures, captions: Sequence[str] = (), *, layout: str = "") -> None:
+        """Keep pictures with 1 to 4 channels: a tensor, an array, an image of Pillow, or a list of equal pictures.
 
-        ``layout`` names the dimensions: NCHW, NHWC, CHW, HWC or HW. The default is NCHW, CHW or HW, by the number of
+        Floats are in 0..1, uint16 in 0..65535, other integers in 0..255; bools, and integers (except uint8) of 0 and 1
+        only, are black and white. Values beyond are clipped; in host memory, that is a fault. ``layout`` names the
+        dimensions in any order: H and W, with N and C where they are. The default is NCHW, CHW or HW, by the number of
         dimensions. ``captions`` is empty or has one text for each picture.
 
         >>> telemetry.images(100, "samples/images", torch.rand(2, 3, 32, 32), captions=["a dog", "a cat"])
         """
         labels = list(captions)
+        noted: list[Exception] = []
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.IMAGES,
-            [arrays.pictures_to_uint8(images, layout)],
+            [arrays.pictures_to_uint8(images, layout, noted.append)],
             lambda copied: messages.Images(tag, pack_array(copied[0]), labels),
         )
+        self.faults.note_each("telemetry.images", noted)
 
     @telemetry_call
     def text(self, step: int, tag: str, text: str) -> None:
@@ -252,20 +262,22 @@ class Telemetry:
     def audio(
         self, step: int, tag: str, clips: Sequence[ArrayLike], *, sample_rate_hz: int, captions: Sequence[str] = ()
     ) -> None:
-        """Keep sound clips, each ``[frames]`` or ``[channels, frames]``, floats in -1..1 or int16.
+        """Keep sound clips, each ``[frames]`` or ``[channels, frames]``: floats in -1..1, int16, int32, int8 or uint8.
 
-        ``captions`` is empty or has one text for each clip.
+        Floats beyond are clipped; in host memory, that is a fault. ``captions`` is empty or has one text for each clip.
 
         >>> tone = torch.sin(torch.arange(8000) / 3)
         >>> telemetry.audio(100, "samples/tones", [tone, tone / 2], sample_rate_hz=8000, captions=["loud", "quiet"])
         """
         labels = list(captions)
+        noted: list[Exception] = []
         self._pipeline.keep_tensors(
             check_step(step),
             Kind.AUDIO,
-            [arrays.clip_to_int16(clip) for clip in clips],
+            [arrays.clip_to_int16(clip, noted.append) for clip in clips],
             lambda copied: messages.Audio(tag, list(map(pack_array, copied)), sample_rate_hz, labels),
         )
+        self.faults.note_each("telemetry.audio", noted)
 
     @telemetry_call
     def embedding(
@@ -275,14 +287,14 @@ class Telemetry:
         vectors: ArrayLike,
         *,
         metadata: Mapping[str, Sequence[str]] | None = None,
-        images: ArrayLike | None = None,
+        images: Pictures | None = None,
     ) -> None:
         """Keep N points of D dimensions, ``vectors [N, D]``, for the embedding projector.
 
-        ``metadata`` maps the name of each column to its N cells. ``images [N, C, H, W]`` are shown as thumbnails of at
-        most 64 pixels a side; floats in 0..1 or integers in 0..255. Points that one record cannot hold travel in parts.
-        Other shapes of ``vectors``, cells that are too long, missing or too many, and images that do not fit the points
-        are faults; the points, and what else can be kept, are kept.
+        ``metadata`` maps the name of each column to its N cells. ``images [N, C, H, W]``, with values as for
+        :meth:`images`, are shown as thumbnails of at most 64 pixels a side. Points that one record cannot hold travel
+        in parts. Other shapes of ``vectors``, cells that are too long, missing or too many, and images that do not fit
+        the points are faults; the points, and what else can be kept, are kept.
 
         >>> telemetry.embedding(100, "animals", torch.randn(2, 8), metadata={"name": ["cat", "dog"]})
         """
@@ -290,8 +302,7 @@ class Telemetry:
         points = gather_points(vectors, metadata, images, noted.append)
         for tensors, build in split_points(points):
             self._pipeline.keep_tensors(check_step(step), Kind.EMBEDDING, tensors, partial(build, tag))
-        for error in noted:
-            self.faults.note("telemetry.embedding", error)
+        self.faults.note_each("telemetry.embedding", noted)
 
     @telemetry_call
     def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None:
@@ -331,7 +342,7 @@ class Telemetry:
 
         ``step_cost_us_p50`` and ``_p99``: time in calls a step, in microseconds, over the last 1,024 steps.
         ``lag_seconds``, ``outbox_bytes``, ``spilled_bytes``: the backlog. ``refused``: records refused because memory
-        and disk were full. ``faults``: calls or values that were not kept.
+        and disk were full. ``faults``: calls or values that were not kept as given.
 
         >>> for tag in sorted(telemetry.health()):
         ...     print(tag)

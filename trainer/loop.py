@@ -166,11 +166,14 @@ def train_epoch(
             with context.autocast():
                 latents = forward(state.model, batch)
             losses = contrastive_losses(latents.unit(), state.model.scale(), same_items(batch.caption_keys))
-            grad_norm = state.update(losses.total, config.clip_norm, context.placement)
+            norms = state.update(losses.total, config.clip_norm, context.placement)
             moments.add(losses.total)
 
             if state.global_step % config.log_interval == 0:
-                report_step(telemetry, state.global_step, losses, latents, lr=float(lr), grad_norm=grad_norm)
+                scale = state.model.scale()
+                report_step(
+                    telemetry, state.global_step, losses, latents, lr=float(lr), gradient_norms=norms, scale=scale
+                )
                 bar.show(losses.total, telemetry.lag_seconds)
             bar.advance(len(batch))
             context.stop.check()

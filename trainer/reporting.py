@@ -18,9 +18,9 @@ from tensorboard_sidecar.trainer.evaluation import DIRECTIONS, MODALITY_PAIRS, E
 from tensorboard_sidecar.trainer.losses import Losses
 from tensorboard_sidecar.trainer.model import SPACES, Latents
 from tensorboard_sidecar.trainer.settings import Config
-from tensorboard_sidecar.trainer.state import TrainingState
+from tensorboard_sidecar.trainer.state import GradientNorms, TrainingState
 
-EMBEDDING_STATISTICS: Final = ("mean", "std", "norm")
+EMBEDDING_STATISTICS: Final = ("mean", "std", "dimension_std", "norm")
 
 # The first pairs of the validation split are shown: enough to look at, small enough to log every epoch.
 HEATMAP_SIDE: Final = 64
@@ -40,20 +40,31 @@ def report_start(telemetry: Telemetry, step: int, model: nn.Module, inputs: tupl
 
 
 def report_step(
-    telemetry: Telemetry, step: int, losses: Losses, latents: Latents, *, lr: float, grad_norm: Tensor
+    telemetry: Telemetry,
+    step: int,
+    losses: Losses,
+    latents: Latents,
+    *,
+    lr: float,
+    gradient_norms: GradientNorms,
+    scale: Tensor,
 ) -> None:
-    """Log the 19 numbers of a training step in one record; all but the learning rate are on the device.
+    """Log the 25 numbers of a training step in one record; all but the learning rate are on the device.
 
-    The embedding statistics describe the latents before normalization: mean and standard deviation of all components,
-    and the mean norm of a vector.
+    ``scale`` is one over the temperature. The embedding statistics describe the latents before normalization: mean and
+    standard deviation of all components, the mean over dimensions of the deviation over the batch (0 when all vectors
+    are equal, however large their components are), and the mean norm of a vector.
     """
     values: dict[str, Tensor | float] = {f"loss/train/{name}": loss.detach() for name, loss in losses._asdict().items()}
     values["optimization/lr"] = lr
-    values["optimization/grad_norm"] = grad_norm
+    values["optimization/grad_norm"] = gradient_norms.before_clipping
+    values["optimization/grad_norm_clipped"] = gradient_norms.after_clipping
+    values["optimization/temperature"] = scale.detach().reciprocal()
     for space, latent in zip(SPACES, latents, strict=True):
         components = latent.detach().float()
         values[f"embeddings/{space}/mean"] = components.mean()
         values[f"embeddings/{space}/std"] = components.std(correction=0)
+        values[f"embeddings/{space}/dimension_std"] = components.std(dim=0, correction=0).mean()
         values[f"embeddings/{space}/norm"] = components.norm(dim=-1).mean()
     telemetry.scalars(step, values)
 
@@ -155,7 +166,8 @@ def custom_layout() -> dict[str, dict[str, Chart]]:
         "Embeddings": {name: _chart(f"embeddings/{space}/{name}" for space in SPACES) for name in EMBEDDING_STATISTICS},
         "Optimization": {
             "learning rate": _chart(["optimization/lr"]),
-            "gradient norm": _chart(["optimization/grad_norm"]),
+            "gradient norm": _chart(["optimization/grad_norm", "optimization/grad_norm_clipped"]),
+            "temperature": _chart(["optimization/temperature"]),
         },
         "Alignment": {
             pair.replace("_", " "): _chart(f"alignment/{pair}/{name}_similarity" for name in ("diagonal", "mean"))

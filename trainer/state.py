@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,13 @@ from tensorboard_sidecar.trainer.data.vocabulary import Vocabulary
 from tensorboard_sidecar.trainer.distributed import Placement, average_gradients
 from tensorboard_sidecar.trainer.model import Brain
 from tensorboard_sidecar.trainer.settings import Config, ConfigError
+
+
+class GradientNorms(NamedTuple):
+    """The norm of all gradients together in one optimizer step, 0-d tensors on the device."""
+
+    before_clipping: torch.Tensor
+    after_clipping: torch.Tensor
 
 
 @dataclass
@@ -97,8 +104,8 @@ class TrainingState:
             random=random_state(),
         )
 
-    def update(self, loss: torch.Tensor | None, clip_norm: float, placement: Placement) -> torch.Tensor:
-        """Take one optimizer step on ``loss``; return the norm of the gradient before clipping, 0-d.
+    def update(self, loss: torch.Tensor | None, clip_norm: float, placement: Placement) -> GradientNorms:
+        """Take one optimizer step on ``loss``; return the norms of the gradient.
 
         ``loss`` is None for a batch with too few readable pairs: the step then uses the gradients of the other ranks.
         Until the next call, ``grad`` holds the gradients as the optimizer used them, unscaled and clipped.
@@ -108,13 +115,14 @@ class TrainingState:
         self.scaler.scale(to_learn).backward()  # type: ignore[no-untyped-call]
         average_gradients(self.model.parameters(), placement, counts=loss is not None)
         self.scaler.unscale_(self.optimizer)  # after averaging, so that all ranks skip the same steps
-        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
         self.model.clamp_scale()
         self.global_step += 1
-        return grad_norm
+        # clip_grad_norm_ has multiplied all gradients by this factor
+        return GradientNorms(norm, norm * (clip_norm / (norm + 1e-6)).clamp(max=1.0))
 
     def checksum(self) -> int:
         """Return the CRC-32 of all weights and buffers, for comparing models between ranks."""

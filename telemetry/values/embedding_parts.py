@@ -23,7 +23,7 @@ from tensorboard_sidecar.protocol.limits import (
     RECORD_SIZE_MAX_BYTES,
 )
 from tensorboard_sidecar.protocol.messages import Embedding
-from tensorboard_sidecar.telemetry.values.arrays import as_tensor, thumbnails_to_uint8
+from tensorboard_sidecar.telemetry.values.arrays import as_tensor, thumbnails_to_uint8, to_float32
 from tensorboard_sidecar.telemetry.values.python_values import cells
 
 # A part fits a segment of the outbox. The thread that copies a part holds the interpreter for about a millisecond.
@@ -158,7 +158,7 @@ def _vectors(vectors: Any, note: Callable[[Exception], None]) -> tuple[Tensor, i
             changes.append(f"are too large: the first {limit:,} {name} are kept")
     if changes:
         note(PointsChanged(f"vectors of shape {list(shape)} {', and '.join(changes)}"))
-    return tensor.to(torch.float32), shape[0]
+    return to_float32(tensor), shape[0]
 
 
 def _metadata(
@@ -217,7 +217,7 @@ def _thumbnails(images: Any, row_count: int, rows_kept: int, note: Callable[[Exc
     if images is None:
         return None
     try:
-        thumbnails = thumbnails_to_uint8(images)
+        thumbnails = thumbnails_to_uint8(images, note)
         if len(thumbnails) != row_count or not thumbnails.numel():
             raise ThumbnailsLeftOut(f"thumbnails of shape {list(thumbnails.shape)} for {row_count:,} points")  # noqa: TRY301 - as errors of the conversion
     except Exception as error:  # noqa: BLE001 - the points are kept, whatever the error

@@ -45,8 +45,10 @@ def plain_range(value_range: tuple[float, float] | None) -> tuple[float, float] 
     """Return both ends of a range as floats, None for None. Raises TypeError or ValueError otherwise."""
     if value_range is None:
         return None
-    low, high = value_range
-    return float(on_host("value_range", low)), float(on_host("value_range", high))
+    low, high = (float(on_host("value_range", end)) for end in value_range)
+    if not (low < high and math.isfinite(high - low)):
+        raise ValueError(f"value_range {low}, {high}; expected finite low < high")
+    return low, high
 
 
 def plain_parameters(values: Mapping[str, Any]) -> dict[str, ParameterValue]:

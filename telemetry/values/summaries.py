@@ -24,6 +24,7 @@ from torch import Tensor
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.limits import BUCKETS_MAX
 from tensorboard_sidecar.protocol.messages import TensorSummary
+from tensorboard_sidecar.telemetry.values.arrays import to_float32
 
 BUCKETS: Final = 4096
 MOMENTS: Final = 4
@@ -85,7 +86,7 @@ class Summarizer:
             pool.shutdown()
 
     def _summarize(self, tensors: Sequence[Tensor]) -> list[TensorSummary]:
-        values = [tensor.detach().reshape(-1).to(torch.float32) for tensor in tensors]
+        values = [to_float32(tensor.detach().reshape(-1)) for tensor in tensors]
         counts_TB = np.zeros((len(values), BUCKETS), np.int64)
         moments_TM = np.zeros((len(values), MOMENTS))
 
@@ -135,7 +136,7 @@ def device_summary(tensor: Tensor) -> Tensor:
 
     The last M elements are the bit patterns of the moments as float64.
     """
-    values_N = tensor.detach().reshape(-1).to(torch.float32)
+    values_N = to_float32(tensor.detach().reshape(-1))
     if not values_N.numel():
         return torch.zeros(BUCKETS + MOMENTS, dtype=torch.int64, device=tensor.device)
     buckets_N = values_N.view(torch.int32).bitwise_right_shift(_SHIFT).bitwise_and(BUCKETS - 1).long()

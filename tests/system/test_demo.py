@@ -18,7 +18,8 @@ from support.source import ROOT
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 
 pytestmark = pytest.mark.system
-TRAINER = ("--", "--epochs", "1", "--batch_size", "8", "--embed_dim", "32")
+SMALL = ("--batch_size", "8", "--embed_dim", "32", "--image_size", "32")
+TRAINER = ("--", "--epochs", "1", *SMALL)
 
 
 class Demo:
@@ -110,7 +111,7 @@ def test_demos_started_at_once_each_tell_their_own_tensorboard(tmp_path: Path, d
 def test_stopped_while_it_trains_it_stops_all_that_it_started(
     tmp_path: Path, data: Path, stop: Callable[[Demo], None], code: int
 ) -> None:
-    with running_demo(tmp_path / "demo", "--root_dir", str(data), "--", "--epochs", "1000") as demo:
+    with running_demo(tmp_path / "demo", "--root_dir", str(data), "--", "--epochs", "1000", *SMALL) as demo:
         demo.wait_for("epoch    1/1000")
         stop(demo)
         assert demo.process.wait(120) == code, demo.said()

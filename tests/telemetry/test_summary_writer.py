@@ -1,20 +1,24 @@
 """The drop-in replacement of torch's SummaryWriter: the same calls, kept as records."""
 
 import inspect
+import io
 import math
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.records.recordings import Said
 from support.running.spoken import read_said
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter as TorchWriter
+from torch.utils.tensorboard.summary import image as torch_image
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.messages import (
@@ -32,6 +36,7 @@ from tensorboard_sidecar.protocol.messages import (
     Text,
 )
 from tensorboard_sidecar.telemetry.summary_writer import INSTEAD, SummaryWriter
+from tensorboard_sidecar.telemetry.values.arrays import pictures_to_uint8
 
 THEIRS: Final = {
     name: inspect.signature(method)
@@ -87,6 +92,24 @@ def test_a_picture_is_one_of_its_format(tmp_path: Path, shape: tuple[int, ...], 
     assert isinstance(message, Images)
     assert message.images.shape == (1, 4, 5, shape[dataformats.index("C")] if "C" in dataformats else 1)
     assert set(message.images.data) == {255}
+
+
+@pytest.mark.parametrize(
+    ("dataformats", "channels"),
+    [
+        *((letters, 1) for letters in permutations("HW")),
+        *((letters, channels) for letters in permutations("CHW") for channels in (1, 2, 3, 4)),
+        *((letters, channels) for letters in permutations("NCHW") for channels in (1, 3)),
+    ],
+)
+def test_a_picture_looks_as_that_of_torchs_writer(dataformats: tuple[str, ...], channels: int) -> None:
+    """Torch's writer truncates to bytes; ours rounds."""
+    letters, sides = "".join(dataformats), {"N": 1, "C": channels, "H": 4, "W": 6}
+    pictures = torch.rand([sides[letter] for letter in letters])
+    [value] = torch_image("i", pictures.numpy(), dataformats=letters).value
+    theirs = np.asarray(Image.open(io.BytesIO(value.image.encoded_image_string)).convert("RGBA"))
+    ours = Image.fromarray(pictures_to_uint8(pictures, letters)[0].numpy().squeeze()).convert("RGBA")
+    np.testing.assert_allclose(np.asarray(ours).astype(int), theirs.astype(int), atol=1)
 
 
 @pytest.mark.parametrize(("shape", "dataformats"), [((2, 3, 4, 5), "NCHW"), ((2, 4, 5, 3), "NHWC")])

@@ -230,6 +230,38 @@ def test_pictures_travel_as_bytes(tmp_path: Path) -> None:
     assert message == Images("i", pack_array(expected), ["first", "second"])
 
 
+def test_what_is_kept_but_not_as_given_is_said_once_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    normalised, loud = torch.tensor([[-2.0, 0.5, 2.5]]), torch.tensor([0.0, 9000.0])
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        for step in range(2):
+            telemetry.images(step, "i", normalised)
+            telemetry.writer.add_images("n", normalised[None, None], step)
+            telemetry.audio(step, "a", [loud], sample_rate_hz=16_000)
+            telemetry.embedding(step, "e", torch.ones(1, 2), images=normalised[None, None])
+            telemetry.matrix(step, "m", torch.eye(2), value_range=(1.0, -1.0))
+        assert telemetry.faults.total == 10
+    kept = [said.message for said in read_said(tmp_path)[1:-1]]
+    assert [type(message) for message in kept] == [Images, Images, Audio, Embedding, Matrix] * 2
+    pictures, _, sound, embedding, matrix = kept[:5]
+    assert isinstance(pictures, Images)
+    assert list(pictures.images.data) == [0, 128, 255]
+    assert isinstance(sound, Audio)
+    assert sound.clips[0].numpy().flatten().tolist() == [0, 32767]
+    assert isinstance(embedding, Embedding)
+    assert embedding.thumbnails is not None
+    assert isinstance(matrix, Matrix)
+    assert matrix.value_range is None
+    warnings = [record.getMessage() for record in caplog.records if "logged once" in record.getMessage()]
+    assert [message.split(" (logged")[0] for message in warnings] == [
+        "telemetry.images: OutOfScale: pictures of floats: values from -2 to 2.5; expected 0..1; clipped",
+        "telemetry.audio: OutOfScale: sound of floats: values from 0 to 9000; expected -1..1; clipped",
+        "telemetry.embedding: OutOfScale: pictures of floats: values from -2 to 2.5; expected 0..1; clipped",
+        "telemetry.matrix: ValueError: value_range 1.0, -1.0; expected finite low < high",
+    ]
+
+
 def test_text_travels_as_it_is(tmp_path: Path) -> None:
     text = "# größe \U0001f600\n| a | b |\n"
     assert one(tmp_path, lambda telemetry: telemetry.text(7, "t", text)) == Text("t", text)

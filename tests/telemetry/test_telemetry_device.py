@@ -238,7 +238,7 @@ def test_a_default_device_elsewhere_does_not_lead_astray(tmp_path: Path, device:
             telemetry.scalars(1, {"a": META})
             telemetry.scalars(2, {"a": 2.0})
             telemetry.matrix(2, "m", np.eye(2, dtype=np.float32))
-            telemetry.images(2, "i", np.ones((1, 2, 2), np.uint8))
+            telemetry.images(2, "i", np.full((1, 2, 2), 9, np.uint8))
             telemetry.summaries(2, {"w/a": np.ones(3), "w/b": np.ones(9000)})
         device.copies[0].arrive()
     scalars, more, matrix, images, summaries = said(tmp_path)[1:-1]
@@ -246,7 +246,7 @@ def test_a_default_device_elsewhere_does_not_lead_astray(tmp_path: Path, device:
     assert isinstance(matrix, Matrix)
     assert matrix.values.numpy().tolist() == [[1.0, 0.0], [0.0, 1.0]]
     assert isinstance(images, Images)
-    assert set(images.images.data) == {1}
+    assert set(images.images.data) == {9}
     assert isinstance(summaries, TensorSummaries)
     assert [summary.count for summary in summaries.summaries.values()] == [3, 9000]
 
@@ -256,6 +256,7 @@ def test_a_default_device_elsewhere_does_not_lead_astray(tmp_path: Path, device:
 def test_no_call_waits_for_a_gpu(tmp_path: Path) -> None:
     values = {f"loss/{n}": torch.tensor(float(n), device="cuda") for n in range(19)}
     weights = {f"weights/{n}": torch.randn(100, 100, device="cuda") for n in range(5)}
+    masks = [torch.tensor([[0, 1]], device="cuda").to(dtype) for dtype in (torch.int64, torch.uint16)]
     with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
         torch.cuda.set_sync_debug_mode("error")
         try:
@@ -263,6 +264,9 @@ def test_no_call_waits_for_a_gpu(tmp_path: Path) -> None:
             telemetry.summaries(1, weights | {"host": torch.ones(3)})
             telemetry.matrix(1, "m", weights["weights/0"], value_range=(-1.0, 1.0))
             telemetry.images(1, "i", torch.rand(2, 3, 8, 8, device="cuda"))
+            for mask in masks:
+                telemetry.images(1, "mask", mask)
+            telemetry.images(1, "grey with alpha", [torch.rand(2, 8, 8, device="cuda")])
             telemetry.audio(1, "a", [torch.rand(100, device="cuda")], sample_rate_hz=8000)
             telemetry.embedding(1, "e", weights["weights/0"], images=torch.rand(100, 3, 80, 80, device="cuda"))
             telemetry.hparams(1, {}, {"best": values["loss/3"]})
@@ -274,7 +278,9 @@ def test_no_call_waits_for_a_gpu(tmp_path: Path) -> None:
     for tag, tensor in weights.items():
         assert summaries.summaries[tag].indexes == summarize(tensor.cpu()).indexes
         assert summaries.summaries[tag].counts == summarize(tensor.cpu()).counts
-    assert [type(message).__name__ for message in others] == ["Matrix", "Images", "Audio", "Embedding", "HParams"]
+    names = ["Matrix", "Images", "Images", "Images", "Images", "Audio", "Embedding", "HParams"]
+    assert [type(message).__name__ for message in others] == names
+    assert [list(message.images.data) for message in others[2:4] if isinstance(message, Images)] == [[0, 255]] * 2
 
 
 @pytest.mark.cuda

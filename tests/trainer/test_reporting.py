@@ -1,9 +1,22 @@
 import re
 from pathlib import Path
 
+import pytest
+import torch
 from support.records import expected
+from support.running.spoken import read_said
 
-from tensorboard_sidecar.trainer.reporting import TrainingSummary, caption_table, custom_layout
+from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.protocol.messages import Scalars
+from tensorboard_sidecar.trainer.losses import Losses
+from tensorboard_sidecar.trainer.model import Latents
+from tensorboard_sidecar.trainer.reporting import (
+    TrainingSummary,
+    caption_table,
+    custom_layout,
+    report_step,
+)
+from tensorboard_sidecar.trainer.state import GradientNorms
 
 
 def test_captions_stand_beside_the_numbers_of_their_pictures() -> None:
@@ -22,6 +35,24 @@ def test_what_would_end_a_cell_or_a_row_is_escaped() -> None:
 
 def test_a_caption_is_no_markdown() -> None:
     assert caption_table(("_two_ *dogs* [run](x)",)).split("\n")[2] == r"| 1 | \_two\_ \*dogs\* \[run\](x) |"
+
+
+def test_equal_vectors_have_no_deviation_over_the_batch(tmp_path: Path) -> None:
+    """One constant vector for every picture is a collapse, which the deviation of all components does not show."""
+    constant = torch.tensor([[3.0, -1.0, 0.5, 0.0]]).repeat(8, 1)
+    spread = constant + torch.tensor([1.0, -1.0] * 4)[:, None]
+    latents = Latents(constant, spread, spread, spread)
+    norms = GradientNorms(torch.tensor(4.0), torch.tensor(1.0))
+    with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
+        losses = Losses(*(torch.tensor(1.0) for _ in Losses._fields))
+        report_step(telemetry, 1, losses, latents, lr=0.1, gradient_norms=norms, scale=torch.tensor(20.0))
+    [scalars] = [said.message for said in read_said(tmp_path) if isinstance(said.message, Scalars)]
+    assert set(scalars.values) == set(expected.EACH_LOG_INTERVAL)
+    assert scalars.values["embeddings/text/std"] > 1.0
+    assert scalars.values["embeddings/text/dimension_std"] == 0.0
+    assert scalars.values["embeddings/image/dimension_std"] == pytest.approx(1.0)
+    assert scalars.values["optimization/temperature"] == pytest.approx(0.05)
+    assert (scalars.values["optimization/grad_norm"], scalars.values["optimization/grad_norm_clipped"]) == (4.0, 1.0)
 
 
 KNOWN = (*expected.EACH_LOG_INTERVAL, *expected.EACH_EPOCH)
@@ -49,7 +80,7 @@ def test_nothing_is_left_out() -> None:
     losses = {tag for tag in KNOWN if tag.startswith("loss/")}
     assert shown_by("Training Progress") == losses - {"loss/train/epoch_std"}
     assert shown_by("Embeddings") == {tag for tag in KNOWN if tag.startswith("embeddings/")}
-    assert shown_by("Optimization") == {"optimization/lr", "optimization/grad_norm"}
+    assert shown_by("Optimization") == {tag for tag in KNOWN if tag.startswith("optimization/")}
     assert shown_by("Alignment") == {tag for tag in KNOWN if tag.startswith("alignment/")}
 
 

@@ -15,6 +15,7 @@ from tensorboard_sidecar.trainer.data.vocabulary import Vocabulary
 from tensorboard_sidecar.trainer.distributed import Placement
 from tensorboard_sidecar.trainer.settings import Config, ConfigError
 from tensorboard_sidecar.trainer.state import (
+    GradientNorms,
     TrainingState,
     deterministic,
     random_state,
@@ -33,16 +34,18 @@ def state(tiny_runs: Any) -> TrainingState:
     return TrainingState.create(tiny_runs.config(lr=0.1, warmup_steps=2), len(VOCABULARY), 10, torch.device("cpu"))
 
 
-def take_step(state: TrainingState, clip_norm: float = 1.0) -> torch.Tensor:
+def take_step(state: TrainingState, clip_norm: float = 1.0) -> GradientNorms:
     latents = state.model(*state.model.example_inputs(32))
     return state.update(torch.stack(list(latents)).square().mean(), clip_norm, Placement())
 
 
-def test_a_step_clips_gradients_and_tells_their_norm_before(state: TrainingState) -> None:
-    before = take_step(state, clip_norm=1e-4)
+@pytest.mark.parametrize("clip_norm", [1e-4, 100.0])
+def test_a_step_clips_gradients_and_tells_their_norm_before_and_after(state: TrainingState, clip_norm: float) -> None:
+    told = take_step(state, clip_norm)
     after = torch.stack([p.grad.norm() for p in state.model.parameters() if p.grad is not None]).norm()
-    assert before.item() > 1e-3
-    assert after.item() == pytest.approx(1e-4, rel=0.02)
+    assert 1e-3 < told.before_clipping.item() < 100.0
+    assert told.after_clipping.item() == pytest.approx(after.item(), rel=1e-4)
+    assert after.item() == pytest.approx(min(clip_norm, told.before_clipping.item()), rel=0.02)
     assert state.global_step == 1
 
 
@@ -131,8 +134,9 @@ def test_a_run_goes_on_in_a_precision_that_scales_its_loss(state: TrainingState,
 def test_a_batch_without_a_loss_is_a_step_without_a_gradient(tiny_runs: Any, precision: str) -> None:
     config = tiny_runs.config(precision=precision)
     state = TrainingState.create(config, len(VOCABULARY), 10, torch.device("cpu"))
-    grad_norm = state.update(None, 1.0, Placement())
-    assert (grad_norm.item(), state.global_step, state.scheduler.last_epoch) == (0.0, 1, 1)
+    norms = state.update(None, 1.0, Placement())
+    assert [norm.item() for norm in norms] == [0.0, 0.0]
+    assert (state.global_step, state.scheduler.last_epoch) == (1, 1)
     take_step(state)
     assert state.global_step == 2
 

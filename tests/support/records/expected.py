@@ -10,7 +10,9 @@ EACH_LOG_INTERVAL = (
     *(f"loss/train/{loss}" for loss in LOSSES),
     "optimization/lr",
     "optimization/grad_norm",
-    *(f"embeddings/{name}/{value}" for name in EMBEDDINGS for value in ("mean", "std", "norm")),
+    "optimization/grad_norm_clipped",
+    "optimization/temperature",
+    *(f"embeddings/{name}/{value}" for name in EMBEDDINGS for value in ("mean", "std", "dimension_std", "norm")),
 )
 EACH_EPOCH = (
     *(f"loss/val/{loss}" for loss in LOSSES),

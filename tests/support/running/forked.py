@@ -6,6 +6,7 @@ for tests of an interpreter's end are started with ``subprocess``.
 
 import multiprocessing
 import os
+import runpy
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -13,6 +14,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import TracebackType
 from typing import Final, Self
 
@@ -31,8 +33,13 @@ class ForkedProgram:
 
     def __init__(self, program: str, *arguments: str | Path) -> None:
         context = fork_server()
+        self._file = NamedTemporaryFile("w", suffix=".py")  # noqa: SIM115 - closed at the end of the block
+        self._file.write(program)
+        self._file.flush()
         reader, writer = context.Pipe(duplex=False)
-        self._process = context.Process(target=_run, args=(program, [*map(str, arguments)], writer), daemon=True)
+        self._process = context.Process(
+            target=_run, args=(self._file.name, [*map(str, arguments)], writer), daemon=True
+        )
         self._process.start()
         writer.close()
         self.stdout = os.fdopen(os.dup(reader.fileno()))
@@ -47,6 +54,7 @@ class ForkedProgram:
         self.kill()
         self.stdout.close()
         self._process.close()
+        self._file.close()
 
     def kill(self) -> None:
         """Send SIGKILL and wait for the end: the program cannot clean up."""
@@ -66,8 +74,8 @@ def fork_server() -> ForkServerContext:
 
 
 def _run(program: str, arguments: Sequence[str], output: Connection) -> None:
-    """Run the program in this process, with its standard output in a pipe."""
+    """Run the file ``program`` in this process, with its standard output in a pipe."""
     os.dup2(output.fileno(), _STDOUT)
     output.close()
-    sys.argv = ["-c", *arguments]
-    exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})
+    sys.argv = [program, *arguments]
+    runpy.run_path(program, run_name="__main__")

@@ -10,7 +10,7 @@ LOG_INTERVAL = 2
 RUN = "main/job"
 TRAINER = (
     *("--epochs", EPOCHS, "--batch_size", 8, "--log_interval", LOG_INTERVAL, "--histogram_interval", 1),
-    *("--embed_dim", 32, "--num_workers", 0, "--seed", 7),
+    *("--embed_dim", 32, "--image_size", 64, "--num_workers", 0, "--seed", 7),
 )
 
 

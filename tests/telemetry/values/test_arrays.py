@@ -1,11 +1,13 @@
 """Arrays of users to arrays of messages."""
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tensorboard_sidecar.telemetry.values.arrays import (
@@ -81,7 +83,10 @@ def test_complex_numbers_are_not_cut_in_half_silently(values: Any) -> None:
 
 @pytest.mark.parametrize(
     ("layout", "shape"),
-    [("NCHW", (2, 3, 4, 5)), ("NHWC", (2, 4, 5, 3)), ("CHW", (3, 4, 5)), ("HWC", (4, 5, 3)), ("HW", (4, 5))],
+    [
+        *(("NCHW", (2, 3, 4, 5)), ("NHWC", (2, 4, 5, 3)), ("CHW", (3, 4, 5)), ("HWC", (4, 5, 3)), ("HW", (4, 5))),
+        *(("WH", (5, 4)), ("WHC", (5, 4, 3)), ("CWH", (3, 5, 4)), ("HWN", (4, 5, 2)), ("WNCH", (5, 2, 3, 4))),
+    ],
 )
 def test_pictures_of_any_layout_become_one(layout: str, shape: tuple[int, ...]) -> None:
     pictures = torch.randint(0, 256, shape, dtype=torch.uint8)
@@ -98,13 +103,15 @@ def test_pictures_of_any_layout_become_one(layout: str, shape: tuple[int, ...]) 
 def test_the_layout_follows_from_the_number_of_dimensions(shape: tuple[int, ...], layout: str) -> None:
     pictures = torch.rand(shape)
     assert torch.equal(pictures_to_uint8(pictures), pictures_to_uint8(pictures, layout))
+    assert torch.equal(pictures_to_uint8(pictures), pictures_to_uint8(pictures, layout.lower()))
 
 
 @pytest.mark.parametrize(
-    ("shape", "layout"), [((4,), ""), ((1,) * 5, ""), ((4, 5), "CHW"), ((3, 4, 5), "WHC"), ((), ""), ((4, 5), "ab")]
+    ("shape", "layout"),
+    [((4,), ""), ((1,) * 5, ""), ((4, 5), "CHW"), ((3, 4, 5), "WHH"), ((3, 4, 5), "NCH"), ((), ""), ((4, 5), "ab")],
 )
 def test_other_shapes_are_no_pictures(shape: tuple[int, ...], layout: str) -> None:
-    with pytest.raises(ValueError, match="expected NCHW, NHWC, CHW, HWC, HW"):
+    with pytest.raises(ValueError, match="expected one letter a dimension, of H, W and perhaps N, C"):
         pictures_to_uint8(torch.zeros(shape), layout)
 
 
@@ -118,7 +125,7 @@ def test_floats_are_rounded_and_clipped_and_do_not_wrap_around(dtype: torch.dtyp
     "values",
     [
         *(torch.tensor([[-3, 0, 7, 255, 300]], dtype=dtype) for dtype in (torch.int64, torch.int32, torch.int16)),
-        *(np.array([[0, 0, 7, 255, 300]], dtype) for dtype in ("u2", "u4", "u8")),
+        *(np.array([[0, 0, 7, 255, 300]], dtype) for dtype in ("u4", "u8", ">i4", ">u4")),
     ],
 )
 def test_integers_are_clipped(values: Any) -> None:
@@ -220,8 +227,112 @@ def test_clips_become_frames_of_16_bits(clip: Tensor, expected: list[list[int]])
 
 
 @pytest.mark.parametrize(
-    "clip", [torch.zeros(()), torch.zeros(1, 2, 3), torch.zeros(3, dtype=torch.int32), torch.zeros(3, dtype=torch.bool)]
+    ("clip", "reason"),
+    [
+        (torch.zeros(()), r"expected \[F\] or \[C, F\]"),
+        (torch.zeros(1, 2, 3), r"expected \[F\] or \[C, F\]"),
+        (torch.zeros(1, 1, 1), r"expected \[F\] or \[C, F\]"),
+        (torch.zeros(3, dtype=torch.int64), "expected float or int16"),
+        (torch.zeros(3, dtype=torch.bool), "expected float or int16"),
+    ],
 )
-def test_what_is_no_clip_is_an_error(clip: Tensor) -> None:
-    with pytest.raises(ValueError, match="expected float or int16"):
+def test_what_is_no_clip_is_an_error(clip: Tensor, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
         clip_to_int16(clip)
+
+
+def test_a_clip_of_many_rows_and_few_columns_has_its_frames_first() -> None:
+    """Soundfile and scipy return frames first."""
+    clip = torch.rand(100, 2)
+    assert torch.equal(clip_to_int16(clip), clip_to_int16(clip.T))
+    assert torch.equal(clip_to_int16(clip[:8]), clip_to_int16(clip[:8].T).T), "up to 8 rows are channels"
+
+
+def test_grey_with_alpha_is_shown_with_its_alpha() -> None:
+    pictures = torch.tensor([[[10, 20]], [[30, 40]]], dtype=torch.uint8)
+    assert pictures_to_uint8(pictures).tolist() == [[[[10, 10, 10, 30], [20, 20, 20, 40]]]]
+
+
+def test_a_hidden_colour_does_not_show_in_a_thumbnail() -> None:
+    pictures = torch.tensor([[255, 0, 0, 0], [0, 0, 0, 255], [0, 0, 0, 128]], dtype=torch.uint8)[:, :, None, None]
+    assert thumbnails_to_uint8(pictures).flatten().tolist() == [255] * 3 + [0] * 3 + [127] * 3
+    assert thumbnails_to_uint8(pictures[:, 2:]).shape == (3, 1, 1, 3)
+
+
+def test_a_list_of_pictures_is_a_batch() -> None:
+    pictures = torch.rand(3, 3, 4, 5, requires_grad=True)
+    expected = pictures_to_uint8(pictures)
+    assert torch.equal(pictures_to_uint8(list(pictures)), expected)
+    assert torch.equal(pictures_to_uint8([*pictures.detach().numpy()]), expected)
+    assert torch.equal(pictures_to_uint8(list(pictures), "NCHW"), expected)
+    assert torch.equal(pictures_to_uint8([picture.permute(1, 2, 0) for picture in pictures], "HWC"), expected)
+    assert torch.equal(pictures_to_uint8(tuple(pictures[:, 0])), pictures_to_uint8(pictures[:, :1]))
+    assert torch.equal(pictures_to_uint8(list(pictures[0]), "CHW"), expected[:1]), "the letters name the whole"
+    assert pictures_to_uint8([torch.zeros(3, 4, 5, device="meta")] * 2).shape == (2, 4, 5, 3)
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        [torch.rand(3, 4, 5), torch.rand(3, 5, 4)],
+        [torch.rand(3, 4, 5), torch.ones(3, 4, 5, dtype=torch.uint8)],
+        [Image.new("L", (4, 5)), torch.ones(5, 4, dtype=torch.uint8), Image.new("RGB", (4, 5))],
+    ],
+)
+def test_a_list_of_unequal_pictures_is_no_batch(pictures: Any) -> None:
+    """Torch would join 0..255 and 0..1 to floats."""
+    with pytest.raises(ValueError, match=r"a list of unequal pictures, .*; expected one dtype and one shape"):
+        pictures_to_uint8(pictures)
+
+
+@pytest.mark.parametrize("layout", ["", "CHW", "HWC", "NCHW"])
+def test_an_image_of_pillow_names_its_own_dimensions(layout: str) -> None:
+    image = Image.new("RGB", (5, 4), (1, 2, 3))
+    assert pictures_to_uint8(image, layout).tolist() == [[[[1, 2, 3]] * 5] * 4]
+    assert pictures_to_uint8([image, image], layout).shape == (2, 4, 5, 3)
+
+
+def test_a_palette_or_inks_of_pillow_become_colours() -> None:
+    red = Image.new("RGB", (5, 4), (255, 0, 0))
+    for mode in ("P", "CMYK", "YCbCr", "HSV"):
+        assert pictures_to_uint8(red.convert(mode))[0, 0, 0].tolist() == pytest.approx([255, 0, 0], abs=2)
+    assert pictures_to_uint8(red.convert("1").convert("1"))[0, 0, :2].flatten().tolist().count(255) <= 2
+
+
+def test_users_memory_is_not_changed() -> None:
+    for dtype in (torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool, torch.uint16):
+        values = torch.tensor([[0, 1, 1]]).to(dtype)
+        before = values.clone()
+        pictures_to_uint8(values)
+        matrix_to_floats(values, (0.0, 1.0))
+        assert torch.equal(values, before)
+    clip = torch.tensor([2.0, math.nan])
+    clip_to_int16(clip)
+    assert clip[0] == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint16, torch.uint8, torch.bool])
+def test_a_mask_on_a_device_is_decided_there(dtype: torch.dtype) -> None:
+    """A meta tensor raises when a value of it is read."""
+    assert pictures_to_uint8(torch.zeros(2, 3, 4, 5, device="meta", dtype=dtype)).shape == (2, 4, 5, 3)
+    with torch.device("meta"):
+        assert pictures_to_uint8(np.ones((2, 2), np.int64)).flatten().tolist() == [255] * 4
+
+
+ALL_DTYPES = sorted({value for value in vars(torch).values() if isinstance(value, torch.dtype)}, key=str)
+
+
+@pytest.mark.filterwarnings("ignore:.*(ComplexHalf|BComplex32|quantize).*:UserWarning")
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+def test_every_dtype_of_torch_has_a_scale_or_is_refused_for_its_dtype(dtype: torch.dtype) -> None:
+    values = torch.empty(2, 3, dtype=dtype)
+    name = str(dtype).removeprefix("torch.")
+    if name == "bool" or re.fullmatch(r"u?int(8|16|32|64)|b?float(16|32|64)|float8_\w+", name):
+        values = torch.ones(2, 3).to(dtype)
+        assert set(pictures_to_uint8(values).flatten().tolist()) == {1 if dtype == torch.uint8 else 255}
+        assert set(matrix_to_floats(values, None).flatten().tolist()) == {1.0}
+        assert set(matrix_to_floats(values, (0.0, 1.0)).flatten().tolist()) == {1.0}
+        return
+    for convert in (pictures_to_uint8, as_tensor, clip_to_int16):
+        with pytest.raises(TypeError, match=f"a tensor of {re.escape(str(dtype))}"):
+            convert(values)

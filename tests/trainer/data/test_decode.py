@@ -151,6 +151,8 @@ def test_a_recording_that_just_fits_is_not_cut(tmp_path: Path) -> None:
         (np.zeros(0), 16_000),
         (np.full(1600, np.nan), 16_000),
         (np.full(1600, np.inf), 16_000),
+        (np.full(1600, 9000.0), 16_000),
+        (np.stack([_tone(0.1), 9000 * _tone(0.1)], axis=1), 16_000),
         (np.zeros(1600), 100),
         (np.zeros(1600), 1_000_000),
         (np.zeros((1600, 9)), 16_000),
@@ -159,6 +161,14 @@ def test_a_recording_that_just_fits_is_not_cut(tmp_path: Path) -> None:
 def test_what_is_no_recording_of_speech_is_unreadable(tmp_path: Path, samples: object, rate_hz: int) -> None:
     with pytest.raises(UnreadableError, match=r"a\.wav"):
         read_recording(_wav(tmp_path / "a.wav", samples, rate_hz, "FLOAT"), 4.0)
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 22_050])
+def test_a_loud_recording_stays_between_its_ends(tmp_path: Path, rate_hz: int) -> None:
+    """Float files may exceed -1..1, and resampling overshoots at edges."""
+    loud = np.sign(_tone(0.1, rate_hz)) * decode.PEAK_MAX
+    waveform, _ = read_recording(_wav(tmp_path / "a.wav", loud, rate_hz, "FLOAT"), 4.0)
+    assert waveform.abs().max() == 1
 
 
 @pytest.mark.parametrize("path", ["missing", ".", "a\0b"])

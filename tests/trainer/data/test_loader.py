@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +114,22 @@ def test_a_file_that_breaks_costs_its_row_and_is_named_once(
     (problem,) = loader.counts().problems
     assert problem.count == 1
     assert problem.examples[0].startswith("scene_00003.jpg: ")
+
+
+def test_a_recording_at_another_scale_is_named_and_counted(
+    synthetic: Path, tmp_path: Path, vocabulary: Vocabulary
+) -> None:
+    """Scipy writes floats as they are: the model would hear samples of 9,000."""
+    shutil.copytree(synthetic, tmp_path, dirs_exist_ok=True)
+    pairs = read_flickr8k(tmp_path).train
+    for wav in (tmp_path / "flickr_audio" / "wavs").glob("scene_00003_*.wav"):
+        samples, rate_hz = soundfile.read(wav, dtype="int16")
+        soundfile.write(wav, samples.astype(np.float32), rate_hz, subtype="FLOAT")
+    loader = make_loader(pairs, vocabulary, batch_size=10, seed=0, train=True)
+    assert [len(batch) for batch in loader.epoch(0)] == [9]
+    (problem,) = loader.counts().problems
+    assert problem.count == 1
+    assert re.match(r"scene_00003_\d\.wav: FLOAT samples with a peak of .*; expected -1\.\.1", problem.examples[0])
 
 
 def test_a_batch_is_handed_out_whatever_unreadable_files_leave_of_it(
