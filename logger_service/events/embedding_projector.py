@@ -152,8 +152,8 @@ class EmbeddingProjector:
         files = PartFiles(folder, name)
         columns = part.columns if part.first_row == 0 else []
         known = files.take(part, metadata_file(columns, part.rows) if part.rows else b"", record)
-        if not known.complete:
-            return False
+        if not known.complete or part.first_row + part.vectors.shape[0] < part.row_count:
+            return False  # also a part that is read again after the embedding was completed
         if not known.entry:
             known = replace(
                 known, entry=msgspec.json.encode(self._settle(folder, part, files, known, record.step)).decode()
