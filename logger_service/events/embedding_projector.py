@@ -155,9 +155,8 @@ class EmbeddingProjector:
         if not known.complete or part.first_row + part.vectors.shape[0] < part.row_count:
             return False  # also a part that is read again after the embedding was completed
         if not known.entry:
-            known = replace(
-                known, entry=msgspec.json.encode(self._settle(folder, part, files, known, record.step)).decode()
-            )
+            entry = self._settle(folder, part, files, known, record.step)
+            known = replace(known, entry=msgspec.json.encode(entry).decode())
             files.save(known)
         finals = {"bytes": files.points, "tsv": files.points_as_text, "metadata.tsv": files.metadata}
         entry = _DECODER.decode(known.entry)
@@ -189,7 +188,7 @@ class EmbeddingProjector:
             files = PartFiles.of(path)
             known = files.load()
             if known is None or not known.entry:
-                if known is not None and not known.lost and is_before(known):
+                if known is not None and not (known.lost or known.complete) and is_before(known):
                     missing = f"rows from row {known.rows:,} of {known.row_count:,} on are missing"
                     errors.append(_not_shown(path.parent, path.name[1:].removesuffix(STATE_SUFFIX), missing))
                 files.remove()
