@@ -70,7 +70,6 @@ def _logger_state(name: str, folder: Path, port: int) -> Iterator[None]:
 
 
 def _free_port() -> int:
-    """Return a TCP port on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,14 +1,15 @@
 """Timings and their tables, and the speed of the machine that a table is of."""
 
 import gc
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
+from typing import Any
 
 # The percentiles in a table of single calls, and the names of their columns.
 PERCENTS = (50, 99, 99.9, 100)
 COLUMNS = ("p50", "p99", "p99.9", "max")
-WARM_UP = 3
 _ADDITIONS = 20_000
 _LOOPS = 50
 
@@ -28,11 +29,17 @@ class Timing:
         return [format_ns(self.percentile_ns(percent)) for percent in PERCENTS]
 
 
-def print_machine_speed() -> None:
-    """Print how fast this machine runs Python now: the yardstick for the microseconds in a table.
+def begin(doc: str, **flags: tuple[Any, str]) -> Namespace:
+    """Parse the command line of the benchmark with the docstring ``doc``; print how fast this machine runs Python now.
 
-    Every benchmark prints this line first.
+    That line is the yardstick for the microseconds in a table. A flag is a default (a number, or a list of numbers) and
+    a help text.
     """
+    parser = ArgumentParser(prog=doc.split("``")[1], description=doc.split("\n\n", 1)[0])
+    for name, (default, text) in flags.items():
+        kind, nargs = (type(default[0]), "+") if isinstance(default, list) else (type(default), None)
+        parser.add_argument(f"--{name}", type=kind, nargs=nargs, default=default, help=f"{text} (default: %(default)s)")
+    options = parser.parse_args()
 
     def add(_: int) -> None:
         total = 0
@@ -41,10 +48,11 @@ def print_machine_speed() -> None:
 
     p50 = format_ns(measure(add, _LOOPS, warm_up=_LOOPS // 5).percentile_ns(50))
     print(f"A Python loop of {_ADDITIONS:,} additions takes {p50} on this machine now.")
+    return options
 
 
 def measure(
-    call: Callable[[int], None], repetitions: int, *, warm_up: int = WARM_UP, pause: Callable[[], None] = lambda: None
+    call: Callable[[int], None], repetitions: int, *, warm_up: int = 3, pause: Callable[[], None] = lambda: None
 ) -> Timing:
     """Time ``call(number)``; ``number`` counts up from 0 and includes the warm-up.
 

@@ -6,7 +6,6 @@ acknowledgement. "Disk alone" is a plain program that writes the same number of 
 8 MiB, as the journal does. The logger's projection is stopped, since the benchmark measures durability, not drawing.
 """
 
-import argparse
 import os
 import signal
 import statistics
@@ -16,7 +15,7 @@ from pathlib import Path
 from time import perf_counter, sleep, time_ns
 
 from benchmarks.loggers import running_logger
-from benchmarks.measure import format_ns, print_machine_speed, print_table
+from benchmarks.measure import begin, format_ns, print_table
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.outbox.outbox_files import OUTBOX_BYTES, outbox_root
 from tensorboard_sidecar.protocol.record import Kind
@@ -34,10 +33,7 @@ _STALL_SECONDS = 0.0005
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--seconds", type=float, default=5.0, help="time for each size, about (default: %(default)s)")
-    options = parser.parse_args()
-    print_machine_speed()
+    options = begin(__doc__, seconds=(5.0, "time for each size, about"))
     rows = []
     for name, size in SIZES.items():
         with tempfile.TemporaryDirectory() as folder, running_logger(Path(folder)) as (endpoint, logger):

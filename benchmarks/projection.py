@@ -5,7 +5,6 @@ from start to exit, and reads the peak memory of that process. tensorboardX writ
 process.
 """
 
-import argparse
 import logging
 import os
 import subprocess
@@ -14,7 +13,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.measure import print_machine_speed, print_table
+from benchmarks.measure import begin, print_table
 from tensorboard_sidecar.protocol.codec import encode_body, encode_scalars
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import RunEnd, RunStart
@@ -30,12 +29,8 @@ _PEER_SCALARS_MAX = 100_000
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.projection", description=__doc__.split("\n\n")[0])
-    sizes = [1_000_000, 10_000_000]
-    parser.add_argument("--scalars", type=int, nargs="+", default=sizes, help="in each recording (default: 1 M, 10 M)")
-    options = parser.parse_args()
+    options = begin(__doc__, scalars=([1_000_000, 10_000_000], "in each recording"))
     logging.getLogger("tensorboardX").setLevel(logging.ERROR)
-    print_machine_speed()
     rates: list[tuple[str, float, str]] = []
     for scalars in options.scalars:
         with tempfile.TemporaryDirectory() as name:

@@ -4,7 +4,6 @@ Both sides draw the same 64 x 64 matrices at the same size in pixels, in turns, 
 peer's time covers all that tensorboardX's ``SummaryWriter.add_figure`` does before its queue.
 """
 
-import argparse
 from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Final
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from tensorboardX import summary
 from tensorboardX.utils import figure_to_image
 
-from benchmarks.measure import Timing, format_ns, print_machine_speed, print_table
+from benchmarks.measure import Timing, begin, format_ns, print_table
 from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
 from tensorboard_sidecar.logger_service.rendering.layer_overview import layer_overview
 from tensorboard_sidecar.logger_service.rendering.pictures import contact_sheet
@@ -33,10 +32,7 @@ _DPI: Final = 128
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=50, help="draws of each kind (default: %(default)s)")
-    draws = max(parser.parse_args().draws, 2)
-    print_machine_speed()
+    draws = max(begin(__doc__, draws=(50, "draws of each kind")).draws, 2)
     generator = np.random.default_rng(0)
     matrices = [_similarities(generator) for _ in range(draws + 1)]
     peer, ours = "imshow + colorbar + add_figure", "ours: heatmap"

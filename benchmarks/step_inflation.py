@@ -5,7 +5,6 @@ nothing, so that both halves run on the same machine at the same time. The state
 and absent.
 """
 
-import argparse
 import random
 import statistics
 from time import perf_counter
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.loads import SCALARS
 from benchmarks.loggers import telemetry_beside
-from benchmarks.measure import print_machine_speed, print_table
+from benchmarks.measure import begin, print_table
 from tensorboard_sidecar import Telemetry
 
 
@@ -62,10 +61,7 @@ def compare(training: Training, telemetry: Telemetry, steps: int) -> tuple[list[
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.step_inflation", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--steps", type=int, default=4000, help="steps for each state (default: %(default)s)")
-    options = parser.parse_args()
-    print_machine_speed()
+    options = begin(__doc__, steps=(4000, "steps for each state"))
     torch.set_num_threads(1)
     training = Training()
     rows = []

@@ -5,7 +5,6 @@ benchmark therefore repeats the row "up" of :mod:`benchmarks.training_thread`, e
 up for some seconds.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -13,7 +12,7 @@ from time import sleep
 
 from benchmarks.loads import SCALAR_CALLS, Load, make_load
 from benchmarks.loggers import running_logger
-from benchmarks.measure import COLUMNS, PERCENTS, Timing, format_ns, measure, print_machine_speed, print_table
+from benchmarks.measure import COLUMNS, PERCENTS, Timing, begin, format_ns, measure, print_table
 from tensorboard_sidecar import Telemetry
 
 _SETTLE_SECONDS = 3.0
@@ -30,10 +29,7 @@ def _run(load: Load) -> Timing:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.step_tail", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--runs", type=int, default=24, help="runs of 20,000 steps (default: %(default)s)")
-    options = parser.parse_args()
-    print_machine_speed()
+    options = begin(__doc__, runs=(24, "runs of 20,000 steps"))
     load = make_load()
     timings = [_run(load) for _ in range(options.runs)]
     rows = [

@@ -8,7 +8,6 @@ first table times steps without a pause between them. At the end the benchmark t
 with the logger up, frozen, absent, or unable to write, and with a full outbox.
 """
 
-import argparse
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.loads import SCALAR_CALLS, Load, make_load, train
 from benchmarks.loggers import STATES, running_logger, telemetry_beside
-from benchmarks.measure import COLUMNS, measure, print_machine_speed, print_table
+from benchmarks.measure import COLUMNS, begin, measure, print_table
 from tensorboard_sidecar import Telemetry
 
 Call: TypeAlias = Callable[[int], None]
@@ -102,11 +101,7 @@ def _heatmap(title: str, matrix: Tensor) -> Figure:
 
 def main() -> None:
     """Measure and print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training_thread", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--steps", type=int, default=2000, help="logged steps (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=15, help="epoch loads, histogram epochs (default: %(default)s)")
-    options = parser.parse_args()
-    print_machine_speed()
+    options = begin(__doc__, steps=(2000, "logged steps"), epochs=(15, "epoch loads, histogram epochs"))
     logging.getLogger("tensorboardX").setLevel(logging.ERROR)
     mpl.use("agg")
     load = make_load()

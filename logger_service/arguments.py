@@ -1,6 +1,7 @@
 """The arguments of the logger's commands, and what their help teaches."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -82,7 +83,6 @@ _LIST: Final = "Show the logger's public key and those of the trainers that may 
 _REVOKE: Final = """\
 Shut a trainer out. A running logger refuses its messages within a second; records that it sent before are kept.
 """
-_PROJECT: Final = "Run the projection's process. The command serve starts it; it is not for people."
 
 
 def add_serve(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +152,7 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
 
 def add_project(parser: argparse.ArgumentParser) -> None:
     """Describe ``project``, the projection's process."""
-    parser.description = _PROJECT
+    parser.description = "Run the projection's process. The command serve starts it; it is not for people."
     parser.add_argument("--recordings", type=Path, required=True)
     parser.add_argument("--disk_reserve_bytes", type=int)
     parser.add_argument("--lock", type=int, help="file descriptor of the parent's lock on the log directory")
@@ -161,17 +161,8 @@ def add_project(parser: argparse.ArgumentParser) -> None:
 
 def serve_config(options: argparse.Namespace) -> ServeConfig:
     """Return the settings of ``serve``; raises StartupError."""
-    return ServeConfig(
-        bind=options.bind,
-        keys=options.keys,
-        recordings=options.recordings,
-        logdir=options.logdir,
-        health=options.health,
-        adopt=options.adopt,
-        adopt_for=tuple(options.adopt_for),
-        disk_reserve_bytes=options.disk_reserve_bytes,
-        drain_seconds=options.drain_seconds,
-    )
+    settings = {setting.name: getattr(options, setting.name) for setting in fields(ServeConfig)}
+    return ServeConfig(**settings | {"adopt_for": tuple(options.adopt_for)})
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:

@@ -19,20 +19,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, NamedTuple, Self
 
-_HELP: Final = "help"
-_TYPE: Final = "type"
 # From an fdatasync on a local SSD to a disk that stalls.
 BOUNDS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 def counter(help_text: str) -> Any:
     """Declare a field that only grows, from 0."""
-    return field(default=0, metadata={_HELP: help_text, _TYPE: "counter"})
+    return field(default=0, metadata={"help": help_text, "type": "counter"})
 
 
 def gauge(help_text: str) -> Any:
     """Declare a field that grows and shrinks, from 0."""
-    return field(default=0, metadata={_HELP: help_text, _TYPE: "gauge"})
+    return field(default=0, metadata={"help": help_text, "type": "gauge"})
 
 
 class Number(NamedTuple):
@@ -47,8 +45,8 @@ class Number(NamedTuple):
 def declared(numbers: Any) -> Iterator[Number]:
     """Yield the counters and gauges of a dataclass instance in the order of declaration; skip other fields."""
     for found in fields(numbers):
-        if _HELP in found.metadata:
-            yield Number(found.name, found.metadata[_TYPE], found.metadata[_HELP], getattr(numbers, found.name))
+        if "help" in found.metadata:
+            yield Number(found.name, found.metadata["type"], found.metadata["help"], getattr(numbers, found.name))
 
 
 @dataclass(slots=True)

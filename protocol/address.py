@@ -7,7 +7,6 @@ from typing import Final
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5555"
 """The endpoint where a logger listens and a trainer connects by default."""
 
-_LOCAL_NAME: Final = "localhost"
 _IPC: Final = "ipc://"
 
 
@@ -17,7 +16,7 @@ def is_loopback(host: str) -> bool:
     >>> is_loopback("::1"), is_loopback("0.0.0.0")
     (True, False)
     """
-    if host == _LOCAL_NAME:
+    if host == "localhost":
         return True
     try:
         return ip_address(host).is_loopback

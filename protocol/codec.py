@@ -18,7 +18,7 @@ from msgspec.msgpack import Decoder
 
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.frame import Buffer
-from tensorboard_sidecar.protocol.kinds import KINDS, chart_parts, check_parts, find_kind, node_parts
+from tensorboard_sidecar.protocol.kinds import KINDS, chart_parts, check_size, find_kind, node_parts
 from tensorboard_sidecar.protocol.limits import GRAPH_NODES_MAX, GRAPH_PARTS_MAX, LAYOUT_CHARTS_MAX, LAYOUT_PARTS_MAX
 from tensorboard_sidecar.protocol.messages import Charts, Embedding, Graph, GraphNode, Layout, Message
 from tensorboard_sidecar.protocol.names import check_step
@@ -105,7 +105,7 @@ def _decode_graph(body: Buffer) -> Graph:
     for piece in decode_body(body, _GRAPH_PIECES, "Graph").nodes:
         nodes.append(node := decode_body(piece, _GRAPH_NODE))
         parts += node_parts(node)
-        check_parts("graph", parts, GRAPH_PARTS_MAX)
+        check_size("graph: parts", parts, GRAPH_PARTS_MAX)
     return Graph(nodes)
 
 
@@ -114,17 +114,12 @@ def _decode_layout(body: Buffer) -> Layout:
     for title, piece in decode_body(body, _LAYOUT_PIECES, "Layout").categories.items():
         categories[title] = charts = decode_body(piece, _CHARTS, "Layout")
         parts += chart_parts(charts)
-        check_parts("layout", parts, LAYOUT_PARTS_MAX)
+        check_size("layout: parts", parts, LAYOUT_PARTS_MAX)
     return Layout(categories)
 
 
-_DECODE_IN_PIECES: Final[dict[int, Callable[[Buffer], Message]]] = {
+_DECODE: Final[dict[int, Callable[[Buffer], Message]]] = {
+    **{row.kind: partial(decode_body, decoder=Decoder(row.message_type)) for row in KINDS},
     Kind.GRAPH: _decode_graph,
     Kind.LAYOUT: _decode_layout,
-}
-_DECODE: Final[dict[int, Callable[[Buffer], Message]]] = {
-    row.kind: _DECODE_IN_PIECES[row.kind]
-    if row.decoded_in_pieces
-    else partial(decode_body, decoder=Decoder(row.message_type))
-    for row in KINDS
 }

@@ -14,7 +14,6 @@ class UnsupportedVersion(ProtocolError):
 
     def __init__(self, subject: str, version: int, supported: int) -> None:
         super().__init__(f"{subject}: version {version} came, this program reads version {supported}; upgrade it")
-        self.version = version
 
 
 class TooLarge(ProtocolError):

@@ -1,12 +1,9 @@
 """The table of message kinds: one row holds everything that the programs must know of a kind; and the rules of a kind.
 
 Both sides look kinds up here: the codec (message type, check, decoding), the outbox of a trainer (share of the
-capacity), the projection (pictures are slow to draw) and everything that prints a name. A row has no optional field, so
-that every decision is made for every kind; ``tests/protocol/test_kinds.py`` compares the rows with
+capacity), the projection (what shows something, what is slow to draw) and everything that prints a name. A row has no
+optional field, so that every decision is made for every kind; ``tests/protocol/test_kinds.py`` compares the rows with
 :class:`~tensorboard_sidecar.protocol.record.Kind` and with the union ``Message``.
-
-A number without a row belongs to a newer program: :func:`find_kind` returns None, and readers skip and count such
-records.
 
 The check of a kind holds the rules that a message keeps beyond its types. The sender checks a message before encoding,
 and the reader checks the message again after decoding. Every check raises Malformed or TooLarge, and the error names
@@ -39,18 +36,17 @@ class MessageKind(Generic[M]):
     - ``check``: raises Malformed or TooLarge for a message that breaks a rule.
     - ``outbox_share``: the share of the outbox up to which records of this kind are taken, above 0 and at most 1. Large
       records that a run can miss have the smallest share, so that they are refused first.
+    - ``shows``: whether a record of the kind shows something of a run in TensorBoard. The projection of a stream begins
+      with the first such record; until then an attempt leaves the event files of earlier attempts alone.
     - ``picture``: whether the logger draws a picture of the message. Pictures are slow, and counted as drawings.
-    - ``decoded_in_pieces``: whether a limit bounds all items of the message together, beside the limits on each item.
-      The decoder then decodes item by item, and stops at this limit; ``protocol.codec`` has a function for each such
-      kind.
     """
 
     kind: Kind
     message_type: type[M]
     check: Callable[[M], None]
     outbox_share: float
+    shows: bool
     picture: bool
-    decoded_in_pieces: bool
 
     @property
     def name(self) -> str:
@@ -102,7 +98,7 @@ def _check_matrix(matrix: messages.Matrix) -> None:
 def _check_images(message: messages.Images) -> None:
     tag, images = check_tag(message.tag), message.images
     check_array(tag, images, dtypes=("uint8",), dimensions=4)
-    _check_size(f"{tag}: pictures", images.shape[0], limits.IMAGES_MAX)
+    check_size(f"{tag}: pictures", images.shape[0], limits.IMAGES_MAX)
     _check_sides(tag, images.shape[:3], limits.IMAGE_SIDE_MAX)
     if images.shape[3] not in (1, 3, 4):
         raise Malformed(f"{tag}: {images.shape[3]} channels; expected uint8 [N, H, W, C] with C of 1, 3 or 4")
@@ -111,12 +107,12 @@ def _check_images(message: messages.Images) -> None:
 
 def _check_text(text: messages.Text) -> None:
     check_tag(text.tag)
-    _check_size(f"text {text.tag} in characters", len(text.text), limits.TEXT_MAX_CHARACTERS)
+    check_size(f"text {text.tag} in characters", len(text.text), limits.TEXT_MAX_CHARACTERS)
 
 
 def _check_audio(audio: messages.Audio) -> None:
     check_tag(audio.tag)
-    _check_size(f"{audio.tag}: clips", len(audio.clips), limits.CLIPS_MAX)
+    check_size(f"{audio.tag}: clips", len(audio.clips), limits.CLIPS_MAX)
     if not 1 <= audio.sample_rate_hz <= limits.SAMPLE_RATE_MAX_HZ:
         raise Malformed(f"{audio.tag}: sample rate {audio.sample_rate_hz} Hz")
     for clip in audio.clips:
@@ -135,7 +131,7 @@ def _check_embedding(embedding: messages.Embedding) -> None:
     check_array(tag, embedding.vectors, dtypes=("float32",), dimensions=2)
     rows = embedding.vectors.shape[0]
     _check_sides(tag, embedding.vectors.shape, limits.EMBEDDING_ROWS_MAX)
-    _check_size(f"{tag}: columns", len(embedding.columns), limits.EMBEDDING_COLUMNS_MAX)
+    check_size(f"{tag}: columns", len(embedding.columns), limits.EMBEDDING_COLUMNS_MAX)
     _check_labels(tag, embedding.columns)
     if len(embedding.rows) not in (0, rows) or bool(embedding.rows) != bool(embedding.columns):
         raise Malformed(f"{tag}: metadata of {len(embedding.rows)} rows for {rows} vectors")
@@ -153,14 +149,14 @@ def _check_embedding(embedding: messages.Embedding) -> None:
 
 
 def _check_graph(graph: messages.Graph) -> None:
-    _check_size("graph: nodes", len(graph.nodes), limits.GRAPH_NODES_MAX)
-    check_parts("graph", sum(map(node_parts, graph.nodes)), limits.GRAPH_PARTS_MAX)
+    check_size("graph: nodes", len(graph.nodes), limits.GRAPH_NODES_MAX)
+    check_size("graph: parts", sum(map(node_parts, graph.nodes)), limits.GRAPH_PARTS_MAX)
     for node in graph.nodes:
         links = max(len(node.inputs), len(node.output_shapes), len(node.attributes))
-        _check_size(f"graph: links of node {node.name!r:.80}", links, limits.GRAPH_NODE_LINKS_MAX)
+        check_size(f"graph: links of node {node.name!r:.80}", links, limits.GRAPH_NODE_LINKS_MAX)
         _check_labels("graph", [node.name, node.operation, *node.inputs])
         _check_labels("graph", [*node.attributes, *node.attributes.values()])
-        _check_size(
+        check_size(
             "graph: sides of an output", max(map(len, node.output_shapes), default=0), limits.ARRAY_DIMENSIONS_MAX
         )
         if not all(-1 <= side < 2**63 for shape in node.output_shapes for side in shape):
@@ -168,10 +164,10 @@ def _check_graph(graph: messages.Graph) -> None:
 
 
 def _check_layout(layout: messages.Layout) -> None:
-    _check_size("layout: categories", len(layout.categories), limits.LAYOUT_CHARTS_MAX)
-    check_parts("layout", sum(map(chart_parts, layout.categories.values())), limits.LAYOUT_PARTS_MAX)
+    check_size("layout: categories", len(layout.categories), limits.LAYOUT_CHARTS_MAX)
+    check_size("layout: parts", sum(map(chart_parts, layout.categories.values())), limits.LAYOUT_PARTS_MAX)
     for category, charts in layout.categories.items():
-        _check_size(f"layout: charts of {category!r:.80}", len(charts), limits.LAYOUT_CHARTS_MAX)
+        check_size(f"layout: charts of {category!r:.80}", len(charts), limits.LAYOUT_CHARTS_MAX)
         _check_labels("layout", [category, *charts])
         for title, chart in charts.items():
             _check_labels(f"layout, chart {title!r:.80}", chart.tags, (3,) if chart.kind == "margin" else ())
@@ -184,7 +180,7 @@ def _check_hparams(hparams: messages.HParams) -> None:
 
 
 def _check_gap(gap: messages.Gap) -> None:
-    _check_size("gap: kinds", len(gap.kinds), limits.KINDS_MAX)
+    check_size("gap: kinds", len(gap.kinds), limits.KINDS_MAX)
     _check_labels("gap", [gap.reason, *gap.kinds])
     if min(gap.kinds.values(), default=0) < 0:
         raise Malformed(f"gap: negative counts in {gap.kinds}")
@@ -205,15 +201,10 @@ def chart_parts(charts: messages.Charts) -> int:
     return len(charts) + sum(len(chart.tags) for chart in charts.values())
 
 
-def check_parts(subject: str, parts: int, limit: int) -> None:
-    """Raise TooLarge when all items of a message together have more parts than the limit."""
-    _check_size(f"{subject}: parts", parts, limit)
-
-
 def _check_summary(tag: str, summary: messages.TensorSummary) -> None:
     check_array(f"{tag}: indexes", summary.indexes, dtypes=("uint16",), dimensions=1)
     check_array(f"{tag}: counts", summary.counts, dtypes=("uint64",), dimensions=1)
-    _check_size(f"{tag}: buckets", summary.indexes.shape[0], limits.BUCKETS_MAX)
+    check_size(f"{tag}: buckets", summary.indexes.shape[0], limits.BUCKETS_MAX)
     if summary.indexes.shape != summary.counts.shape:
         raise Malformed(f"{tag}: {summary.indexes.shape[0]} indexes for {summary.counts.shape[0]} counts")
     bits = summary.mantissa_bits
@@ -233,7 +224,7 @@ def _check_summary(tag: str, summary: messages.TensorSummary) -> None:
 
 
 def _check_parameters(subject: str, parameters: dict[str, messages.ParameterValue]) -> None:
-    _check_size(f"{subject}: parameters", len(parameters), limits.TAGS_MAX)
+    check_size(f"{subject}: parameters", len(parameters), limits.TAGS_MAX)
     _check_labels(subject, [*parameters, *(value for value in parameters.values() if isinstance(value, str))])
 
 
@@ -241,51 +232,53 @@ def _check_tags(tags: Iterable[str]) -> None:
     number = 0
     for number, tag in enumerate(tags, 1):  # noqa: B007 - the last number is the count
         check_tag(tag)
-    _check_size("tags in one record", number, limits.TAGS_MAX)
+    check_size("tags in one record", number, limits.TAGS_MAX)
 
 
 def _check_labels(subject: str, labels: list[str], allowed_lengths: tuple[int, ...] = ()) -> None:
     if allowed_lengths and len(labels) not in allowed_lengths:
         raise Malformed(f"{subject}: {len(labels)} labels came; expected {allowed_lengths[-1]}")
     for label in labels:
-        _check_size(f"{subject}: label in characters", len(label), limits.LABEL_MAX_CHARACTERS)
+        check_size(f"{subject}: label in characters", len(label), limits.LABEL_MAX_CHARACTERS)
 
 
 def _check_sides(subject: str, sides: tuple[int, ...], limit: int) -> None:
     if min(sides) < 1:
         raise Malformed(f"{subject}: shape {sides} is empty")
-    _check_size(f"{subject}: largest side", max(sides), limit)
+    check_size(f"{subject}: largest side", max(sides), limit)
 
 
-def _check_size(subject: str, size: int, limit: int) -> None:
+def check_size(subject: str, size: int, limit: int) -> None:
+    """Raise TooLarge for a size or a count above its limit."""
     if size > limit:
         raise TooLarge(subject, size, limit)
 
 
 KINDS: Final[tuple[MessageKind[Any], ...]] = (
-    # kind, type of the message, check, share of the outbox, picture, decoded in pieces
+    # kind, type of the message, check, share of the outbox, shows, picture
     MessageKind(Kind.SEGMENT, messages.SegmentHead, _check_segment_head, 1.00, False, False),
     MessageKind(Kind.RUN_START, messages.RunStart, _check_run_start, 1.00, False, False),
-    MessageKind(Kind.SCALARS, messages.Scalars, _check_scalars, 0.95, False, False),
-    MessageKind(Kind.TENSOR_SUMMARIES, messages.TensorSummaries, _check_tensor_summaries, 0.80, True, False),
-    MessageKind(Kind.MATRIX, messages.Matrix, _check_matrix, 0.70, True, False),
-    MessageKind(Kind.IMAGES, messages.Images, _check_images, 0.70, True, False),
-    MessageKind(Kind.TEXT, messages.Text, _check_text, 0.80, False, False),
-    MessageKind(Kind.AUDIO, messages.Audio, _check_audio, 0.70, False, False),
-    MessageKind(Kind.EMBEDDING, messages.Embedding, _check_embedding, 0.80, True, False),
-    MessageKind(Kind.GRAPH, messages.Graph, _check_graph, 1.00, False, True),
-    MessageKind(Kind.LAYOUT, messages.Layout, _check_layout, 1.00, False, True),
-    MessageKind(Kind.HPARAMS, messages.HParams, _check_hparams, 1.00, False, False),
-    MessageKind(Kind.GAP, messages.Gap, _check_gap, 1.00, False, False),
+    MessageKind(Kind.SCALARS, messages.Scalars, _check_scalars, 0.95, True, False),
+    MessageKind(Kind.TENSOR_SUMMARIES, messages.TensorSummaries, _check_tensor_summaries, 0.80, True, True),
+    MessageKind(Kind.MATRIX, messages.Matrix, _check_matrix, 0.70, True, True),
+    MessageKind(Kind.IMAGES, messages.Images, _check_images, 0.70, True, True),
+    MessageKind(Kind.TEXT, messages.Text, _check_text, 0.80, True, False),
+    MessageKind(Kind.AUDIO, messages.Audio, _check_audio, 0.70, True, False),
+    MessageKind(Kind.EMBEDDING, messages.Embedding, _check_embedding, 0.80, True, True),
+    MessageKind(Kind.GRAPH, messages.Graph, _check_graph, 1.00, True, False),
+    MessageKind(Kind.LAYOUT, messages.Layout, _check_layout, 1.00, True, False),
+    MessageKind(Kind.HPARAMS, messages.HParams, _check_hparams, 1.00, True, False),
+    MessageKind(Kind.GAP, messages.Gap, _check_gap, 1.00, True, False),
     MessageKind(Kind.RUN_END, messages.RunEnd, _check_run_end, 1.00, False, False),
 )
 PICTURES: Final[tuple[type[Message], ...]] = tuple(row.message_type for row in KINDS if row.picture)
+SILENT: Final = frozenset(int(row.kind) for row in KINDS if not row.shows)
 _BY_NUMBER: Final = {int(row.kind): row for row in KINDS}
 _BY_TYPE: Final = {row.message_type: row for row in KINDS}
 
 
 def find_kind(number: int) -> MessageKind[Any] | None:
-    """Return the row of a kind by its number; None for the kind of a newer program.
+    """Return the row of a kind by its number; None for the kind of a newer program: skip and count such records.
 
     >>> find_kind(3).title, find_kind(200)
     ('tensor summaries', None)

@@ -35,10 +35,11 @@ SEGMENT_SIZE_MAX_BYTES: Final = 64 * 2**20
 # stream lives 292,000 years.
 SEQUENCE_MAX: Final = 2**63 - 1
 
-# Path of a run under the log directory. File systems take 255 bytes a component and 4,096 a path.
-RUN_DEPTH_MAX: Final = 8
-RUN_COMPONENT_MAX_BYTES: Final = 120
-RUN_MAX_BYTES: Final = 512
+# Path of a run under the log directory. File systems take 255 bytes a component and 4,096 a path. The largest name is a
+# quarter of a path: folders above the log directory, and files below the run, need room as well.
+RUN_DEPTH_MAX: Final = 32
+RUN_COMPONENT_MAX_BYTES: Final = 255
+RUN_MAX_BYTES: Final = 1_024
 
 # TensorBoard shows tags in cards and menus; a longer tag is a mistake, and every tag is held in memory.
 TAG_MAX_CHARACTERS: Final = 512

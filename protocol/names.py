@@ -1,31 +1,38 @@
-"""Checks of untrusted names and numbers: a run becomes a folder, a tag becomes a title, a step a place on an axis."""
+"""Checks of untrusted names and numbers: a run becomes a folder, a tag becomes a title, a step a place on an axis.
+
+The checks are strict, because the names come from the network. A client first turns a user's name into a name that
+passes: ``protocol.run_names`` for runs, ``telemetry.values.tags`` for tags.
+"""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from tensorboard_sidecar.protocol import limits
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.limits import STEP_MAX
 
-# Backslash and colon are path separators on other systems; the other characters break TensorBoard's routes or a shell.
-_RUN_FORBIDDEN: Final = frozenset('\\:*?"<>|&#+%')
+# Backslash is a path separator on other systems, and on shares of these systems. TensorBoard's embedding projector puts
+# the run into its addresses as it is, where the other characters have a meaning (tried with TensorBoard 2.21).
+RUN_FORBIDDEN: Final = "\\&#+%"
 # Names of files and folders that the logger makes in a run's folder, in the log directory or among the recordings. A
 # run with such a name would share or replace them. To TensorBoard every file with "tfevents" in its name is an event
 # file.
-_RUN_RESERVED: Final = re.compile(
-    r"rank-\d+|attempt-\d+|projector|projector_config\.pbtxt|.*tfevents.*|stream-\d{4,}-\d{4,}-[0-9a-f]{32}", re.DOTALL
+RUN_RESERVED: Final = re.compile(
+    r"rank-\d+|attempt-\d+|hparams-[0-9a-f]{12}|projector|projector_config\.pbtxt|.*tfevents.*|stream-\d{4,}-\d{4,}-[0-9a-f]{32}",
+    re.DOTALL,
 )
 # Control characters (Unicode category Cc), lone surrogates (Cs), and marks of text direction.
-_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 def check_run(run: str) -> str:
-    """Return ``run``, a relative path that stays under the log directory; raise Malformed or TooLarge for another name.
+    r"""Return ``run``, a relative path that stays under the log directory; raise Malformed or TooLarge otherwise.
 
     Components are separated by ``/``. No component is empty, begins with a dot, begins or ends with white space, or
-    holds control characters, backslashes or any of ``: * ? " < > | & # + %``. Reserved for the logger are the
-    components ``rank-<number>``, ``attempt-<number>``, ``projector``, ``projector_config.pbtxt``, the folder name of a
-    recording, and every name with ``tfevents`` in it.
+    holds control characters, marks of text direction, or any of ``\ & # + %``. Reserved for the logger are the
+    components ``rank-<number>``, ``attempt-<number>``, ``hparams-<12 hex digits>``, ``projector``,
+    ``projector_config.pbtxt``, the folder name of a recording, and every name with ``tfevents`` in it.
 
     >>> check_run("team/first-try")
     'team/first-try'
@@ -42,16 +49,13 @@ def check_run(run: str) -> str:
 
 
 def check_tag(tag: str) -> str:
-    """Return ``tag``; raise Malformed for a tag that is empty or does not print, TooLarge for a long tag."""
+    """Return ``tag``; raise Malformed for a tag that is empty or does not print, TooLarge for a long tag.
+
+    The last tags that passed are remembered: the records of a run repeat a few tags.
+    """
     if not isinstance(tag, str):
         raise Malformed(f"tag {tag!r:.80}; expected text")
-    if not tag or tag.isspace():
-        raise Malformed("a tag is empty")
-    if len(tag) > limits.TAG_MAX_CHARACTERS:
-        raise TooLarge(f"tag {tag[:40]!r}... in characters", len(tag), limits.TAG_MAX_CHARACTERS)
-    if _UNPRINTABLE.search(tag):
-        raise Malformed(f"tag {tag!r} holds control characters, direction marks or lone surrogates")
-    return tag
+    return _check_text(tag)
 
 
 def check_step(step: int) -> int:
@@ -61,12 +65,24 @@ def check_step(step: int) -> int:
     return step
 
 
+# Bounded by TAG_MAX_CHARACTERS: only tags that pass are remembered, at most 8 MiB of them.
+@lru_cache(maxsize=4096)
+def _check_text(tag: str) -> str:
+    if not tag or tag.isspace():
+        raise Malformed("a tag is empty")
+    if len(tag) > limits.TAG_MAX_CHARACTERS:
+        raise TooLarge(f"tag {tag[:40]!r}... in characters", len(tag), limits.TAG_MAX_CHARACTERS)
+    if UNPRINTABLE.search(tag):
+        raise Malformed(f"tag {tag!r} holds control characters, direction marks or lone surrogates")
+    return tag
+
+
 def _check_component(run: str, component: str) -> None:
     if not component or component.startswith("."):
         raise Malformed(
             f"run {run!r}: a component is empty or begins with a dot; expected something like 'team/first-try'"
         )
-    if _RUN_RESERVED.fullmatch(component):
+    if RUN_RESERVED.fullmatch(component):
         raise Malformed(
             f"run {run!r}: names like {component!r} are those of files and folders that the logger itself makes in a"
             " run's folder; choose another name"
@@ -76,6 +92,5 @@ def _check_component(run: str, component: str) -> None:
     size = len(component.encode("utf-8", "surrogatepass"))
     if size > limits.RUN_COMPONENT_MAX_BYTES:
         raise TooLarge("run name's component in bytes", size, limits.RUN_COMPONENT_MAX_BYTES)
-    forbidden = _RUN_FORBIDDEN.intersection(component)
-    if forbidden or _UNPRINTABLE.search(component):
-        raise Malformed(f"run {run!r} holds control characters or one of {' '.join(sorted(_RUN_FORBIDDEN))}")
+    if UNPRINTABLE.search(component) or any(character in component for character in RUN_FORBIDDEN):
+        raise Malformed(f"run {run!r} holds control characters or one of {' '.join(RUN_FORBIDDEN)}")

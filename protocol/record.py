@@ -42,8 +42,8 @@ class Kind(IntEnum):
 class Record(NamedTuple):
     """One record.
 
-    ``kind`` may be unknown to this program (a newer trainer made the record): skip and count such records. The record
-    stands for ``span`` sequence numbers from ``sequence`` on: 1, more for a gap, 0 for a segment head.
+    ``kind`` may be unknown to this program. The record stands for ``span`` sequence numbers from ``sequence`` on: 1,
+    more for a gap, 0 for a segment head.
     """
 
     kind: int

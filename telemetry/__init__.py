@@ -3,3 +3,19 @@
 Its public name is ``tensorboard_sidecar.Telemetry``. Needs torch, pyzmq and msgpack; no torchvision, no matplotlib.
 May import ``protocol`` and its own rooms.
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tensorboard_sidecar.telemetry.telemetry import Telemetry
+
+__all__ = ["Telemetry"]
+
+
+def __getattr__(name: str) -> object:
+    """Import torch at the first use: ``drain`` and ``status`` import this package too."""
+    if name == "Telemetry":
+        from tensorboard_sidecar.telemetry.telemetry import Telemetry  # noqa: PLC0415 - see above
+
+        return Telemetry
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,10 @@ from functools import wraps
 from time import perf_counter_ns
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from tensorboard_sidecar.protocol.names import check_tag
+from tensorboard_sidecar.protocol.messages import ParameterValue
+from tensorboard_sidecar.telemetry.values.parameters import plain_parameters
 from tensorboard_sidecar.telemetry.values.python_values import whole
+from tensorboard_sidecar.telemetry.values.tags import distinct_tag, shown_tag
 
 T = TypeVar("T")
 _log: Final = logging.getLogger("tensorboard_sidecar.telemetry")
@@ -19,15 +21,15 @@ class BadValue(ValueError):
 
 
 class Faults:
-    """Counts faults in ``total`` and logs the first of each kind; with ``strict`` it raises each fault instead."""
+    """Counts faults in ``total`` and logs the first of each kind; with ``strict`` it raises each fault instead.
+
+    A value that is kept, but shown in another form than the user gave, is no fault: it is logged once.
+    """
 
     def __init__(self, *, strict: bool) -> None:
         self.strict = strict
         self.total = 0
-        self._logged: set[tuple[str, type[BaseException | None]]] = set()
-
-    def __repr__(self) -> str:
-        return f"<Faults {self.total}>"
+        self._logged: set[tuple[str, type[BaseException | None] | str]] = set()
 
     def note(self, call: str, error: Exception) -> None:
         """Count a fault and log it, once for each method and type of error; when strict, raise ``error``."""
@@ -44,22 +46,47 @@ class Faults:
         for error in errors:
             self.note(call, error)
 
-    def convert_each(self, call: str, values: Mapping[str, Any], convert: Callable[[Any], T]) -> dict[str, T]:
-        """Return the values converted, without those whose tag is invalid or whose conversion fails.
+    def tell(self, call: str, subject: str, change: str) -> None:
+        """Log that a value is shown in another form, once for each method and subject."""
+        if (call, subject) not in self._logged:
+            self._logged.add((call, subject))
+            _log.warning("%s: %.500s (logged once)", call, change)
 
-        Each value left out is a fault. Raises TypeError when ``values`` is no mapping.
+    def shown_tag(self, call: str, tag: object) -> str:
+        """Return a tag that TensorBoard shows, and tell the change. Raises Malformed for a tag that is no text."""
+        shown = shown_tag(tag)
+        if not isinstance(tag, str) or shown != tag:
+            self.tell(call, "tag", f"tag {tag!r:.200} is shown as {shown!r:.200}")
+        return shown
+
+    def convert_each(self, call: str, values: Mapping[str, Any], convert: Callable[[Any], T]) -> dict[str, T]:
+        """Return the values converted, by shown tag, without those whose tag is no text or whose conversion fails.
+
+        Each value left out is a fault. Tags that would be shown alike get a number. Raises TypeError when ``values`` is
+        no mapping.
         """
         if not isinstance(values, Mapping):
             raise TypeError(f"a {type(values).__name__}; expected values by tag, like {{'loss': 0.5}}")
         good: dict[str, T] = {}
         for tag, value in values.items():
             try:
-                good[check_tag(tag)] = convert(value)
+                shown = self.shown_tag(call, tag)
+                good[distinct_tag(shown, good) if shown in good else shown] = convert(value)
             except Exception as error:  # noqa: BLE001 - the other values are kept, whatever the error
-                bad = BadValue(f"{tag!r:.80} is not kept: {error}")
+                name = repr(tag) if isinstance(tag, str | int | float | None) else f"a {type(tag).__name__} as tag"
+                bad = BadValue(f"{name:.80} is not kept: {error}")
                 bad.__cause__ = error
                 self.note(call, bad)
         return good
+
+    def parameters(self, call: str, settings: object) -> dict[str, ParameterValue]:
+        """Return settings as parameters by name; what is left out is one fault. Raises TypeError for other objects."""
+        found = plain_parameters(settings)
+        if found.changed:
+            self.tell(call, "parameters", f"parameters are shown in another form: {found.changed}")
+        if found.left_out:
+            self.note(call, BadValue(f"parameters are left out: {found.left_out}"))
+        return found.values
 
     def log_total(self, run: str) -> None:
         """Log the number of faults at the end of a run: the first message of a kind may have scrolled away by then."""
@@ -77,11 +104,11 @@ _STEPS_KEPT: Final = 1024
 class StepCost:
     """Sums the time of all calls of a step and keeps the sums of the last 1,024 steps.
 
-    ``step`` is the step whose calls are being summed; -1 before the first call.
+    ``step`` is the step whose calls are being summed, ``highest_step`` the highest so far; -1 before the first call.
     """
 
     def __init__(self) -> None:
-        self.step = -1
+        self.step = self.highest_step = -1
         self._ns = 0
         self._finished_ns: deque[int] = deque(maxlen=_STEPS_KEPT)
 
@@ -91,6 +118,8 @@ class StepCost:
             if self._ns:
                 self._finished_ns.append(self._ns)
             self.step, self._ns = step, 0
+            if step > self.highest_step:  # noqa: PLR1730 - a call of max takes as long as the rest of this method
+                self.highest_step = step
         self._ns += ns
 
     def percentile_us(self, percent: float) -> float:

@@ -21,7 +21,7 @@ from tensorboard_sidecar.protocol.record import Record
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
-from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
+from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, PendingRecords
 from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
@@ -72,6 +72,7 @@ class Pipeline:
         keys: ClientKeys | None = None,
     ) -> None:
         encode_message(0, stream.segment_head(1))
+        self.stream = stream
         wall_time_ns = time_ns()
         self._unusable = ""
         self._stopped = False
@@ -89,19 +90,27 @@ class Pipeline:
             write_destination(self.outbox.folder, destination)
             recorder = Recorder(self.backlog, record, wall_time_ns=wall_time_ns) if record else None
             self._pending = PendingRecords(self.outbox)
-            self._background = BackgroundRecovery(
+            background = BackgroundRecovery(
                 storage.find_outboxes, record=record, endpoint=endpoint, keys=keys, wall_time_ns=wall_time_ns
             )
-            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, self._background)
+            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, background)
             self.sender.start()
             undo.pop_all()
         # A forked child shares the outbox's memory but has no sender, and would corrupt records.
         forked = weakref.WeakMethod(self._forked)
         os.register_at_fork(after_in_child=lambda: (mark := forked()) and mark())
 
+    def __repr__(self) -> str:
+        return repr(self.outbox)
+
+    @property
+    def lag_seconds(self) -> float:
+        """The age of the oldest record that is not yet on the logger's disk or in the recording; 0.0 without one."""
+        return self.sender.lag_seconds
+
     @property
     def closed(self) -> bool:
-        """Tell whether the pipeline rejects records: after the close, and in a forked child."""
+        """Tell whether the pipeline rejects records: after the close, in a forked child, and when silent."""
         return bool(self._unusable)
 
     def check_open(self) -> None:
@@ -134,12 +143,12 @@ class Pipeline:
         copies = [start_copy(tensor) for tensor in tensors]  # before the slot: a failing copy leaves no unfilled slot
         self._pending.let_go()
         size = max(BODY_SIZE_MIN_BYTES, size_max_bytes, len(template))
-        self.outbox.reserve(kind, step, time_ns(), size, DeviceValues(copies, build))
+        self.outbox.reserve(kind, step, time_ns(), size, (copies, build))
 
     def health(self) -> dict[str, float]:
         """Return the lag, the bytes in memory and on disk, and the number of refused records, by tag."""
         return {
-            "telemetry/lag_seconds": self.sender.lag_seconds,
+            "telemetry/lag_seconds": self.lag_seconds,
             "telemetry/outbox_bytes": float(self.outbox.used_bytes),
             "telemetry/spilled_bytes": float(self.backlog.spilled_bytes),
             "telemetry/refused": float(self.outbox.refusals.total),
@@ -182,5 +191,3 @@ class Pipeline:
         """Reject records from now on."""
         if not self._unusable:
             self._unusable = "a Telemetry does not work in a forked child; make a new Telemetry in the child process"
-            self.backlog.disown()
-            self._background.disown()

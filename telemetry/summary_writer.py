@@ -5,10 +5,14 @@ names, order and defaults. The differences from torch's writer are deliberate:
 
 - No method writes a file. ``flush`` returns at once, because there is nothing to flush in this process. After
   ``close`` the writer keeps no more values.
-- ``global_step=None`` means step 0. A negative step, or a step that is a tensor on a device, is a fault.
+- ``global_step=None`` means step 0; in ``add_hparams``, the highest step so far. A negative step, or a step that is a
+  tensor on a device, is a fault.
+  tensor on a device, is a fault.
 - ``walltime``, ``bins`` and ``max_bins`` are ignored. A record has the time of its call; a histogram has the buckets
   of ``telemetry.values.summaries``.
-- ``add_scalars`` and ``add_hparams`` write into this run. Torch's writer makes an additional run for each.
+- ``add_scalars`` writes into this run. Torch's writer makes an additional run for each curve.
+- ``add_hparams`` makes a row of TensorBoard's HParams tab for each set of hyperparameters, ``<run>/hparams-<digits>``.
+  Calls with equal hyperparameters share a row. The metrics are curves of this run as well.
 - Methods of torch's writer without a kind of record here (``INSTEAD`` lists them) keep nothing. A call of such a
   method is a fault: logged at the first call, counted at each call, never raised unless the telemetry is strict.
 """
@@ -17,10 +21,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from tensorboard_sidecar.protocol.messages import Chart, Graph
-from tensorboard_sidecar.telemetry.calls import Faults
+from tensorboard_sidecar.telemetry.calls import Faults, StepCost
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
 from tensorboard_sidecar.telemetry.values.embedding_parts import by_column
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
@@ -54,6 +58,7 @@ class _TelemetryCalls(Protocol):
     """
 
     faults: Faults
+    cost: StepCost
 
     def scalars(self, step: int, values: Mapping[str, Scalar]) -> None: ...
 
@@ -91,7 +96,7 @@ class _TelemetryCalls(Protocol):
         images: Pictures | None = None,
     ) -> None: ...
 
-    def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None: ...
+    def hparams(self, step: int, parameters: object, metrics: Mapping[str, Scalar]) -> None: ...
 
     def graph(self, step: int, graph: Graph) -> None: ...
 
@@ -202,7 +207,8 @@ class SummaryWriter:
 
         >>> writer.add_scalars("loss", {"train": 0.25, "val": 0.5}, 100)
         """
-        values = {f"{main_tag}/{tag}": value for tag, value in tag_scalar_dict.items()}
+        main = self.telemetry.faults.shown_tag("writer.add_scalars", main_tag)
+        values = {f"{main}/{tag}": value for tag, value in tag_scalar_dict.items()}
         self.telemetry.scalars(_step(global_step), values)
 
     @_guarded
@@ -332,18 +338,19 @@ class SummaryWriter:
         run_name: str | None = None,
         global_step: int | None = None,
     ) -> None:
-        """Keep the hyperparameters and final metrics of this run. Hyperparameters that are None are left out.
+        """Keep a set of hyperparameters and its metrics. Hyperparameters that are None are left out.
 
-        ``hparam_domain_discrete`` and ``run_name`` are ignored.
+        TensorBoard shows a row for each set: several trials of one run are as many rows. Metrics may come later, with
+        the same hyperparameters again. ``hparam_domain_discrete`` and ``run_name`` are ignored.
 
         >>> writer.add_hparams({"lr": 1e-3, "depth": 12}, {"accuracy": 0.75}, global_step=100)
         """
-        plain = {
-            name: on_host(f"parameter {name!r:.80}", value).item() if isinstance(value, Tensor) else value
-            for name, value in hparam_dict.items()
-            if value is not None
-        }
-        self.telemetry.hparams(_step(global_step), plain, metric_dict)
+        given: object = hparam_dict
+        if isinstance(hparam_dict, Mapping):
+            given = {name: value for name, value in hparam_dict.items() if value is not None}
+        # At step 0, a metric that is also a curve would hide the curve from TensorBoard's default loader.
+        step = max(0, self.telemetry.cost.highest_step) if global_step is None else _step(global_step)
+        self.telemetry.hparams(step, given, metric_dict)
 
     @_guarded
     def add_custom_scalars(self, layout: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:

@@ -11,10 +11,12 @@ The contract of every call after start-up:
 Start-up fails fast: a setting that cannot work raises in the constructor.
 """
 
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Never, Self
+from typing import Final, Never, Self
 
 import torch  # noqa: F401 - the examples use torch
 
@@ -25,31 +27,37 @@ from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.names import check_step
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.run_names import shown_run
 from tensorboard_sidecar.protocol.storage.key_files import read_client_keys
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.calls import Faults, StepCost, telemetry_call
 from tensorboard_sidecar.telemetry.ending import Ending, Status, status_after
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
+from tensorboard_sidecar.telemetry.silent import SilentPipeline, child_is_starting
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
 from tensorboard_sidecar.telemetry.values import arrays, summaries
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
 from tensorboard_sidecar.telemetry.values.embedding_parts import gather_points, split_points
-from tensorboard_sidecar.telemetry.values.python_values import plain_parameters, plain_range, seconds, whole
+from tensorboard_sidecar.telemetry.values.python_values import plain_range, seconds, whole
 from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
+from tensorboard_sidecar.telemetry.values.tags import in_records
 
 DRAIN_SECONDS: Final = 5.0
 UNANSWERED_DRAIN_SECONDS: Final = 1.0
+_log: Final = logging.getLogger(__name__)
 
 
 class Telemetry:
     """The telemetry of one process in one attempt of a run.
 
-    ``run`` is a relative path, under which TensorBoard shows the values. ``endpoint`` is the ZeroMQ address of a
-    logger; "none" or None: no logger. ``record`` is a folder to write a recording into, or None. At least one of the
-    two is needed. A logger on another machine also needs ``server_key`` (the logger's public key, or a file with that
-    key) and ``client_key`` (the file with this trainer's secret key). A resumed run passes ``attempt`` (0, 1, 2 ...)
-    and ``first_step``; each process of a distributed run passes its ``rank``. TensorBoard shows ``config``.
+    ``run`` is a path below the log directory, under which TensorBoard shows the values. A name that TensorBoard cannot
+    show is changed, and a log line has both names. ``endpoint`` is the ZeroMQ address of a logger; "none" or None: no
+    logger. ``record`` is a folder to write a recording into, or None. At least one of the two is needed. A logger on
+    another machine also needs ``server_key`` (the logger's public key, or a file with that key) and ``client_key`` (the
+    file with this trainer's secret key). A resumed run passes ``attempt`` (0, 1, 2 ...) and ``first_step``; each
+    process of a distributed run passes its ``rank``. TensorBoard shows ``config``: a mapping, an ``argparse.Namespace``
+    or a dataclass, nested or not, of any values.
 
     Records wait in an outbox until the logger has acknowledged them or the recording holds them. The outbox takes
     ``outbox_bytes`` of memory (less where memory is small), in a private folder in ``outbox_dir`` (default: shared
@@ -62,7 +70,10 @@ class Telemetry:
     from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
     examples of the methods, ``telemetry`` is an open Telemetry.
 
-    Raises ProtocolError for a run that is no safe path, ValueError or TypeError for other wrong settings, OSError when
+    A spawned child process that imports the main module again gets a silent Telemetry, which keeps nothing and says so
+    once: make the Telemetry under ``if __name__ == "__main__":``, or inside the function of the child.
+
+    Raises ProtocolError for a run without a name, ValueError or TypeError for other wrong settings, OSError when
     memory or a folder is not available.
 
     >>> from tensorboard_sidecar import Telemetry
@@ -74,7 +85,7 @@ class Telemetry:
     # Long: a parameter for each setting
     def __init__(
         self,
-        run: str,
+        run: str | os.PathLike[str],
         *,
         endpoint: str | None = DEFAULT_ENDPOINT,
         record: Path | str | None = None,
@@ -82,7 +93,7 @@ class Telemetry:
         attempt: int = 0,
         first_step: int = 0,
         rank: int = 0,
-        config: Mapping[str, Any] | None = None,
+        config: object = None,
         drain_seconds: float | None = None,
         outbox_bytes: int = OUTBOX_BYTES,
         outbox_dir: Path | str | None = None,
@@ -95,30 +106,34 @@ class Telemetry:
             endpoint = None
         if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
-        if not isinstance(run, str):
-            raise TypeError(f"run {run!r}; expected a name")
+        run = _run(run)
         self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
         self._first_step = whole("first_step", first_step)
-        start = encode_message(self._first_step, messages.RunStart(self._first_step, plain_parameters(config or {})))
-        folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
         self.faults = Faults(strict=strict)
+        settings = {} if config is None else self.faults.parameters("config", config)
+        start = encode_message(self._first_step, messages.RunStart(self._first_step, settings))
+        folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
         self.writer = SummaryWriter(self, str(folder / run) if folder else run)
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
         self._tags = CheckedTags()
-        self._pipeline = Pipeline(
-            Stream(run, whole("rank", rank), whole("attempt", attempt)),
-            endpoint=absolute_endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
-            record=folder,
-            storage=Storage.of(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
-            keys=read_client_keys(server_key, client_key),
-        )
+        stream = Stream(run, whole("rank", rank), whole("attempt", attempt))
+        if child_is_starting():
+            self._pipeline: Pipeline = SilentPipeline(stream)
+        else:
+            self._pipeline = Pipeline(
+                stream,
+                endpoint=absolute_endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
+                record=folder,
+                storage=Storage(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
+                keys=read_client_keys(server_key, client_key),
+            )
+            self._pipeline.append(Kind.RUN_START, self._first_step, start)
         self.check_open = self._pipeline.check_open
-        self._pipeline.append(Kind.RUN_START, self._first_step, start)
         self._ending = Ending(self.faults, self._begin_close, self._pipeline.close)
 
     def __repr__(self) -> str:
-        return f"<Telemetry {self.run} {self._pipeline.outbox!r}>"
+        return f"<Telemetry {self.run} {self._pipeline!r}>"
 
     def __reduce__(self) -> Never:
         raise TypeError("a Telemetry cannot be sent to another process; make a new Telemetry there")
@@ -131,12 +146,12 @@ class Telemetry:
 
     @property
     def run(self) -> str:
-        """The run's name.
+        """The run's name in TensorBoard.
 
         >>> telemetry.run
         'team/first-try'
         """
-        return self._pipeline.outbox.stream.run
+        return self._pipeline.stream.run
 
     @property
     def lag_seconds(self) -> float:
@@ -145,7 +160,7 @@ class Telemetry:
         >>> telemetry.lag_seconds < 60
         True
         """
-        return self._pipeline.sender.lag_seconds
+        return self._pipeline.lag_seconds
 
     @telemetry_call
     def scalars(self, step: int, values: Mapping[str, Scalar]) -> None:
@@ -153,7 +168,7 @@ class Telemetry:
 
         A value on a device delays its record until the value's copy has arrived in host memory. Host values of the
         same call wait with it; send them in a separate call if they must survive a kill at once. A value that is no
-        real number is a fault; the other values of the call are kept.
+        real number is a fault; the other values of the call are kept. More than 20,000 values are several records.
 
         >>> telemetry.scalars(100, {"loss/train": torch.tensor(0.25), "optimization/lr": 1e-3})
         """
@@ -166,10 +181,13 @@ class Telemetry:
         if numbers is not None:
             self._pipeline.append(Kind.SCALARS, check_step(step), encode_scalars(numbers))
             return
-        split = split_scalars(self.faults.convert_each("telemetry.scalars", values, check_scalar))
-        if split.host or not values:
+        good = self.faults.convert_each("telemetry.scalars", values, check_scalar)
+        for split in map(split_scalars, in_records(good) if good or not values else ()):
             self._pipeline.keep_tensors(
-                check_step(step), Kind.SCALARS, split.on_device, lambda copied: messages.Scalars(split.merge(copied))
+                check_step(step),
+                Kind.SCALARS,
+                split.on_device,
+                split.message,
             )
 
     @telemetry_call
@@ -183,17 +201,15 @@ class Telemetry:
         >>> layer = torch.nn.Linear(128, 64)
         >>> telemetry.summaries(100, {f"weights/{name}": values for name, values in layer.named_parameters()})
         """
-        values = self.faults.convert_each("telemetry.summaries", tensors, arrays.as_tensor)
-        if tensors and not values:
-            return
-        split = self._summarizer.split(values)
-        self._pipeline.keep_tensors(
-            check_step(step),
-            Kind.TENSOR_SUMMARIES,
-            split.on_device,
-            lambda copied: messages.TensorSummaries(split.merge(copied)),
-            size_max_bytes=split.size_max_bytes,
-        )
+        good = self.faults.convert_each("telemetry.summaries", tensors, arrays.as_tensor)
+        for split in map(self._summarizer.split, in_records(good) if good or not tensors else ()):
+            self._pipeline.keep_tensors(
+                check_step(step),
+                Kind.TENSOR_SUMMARIES,
+                split.on_device,
+                split.message,
+                size_max_bytes=split.size_max_bytes,
+            )
 
     @telemetry_call
     def matrix(
@@ -216,6 +232,7 @@ class Telemetry:
         >>> text, image = torch.randn(2, 16, 64)
         >>> telemetry.matrix(100, "similarity/text_vs_image", text @ image.T, row_label="text", column_label="image")
         """
+        tag = self.faults.shown_tag("telemetry.matrix", tag)
         noted: list[Exception] = []
         try:
             ends = plain_range(value_range)
@@ -240,7 +257,7 @@ class Telemetry:
 
         >>> telemetry.images(100, "samples/images", torch.rand(2, 3, 32, 32), captions=["a dog", "a cat"])
         """
-        labels = list(captions)
+        tag, labels = self.faults.shown_tag("telemetry.images", tag), list(captions)
         noted: list[Exception] = []
         self._pipeline.keep_tensors(
             check_step(step),
@@ -256,7 +273,7 @@ class Telemetry:
 
         >>> telemetry.text(100, "notes", "The **second** half of the data begins here.")
         """
-        self._pipeline.keep(step, messages.Text(tag, text))
+        self._pipeline.keep(step, messages.Text(self.faults.shown_tag("telemetry.text", tag), text))
 
     @telemetry_call
     def audio(
@@ -269,7 +286,7 @@ class Telemetry:
         >>> tone = torch.sin(torch.arange(8000) / 3)
         >>> telemetry.audio(100, "samples/tones", [tone, tone / 2], sample_rate_hz=8000, captions=["loud", "quiet"])
         """
-        labels = list(captions)
+        tag, labels = self.faults.shown_tag("telemetry.audio", tag), list(captions)
         noted: list[Exception] = []
         self._pipeline.keep_tensors(
             check_step(step),
@@ -298,6 +315,7 @@ class Telemetry:
 
         >>> telemetry.embedding(100, "animals", torch.randn(2, 8), metadata={"name": ["cat", "dog"]})
         """
+        tag = self.faults.shown_tag("telemetry.embedding", tag)
         noted: list[Exception] = []
         points = gather_points(vectors, metadata, images, noted.append)
         for tensors, build in split_points(points):
@@ -305,12 +323,16 @@ class Telemetry:
         self.faults.note_each("telemetry.embedding", noted)
 
     @telemetry_call
-    def hparams(self, step: int, parameters: Mapping[str, Any], metrics: Mapping[str, Scalar]) -> None:
-        """Keep the hyperparameters of this run (bools, numbers, texts) and its final metrics.
+    def hparams(self, step: int, parameters: object, metrics: Mapping[str, Scalar]) -> None:
+        """Keep a set of hyperparameters and its metrics: a row of TensorBoard's HParams tab.
+
+        A call with other hyperparameters is another row; a call with equal ones adds its metrics to their row.
+        ``parameters`` is what ``config`` may be. A value that is no bool, number or text is shown as its text. A
+        parameter or a metric that cannot be shown is a fault; the others are kept.
 
         >>> telemetry.hparams(100, {"lr": 1e-3, "backbone": "resnet18"}, {"accuracy": 0.75})
         """
-        plain = plain_parameters(parameters)
+        plain = self.faults.parameters("telemetry.hparams", parameters)
         split = split_scalars(self.faults.convert_each("telemetry.hparams", metrics, check_scalar))
         self._pipeline.keep_tensors(
             check_step(step), Kind.HPARAMS, split.on_device, lambda copied: messages.HParams(plain, split.merge(copied))
@@ -365,21 +387,32 @@ class Telemetry:
 
         >>> telemetry.close(deadline_seconds=2.0)
         """
-        self._ending.close(status, deadline_seconds)
+        try:
+            limit_seconds = None if deadline_seconds is None else max(0.0, float(deadline_seconds))
+        except (TypeError, ValueError) as error:
+            self.faults.note("telemetry.close", error)
+        else:
+            self._ending.close(status, limit_seconds)
 
     def _begin_close(self, status: Status, deadline_seconds: float | None) -> None:
-        if self._pipeline.closed:  # in a forked child
+        if self._pipeline.closed:  # in a forked child, or silent
             return
-        limits = self._drain_limits(None)
+        given = self.drain_seconds if deadline_seconds is None else deadline_seconds
+        limits = (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
         try:
-            limits = self._drain_limits(deadline_seconds)
             self._pipeline.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
         finally:
             self.faults.log_total(self.run)
             self._summarizer.close()
             self._pipeline.stop(*limits)
 
-    def _drain_limits(self, deadline_seconds: float | None) -> tuple[float, float]:
-        """Return the longest wait for a logger, and for a logger that has never answered."""
-        given = self.drain_seconds if deadline_seconds is None else max(0.0, float(deadline_seconds))
-        return (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
+
+def _run(name: str | os.PathLike[str]) -> str:
+    """Return the run for a user's name, and tell the change. Raises TypeError, ProtocolError."""
+    text = os.fspath(name) if isinstance(name, os.PathLike) else name
+    if not isinstance(text, str):
+        raise TypeError(f"run {name!r:.80}; expected a name")
+    run, changes = shown_run(text)
+    if changes:
+        _log.warning("run %.300r is shown as %.300r: %s", text, run, "; ".join(changes))
+    return run

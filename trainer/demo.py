@@ -15,8 +15,7 @@ from time import sleep
 from types import FrameType
 from typing import Final, Never
 
-from tensorboard_sidecar.command_line import HelpFormatter
-from tensorboard_sidecar.trainer.invocation import how_to_run
+from tensorboard_sidecar.command_line import HelpFormatter, how_to_run
 
 DATA: Final = Path("data/flickr8k")
 SYNTHETIC_DATA: Final = Path("data/flickr8k-synthetic")

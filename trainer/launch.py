@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.command_line import how_to_run
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.storage.folder_lock import FolderHeld, hold_folder
-from tensorboard_sidecar.trainer.checkpoint import LAST, Checkpoint, CheckpointError, keep_last, load_checkpoint
+from tensorboard_sidecar.protocol.storage.durable import FolderHeld, hold_folder
 from tensorboard_sidecar.trainer.data.flickr8k import read_flickr8k
 from tensorboard_sidecar.trainer.data.report import DataError
 from tensorboard_sidecar.trainer.distributed import Placement, choose_device, read_placement
 from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
-from tensorboard_sidecar.trainer.invocation import how_to_run
 from tensorboard_sidecar.trainer.loop import train
 from tensorboard_sidecar.trainer.progress import Progress
 from tensorboard_sidecar.trainer.reporting import TrainingSummary
 from tensorboard_sidecar.trainer.settings import AUTO_RESUME, Config, ConfigError, from_parameters
+from tensorboard_sidecar.trainer.state import LAST, Checkpoint, CheckpointError, keep_last, load_checkpoint
 
 UserError: Final = (ConfigError, CheckpointError, DataError)
 """Errors that the user can correct: the program prints one clear line for them, and no traceback."""

@@ -8,34 +8,27 @@ from functools import partial
 import torch
 
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.trainer.checkpoint import Checkpoint, CheckpointError, save_checkpoint
+from tensorboard_sidecar.trainer import distributed, reporting
 from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k
 from tensorboard_sidecar.trainer.data.loader import Loader, make_loader
 from tensorboard_sidecar.trainer.data.report import DataError, EpochCounts, EpochNotes, sum_counts
 from tensorboard_sidecar.trainer.data.vocabulary import Vocabulary
-from tensorboard_sidecar.trainer.distributed import (
-    Placement,
-    check_agreement,
-    choose_device,
-    gather,
-    process_group,
-    shard,
-)
+from tensorboard_sidecar.trainer.distributed import Placement
 from tensorboard_sidecar.trainer.evaluation import Evaluation, evaluate, forward
 from tensorboard_sidecar.trainer.interrupt import StopSignals
 from tensorboard_sidecar.trainer.losses import PAIRS_MIN, RunningMoments, contrastive_losses, same_items
 from tensorboard_sidecar.trainer.progress import Progress
-from tensorboard_sidecar.trainer.reporting import (
-    TrainingSummary,
-    report_end,
-    report_epoch,
-    report_parameters,
-    report_start,
-    report_step,
-    summarize,
-)
+from tensorboard_sidecar.trainer.reporting import TrainingSummary
 from tensorboard_sidecar.trainer.settings import Config
-from tensorboard_sidecar.trainer.state import TrainingState, deterministic, restore_vocabulary, seed_everything
+from tensorboard_sidecar.trainer.state import (
+    Checkpoint,
+    CheckpointError,
+    TrainingState,
+    deterministic,
+    restore_vocabulary,
+    save_checkpoint,
+    seed_everything,
+)
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ALONE = Placement()
@@ -78,9 +71,9 @@ def train(
     Raises DataError when no readable pairs are left to train or validate on, CheckpointError for a checkpoint of
     another model, ConfigError for a missing device, Interrupted after a stop signal.
     """
-    device = choose_device(config.device, placement)
+    device = distributed.choose_device(config.device, placement)
     context = RunContext(config, telemetry, progress or Progress(None), stop or StopSignals(), placement, device)
-    with process_group(placement, device), deterministic(device):
+    with distributed.process_group(placement, device), deterministic(device):
         seed_everything(config.seed)
         vocabulary = restore_vocabulary(checkpoint) or Vocabulary.build(pair.caption for pair in data.train)
         train_loader, validation_loader = make_loaders(context, data, vocabulary)
@@ -90,11 +83,11 @@ def train(
         if checkpoint is not None:
             state.restore(checkpoint)
         if placement.world_size > 1:
-            check_agreement(facts_to_agree_on(config, state, vocabulary, total_steps), placement)
+            distributed.check_agreement(facts_to_agree_on(config, state, vocabulary, total_steps), placement)
         if checkpoint is not None:
             save(context, state, vocabulary, best=False)  # now: the attempt counts even if it finishes no epoch
         if context.leading:
-            report_start(telemetry, state.global_step, state.model, state.model.example_inputs(config.image_size))
+            reporting.report_start(telemetry, done, state.model, state.model.example_inputs(config.image_size))
         if config.compile:
             state.model.compile()  # in place: parameters keep their names
         try:
@@ -122,9 +115,11 @@ def train_epochs(
             continue
 
         evaluation = evaluate(state.model, validation_loader.epoch(0), context.device, context.autocast())
-        report_epoch(telemetry, state.global_step, epoch, evaluation, loss_mean=loss.mean(), loss_std=loss.std())
+        reporting.report_epoch(
+            telemetry, state.global_step, epoch, evaluation, loss_mean=loss.mean(), loss_std=loss.std()
+        )
         if epoch in (1, config.epochs) or epoch % config.histogram_interval == 0:
-            report_parameters(telemetry, state.global_step, state.model)
+            reporting.report_parameters(telemetry, state.global_step, state.model)
         unsaved = save_epoch(context, state, vocabulary, evaluation.losses["total"])
 
         lag_seconds = telemetry.lag_seconds
@@ -138,10 +133,10 @@ def train_epochs(
     if evaluation is None:
         return None
     recall_at_1, best_loss = evaluation.recall_at_1(), state.best_validation_loss
-    report_end(telemetry, state.global_step, config, best_loss=best_loss, recall_at_1=recall_at_1)
+    reporting.report_end(telemetry, state.global_step, config, best_loss=best_loss, recall_at_1=recall_at_1)
     if unsaved is not None:
         raise unsaved
-    return summarize(config, state, evaluation, telemetry.health(), time.perf_counter() - started)
+    return reporting.summarize(config, state, evaluation, telemetry.health(), time.perf_counter() - started)
 
 
 def train_epoch(
@@ -171,13 +166,13 @@ def train_epoch(
 
             if state.global_step % config.log_interval == 0:
                 scale = state.model.scale()
-                report_step(
+                reporting.report_step(
                     telemetry, state.global_step, losses, latents, lr=float(lr), gradient_norms=norms, scale=scale
                 )
                 bar.show(losses.total, telemetry.lag_seconds)
             bar.advance(len(batch))
             context.stop.check()
-    of_all_ranks = gather((moments.count, loader.counts()), context.placement)
+    of_all_ranks = distributed.gather((moments.count, loader.counts()), context.placement)
     if not any(steps for steps, _ in of_all_ranks):
         raise DataError("no two pairs of a training batch could be decoded: there is nothing to train on")
     return moments, sum_counts(counts for _, counts in of_all_ranks)
@@ -186,7 +181,7 @@ def train_epoch(
 def make_loaders(context: RunContext, data: Flickr8k, vocabulary: Vocabulary) -> tuple[Loader, Loader]:
     """Return the loaders of this rank's training pairs and of validation. Raises DataError below two pictures each."""
     config = context.config
-    train_pairs = shard(data.train, context.placement)
+    train_pairs = distributed.shard(data.train, context.placement)
     pictures = [len({pair.image_name for pair in pairs}) for pairs in (train_pairs, data.validation)]
     if min(pictures) < PAIRS_MIN:
         counts = f"{pictures[0]} pictures to train on and {pictures[1]} to validate with"

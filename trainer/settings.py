@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.messages import ParameterValue
-from tensorboard_sidecar.protocol.names import check_run
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
+from tensorboard_sidecar.protocol.run_names import shown_run
 
 BACKBONES: Final = ("resnet18", "resnet34", "resnet50")
 PRECISIONS: Final = ("fp32", "bf16", "fp16")
@@ -134,14 +134,14 @@ class Config:
         if self.endpoint != NO_LOGGER and not _is_endpoint(self.endpoint):
             raise ConfigError(f"endpoint is {self.endpoint!r:.80}; expected tcp://HOST:PORT, ipc://PATH or none")
         try:
-            check_run(self.run or "default")
+            shown_run(self.run or "default")
         except ProtocolError as error:
             raise ConfigError(str(error)) from error
 
     @property
     def checkpoint_dir(self) -> Path:
-        """The folder of this run's checkpoints."""
-        return self.savedir / self.run
+        """The folder of this run's checkpoints, which has the name that TensorBoard shows."""
+        return self.savedir / (shown_run(self.run).run if self.run else "")
 
     def of_training(self) -> dict[str, ParameterValue]:
         """Return the settings that all processes of a run share, on whichever device each of them runs."""

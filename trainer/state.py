@@ -1,12 +1,18 @@
-"""The mutable state of training: model, optimizer, schedule, scaler, counters and random number generators."""
+"""The state of training: in memory (model, optimizer, schedule, scaler, counters, generators), and in checkpoint files.
+
+A checkpoint file holds plain values and tensors. It is written atomically, and read without running code from the file.
+"""
 
 import math
+import os
 import random
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -14,11 +20,39 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from tensorboard_sidecar.trainer.checkpoint import Checkpoint, CheckpointError
+from tensorboard_sidecar.protocol.messages import ParameterValue
+from tensorboard_sidecar.protocol.storage.durable import replacing, sync_file, sync_folder
 from tensorboard_sidecar.trainer.data.vocabulary import Vocabulary
 from tensorboard_sidecar.trainer.distributed import Placement, average_gradients
 from tensorboard_sidecar.trainer.model import Brain
 from tensorboard_sidecar.trainer.settings import Config, ConfigError
+
+FORMAT: Final = "tensorboard-sidecar checkpoint 1"
+LAST: Final = "last.pt"
+BEST: Final = "best.pt"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be written, read or used; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state from which a run resumes exactly: lists, dicts, numbers, strings and tensors only."""
+
+    run: str
+    attempt: int
+    epoch: int
+    """The number of finished epochs."""
+    global_step: int
+    best_validation_loss: float
+    config: dict[str, ParameterValue]
+    vocabulary: list[str]
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    scaler: dict[str, Any]
+    random: dict[str, Any]
 
 
 class GradientNorms(NamedTuple):
@@ -79,10 +113,8 @@ class TrainingState:
                 self.scaler.load_state_dict(checkpoint.scaler)
             restore_random_state(checkpoint.random)
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(
-                f"the checkpoint of run {checkpoint.run} does not fit this model: {reason}"
-            ) from error
+            misfit = f"the checkpoint of run {checkpoint.run} does not fit this model"
+            raise CheckpointError(f"{misfit}: {_reason(error)}") from error
         self.epoch, self.global_step = checkpoint.epoch, checkpoint.global_step
         self.attempt = checkpoint.attempt + 1
         self.best_validation_loss = checkpoint.best_validation_loss
@@ -202,3 +234,73 @@ def deterministic(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best: bool = False) -> None:
+    """Write ``last.pt`` and, with ``best``, the same checkpoint as ``best.pt``.
+
+    Each file is replaced atomically; an incomplete file is removed. Raises CheckpointError for a failed write.
+    """
+    contents = {item.name: getattr(checkpoint, item.name) for item in fields(checkpoint)}
+    last = folder / LAST
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(last) as unfinished:
+            with unfinished.open("wb") as file:
+                torch.save({"format": FORMAT, **contents}, file)
+            sync_file(unfinished)
+            if best:  # first: the best loss in last.pt must have its checkpoint on disk
+                _copy(unfinished, folder / BEST)
+        sync_folder(folder)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"cannot write {last}: {_reason(error)}") from error
+
+
+def keep_last(folder: Path, attempt: int) -> Path:
+    """Keep ``last.pt`` also as ``last-attempt-<attempt>.pt``; return that path. Raises CheckpointError."""
+    kept = folder / f"last-attempt-{attempt}.pt"
+    try:
+        _copy(folder / LAST, kept)
+    except OSError as error:
+        raise CheckpointError(f"cannot keep {folder / LAST} as {kept}: {_reason(error)}") from error
+    return kept
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file, or ``last.pt`` of a folder, into host memory. Raises CheckpointError."""
+    file = path / LAST if path.is_dir() else path
+    try:
+        opened = file.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {file}: {_reason(error)}") from error
+    with opened:
+        try:
+            contents = torch.load(opened, map_location="cpu", weights_only=True)
+        except Exception as error:  # on foreign bytes torch raises errors of many types
+            raise CheckpointError(f"{file} is no checkpoint, or a broken one ({type(error).__name__})") from error
+    if not isinstance(contents, dict) or contents.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{file} is no checkpoint of this trainer (expected the format {FORMAT!r})")
+    hints = {name: get_origin(hint) or hint for name, hint in get_type_hints(Checkpoint).items()}
+    wrong = [name for name, kind in hints.items() if not isinstance(contents.get(name), kind)]
+    if wrong:
+        raise CheckpointError(f"the checkpoint {file} is broken: {', '.join(wrong)} missing or of another type")
+    return Checkpoint(**{name: contents[name] for name in hints})
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Make ``target`` a hard link to ``source``, which is never changed; copy where hard links are not supported."""
+    with replacing(target) as unfinished:
+        unfinished.unlink(missing_ok=True)
+        try:
+            os.link(source, unfinished)
+        except OSError:
+            shutil.copyfile(source, unfinished)
+            sync_file(unfinished)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error; torch raises its own error and keeps the system's as context."""
+    behind = error if isinstance(error, OSError) else error.__context__
+    if isinstance(behind, OSError) and behind.strerror:
+        return behind.strerror
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,5 +1,5 @@
 """Access: keys, the list of allowed keys, limits on connections and on unread bytes.
 
-The room decides which peers may connect, and which connections stay. zmq is imported for authentication and monitoring
-only. May import ``protocol``.
+``authenticator`` decides which peers may connect, ``connection_monitor`` which connections stay; these two import zmq.
+May import ``protocol``.
 """

@@ -33,9 +33,6 @@ class AllowList:
         self._changed_ns, self._read_at = -1, float("-inf")
         self.failure = "not read yet"
 
-    def __repr__(self) -> str:
-        return f"<AllowList of {len(self._names)} keys in {self._folder} {self.failure}>"
-
     def name_of(self, public_key: str) -> str | None:
         """Return the name of an allowed key, None for any other key."""
         return self._names.get(public_key)

@@ -16,11 +16,9 @@ from tensorboard_sidecar.logger_service.access.allow_list import AllowList
 from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.protocol.storage import key_files
 
-_ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 _ZAP_VERSION: Final = b"1.0"
 _DOMAIN: Final = b"tensorboard-sidecar"
 _CURVE_REQUEST: Final = (_ZAP_VERSION, _DOMAIN, 32)  # a public key has 32 bytes
-_USER_ID: Final = "User-Id"
 # Requests answered in one turn, before messages are handled.
 _TURN_REQUESTS_MAX: Final = 16
 _LOG_INTERVAL_SECONDS: Final = 1.0
@@ -44,11 +42,8 @@ class Authenticator:
         self.allowed = AllowList(keys)
         self.socket = context.socket(zmq.REP)
         self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.bind(_ZAP_ENDPOINT)
+        self.socket.bind("inproc://zeromq.zap.01")
         self._logged_at = float("-inf")
-
-    def __repr__(self) -> str:
-        return f"<Authenticator {self.allowed!r}>"
 
     def secure(self, socket: "zmq.SyncSocket") -> None:
         """Make ``socket``, which is not bound yet, accept CurveZMQ with an allowed key and nothing else."""
@@ -69,7 +64,7 @@ class Authenticator:
 
     def owner(self, frame: zmq.Frame) -> str:
         """Return the name of the key of a message's sender; empty when the key is not allowed any more."""
-        return self.allowed.name_of(str(frame.get(_USER_ID))) or ""
+        return self.allowed.name_of(str(frame.get("User-Id"))) or ""
 
     def close(self) -> None:
         """Stop answering: no new connection is accepted from now on."""

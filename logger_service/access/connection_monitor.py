@@ -123,10 +123,6 @@ class UnreadBytes:
         self._total_bytes = 0  # unread, of all connections, at the last check
         self._cut_bytes = 0  # unread, of connections that were cut
 
-    def __repr__(self) -> str:
-        connections, without_stream = len(self._read_bytes), len(self._without_stream)
-        return f"<UnreadBytes of {connections} connections, {without_stream} without a stream: {self._total_bytes}>"
-
     @property
     def check_interval_seconds(self) -> float:
         """How long the next check can wait."""
@@ -208,9 +204,6 @@ class ConnectionMonitor:
         self._monitor.setsockopt(zmq.RCVHWM, 0)  # with any other mark, the I/O thread of ZeroMQ would wait for us
         self._monitor.connect(_MONITOR_ENDPOINT)
         self._thread = threading.Thread(target=self._watch, name="connections", daemon=True)
-
-    def __repr__(self) -> str:
-        return f"<ConnectionMonitor: {self.counts}>"
 
     def watch(self) -> None:
         """Start the thread."""

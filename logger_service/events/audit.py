@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
-from tensorboard_sidecar.logger_service.events.event_file import comes_late, names_in
+from tensorboard_sidecar.logger_service.events.event_file import comes_late, is_row, names_in
 from tensorboard_sidecar.logger_service.events.identity import EventId, find_id, read_events
 from tensorboard_sidecar.logger_service.events.to_events import GAP_RECORDS_TAG
 from tensorboard_sidecar.protocol.frame import Damage, End
@@ -19,6 +19,8 @@ class Audit:
     files: int = 0
     events: int = 0
     foreign_events: int = 0
+    parts: bool = False
+    """Whether the folder has the events of some records only."""
     losses: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     last_ids: dict[bytes, EventId] = field(default_factory=dict)
@@ -27,9 +29,10 @@ class Audit:
 def audit(folder: Path) -> Audit:
     """Read every event file of a folder in TensorBoard's order. Raises OSError.
 
-    The events in a folder for late events continue those in the run's own folder.
+    The events in a folder for late events continue those in the run's own folder. The folder of a set of
+    hyperparameters has the events of some records only: no event is missing there.
     """
-    found = Audit(folder)
+    found = Audit(folder, parts=is_row(folder))
     if comes_late(folder):
         found.last_ids = audit(folder.parent).last_ids
     for path in filter(Path.is_file, (folder / name for name in names_in(folder))):
@@ -38,7 +41,8 @@ def audit(folder: Path) -> Audit:
             if isinstance(item, Damage):
                 found.losses.append(f"{path.name} at byte {item.start:,}: {item.reason}")
             elif isinstance(item, End):
-                _check_end(found, item, path)
+                if (left := path.stat().st_size - item.start) > 0:
+                    found.notes.append(f"{path.name} ends with {left:,} bytes that are no event: a torn write")
             else:
                 _check_event(found, item, path.name)
     return found
@@ -55,11 +59,14 @@ def _check_event(found: Audit, event: Event, name: str) -> None:
         found.losses.append(f"{name}: {identity} comes twice or late, after {last}")
         return
     found.last_ids[identity.stream] = identity
-    found.losses += (f"{name}: {loss}" for loss in _losses_before(identity, last, is_gap=_is_gap(event)))
+    if found.parts:
+        return
+    is_gap = event.WhichOneof("what") == "summary" and event.summary.value[0].tag == GAP_RECORDS_TAG
+    found.losses += (f"{name}: {loss}" for loss in _losses_before(identity, last, is_gap=is_gap))
 
 
 def _losses_before(identity: EventId, last: EventId | None, *, is_gap: bool) -> list[str]:
-    """Return a line about the events missing between an event and the previous event of its stream."""
+    """Return lines about the events missing between an event and the previous event of its stream."""
     previous = last.sequence if last is not None else 0
     if identity.sequence == previous and last is not None:
         return [f"events before {identity} are missing"] if identity.place != last.place + 1 else []
@@ -69,13 +76,3 @@ def _losses_before(identity: EventId, last: EventId | None, *, is_gap: bool) -> 
     elif identity.sequence > previous + 1:
         losses.append(f"no event of records {previous + 1:,} to {identity.sequence - 1:,} of {identity.stream.hex()}")
     return losses
-
-
-def _is_gap(event: Event) -> bool:
-    return bool(event.WhichOneof("what") == "summary" and event.summary.value[0].tag == GAP_RECORDS_TAG)
-
-
-def _check_end(found: Audit, end: End, path: Path) -> None:
-    left = path.stat().st_size - end.start
-    if left > 0:
-        found.notes.append(f"{path.name} ends with {left:,} bytes that are no event: a torn write")

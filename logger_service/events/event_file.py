@@ -10,12 +10,17 @@ folder in the order of their names.
 Rule 4: a folder has one writer. After a later attempt has begun in the run's folder, late events of an earlier attempt
 (they were in the memory of a killed trainer, or the trainer still runs) go to the folder ``attempt-<n>`` in the run's
 folder: in the run's folder they would hide the newer events. A stream never returns to a folder that it left.
+
+A stream also writes to a folder in the run's folder for each set of hyperparameters (see ``events.hparams_rows``): the
+same rules hold there.
 """
 
 import os
 import re
 import stat
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -23,20 +28,26 @@ from tensorboard_sidecar.logger_service.events.identity import EventId, began_at
 from tensorboard_sidecar.logger_service.events.to_events import version_event
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.names import check_run
+from tensorboard_sidecar.protocol.storage.durable import sync_folder
 from tensorboard_sidecar.protocol.stream import Stream
 
 _LATE_PREFIX: Final = "attempt-"
+_ROW_PREFIX: Final = "hparams-"
+_ROW: Final = re.compile(rf"{_ROW_PREFIX}[0-9a-f]{{12}}")
 _PREFIX: Final = "events.out.tfevents."
 _NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\.([0-9]{4,})\.([0-9a-f]{8})\.([0-9]{4,})")
 _ANY_NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\..*", re.DOTALL)
 # The next second has one more digit, and its name would sort before all others.
 _SECONDS_MAX: Final = 9_999_999_999
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW: Final = os.O_CREAT | os.O_EXCL
+# LRU: a set of hyperparameters that comes again when this many others came since then begins a new file.
+_ROWS_KEPT: Final = 16
 
 
-def run_directory(logdir: Path, stream: Stream) -> Path:
+def run_directory(logdir: Path, stream: Stream, row: str = "") -> Path:
     """Return ``<logdir>/<run>`` for rank 0, ``<logdir>/<run>/rank-<n>`` for other ranks; creates no folder.
+
+    ``row`` is the name of a folder in it: see :func:`row_name`.
 
     Raises Malformed or TooLarge for a run that is no safe relative path, PermissionError when a symbolic link leads
     out of the log directory.
@@ -44,22 +55,26 @@ def run_directory(logdir: Path, stream: Stream) -> Path:
     parts = check_run(stream.run).split("/")
     if stream.rank:
         parts.append(f"rank-{stream.rank}")
+    if row:
+        parts.append(row)
     return inside(logdir, logdir.joinpath(*parts))
 
 
-def late_directory(logdir: Path, stream: Stream, depth: int = 1) -> Path:
-    """Return the folder for late events, which arrive after a later attempt began in the run's folder.
-
-    ``depth`` 1 is ``attempt-<n>`` in the run's folder; ``depth`` 2 is the same within that folder, for events that are
-    late there as well.
-    """
-    names = [f"{_LATE_PREFIX}{stream.attempt}"] * depth
-    return inside(logdir, run_directory(logdir, stream).joinpath(*names))
+def row_name(digest: bytes) -> str:
+    """Return the name of the folder, in a run's folder, for a set of hyperparameters with a digest of 6 bytes."""
+    return f"{_ROW_PREFIX}{digest.hex()}"
 
 
-def late_directories(directory: Path) -> list[Path]:
-    """Return the folders for late events in a folder."""
-    return sorted(path for path in directory.glob(f"{_LATE_PREFIX}*") if comes_late(path) and path.is_dir())
+def rows_in(directory: Path) -> int:
+    """Return the number of folders for sets of hyperparameters in a run's folder."""
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        return sum(1 for entry in entries if _ROW.fullmatch(entry.name))
+    return 0
+
+
+def is_row(directory: Path) -> bool:
+    """Tell whether the name of a folder is that of a set of hyperparameters, or of late events of such a set."""
+    return bool(_ROW.fullmatch(directory.name)) or (comes_late(directory) and is_row(directory.parent))
 
 
 def comes_late(directory: Path) -> bool:
@@ -177,25 +192,34 @@ def in_order(attempts: Collection[Attempt]) -> list[Attempt]:
 class EventFile:
     """Appends the events of ``stream`` under ``logdir``; ``last_id`` is the id of the last event on disk, or None.
 
+    ``row`` is the name of a folder in the run's folder, which then takes the place of the run's folder.
     ``start_ns`` is the time of the first record of the stream, in all calls. Raises PermissionError when a link leads
     from the run's folder out of the log directory, OSError.
     """
 
-    def __init__(self, logdir: Path, stream: Stream) -> None:
+    def __init__(self, logdir: Path, stream: Stream, row: str = "") -> None:
         self._logdir, self._stream = logdir, stream
         self._writer = stream.attempt, stream.id.hex()[:8]
         # The run's folder, the folder for late events in it, and the folder for events that are late there as well.
-        self._folders = [run_directory(logdir, stream)]
-        self._folders += (late_directory(logdir, stream, depth) for depth in (1, 2))
+        self._folders, late = [run_directory(logdir, stream, row)], f"{_LATE_PREFIX}{stream.attempt}"
+        self._folders += (inside(logdir, self._folders[0].joinpath(*[late] * depth)) for depth in (1, 2))
         self._place = max((place for place, folder in enumerate(self._folders) if self._own_names(folder)), default=0)
         self._file = -1
         self._path: Path | None = None
         self._size_bytes = 0
+        self._rows: OrderedDict[str, EventFile] = OrderedDict()
         # The last event in all folders: the stream may have left a folder long ago.
         self.last_id = max(filter(None, map(self._last_id, self._folders)), default=None)
 
-    def __repr__(self) -> str:
-        return f"<EventFile {self._stream.run} {self._writer[1]} last {self.last_id}>"
+    @property
+    def folder(self) -> Path:
+        """The folder of the events that do not come late."""
+        return self._folders[0]
+
+    @property
+    def stream_id(self) -> bytes:
+        """The id of the stream."""
+        return self._stream.id
 
     def append(self, events: Sequence[bytes], wall_time_ns: int, start_ns: int) -> None:
         """Append serialised events by one write.
@@ -225,6 +249,21 @@ class EventFile:
             self._place += 1
         return self._folders[self._place]
 
+    def row(self, name: str) -> "EventFile":
+        """Return the event file of this stream in the folder ``name`` of the run's folder. Raises as the class."""
+        found = self._rows.pop(name, None) or EventFile(self._logdir, self._stream, name)
+        self._rows[name] = found
+        if len(self._rows) > _ROWS_KEPT:
+            self._rows.popitem(last=False)
+        return found
+
+    def sync(self) -> None:
+        """Make what was appended durable, and the names of the file and its folders."""
+        if self._path is not None:
+            os.fsync(self._file)
+            for folder in self._path.relative_to(self._logdir).parents:
+                sync_folder(self._logdir / folder)
+
     def close(self) -> None:
         """Close the file; the next :meth:`append` opens the file again."""
         if self._file >= 0:
@@ -238,7 +277,10 @@ class EventFile:
         if newest is not None and newest.writer == self._writer and _is_empty(directory / str(newest)):
             path, flags = directory / str(newest), _APPEND
         else:
-            path, flags = directory / str(next_name(directory, *self._writer, wall_time_ns)), _APPEND | _NEW
+            path, flags = (
+                directory / str(next_name(directory, *self._writer, wall_time_ns)),
+                _APPEND | os.O_CREAT | os.O_EXCL,
+            )
         self._file = os.open(path, flags, 0o644)
         return path
 
@@ -262,7 +304,6 @@ class EventFile:
         return own in order[: order.index(begun.get(names[-1].writer, own))]
 
     def _own_names(self, directory: Path) -> list[EventFileName]:
-        """Return the names of the files of this stream, in the order of writing."""
         return [name for name in own_names_in(directory) if name.writer == self._writer]
 
     def _last_id(self, directory: Path) -> EventId | None:
@@ -277,7 +318,8 @@ class EventFile:
 def _begun_in(folder: Path) -> dict[tuple[int, str], Attempt]:
     """Return the attempts that wrote to a folder or to its folders for late events; they start at their first event."""
     found: dict[tuple[int, str], Attempt] = {}
-    for directory in (folder, *late_directories(folder)):
+    late = sorted(path for path in folder.glob(f"{_LATE_PREFIX}*") if comes_late(path) and path.is_dir())
+    for directory in (folder, *late):
         for name in own_names_in(directory):
             path = directory / str(name)
             if name.writer not in found and path.is_file():

@@ -65,6 +65,16 @@ def blank(record: Record, stream: bytes) -> list[bytes]:
     return _finish([_empty_event()], record, stream)
 
 
+def row_event(message: messages.HParams, record: Record, stream: bytes) -> tuple[EventId, bytes]:
+    """Return the event for the folder of a set of hyperparameters, and its id: the second event of the record."""
+    identity = EventId(stream, record.next_sequence - 1, 1)
+    summary = Summary(value=values.hparams_values(message))
+    event = Event(wall_time=record.wall_time_ns / 1e9, step=record.step, summary=summary)
+    name_event(event, identity)
+    serialised: bytes = event.SerializeToString()
+    return identity, serialised
+
+
 def first_new_step(message: messages.RunStart) -> int:
     """Return the first step that an attempt logs anew; records of earlier attempts stay up to ``first_step``."""
     return message.first_step + 1 if message.first_step else 0
@@ -159,7 +169,7 @@ def _events(message: messages.Message | None, record: Record, failures: list[Exc
         case messages.Layout():
             shown = [values.layout_value(message)]
         case messages.HParams():
-            shown = values.hparams_values(message)
+            shown = values.metric_values(message)  # the parameters are in a file beside the events: see row_event
         case messages.Gap():
             shown = _gap(message, record)
         case messages.RunEnd():

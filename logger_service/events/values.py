@@ -7,13 +7,14 @@ All bytes are deterministic: the same message gives the same bytes in every proc
 """
 
 import io
+import math
 import re
 import wave
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from tensorboardX.proto import layout_pb2
-from tensorboardX.proto.api_pb2 import DataType, Experiment, HParamInfo, MetricInfo, MetricName, Status
+from tensorboardX.proto.api_pb2 import Status
 from tensorboardX.proto.attr_value_pb2 import AttrValue
 from tensorboardX.proto.graph_pb2 import GraphDef
 from tensorboardX.proto.node_def_pb2 import NodeDef
@@ -37,9 +38,10 @@ _AUDIO_IS_WAV: Final = b"\x10\x0b"
 # The tag that tensorboard/plugins/custom_scalar/metadata.py looks for.
 _LAYOUT_TAG: Final = "custom_scalars__config__"
 # Tags of tensorboard/plugins/hparams/metadata.py.
-_EXPERIMENT_TAG: Final = "_hparams_/experiment"
 _SESSION_START_TAG: Final = "_hparams_/session_start_info"
 _SESSION_END_TAG: Final = "_hparams_/session_end_info"
+# Doubles hold every whole number up to this one.
+_EXACT_MAX: Final = 2**53
 # The attribute of a node that holds the labels of its edges (tensorboard/plugins/graph/tf_graph_common/graph.ts).
 _OUTPUT_SHAPES: Final = "_output_shapes"
 # The producer version in graphs of TensorFlow 1.x; TensorBoard needs no other field of the versions.
@@ -138,22 +140,40 @@ def layout_value(layout: messages.Layout) -> Value:
     return _plugin_value(_LAYOUT_TAG, "custom_scalars", tensor=_string_tensor([content]))
 
 
-def hparams_values(message: messages.HParams) -> list[Value]:
-    """Return experiment, start and end of the session, and one scalar a metric.
+def shown_parameter(value: messages.ParameterValue) -> bool | float | str:
+    """Return a hyperparameter as TensorBoard shows it: its numbers are doubles, and it hides those that are not finite.
 
-    The values are in the event file of the run, so that TensorBoard lists the run itself as the session. tensorboardX's
-    own builder serialises maps in an order that differs between processes; these bytes are deterministic.
+    A whole number that no double holds, NaN and the infinities are texts.
+
+    >>> shown_parameter(3), shown_parameter(True), shown_parameter(2**53 + 1), shown_parameter(float("inf"))
+    (3.0, True, '9007199254740993', 'inf')
     """
-    infos = [HParamInfo(name=name, type=_data_type(value)) for name, value in message.parameters.items()]
-    metrics = [MetricInfo(name=MetricName(tag=tag)) for tag in message.metrics]
-    experiment = Experiment(hparam_infos=infos, metric_infos=metrics)
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return float(value) if abs(value) <= _EXACT_MAX else str(value)
+    return value if math.isfinite(value) else str(value)
+
+
+def hparams_values(message: messages.HParams) -> list[Value]:
+    """Return start and end of a session of TensorBoard's HParams, and one scalar a metric.
+
+    There is no value for the experiment. TensorBoard takes the columns of all its rows from the first experiment that
+    it finds; without an experiment, it takes the columns from all sessions, and from the scalars beside them.
+    tensorboardX's own builder serialises maps in an order that differs between processes; these bytes are
+    deterministic.
+    """
     start, end = _session_start(message.parameters), SessionEndInfo(status=Status.STATUS_SUCCESS)
     return [
-        _hparams_value(_EXPERIMENT_TAG, HParamsPluginData(experiment=experiment)),
         _hparams_value(_SESSION_START_TAG, HParamsPluginData(session_start_info=start)),
         _hparams_value(_SESSION_END_TAG, HParamsPluginData(session_end_info=end)),
-        *(scalar_value(tag, number) for tag, number in message.metrics.items()),
+        *metric_values(message),
     ]
+
+
+def metric_values(message: messages.HParams) -> list[Value]:
+    """Return one scalar a metric."""
+    return [scalar_value(tag, number) for tag, number in message.metrics.items()]
 
 
 def graph_bytes(graph: messages.Graph) -> bytes:
@@ -194,19 +214,14 @@ def _chart(title: str, chart: messages.Chart) -> layout_pb2.Chart:
 def _session_start(parameters: Mapping[str, messages.ParameterValue]) -> SessionStartInfo:
     start = SessionStartInfo()
     for name, value in parameters.items():
-        if isinstance(value, bool):
-            start.hparams[name].bool_value = value
-        elif isinstance(value, str):
-            start.hparams[name].string_value = value
+        shown = shown_parameter(value)
+        if isinstance(shown, bool):
+            start.hparams[name].bool_value = shown
+        elif isinstance(shown, str):
+            start.hparams[name].string_value = shown
         else:
-            start.hparams[name].number_value = value
+            start.hparams[name].number_value = shown
     return start
-
-
-def _data_type(value: messages.ParameterValue) -> DataType:
-    if isinstance(value, bool):
-        return DataType.DATA_TYPE_BOOL
-    return DataType.DATA_TYPE_STRING if isinstance(value, str) else DataType.DATA_TYPE_FLOAT64
 
 
 def _hparams_value(tag: str, content: HParamsPluginData) -> Value:

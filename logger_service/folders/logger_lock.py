@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from typing import Final
 
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.protocol.storage.folder_lock import FolderHeld, hold_folder
+from tensorboard_sidecar.protocol.storage.durable import FolderHeld, hold_folder
 
 LOCK_NAME: Final = ".tensorboard-sidecar.lock"
 _RETRY_SECONDS: Final = 0.05

@@ -60,9 +60,6 @@ class LowWater:
         self._look_at = float("-inf")
         self._look_at_bytes = 0
 
-    def __repr__(self) -> str:
-        return f"<LowWater {'low' if self.low else 'well'}: {self}>"
-
     def __str__(self) -> str:
         free = "unknown" if self.space is None else f"{self.space.free_bytes:,} bytes"
         return f"{free} free on the disk, reserve {self.reserve_bytes:,} (--disk_reserve_bytes)"

@@ -17,20 +17,10 @@ Rule 5: only new records count. Records that the session drops, and records that
 
 from collections import deque
 from collections.abc import Iterable
-from enum import Enum
-from typing import assert_never
 
 from tensorboard_sidecar.logger_service.limits import CREDIT_TOTAL_BYTES
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
-
-
-class JournalState(Enum):
-    """How the journal of one stream works at the moment."""
-
-    WORKING = "the last append and the last commit succeeded"
-    PAUSED = "an append or a commit failed, and the pause after the failure is not over"
-    RETRYING = "the pause is over, and no commit has succeeded since"
 
 
 class CreditExceeded(ProtocolError):
@@ -48,19 +38,6 @@ def equal_share_bytes(streams: int, room_bytes: int | None, *, disk_is_low: bool
     streams = max(1, streams)
     bounds_bytes = [CREDIT_TOTAL_BYTES] if room_bytes is None else [CREDIT_TOTAL_BYTES, room_bytes]
     return min(CREDIT_BYTES, max(BATCH_SIZE_MAX_BYTES, min(bounds_bytes) // streams))
-
-
-def stream_credit_bytes(state: JournalState, share_bytes: int) -> int:
-    """Return the credit of one stream, given its share."""
-    match state:
-        case JournalState.WORKING:
-            return share_bytes
-        case JournalState.RETRYING:
-            return min(BATCH_SIZE_MAX_BYTES, share_bytes)
-        case JournalState.PAUSED:
-            return 0
-        case _:
-            assert_never(state)
 
 
 def held_back_bytes(credits_bytes: Iterable[int]) -> int:
@@ -82,11 +59,6 @@ class CreditAccount:
     def __repr__(self) -> str:
         counts = (self._durable_bytes, self._received_bytes, self._granted_bytes)
         return "<CreditAccount: {:,} bytes durable, {:,} received, {:,} granted>".format(*counts)
-
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes that are received and not durable."""
-        return self._received_bytes - self._durable_bytes
 
     def reset(self) -> None:
         """Begin again at a WELCOME: nothing is on its way, nothing is granted."""

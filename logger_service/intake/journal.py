@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 
 from tensorboard_sidecar.logger_service.counters import Durations
 from tensorboard_sidecar.logger_service.folders.low_water import LowWater, measure_disk
@@ -36,19 +36,11 @@ COMMIT_INTERVAL_SECONDS: Final = 0.05
 # Commit at once when this many bytes wait.
 COMMIT_SIZE_BYTES: Final = 8 * 2**20
 OWNER_NAME: Final = "key-name"
-_OWNER_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_MAX_BYTES: Final = 64
 
 
 class NotItsOwner(ProtocolError):
     """The stream belongs to another key, or its owner cannot be read."""
-
-
-class Committed(NamedTuple):
-    """The result of a commit for one stream; after an error, all records from ``durable_sequence`` on are lost."""
-
-    stream: Stream
-    error: OSError | None
 
 
 class GroupCommit:
@@ -157,9 +149,12 @@ class Journal:
         """The time at which a commit is due; infinity: there is nothing to commit."""
         return self._group_commit.due_at(at_once=len(self._open) > self._open_files_max)
 
-    def commit(self) -> list[Committed]:
-        """Make all appended records durable; return the result for every stream that had changed."""
-        committed = []
+    def commit(self) -> list[tuple[Stream, OSError | None]]:
+        """Make all appended records durable; return every stream that had changed, and its error.
+
+        After an error, all records of the stream from ``durable_sequence`` on are lost.
+        """
+        committed: list[tuple[Stream, OSError | None]] = []
         for stream_id in self._group_commit.changed:
             writer, failure = self._writers[stream_id], None
             began_at = self._clock()
@@ -169,7 +164,7 @@ class Journal:
                 failure = error
                 del self._open[stream_id]
             self.sync_durations.add(self._clock() - began_at)
-            committed.append(Committed(writer.stream, failure))
+            committed.append((writer.stream, failure))
         self._group_commit.done()
         self._suspend_surplus()
         return committed
@@ -231,7 +226,7 @@ def note_owner(folder: Path, name: str) -> None:
 def _read_owner(folder: Path) -> str:
     """Return the name of the key that a stream belongs to, empty without an owner. Raises BadKey for no valid name."""
     try:
-        file = os.open(folder / OWNER_NAME, _OWNER_FLAGS)
+        file = os.open(folder / OWNER_NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise NotItsOwner(f"the owner of the stream cannot be read: {OWNER_NAME} is no file")

@@ -22,17 +22,11 @@ from secrets import token_bytes
 from typing import Final
 
 from tensorboard_sidecar.logger_service.access.allow_list import AllowList
-from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
+from tensorboard_sidecar.logger_service.intake.open_streams import Dispatcher
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, SEQUENCE_MAX
 from tensorboard_sidecar.protocol.outbox import orphan_delivery
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
-    NEVER,
-    OrphanWorker,
-    Refused,
-    Sink,
-    TryLater,
-)
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import NEVER, OrphanWorker, Refused, Sink, TryLater
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, is_elsewhere, is_for
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
 from tensorboard_sidecar.protocol.printable import printable
@@ -106,9 +100,6 @@ class LocalPeer:
         dispatcher.replies.join(self._peer, self._take_answer)
         self.session.opened()
         self._greet()
-
-    def __repr__(self) -> str:
-        return f"<LocalPeer {self.session!r}>"
 
     def step(self, now_seconds: float) -> bool:
         """Take the answers, then send up to TURN_SIZE_BYTES; return whether data were sent."""

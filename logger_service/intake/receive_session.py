@@ -18,9 +18,9 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
-from tensorboard_sidecar.logger_service.intake.credit import CreditAccount, JournalState, stream_credit_bytes
+from tensorboard_sidecar.logger_service.intake.credit import CreditAccount
 from tensorboard_sidecar.logger_service.limits import STREAMS_A_KEY_MAX
-from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
+from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 from tensorboard_sidecar.protocol.record import FrameBatch, Hole, check_batch
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.protocol.wire import Ack, Nak, Welcome
@@ -46,25 +46,16 @@ class ReceiveSession:
         self._pause_seconds = 0.0  # the last pause, 0 after a commit succeeded
         self._account = CreditAccount()
 
-    def __repr__(self) -> str:
-        state = self.journal_state.name.lower()
-        return f"<ReceiveSession {self.stream.run} rank {self.stream.rank} attempt {self.stream.attempt} {state}>"
-
     @property
     def failing(self) -> bool:
         """Tell whether no commit has succeeded since the journal failed."""
         return self._pause_seconds > 0
 
-    @property
-    def journal_state(self) -> JournalState:
-        """How the journal of this stream works."""
-        if self.retry_at is not None:
-            return JournalState.PAUSED
-        return JournalState.RETRYING if self.failing else JournalState.WORKING
-
     def credit_bytes(self, share_bytes: int = CREDIT_BYTES) -> int:
         """Return how many bytes the peer may have on their way, given the stream's share."""
-        return stream_credit_bytes(self.journal_state, share_bytes)
+        if self.retry_at is not None:
+            return 0
+        return min(BATCH_SIZE_MAX_BYTES, share_bytes) if self.failing else share_bytes
 
     def silent(self, now_seconds: float) -> bool:
         """Tell whether the peer was silent long enough for another peer to take the stream over."""

@@ -3,9 +3,6 @@
 What "full" means: a peer that sends faster than the journal writes fills its few places in ZeroMQ's queue, then the
 buffers of the kernel, and then waits. Credit bounds the bytes that a peer may have on their way; a peer that sends more
 is cut. A reply to a peer that does not read is dropped: the next reply says the same and more.
-
-The logger imports zmq here and in two files between this socket and the network: ``authenticator`` decides who may
-connect, ``connection_monitor`` decides which connections stay.
 """
 
 import errno
@@ -20,13 +17,11 @@ from typing import Final
 
 import zmq
 
-from tensorboard_sidecar.logger_service.access.allow_list import AllowList
 from tensorboard_sidecar.logger_service.access.authenticator import Authenticator
 from tensorboard_sidecar.logger_service.access.connection_monitor import ConnectionMonitor, cut
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
 from tensorboard_sidecar.logger_service.intake.journal import Journal
-from tensorboard_sidecar.logger_service.intake.open_streams import IntakeCounts, OpenStreams, Replies
+from tensorboard_sidecar.logger_service.intake.open_streams import Dispatcher, IntakeCounts, OpenStreams, Replies
 from tensorboard_sidecar.logger_service.limits import HANDSHAKE_MAX_SECONDS, STREAMS_MAX
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
@@ -64,8 +59,8 @@ class Receiver:
     """Listens at ``endpoint`` and fills ``journal``; the attribute ``endpoint`` has the real port in place of ``*``.
 
     ``keys`` is a folder made by ``keys create``: the receiver then speaks CurveZMQ, and only with the trainers that are
-    allowed in the folder. Used by one thread. Raises StartupError when the endpoint cannot be bound, BadKey for keys
-    that other users can read.
+    allowed in the folder. ``allowed`` is the list of their keys, None without ``keys``. Used by one thread. Raises
+    StartupError when the endpoint cannot be bound, BadKey for keys that other users can read.
     """
 
     def __init__(
@@ -100,21 +95,14 @@ class Receiver:
             self._context.destroy(linger=0)
             raise
         self._poller = zmq.Poller()
-        guards = [self._authenticator.socket] if self._authenticator is not None else []
-        for polled in (self._socket, *guards):
-            self._poller.register(polled, zmq.POLLIN)
+        self._poller.register(self._socket, zmq.POLLIN)
+        if self._authenticator is not None:
+            self._poller.register(self._authenticator.socket, zmq.POLLIN)
+        self.allowed = self._authenticator.allowed if self._authenticator is not None else None
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         counts, replies = IntakeCounts(), Replies(self._send)
         streams = OpenStreams(journal, replies, counts, streams_max=streams_max)
         self.dispatcher = Dispatcher(streams, replies, counts)
-
-    def __repr__(self) -> str:
-        return f"<Receiver at {self.endpoint} {self.dispatcher!r}>"
-
-    @property
-    def allowed(self) -> AllowList | None:
-        """The list of the keys that may send; None without keys."""
-        return self._authenticator.allowed if self._authenticator is not None else None
 
     def turn(self, timeout_seconds: float) -> None:
         """Handle messages and do what is due; wait at most ``timeout_seconds`` for either."""
@@ -211,7 +199,6 @@ def _check_ipc(endpoint: str) -> None:
 
 
 def _why_not(endpoint: str, error: zmq.ZMQError) -> str:
-    """Return one line that says why the endpoint cannot be bound, and what to do."""
     match error.errno:
         case errno.EADDRINUSE:
             port = re.sub(r".*:", "", endpoint)

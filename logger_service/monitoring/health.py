@@ -1,5 +1,6 @@
 """The health page: ``/healthz`` for a supervisor that restarts the logger, ``/metrics`` for Prometheus.
 
+The metrics are a status in Prometheus's text format (prometheus.io/docs/instrumenting/exposition_formats).
 The page reads the last status and nothing else, so no request can hold up the logger. The time and the size of a
 request are bounded (``limits``). At ``HEALTH_CONNECTIONS_MAX`` open connections, a new connection cuts the oldest, so
 silent connections cannot block the page.
@@ -11,23 +12,28 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
+from itertools import accumulate
 from socketserver import ThreadingTCPServer
 from time import monotonic, sleep
 from typing import Any, Final
 
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
 from tensorboard_sidecar.logger_service import limits
 from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF
+from tensorboard_sidecar.logger_service.counters import BOUNDS_SECONDS, DurationCounts, declared
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.monitoring.metrics import METRICS_TYPE, render_metrics
 from tensorboard_sidecar.logger_service.monitoring.status import Status
 
 _POLL_SECONDS: Final = 0.1
-_JSON_TYPE: Final = "application/json"
+_PREFIX: Final = "tensorboard_sidecar_"
 
 _log = logging.getLogger(__name__)
 
@@ -70,9 +76,9 @@ class HealthPage:
             case "/healthz":
                 reasons = self.status.reasons(self._clock())
                 body = json.dumps({"healthy": not reasons, "reasons": reasons}).encode() + b"\n"
-                return HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, _JSON_TYPE, body
+                return HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, "application/json", body
             case "/metrics":
-                return HTTPStatus.OK, METRICS_TYPE, self._metrics()
+                return HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", self._metrics()
             case _:
                 return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"expected /healthz or /metrics\n"
 
@@ -146,7 +152,6 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - as the library calls it
 
     def version_string(self) -> str:
-        """Return the name without a version."""
         return "tensorboard-sidecar"
 
     def log_message(self, *_: object) -> None:
@@ -170,10 +175,61 @@ def _read_head(connection: socket.socket) -> bytes:
 
 
 def _why_not(address: str, error: OSError) -> str:
-    """Return the message for an address that cannot be used."""
     if error.errno == errno.EADDRINUSE:
         return (
             f"--health {address}: the address is in use, by another logger perhaps; choose another port"
             f" (127.0.0.1:* takes a free one), or {OFF}"
         )
     return f"--health {address}: {error.strerror or error}; expected something like {HEALTH_ADDRESS}, or {OFF}"
+
+
+def render_metrics(status: Status, now_seconds: float) -> bytes:
+    """Return the page. ``now_seconds`` is a time of the same clock as the status."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Page(status, now_seconds))
+    return generate_latest(registry)
+
+
+class _Page(Collector):
+    def __init__(self, status: Status, now_seconds: float) -> None:
+        self._status, self._now_seconds = status, now_seconds
+
+    def collect(self) -> Iterable[Metric]:
+        status = self._status
+        healthy = float(not status.reasons(self._now_seconds))
+        yield GaugeMetricFamily(f"{_PREFIX}healthy", "1 when /healthz answers 200", value=healthy)
+        yield from _declared("", status.received)
+        yield from _declared("connections_", status.connections)
+        yield _histogram("ack_seconds", "time from a batch's arrival to its acknowledgement", status.ack_durations)
+        yield _histogram("fsync_seconds", "time of an fdatasync of the journal", status.sync_durations)
+        yield from _declared("", status)
+        yield from _declared("projection_", status.projection)
+        disks, lags = status.disks, status.lags
+        free_bytes = {folder: space.free_bytes for folder, space in disks.items()}
+        yield _by("disk_free_bytes", "free space on the disk of a folder", "folder", free_bytes)
+        size_bytes = {folder: space.total_bytes for folder, space in disks.items()}
+        yield _by("disk_size_bytes", "size of the disk of a folder", "folder", size_bytes)
+        records = {run: lag.records for run, lag in lags.items()}
+        yield _by("run_lag_records", "records of a run that are not in its event files yet", "run", records)
+        seconds = {run: lag.seconds for run, lag in lags.items()}
+        yield _by("run_lag_seconds", "age of the oldest of these records", "run", seconds)
+
+
+def _declared(prefix: str, numbers: Any) -> Iterator[Metric]:
+    for name, kind, help_text, value in declared(numbers):
+        family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+        yield family(f"{_PREFIX}{prefix}{name}", help_text, value=value)
+
+
+def _by(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """Return a gauge with one value for each value of a label."""
+    family = GaugeMetricFamily(_PREFIX + name, help_text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _histogram(name: str, help_text: str, counts: DurationCounts) -> Metric:
+    bounds = [*(str(bound) for bound in BOUNDS_SECONDS), "+Inf"]
+    buckets = list(zip(bounds, accumulate(counts.buckets), strict=True))
+    return HistogramMetricFamily(_PREFIX + name, help_text, buckets=buckets, sum_value=counts.sum_seconds)

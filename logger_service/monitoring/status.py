@@ -74,21 +74,17 @@ class Status:
         return [f"the main loop of the logger has not run for {late_seconds:.0f} s", *self.troubles]
 
 
-class _Marks(NamedTuple):
-    run: str
-    marks: deque[tuple[int, float]]
-    """(sequence, seconds): all records before the sequence are committed, since the last mark not before this time."""
-
-
 class RunLags:
     """Remembers the commits of each stream. LRU: at STREAMS_MAX, forget the stream without a commit for longest."""
 
     def __init__(self) -> None:
-        self._streams: OrderedDict[bytes, _Marks] = OrderedDict()
+        # The run of a stream, and its marks (sequence, seconds): all records before the sequence are committed, since
+        # the last mark not before this time.
+        self._streams: OrderedDict[bytes, tuple[str, deque[tuple[int, float]]]] = OrderedDict()
 
     def committed(self, stream: bytes, run: str, sequence: int, now_seconds: float) -> None:
         """Note a commit of all records before ``sequence``."""
-        marks = self._streams.setdefault(stream, _Marks(run, deque())).marks
+        _, marks = self._streams.setdefault(stream, (run, deque()))
         self._streams.move_to_end(stream)
         if len(self._streams) > STREAMS_MAX:
             self._streams.popitem(last=False)
@@ -152,7 +148,7 @@ class Collector:
             left_outboxes=orphans.failed,
             projection=health.counts,
             projection_failing=health.state.failing,
-            projection_restarts=self._projection.restarts,
+            projection_restarts=self._projection.pause.restarts,
             lags=dict(worst[:RUNS_MAX]),
             lag_seconds_max=worst[0][1].seconds if worst else 0.0,
         )
@@ -168,7 +164,6 @@ class Collector:
         return [trouble for trouble in found if trouble]
 
     def _disks(self) -> dict[str, DiskSpace]:
-        """Return the disks that report their size, by folder."""
         state = self._projection.health.state
         spaces = {
             "recordings": self._journal.low_water.space,

@@ -25,7 +25,7 @@ from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts, ProjectionState
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, in_stream_order
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.storage.recording_reader import Beginning, beginning_of, find_recordings
+from tensorboard_sidecar.protocol.storage.recording_reader import beginning_of, find_recordings
 
 # A turn reads this much: a thousand steps of scalars, or a few pictures. A picture takes longest to draw.
 TURN_SIZE_BYTES: Final = 2**18
@@ -71,10 +71,6 @@ class _Followed:
         elif token != self.token:
             self.parked = False
         self.token = token
-
-    def beginning(self) -> Beginning:
-        """Return how the recording begins. Raises ProtocolError, OSError."""
-        return self.stream.beginning if self.stream else beginning_of(self.folder)
 
     def settle(self, now_seconds: float, *, grew: bool, idle: bool) -> None:
         """Account for a turn without an error; park the recording if it has been idle for _PARK_SECONDS."""
@@ -178,10 +174,13 @@ class Follower:
         )
 
     def positions(self) -> Iterator[tuple[bytes, int]]:
-        """Yield the id of each open stream and the sequence number that is projected next."""
+        """Yield the id of each open stream and the sequence number that is projected next.
+
+        The records of a stream that has nothing to show count as projected.
+        """
         for followed in self._followed.values():
             if followed.stream is not None:
-                yield followed.stream.stream.id, followed.stream.next_sequence
+                yield followed.stream.stream.id, followed.stream.position
 
     def close(self) -> None:
         """Close all files."""
@@ -204,14 +203,14 @@ class Follower:
         for followed in self._followed.values():
             if not followed.parked:
                 try:
-                    ready.append((followed.beginning(), followed))
+                    beginning = followed.stream.beginning if followed.stream else beginning_of(followed.folder)
+                    ready.append((beginning, followed))
                 except Exception as error:  # noqa: BLE001 - no error of one recording may stop another
                     self._fail(followed, error, now_seconds)
                 self._after_each()
         return in_stream_order(ready)
 
     def _opened(self, followed: _Followed, now_seconds: float) -> StreamProjection | None:
-        """Return the projection of a recording, or None after an error."""
         try:
             if followed.stream is None:
                 followed.stream = StreamProjection(followed.folder, self._logdir, self.counts, self._suspects)
@@ -238,7 +237,6 @@ class Follower:
         return busy
 
     def _fail(self, followed: _Followed, error: Exception, now_seconds: float) -> None:
-        """Count an error, log a new error, and park the recording until the next try."""
         self.counts.stream_failures += 1
         if followed.fail(error, now_seconds):
             message = "%s is not projected: %s (logged once; tried again within %g s)"

@@ -19,15 +19,12 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, Final
 
 import numpy as np
 
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ReportedHealth, ReportReader, ReportWriter
-
-if TYPE_CHECKING:
-    from tensorboard_sidecar.logger_service.projection.follower import Follower
 
 # The child may take this much more memory than it has after its imports. A record that takes more is not drawn, so that
 # the trainer keeps its memory. A record of 20,000 full summaries takes 1.0 GB, pictures of 64 MB take 0.6 GB.
@@ -64,12 +61,12 @@ def run_projection(
         os._exit(1)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
-    from tensorboard_sidecar.logger_service.projection.follower import follow  # noqa: PLC0415 - the import takes seconds, in which the parent may go
+    from tensorboard_sidecar.logger_service.projection.follower import Follower, follow  # noqa: PLC0415 - the import takes seconds, in which the parent may go
 
     limit_memory(MEMORY_MAX_BYTES)
     writer = ReportWriter(reports)
 
-    def report(follower: "Follower", now_seconds: float) -> None:
+    def report(follower: Follower, now_seconds: float) -> None:
         if writer.is_due(now_seconds):
             writer.write(now_seconds, follower.counts, follower.positions(), follower.state())
 
@@ -106,7 +103,7 @@ def limit_memory(size_bytes: int) -> None:
 
 @dataclass(slots=True)
 class RestartPause:
-    """Decides when the next child starts. Pure: every call receives the time."""
+    """Decides when the next child starts; ``restarts`` counts the ends. Pure: every call receives the time."""
 
     restarts: int = 0
     pause_seconds: float = RESTART_MIN_SECONDS
@@ -155,30 +152,22 @@ class Supervisor:
         self._inherited = [] if lock is None else [lock]
         if lock is not None:
             self._command += ["--lock", str(lock)]
-        self._pause = RestartPause()
+        self.pause = RestartPause()
         self._process: subprocess.Popen[bytes] | None = None
         self._reports: ReportReader | None = None
 
-    def __repr__(self) -> str:
-        return f"<Supervisor {self._process.pid if self._process else 'down'}>"
-
-    @property
-    def restarts(self) -> int:
-        """How often the child ended and was started again."""
-        return self._pause.restarts
-
     def trouble(self, now_seconds: float) -> str:
         """Return the reason why event files are not written, or an empty text."""
-        return "the projection ends again and again" if self._pause.is_long else self.health.trouble(now_seconds)
+        return "the projection ends again and again" if self.pause.is_long else self.health.trouble(now_seconds)
 
     def supervise(self, now_seconds: float) -> None:
         """Read the reports of the child; start a child if there is none and the pause is over."""
         self._read_reports(now_seconds)
         if self._process is None:
-            if self._pause.is_over(now_seconds):
+            if self.pause.is_over(now_seconds):
                 self._start(now_seconds)
             return
-        self._pause.lives(now_seconds)
+        self.pause.lives(now_seconds)
         if (code := self._process.poll()) is not None:
             self._read_reports(now_seconds)
             self._reap(self._process)
@@ -216,7 +205,7 @@ class Supervisor:
 
     def _start(self, now_seconds: float) -> None:
         """Start a child. A failed start counts as an end: the system may have no memory or no process left."""
-        self._pause.started(now_seconds)
+        self.pause.started(now_seconds)
         try:
             # A process group of its own keeps Ctrl-C in a terminal from the child; the parent handles it.
             self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -238,14 +227,12 @@ class Supervisor:
             self.health.hear(report, now_seconds)
 
     def _ended(self, how: str, now_seconds: float) -> None:
-        """Log the end of a child and begin the pause."""
-        pause_seconds = self._pause.ended(now_seconds)
+        pause_seconds = self.pause.ended(now_seconds)
         _log.error(
             "the projection %s; the logger still receives, and starts the projection again in %g s", how, pause_seconds
         )
 
     def _reap(self, process: "subprocess.Popen[bytes]") -> None:
-        """Close the pipes of a child that ended."""
         for pipe in _pipes(process):
             pipe.close()
         self._process = self._reports = None

@@ -26,7 +26,6 @@ PATIENCE_SECONDS: Final = 10.0
 # Each stream has one suspect at most, the record that comes next. Beyond this number, the oldest entry is dropped.
 SUSPECTS_MAX: Final = 64
 _ENTRY: Final = struct.Struct("<16sQQ")
-_NO_ENTRY: Final = bytes(_ENTRY.size)
 
 Suspect: TypeAlias = tuple[bytes, int]
 """A record: the id of its stream and its sequence number."""
@@ -40,9 +39,6 @@ class Quarantine:
         self._file = -1
         self._deaths: dict[Suspect, int] = {}
         self._wait_until_seconds: dict[Suspect, float] = {}
-
-    def __repr__(self) -> str:
-        return f"<Quarantine {self._deaths}>"
 
     def open(self, logdir: Path) -> None:
         """Read the notes in a log directory that is locked for this process; do without a file if there can be none."""
@@ -120,12 +116,8 @@ class Quarantine:
             return
         while len(self._deaths) >= SUSPECTS_MAX:
             del self._deaths[next(iter(self._deaths))]
+        # The record being shown counts as one death, should the process end now.
+        entries = [_ENTRY.pack(*shown, 1) if shown else bytes(_ENTRY.size)]
+        entries += (_ENTRY.pack(*record, count) for record, count in self._deaths.items())
         with suppress(OSError):  # the disk is full; nothing is drawn either until there is room
-            os.pwrite(self._file, _pack(self._deaths, shown), 0)
-
-
-def _pack(deaths: dict[Suspect, int], shown: Suspect | None) -> bytes:
-    """Return the content of the file. The record being shown counts as one death, should the process end now."""
-    entries = [_ENTRY.pack(*shown, 1) if shown else _NO_ENTRY]
-    entries += (_ENTRY.pack(*record, count) for record, count in deaths.items())
-    return b"".join(entries).ljust(SUSPECTS_MAX * _ENTRY.size, b"\0")
+            os.pwrite(self._file, b"".join(entries).ljust(SUSPECTS_MAX * _ENTRY.size, b"\0"), 0)

@@ -1,5 +1,6 @@
 """Projects finished recordings into a log directory, once. The result has the same bytes as the result of ``serve``."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -7,68 +8,101 @@ from typing import Final, NamedTuple
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
-from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, in_stream_order
+from tensorboard_sidecar.logger_service.projection.stream import (
+    NOT_SHOWN,
+    StreamProjection,
+    in_stream_order,
+    shows_something,
+)
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.recording_reader import beginning_of, require_recordings
+from tensorboard_sidecar.protocol.stream import Stream
 
 _TURN_SIZE_BYTES: Final = 2**20
 
 
 class Replayed(NamedTuple):
-    """A recording and the counts of its replay: all 0 if the log directory holds its events, or after a ``failure``."""
+    """A recording and the counts of its replay.
+
+    All counts are 0 if the log directory holds the events, after a ``failure``, and where the recording has nothing to
+    show (``silent`` is then the name of the run).
+    """
 
     folder: Path
     counts: ProjectionCounts
     failure: str = ""
+    silent: str = ""
 
     def __str__(self) -> str:
         if self.failure:
             return printable(f"{self.folder}: not replayed: {self.failure}")
+        if self.silent:
+            return printable(f"{self.folder}: run {self.silent}: {NOT_SHOWN}")
         return f"{self.folder}: {self.counts if self.counts.records else 'already there, 0 new records'}"
 
 
-def replay(paths: Sequence[Path], logdir: Path, progress: Callable[[Replayed], None] | None = None) -> list[Replayed]:
+def replay(
+    paths: Sequence[Path], logdir: Path, progress: Callable[[Replayed], object] = lambda _: None
+) -> list[Replayed]:
     """Project the recordings at or below ``paths``; skip the events that the log directory holds.
 
     ``progress`` receives the present counts after each turn of about 1 MiB. A recording without a valid head is
     reported as a failure; the others are replayed. Raises FileNotFoundError where there is no recording, FolderInUse,
     OSError.
     """
-    folders = _in_order(require_recordings(paths))
+    found = _in_order(require_recordings(paths))
+    begun = _begun_streams(found)
     suspects = Quarantine()
     with folder_lock(logdir, "--logdir"):
         suspects.open(logdir)
         try:
-            return [_replay_one(folder, logdir, suspects, progress) for folder in folders]
+            return [
+                _replay_one(folder, logdir, suspects, progress, begun=stream is not None and stream.id in begun)
+                for folder, stream in found
+            ]
         finally:
             suspects.close()
 
 
 def _replay_one(
-    folder: Path, logdir: Path, suspects: Quarantine, progress: Callable[[Replayed], None] | None
+    folder: Path, logdir: Path, suspects: Quarantine, progress: Callable[[Replayed], object], *, begun: bool
 ) -> Replayed:
     counts = ProjectionCounts()
     try:
-        projection = StreamProjection(folder, logdir, counts, suspects)
+        projection = StreamProjection(folder, logdir, counts, suspects, begun=begun)
     except ProtocolError as error:
         return Replayed(folder, counts, failure=str(error))
     replayed = Replayed(folder, counts)
     try:
         while projection.advance(_TURN_SIZE_BYTES):
-            if progress is not None:
-                progress(replayed)
+            progress(replayed)
     finally:
         projection.close()
-    return replayed
+    return replayed._replace(silent=projection.stream.run) if projection.silent else replayed
 
 
-def _in_order(folders: Sequence[Path]) -> list[Path]:
-    """Return the recordings without a valid head first, then the others in the order of projection."""
-    broken, found = [], []
+def _in_order(folders: Sequence[Path]) -> list[tuple[Path, Stream | None]]:
+    """Return the recordings without a valid head first, then the others, with stream, in the order of projection."""
+    broken: list[tuple[Path, Stream | None]] = []
+    found = []
     for folder in folders:
         try:
-            found.append((beginning_of(folder), folder))
+            begin = beginning_of(folder)
         except ProtocolError:
-            broken.append(folder)
-    return broken + in_stream_order(found)
+            broken.append((folder, None))
+        else:
+            found.append((begin, (folder, begin.stream)))
+    return [*broken, *in_stream_order(found)]
+
+
+def _begun_streams(found: Sequence[tuple[Path, Stream | None]]) -> set[bytes]:
+    """Return the ids of the streams with two or more recordings of which one shows something.
+
+    The journal of such a stream may hold its first record alone, and the rest of an outbox the others.
+    """
+    folders: defaultdict[bytes, list[Path]] = defaultdict(list)
+    for folder, stream in found:
+        if stream is not None:
+            folders[stream.id].append(folder)
+    return {identity for identity, several in folders.items() if several[1:] and any(map(shows_something, several))}

@@ -2,7 +2,6 @@
 
 The child never blocks on the pipe: a line that does not fit is dropped, and a later report carries the same positions.
 A line is shorter than PIPE_BUF: the system writes all of a line or nothing. The parent drops and counts invalid lines.
-:class:`ReportedHealth` is the trouble that follows from the reports.
 """
 
 import os
@@ -51,6 +50,7 @@ class ProjectionCounts(Counters):
     gaps: _Number = counter("gaps in the streams of trainers")
     missing_records: _Number = counter("records that these gaps stand for")
     damages: _Number = counter("damaged places in recordings")
+    rows_left_out: _Number = counter("sets of hyperparameters without a row: the run has too many")
     stream_failures: _Number = counter("times a recording could not be projected")
 
 
@@ -99,9 +99,6 @@ class ReportWriter:
         else:
             self._write_at_seconds = float("inf")
 
-    def __repr__(self) -> str:
-        return f"<ReportWriter to {self._file}, {len(self._written)} streams written>"
-
     def is_due(self, now_seconds: float) -> bool:
         """Return whether it is time for a report."""
         return now_seconds >= self._write_at_seconds
@@ -136,9 +133,6 @@ class ReportReader:
         self._file = file
         self._rest = b""
         self.malformed = 0
-
-    def __repr__(self) -> str:
-        return f"<ReportReader from {self._file}, {self.malformed} malformed>"
 
     def read(self) -> list[ProjectionReport]:
         """Return the reports that arrived since the last call."""

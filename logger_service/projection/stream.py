@@ -7,6 +7,10 @@ A record takes these steps, each in a part of its own:
 3. ``Quarantine`` decides whether the record killed earlier processes, and must wait or stay blank;
 4. :class:`StreamProjection` decodes and draws the record;
 5. ``EventBatch`` collects its events, and ``EventFile`` writes them.
+
+A stream is silent until it has a record that shows something (``protocol.kinds``: ``shows``). A silent stream writes no
+event and takes no folder: an attempt that dies before its first value leaves the curves and embeddings of earlier
+attempts as they are. Its first records are read again, and shown, when such a record arrives.
 """
 
 import logging
@@ -18,6 +22,7 @@ from typing import Final, TypeVar, assert_never
 
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
 from tensorboard_sidecar.logger_service.events.event_file import Attempt, EventFile, in_order
+from tensorboard_sidecar.logger_service.events.hparams_rows import ROWS_MAX, write_row
 from tensorboard_sidecar.logger_service.events.to_events import Projected, ScalarEvents, blank, first_new_step, project
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
@@ -25,13 +30,16 @@ from tensorboard_sidecar.logger_service.projection.stream_parts import EventBatc
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.kinds import PICTURES
+from tensorboard_sidecar.protocol.kinds import PICTURES, SILENT
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import Beginning, RecordingReader, beginning_of
 from tensorboard_sidecar.protocol.stream import Stream
 
 # Scalars up to this size take microseconds and cannot kill the process: the quarantine does not note them.
 _LIGHT_MAX_BYTES: Final = 2**16
+# The start and the end of a run. A stream with more records than these is shown whatever their kinds.
+_SILENT_RECORDS_MAX: Final = 2
+NOT_SHOWN: Final = "an attempt that logged nothing is not shown; `tensorboard-sidecar inspect` describes its recording"
 
 T = TypeVar("T")
 
@@ -42,16 +50,23 @@ class StreamProjection:
     """Projects the recording in ``folder``; continues where the event files under ``logdir`` end.
 
     ``next_sequence`` is the sequence number of the next record. ``beginning`` is complete once the recording has a
-    record. ``waits`` is true while the next record waits for a hole to be filled, or as a suspect of ``suspects``.
+    record. ``waits`` is true while the next record waits for a hole to be filled, or as a suspect of ``suspects``. With
+    ``begun`` the records are shown also while they are silent: another recording of the stream shows something.
     Raises Malformed when the recording has no valid head, OSError.
     """
 
     def __init__(
-        self, folder: Path, logdir: Path, counts: ProjectionCounts, suspects: Quarantine | None = None
+        self,
+        folder: Path,
+        logdir: Path,
+        counts: ProjectionCounts,
+        suspects: Quarantine | None = None,
+        *,
+        begun: bool = False,
     ) -> None:
         self.beginning = beginning_of(folder)
         self.waits = False
-        self._tail = _Tail(folder)
+        self._tail = _Tail(folder, begun=begun)
         self._tally = _Tally(counts, self.stream.run, folder)
         self._hole = HoleWait()
         self._suspects = suspects or Quarantine()
@@ -72,6 +87,16 @@ class StreamProjection:
     def counts(self) -> ProjectionCounts:
         """The counters that this projection updates."""
         return self._tally.counts
+
+    @property
+    def silent(self) -> bool:
+        """Whether the recording holds records, and none of them shows something."""
+        return self._tail.silent_to > 0
+
+    @property
+    def position(self) -> int:
+        """The sequence number of the first record that is not done; the records of a silent stream are done."""
+        return max(self.next_sequence, self._tail.silent_to)
 
     def advance(
         self, size_max_bytes: int, now_seconds: float | None = None, enough: Callable[[], bool] = lambda: False
@@ -109,6 +134,8 @@ class StreamProjection:
                 break
         self._tally.note_damages(self._tail.new_damages())
         self._write()
+        if self._tail.silent_ended and now_seconds is not None:
+            self._tally.tell_once(NOT_SHOWN)
         return taken
 
     def close(self) -> None:
@@ -173,16 +200,16 @@ class StreamProjection:
         return Projected(events, failures)
 
     def _show_beside(self, message: messages.Message | None, record: Record) -> list[Exception]:
-        """Update what a record changes besides events; return the errors of embeddings that are not shown."""
+        """Update what a record changes besides the run's events; return the errors of what is not shown."""
         match message:
             case messages.RunStart():
                 return self._projector().rewind(first_new_step(message), record.wall_time_ns)
             case messages.Gap():
                 self.counts.gaps += 1
                 self.counts.missing_records += record.span
-            case messages.Embedding():
+            case messages.Embedding() | messages.HParams():
                 try:
-                    return self._projector().write(message, record)
+                    return self._write_files(message, record)
                 except OSError:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _draw
@@ -191,6 +218,15 @@ class StreamProjection:
                 pass  # events alone; an unknown kind
             case _:
                 assert_never(message)
+        return []
+
+    def _write_files(self, message: messages.Embedding | messages.HParams, record: Record) -> list[Exception]:
+        """Write the files of an embedding, or of a set of hyperparameters; return the errors of lost embeddings."""
+        if isinstance(message, messages.Embedding):
+            return self._projector().write(message, record)
+        if not write_row(self._file, message, record, self.beginning.start_ns):
+            self.counts.rows_left_out += 1
+            self._tally.warn_once("hyperparameters not shown", f"a run has {ROWS_MAX:,} sets of them at most")
         return []
 
     def _projector(self) -> EmbeddingProjector:
@@ -214,10 +250,17 @@ class StreamProjection:
 
 
 class _Tail:
-    """Reads a recording that grows: the records that are read and not yet shown, and the damage on the way."""
+    """Reads a recording that grows: the records that are read and not yet shown, and the damage on the way.
 
-    def __init__(self, folder: Path) -> None:
+    ``silent_to`` is the number after the records of a silent stream, 0 for another stream. ``silent_ended`` is true
+    when the last of these records ends the run.
+    """
+
+    def __init__(self, folder: Path, *, begun: bool = False) -> None:
         self.folder = folder
+        self._begun = begun
+        self.silent_to = 0
+        self.silent_ended = False
         self._reader: RecordingReader | None = None
         self._unread: deque[Record] = deque()
         self._damages: set[str] = set()
@@ -228,12 +271,22 @@ class _Tail:
         return self._reader is not None and self._reader.in_last_segment
 
     def read_on(self, next_sequence: int, size_max_bytes: int) -> deque[Record]:
-        """Return the unread records, for the caller to take; read about ``size_max_bytes`` when there is none."""
+        """Return the unread records, for the caller to take; read about ``size_max_bytes`` when there is none.
+
+        The records of a silent stream stay unread, and the result is empty.
+        """
         if self._reader is None:
             self._reader = RecordingReader(self.folder, next_sequence=next_sequence)
-        if not self._unread:
-            self._unread.extend(self._reader.read(size_max_bytes))
-        return self._unread
+        unread = self._unread
+        if not unread:
+            unread.extend(self._reader.read(size_max_bytes))
+        silent = next_sequence == 1 and not self._begun and _are_silent(unread)
+        while silent and (more := self._reader.read(size_max_bytes)):
+            unread.extend(more)
+            silent = _are_silent(unread)
+        self.silent_to = unread[-1].next_sequence if silent else 0
+        self.silent_ended = silent and unread[-1].kind == Kind.RUN_END
+        return deque() if silent else unread
 
     def records_before(self, sequence: int) -> Iterator[Record]:
         """Yield all records before a sequence number, with gaps for those that are missing."""
@@ -286,6 +339,12 @@ class _Tally:
             self.counts.damages += 1
             self.warn_once("damaged recording", damage)
 
+    def tell_once(self, fact: str) -> None:
+        """Log a fact that is no trouble the first time."""
+        if fact not in self._warned:
+            self._warned.add(fact)
+            _log.info("run %s: %s (%s)", self._run, fact, self._folder)
+
     def warn_once(self, trouble: str, reason: object) -> None:
         """Log a kind of trouble the first time."""
         if trouble not in self._warned:
@@ -295,6 +354,21 @@ class _Tally:
 
 def _is_light(record: Record) -> bool:
     return record.kind == Kind.SCALARS and len(record.body) <= _LIGHT_MAX_BYTES
+
+
+def _are_silent(records: deque[Record]) -> bool:
+    """Tell whether these first records of a stream show nothing, with no record missing before or between them."""
+    known = 0 < len(records) <= _SILENT_RECORDS_MAX and all(record.kind in SILENT for record in records)
+    return known and records[-1].next_sequence == 1 + len(records)
+
+
+def shows_something(folder: Path) -> bool:
+    """Tell whether a recording alone is enough for its stream to be shown. Raises Malformed, OSError."""
+    tail = _Tail(folder)
+    try:
+        return bool(tail.read_on(1, 1))
+    finally:
+        tail.close()
 
 
 def in_stream_order(found: Iterable[tuple[Beginning, T]]) -> list[T]:

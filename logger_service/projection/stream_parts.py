@@ -1,8 +1,5 @@
 """The pure parts of a stream's projection: no file, and every call receives the time.
 
-:class:`HoleWait` decides how long the projection waits for missing records, :class:`GapPlace` where it shows them as a
-gap, and :class:`EventBatch` collects the events that wait for the next write.
-
 A power loss can tear a hole into the last segment of a journal. The logger never acknowledged the records of the hole,
 and a trainer that still runs sends them again. The projection therefore waits before it shows the hole as a gap.
 
@@ -34,7 +31,7 @@ _MISSING: Final = encode_body(Gap("missing from the recording"))
 
 @dataclass(slots=True)
 class HoleWait:
-    """Waits for the hole that begins at a sequence number; for one hole at a time."""
+    """Decides how long to wait for the hole that begins at a sequence number; for one hole at a time."""
 
     _sequence: int = 0
     _until_seconds: float = 0.0
@@ -59,7 +56,7 @@ class HoleWait:
 
 
 class GapPlace:
-    """Follows all records of a stream that began at ``start_ns``, from the first record on."""
+    """Places gaps: follows all records of a stream that began at ``start_ns``, from the first record on."""
 
     def __init__(self, start_ns: int) -> None:
         self._step, self._wall_time_ns = 0, start_ns
@@ -93,7 +90,7 @@ def missing(first_sequence: int, record: Record) -> Record:
 
 @dataclass(slots=True)
 class EventBatch:
-    """Collects the serialised events of the stream ``stream_id``.
+    """Collects the serialised events of the stream ``stream_id`` that wait for the next write.
 
     ``last_id`` is the last event in the files, or None: the batch leaves out the events that the files hold already.
     ``records_before(n)`` returns the records before the sequence number ``n``, gaps included, on all of which the place

@@ -91,10 +91,6 @@ class OrphanedOutbox:
             if self._spill is not None:
                 outbox_files.remove_spill(self.folder, self._owners[-1])
             outbox_files.remove_outbox(self._owners[0])
-        self.disown()
-
-    def disown(self) -> None:
-        """Release the locks in a forked child, which would keep them otherwise. The orphan cannot be used again."""
         for owner in self._owners:
             owner.close()
 

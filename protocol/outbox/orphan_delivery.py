@@ -100,9 +100,6 @@ class SessionDelivery:
         self._extends = limit_seconds is None
         self._deadline_seconds = now_seconds + self._timeout_seconds
 
-    def __repr__(self) -> str:
-        return f"<SessionDelivery {self._link!r}>"
-
     @property
     def result(self) -> str:
         """The word "shipped" when the logger holds all records durably, empty before."""
@@ -203,9 +200,6 @@ class OrphanDelivery:
         self._sinks = deque(sorted(sinks, key=lambda sink: not sink.recording))
         self._delivery: Delivery | None = None
 
-    def __repr__(self) -> str:
-        return f"<OrphanDelivery of {self.orphan.folder.name}, run {self.orphan.stream.run}: {self._delivery!r}>"
-
     @property
     def ended(self) -> bool:
         """Whether every sink has taken or refused the orphan."""
@@ -274,9 +268,6 @@ class OrphanWorker:
         self._candidates: dict[Path, _Candidate] = {}
         self._current: OrphanDelivery | None = None
 
-    def __repr__(self) -> str:
-        return f"<OrphanWorker: {self.delivered} delivered, {self.failed} failed, now {self._current!r}>"
-
     @property
     def failed(self) -> int:
         """The number of outboxes without an owner whose delivery failed."""
@@ -302,11 +293,6 @@ class OrphanWorker:
         if self._current is not None:
             self._current.close()
             self._current = None
-
-    def disown(self) -> None:
-        """Release the locks in a forked child, which would keep them otherwise. The worker cannot be used again."""
-        if self._current is not None:
-            self._current.orphan.disown()
 
     def _next_due(self, now_seconds: float) -> Path | None:
         if now_seconds < self._look_at_seconds:

@@ -28,7 +28,7 @@ from typing import Final
 from tensorboard_sidecar.protocol.address import absolute_endpoint, is_loopback
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, OwnerLock
-from tensorboard_sidecar.protocol.storage.durable import write_file
+from tensorboard_sidecar.protocol.storage.durable import opened, write_file
 from tensorboard_sidecar.protocol.storage.segment import SEGMENT_SUFFIX
 
 OUTBOX_BYTES: Final = 256 * 2**20
@@ -207,16 +207,12 @@ def remove_outbox(owner: OwnerLock) -> None:
     After a kill in between, the remains still name their destination. Foreign files, and files that cannot be deleted,
     stay.
     """
-    with suppress(OSError):
-        folder = owner.open_folder()
-        try:
-            with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries if entry.name in _NAMES or entry.name.endswith(_SUFFIXES)]
-            for name in sorted(names, key=lambda name: (name == OWNER_LOCK, not name.endswith(SEGMENT_SUFFIX))):
-                with suppress(OSError):
-                    os.unlink(name, dir_fd=folder)
-        finally:
-            os.close(folder)
+    with suppress(OSError), owner.open_folder() as folder:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name in _NAMES or entry.name.endswith(_SUFFIXES)]
+        for name in sorted(names, key=lambda name: (name == OWNER_LOCK, not name.endswith(SEGMENT_SUFFIX))):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)
         owner.folder.rmdir()
 
 
@@ -233,11 +229,8 @@ def _read_path(pointer: Path) -> Path | None:
 
 
 def _read(path: Path) -> bytes:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
+    with opened(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as file:
         return os.read(file, _SIZE_MAX_BYTES)
-    finally:
-        os.close(file)
 
 
 def _path(value: bytes) -> Path | None:

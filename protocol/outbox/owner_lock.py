@@ -4,9 +4,13 @@ import errno
 import fcntl
 import mmap
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
+from weakref import WeakSet
+
+from tensorboard_sidecar.protocol.storage.durable import opened
 
 OWNER_LOCK: Final = "owner.lock"
 _GIVEN: Final = slice(0, 8)
@@ -25,6 +29,7 @@ class Owner(NamedTuple):
 class OwnerLock:
     """Holds the lock of the outbox in ``folder`` until closed; the kernel releases the lock when the owner dies.
 
+    A forked child closes its copy at once: otherwise a child that outlives the owner would keep the lock.
     The file holds the sequence number after the last one passed to :meth:`give`, and the owner's process id. With
     ``make``, the file is created and locked under a temporary name, then renamed: no process sees an unlocked file.
 
@@ -53,6 +58,7 @@ class OwnerLock:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
             self._map[_PROCESS_ID] = os.getpid().to_bytes(8, "little")
             undo.pop_all()
+        _OPEN.add(self)
 
     @property
     def given_sequence(self) -> int:
@@ -69,30 +75,40 @@ class OwnerLock:
             self._given = sequence + 1
             self._map[_GIVEN] = given
 
-    def open_folder(self) -> int:
-        """Return a descriptor of the lock's folder, for deleting files inside. Raises OSError.
+    @contextmanager
+    def open_folder(self) -> Iterator[int]:
+        """Yield a descriptor of the lock's folder, for deleting files inside. Raises OSError.
 
         Another user who may write to the parent folder can replace the folder: FileNotFoundError in that case.
         """
-        with ExitStack() as undo:
-            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            undo.callback(os.close, folder)
+        with opened(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW) as folder:
             found = os.stat(OWNER_LOCK, dir_fd=folder, follow_symlinks=False)
             if not os.path.samestat(found, os.fstat(self._file)):
                 raise FileNotFoundError(errno.ENOENT, "the folder was replaced by another one", str(self.folder))
-            undo.pop_all()
-        return folder
+            yield folder
 
     def close(self) -> None:
-        """Release the lock. In a forked child the parent keeps the lock."""
-        self._map.close()  # the map holds a descriptor of its own
-        os.close(self._file)
+        """Release the lock. A second call does nothing. In a forked child the parent keeps the lock."""
+        if self in _OPEN:
+            _OPEN.remove(self)
+            self._map.close()  # the map holds a descriptor of its own
+            os.close(self._file)
+
+
+_OPEN: Final[WeakSet[OwnerLock]] = WeakSet()
+
+
+def _close_all() -> None:
+    for lock in tuple(_OPEN):
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_close_all)
 
 
 def read_owner(folder: Path) -> Owner:
     """Return the owner of the outbox in ``folder`` without taking the lock; raise OSError when there is no lock."""
-    file = os.open(folder / OWNER_LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
+    with opened(folder / OWNER_LOCK, os.O_RDONLY | os.O_NOFOLLOW) as file:
         data = os.read(file, _SIZE_BYTES)
         process_id, given = int.from_bytes(data[_PROCESS_ID], "little"), int.from_bytes(data[_GIVEN], "little")
         try:
@@ -100,5 +116,3 @@ def read_owner(folder: Path) -> Owner:
         except BlockingIOError:
             return Owner(process_id, given, holds=True)
         return Owner(process_id, given, holds=False)
-    finally:
-        os.close(file)

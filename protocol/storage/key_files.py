@@ -14,6 +14,7 @@ from typing import Final
 
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.limits import KEY_FILE_SIZE_MAX_BYTES
+from tensorboard_sidecar.protocol.storage.durable import opened
 
 KEY_CHARACTERS: Final = 40
 SECRET_SUFFIX: Final = ".key"  # noqa: S105 - a file name
@@ -183,9 +184,6 @@ def _check_content(text: str, path: Path) -> str:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
+    with opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode) as file:
         os.write(file, text.encode())
         os.fsync(file)
-    finally:
-        os.close(file)

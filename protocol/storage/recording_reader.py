@@ -14,7 +14,7 @@ Rule 4: a segment is complete when a later segment existed before the read that 
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -189,11 +189,8 @@ class Beginning(NamedTuple):
 
 def beginning_of(folder: Path) -> Beginning:
     """Return the beginning of a recording. Raises Malformed when no segment has a valid head, OSError."""
-    reader = RecordingReader(folder)
-    try:
+    with closing(RecordingReader(folder)) as reader:
         payloads = reader.read_payloads(_PEEK_SIZE_BYTES)
-    finally:
-        reader.close()
     head = read_first_record(list_segments(folder)[0].path)
     seen_ns = head.wall_time_ns if head is not None else 0
     start_ns = (parse_record(payloads[0]).wall_time_ns or seen_ns) if payloads else 0

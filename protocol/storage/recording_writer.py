@@ -41,10 +41,6 @@ class SegmentAppender:
         self._file = -1
         self._suspended: os.stat_result | None = None  # the file as it was when it was closed for a while
 
-    def __repr__(self) -> str:
-        state = "open" if self.is_open else "closed"
-        return f"<SegmentAppender {self._path.name} {state}: {self.durable_size_bytes} of {self.size_bytes} durable>"
-
     @property
     def is_open(self) -> bool:
         """Tell whether the file is open."""
@@ -116,8 +112,7 @@ class RecordingWriter:
 
     The next batch must begin at ``next_sequence``. All records before ``durable_sequence`` survive a power loss.
     ``first_held_sequence`` is the first record that can come again: when a power loss tore a hole behind that record,
-    the writer continues at the hole. ``wall_time_ns`` stamps the segment heads. The names of all folders below ``root``
-    are made durable, also of folders that exist already: their maker may have been killed before the sync. Raises
+    the writer continues at the hole. ``wall_time_ns`` stamps the segment heads. ``root``: see ``make_folder``. Raises
     OSError, Malformed when the folder holds another stream, UnsupportedVersion when a newer program wrote the folder.
     """
 

@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tensorboard_sidecar.telemetry.telemetry import Telemetry
+    from tensorboard_sidecar.telemetry import Telemetry
 
 __all__ = ["Telemetry", "__version__"]
 __version__ = "0.1.0"
@@ -15,9 +15,9 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """Import the client library at its first use: the logger imports this package too, and has no torch."""
     if name == "Telemetry":
-        from tensorboard_sidecar.telemetry.telemetry import Telemetry  # noqa: PLC0415 - see above
+        from tensorboard_sidecar import telemetry  # noqa: PLC0415 - see above
 
-        return Telemetry
+        return telemetry.Telemetry
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

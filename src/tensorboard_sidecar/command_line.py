@@ -7,6 +7,7 @@ torch, ``status`` no matplotlib, ``--help`` neither.
 
 import argparse
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -59,38 +60,33 @@ exit codes: 0 printed, 2 wrong usage, or shtab is not installed
 
 
 class Command(NamedTuple):
-    """A command: its line in the help, where its parser and its program are, and what must be installed.
+    """A command: its line in the help, where its program and its parser are, and what must be installed.
 
-    ``parser`` and ``program`` have the form ``room.module:function``. ``library`` is a module of ``extra``: where it
-    cannot be found, the extra is not installed. A command without a summary is hidden.
+    ``program`` has the form ``room.module:function``. ``library`` is a module of ``extra``: where it cannot be found,
+    the extra is not installed. ``arguments`` is the module of ``add_<function>``, by default the program's module. A
+    command without a summary is hidden.
     """
 
     summary: str
-    parser: str
     program: str
-    extra: str = ""
-    library: str = ""
-
-
-def _of_trainer(summary: str, parser: str, program: str) -> Command:
-    return Command(summary, f"trainer.{parser}", f"trainer.{program}", "trainer", "torchvision")
+    extra: str
+    library: str
+    arguments: str = ""
 
 
 def _of_logger(summary: str, name: str, library: str = "zmq") -> Command:
-    return Command(
-        summary, f"logger_service.arguments:add_{name}", f"logger_service.commands:{name}", "logger", library
-    )
+    return Command(summary, f"logger_service.commands:{name}", "logger", library, "logger_service.arguments")
 
 
 def _of_telemetry(summary: str, name: str) -> Command:
     room = "telemetry.recovery"
-    return Command(summary, f"{room}.arguments:add_{name}", f"{room}.commands:{name}", "telemetry", "zmq")
+    return Command(summary, f"{room}.commands:{name}", "telemetry", "zmq", f"{room}.arguments")
 
 
 COMMANDS: Final = {
-    "train": _of_trainer("train the reference model on Flickr8k", "commands:add_train", "commands:train"),
-    "demo-data": _of_trainer(
-        "write a small data set to train on", "data.synthetic:add_demo_data", "data.synthetic:demo_data"
+    "train": Command("train the reference model on Flickr8k", "trainer.commands:train", "trainer", "torchvision"),
+    "demo-data": Command(
+        "write a small data set to train on", "trainer.data.synthetic:demo_data", "trainer", "torchvision"
     ),
     "serve": _of_logger("run a logger: receive records, journal them, write event files", "serve"),
     "replay": _of_logger("make event files from recordings", "replay", "tensorboardX"),
@@ -100,11 +96,7 @@ COMMANDS: Final = {
     "status": _of_telemetry("list the records that wait on this machine, and their trainers", "status"),
     "drain": _of_telemetry("ship the records that ended trainers left behind", "drain"),
     "completion": Command(
-        "print a shell script that completes this command line",
-        "command_line:add_completion",
-        "command_line:completion",
-        "completion",
-        "shtab",
+        "print a shell script that completes this command line", "command_line:completion", "completion", "shtab"
     ),
 }
 _HIDDEN: Final = {"project": _of_logger("", "project", "tensorboardX")}
@@ -137,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parse(given)
         command = (COMMANDS | _HIDDEN)[options.command]
-        if command.library and find_spec(command.library) is None:
+        if find_spec(command.library) is None:
             install = f"pip install '{_PROGRAM}[{command.extra}]'"
             return _complain(f"{options.command} needs {command.library}, which is not installed: {install}")
         run: Callable[[argparse.Namespace], int] = _load(command.program)
@@ -166,7 +158,8 @@ def make_parser(described: Collection[str]) -> argparse.ArgumentParser:
         shown: dict[str, Any] = {"help": command.summary} if command.summary else {}
         added = commands.add_parser(name, formatter_class=HelpFormatter, **shown)
         if name in described:
-            _load(command.parser)(added)
+            module, _, function = command.program.partition(":")
+            _load(f"{command.arguments or module}:add_{function}")(added)
     return parser
 
 
@@ -205,13 +198,11 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
 
 
 def _is_here(command: Command) -> bool:
-    """Tell whether the room of a command is installed."""
-    room, _, module = command.parser.partition(":")[0].partition(".")
+    room, _, module = command.program.partition(":")[0].partition(".")
     return not module or find_spec(f"tensorboard_sidecar.{room}") is not None
 
 
 def _load(place: str) -> Callable[..., Any]:
-    """Import ``room.module:function`` and return the function."""
     module, _, function = place.partition(":")
     loaded: Callable[..., Any] = getattr(import_module(f"tensorboard_sidecar.{module}"), function)
     return loaded
@@ -251,3 +242,17 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
             for below in action.choices.values():
                 yield from _actions(below)
+
+
+def how_to_run(command: str) -> str:
+    """Return how a command is typed in this environment, for hints that can be copied as they stand.
+
+    ``tensorboard-sidecar COMMAND`` if the shell finds this environment's; else start it by the interpreter.
+
+    >>> how_to_run("replay").endswith(" replay")
+    True
+    """
+    found = shutil.which("tensorboard-sidecar")
+    if found is not None and Path(found).absolute().parent == Path(sys.executable).absolute().parent:
+        return f"tensorboard-sidecar {command}"
+    return f"{min(sys.executable, os.path.relpath(sys.executable), key=len)} -m tensorboard_sidecar {command}"

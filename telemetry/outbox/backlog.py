@@ -15,7 +15,6 @@ import os
 import shutil
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +24,6 @@ from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.frame import Frame, read_frames
 from tensorboard_sidecar.protocol.outbox import outbox_files
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes, frame_payloads, pack_lost
-from tensorboard_sidecar.protocol.outbox.outbox_files import remove_spill, write_spill_pointer
 from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
 from tensorboard_sidecar.protocol.record import FrameBatch, Kind, parse_sequence
 from tensorboard_sidecar.protocol.storage.durable import sync_folder, write_file
@@ -126,14 +124,9 @@ class Spill:
         """Close the folder; delete the folder unless ``keep``. A second call does nothing."""
         if self._owner is not None:
             if not keep:
-                remove_spill(self._outbox, self._owner)
+                outbox_files.remove_spill(self._outbox, self._owner)
             self._owner.close()
             self._owner = None
-
-    def disown(self) -> None:
-        """Close the owner lock in a forked child. The object cannot be used after that."""
-        if self._owner is not None:
-            self._owner.close()
 
     def _make_folder(self) -> None:
         """Make the folder, take its lock, and write the pointers; continue where an earlier call failed."""
@@ -142,7 +135,7 @@ class Spill:
             self._owner = OwnerLock(self.folder, make=True)
         if not self._named:
             sync_folder(self.folder.parent)
-            write_spill_pointer(self._outbox, self.folder)
+            outbox_files.write_spill_pointer(self._outbox, self.folder)
             self._named = True
 
     def _check_room(self, size_bytes: int) -> None:
@@ -202,9 +195,6 @@ class Backlog:
         self._pause_seconds = 0.0
         self._spill_at = float("-inf")
         self._unread = False
-
-    def __repr__(self) -> str:
-        return f"<Backlog {self.outbox!r} {self._spill!r}>"
 
     @property
     def first_sequence(self) -> int:
@@ -269,11 +259,6 @@ class Backlog:
         self._spill.close(keep=keep)
         self.outbox.close(keep=keep)
 
-    def disown(self) -> None:
-        """Close the owner locks in a forked child, so that the child does not hold the locks while it lives."""
-        self._spill.disown()
-        self.outbox.disown()
-
     def _pause(self, reason: str, now_seconds: float) -> None:
         if not self._pause_seconds:
             _log.warning(
@@ -287,33 +272,25 @@ class Backlog:
         self._spill_at = now_seconds + self._pause_seconds
 
 
-@dataclass(frozen=True, slots=True)
 class Storage:
-    """Settings of ``telemetry.Telemetry``, which documents these names. Raises ValueError for a negative size."""
+    """Settings of ``telemetry.Telemetry``, which documents these names, as users give them.
 
-    outbox_bytes: int = outbox_files.OUTBOX_BYTES
-    outbox_dir: Path | None = None
-    spill_dir: Path | str | None = None
-    spill_bytes: int = outbox_files.SPILL_BYTES
+    Folders become absolute, since a program may change its folder. Raises TypeError for a size that is no whole number,
+    ValueError for a negative size.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        outbox_bytes: Any = outbox_files.OUTBOX_BYTES,
+        outbox_dir: Path | str | None = None,
+        spill_dir: Path | str | None = None,
+        spill_bytes: Any = outbox_files.SPILL_BYTES,
+    ) -> None:
+        self.outbox_bytes, self.spill_bytes = whole("outbox_bytes", outbox_bytes), whole("spill_bytes", spill_bytes)
+        self.outbox_dir = Path(outbox_dir).absolute() if outbox_dir else None
+        self.spill_dir = Path(spill_dir).absolute() if spill_dir and str(spill_dir) != NO_SPILL else spill_dir
         if self.spill_bytes < 0:
             raise ValueError(f"spill_bytes {self.spill_bytes}; expected 0 (nothing goes to disk) or more")
-
-    @classmethod
-    def of(
-        cls, outbox_bytes: Any, outbox_dir: Path | str | None, spill_dir: Path | str | None, spill_bytes: Any
-    ) -> "Storage":
-        """Convert settings as users give them. Folders become absolute, since a program may change its folder.
-
-        Raises TypeError for a size that is no whole number, ValueError for a negative size.
-        """
-        return cls(
-            whole("outbox_bytes", outbox_bytes),
-            Path(outbox_dir).absolute() if outbox_dir else None,
-            Path(spill_dir).absolute() if spill_dir and str(spill_dir) != NO_SPILL else spill_dir,
-            whole("spill_bytes", spill_bytes),
-        )
 
     def make(self, stream: Stream, *, wall_time_ns: int) -> Backlog:
         """Make an empty outbox for a stream. Raises OSError, ValueError for a capacity that is too small."""

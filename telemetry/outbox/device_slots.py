@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy.typing as npt
 
@@ -13,7 +13,6 @@ from tensorboard_sidecar.protocol.messages import Gap, Message
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.outbox.state import Slot
-from tensorboard_sidecar.telemetry.values.device_copy import DeviceCopy
 
 # The smallest slot: a gap that has to replace the record fits.
 BODY_SIZE_MIN_BYTES: Final = 256
@@ -22,15 +21,11 @@ _log = logging.getLogger(__name__)
 Build = Callable[[Sequence[npt.NDArray[Any]]], Message]
 
 
-class DeviceValues(NamedTuple):
-    """Completes a slot: ``build(arrays)`` returns the message when all ``copies`` have arrived."""
-
-    copies: Sequence[DeviceCopy]
-    build: Build
-
-
 class PendingRecords:
-    """Completes the slots of ``outbox``, each reserved with its :class:`DeviceValues`, in order."""
+    """Completes the slots of ``outbox`` in order.
+
+    The values of a slot are ``(copies, build)``: ``build(arrays)`` returns the message when the copies have arrived.
+    """
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox

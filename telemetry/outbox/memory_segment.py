@@ -1,7 +1,4 @@
-"""Frames in memory, the batches that readers cut from them, and one segment of the outbox.
-
-A segment is a file in shared memory, allocated in full and mapped before the first write.
-"""
+"""Frames in memory, the batches that readers cut from them, and one segment of the outbox."""
 
 import ctypes
 import mmap
@@ -37,13 +34,9 @@ class Frames:
     def __init__(
         self, buffer: mmap.mmap | bytes, *, first_sequence: int, next_sequence: int, first_frame: int, end: int
     ) -> None:
-        self._buffer = buffer
+        self.buffer = buffer
         self.first_sequence, self.next_sequence = first_sequence, next_sequence
         self.first_frame, self.end = first_frame, end
-
-    def copy(self, start: int, end: int) -> memoryview:
-        """Return a copy of the bytes ``[start, end)``."""
-        return memoryview(self._buffer[start:end])
 
     def seek(self, sequence: int) -> int:
         """Return where the frame of ``sequence`` starts. Raises LookupError when no frame starts with it."""
@@ -60,7 +53,7 @@ class Frames:
         Returns where the next frame starts and its sequence number. Reads only the sizes of the frames: a batch may
         have a thousand frames, and the sender thread holds the interpreter meanwhile.
         """
-        buffer, length_at, limit = self._buffer, _LENGTH.unpack_from, start + size_bytes
+        buffer, length_at, limit = self.buffer, _LENGTH.unpack_from, start + size_bytes
         last, end = start, start + length_at(buffer, start)[0] + FRAME_OVERHEAD_BYTES
         while end < limit:
             following = end + length_at(buffer, end)[0] + FRAME_OVERHEAD_BYTES
@@ -71,8 +64,8 @@ class Frames:
 
     def _step(self, start: int) -> tuple[int, int]:
         """Return where the frame after the frame at ``start`` begins, and its sequence number."""
-        (size,) = _LENGTH.unpack_from(self._buffer, start)
-        _, _, _, span, _, _, sequence, _, _ = HEADER.unpack_from(self._buffer, start + HEAD_SIZE_BYTES)
+        (size,) = _LENGTH.unpack_from(self.buffer, start)
+        _, _, _, span, _, _, sequence, _, _ = HEADER.unpack_from(self.buffer, start + HEAD_SIZE_BYTES)
         return start + size + FRAME_OVERHEAD_BYTES, sequence + span
 
 
@@ -91,7 +84,7 @@ class BatchCutter:
         if end - start > size_max_bytes:
             end, next_sequence = frames.walk(start, size_max_bytes)
         self._starts[next_sequence] = (frames, end)
-        return FrameBatch(frames.copy(start, end), sequence, next_sequence)
+        return FrameBatch(memoryview(frames.buffer[start:end]), sequence, next_sequence)
 
     def _start_of(self, frames: Frames, sequence: int) -> int:
         """Return where a frame starts: where an earlier read ended, else found by walking from the first frame."""
@@ -102,7 +95,7 @@ class BatchCutter:
 
 
 class MemorySegment(Frames):
-    """A mapped segment of fixed size for frames.
+    """A file in shared memory, of fixed size, allocated in full and mapped before the first write.
 
     A new segment is a spare without a name. :meth:`begin` gives the segment its first sequence number, and
     :meth:`take_name` the file name by which readers find the segment. ``end`` and ``next_sequence`` are those of the
@@ -126,9 +119,6 @@ class MemorySegment(Frames):
             raise
         finally:
             os.close(file)
-
-    def __repr__(self) -> str:
-        return f"<MemorySegment {self.path.name} {self.end:,}/{self.size_bytes:,} bytes>"
 
     def populate(self) -> None:
         """Take all page faults now, before other threads know of the segment, so that appends take none.

@@ -1,12 +1,11 @@
 """The outbox: a recording in shared memory, written by the training thread, emptied by the sender thread.
 
 Rule 1: a record gets its place and number first; then its bytes are copied into the place. ``append`` returns when the
-bytes are in shared memory: from then on the record survives a kill (C2). This holds for every caller: any thread, a
-signal handler, a finalizer, also in the middle of another call of the same thread. A call that a kill or an exception
-ends has kept its record or has not.
-Rule 2: no caller waits for another caller. Placing takes a microsecond and needs no lock: each change is computed from
-the latest state, and computed again when another caller came first (see ``state``). A segment that was made in vain
-becomes the spare, or is deleted. Copies go to disjoint places.
+bytes are in shared memory: from then on the record survives a kill (C2). This holds for every caller: the training
+thread, any other thread, a signal handler, or a finalizer that the garbage collector runs, also in the middle of
+another call of the same thread. A call that a kill or an exception ends has kept its record or has not.
+Rule 2: no caller waits for another caller: placing needs no lock (see ``state``), and copies go to disjoint places. A
+segment that was made in vain becomes the spare, or is deleted.
 Rule 3: order in the stream is the order of places. Readers stop before the first record that is not written. When an
 exception like KeyboardInterrupt ended a call between placing and copying, the sender thread writes the record.
 Rule 4: a slot is a place whose values are still on a device; ``fill`` writes the record when the values arrive. Readers
@@ -67,9 +66,6 @@ class Allocator:
         segment.begin(stream, 1, wall_time_ns)
         segment.take_name()
         self.states = StateChain(OutboxState(Layout(segment), segment.first_frame, 1, ()))
-
-    def __repr__(self) -> str:
-        return f"<Allocator {self.states.latest().used_bytes:,}/{self._capacity_bytes:,} bytes>"
 
     def place(self, slot: Slot) -> bool:
         """Give ``slot`` a place and a number; or only a number, and return False, when its record is refused.
@@ -370,13 +366,6 @@ class Outbox:
         self._allocator.close(keep=keep)
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
-        self._owner.close()
-
-    def disown(self) -> None:
-        """Close the owner lock in a forked child, so that the child does not hold the lock while it lives.
-
-        The outbox cannot be used after that.
-        """
         self._owner.close()
 
 

@@ -1,7 +1,4 @@
-"""The state of an outbox: immutable, and replaced by one call of C.
-
-Callers are the training thread, other threads that log, the sender thread, and code that interrupts one of them in the
-middle of a call: a signal handler, or a finalizer that the garbage collector runs.
+"""The state of an outbox: immutable, and replaced by one call of C. The callers are those of ``outbox``, rule 1.
 
 Rule 1: a state never changes. A change computes the next state from the latest state, and then offers the next state
 with :meth:`StateChain.replace`, which is one ``list.append``. No thread, handler or finalizer can run inside that
@@ -9,8 +6,7 @@ call. When another change came first, the caller computes again from the new lat
 Rule 2: a change reserves a place, and copies no record. So the change takes a microsecond whatever the record's size,
 and losing the race costs no more than that.
 Rule 3: the bytes of a record are written after its place was reserved. Nobody else writes there, so that the caller,
-and the sender thread after Ctrl-C, can write the same bytes twice. Readers stop before the first record that is not
-written.
+and the sender thread after Ctrl-C, can write the same bytes twice.
 Rule 4: there is no lock. With a lock, a call from a handler would have to leave its record to the call below, and a
 handler that closes the telemetry and exits would lose the end of the run. And a finalizer that runs while its thread
 holds the lock may wait for a lock of the user's program (``logging`` has one) whose owner waits for the outbox.
@@ -76,9 +72,6 @@ class Slot:
         self.values = values
         self.sequence = 0
         self.written = False
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.sequence} of {self.size_bytes:,} bytes, written {self.written}>"
 
     def mark(self) -> None:
         """Write the head of the frame, so that a reader after a kill can step over the slot.

@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep, time_ns
@@ -14,7 +14,7 @@ from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.outbox import orphan_delivery, outbox_files
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
-from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, check_private, outbox_root, spill_root
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, outbox_root, spill_root
 from tensorboard_sidecar.protocol.outbox.owner_lock import Owner, read_owner
 from tensorboard_sidecar.protocol.printable import print_line, printable
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys, read_client_keys
@@ -99,9 +99,7 @@ def _drain(folder: Path, sinks: tuple[orphan_delivery.Sink, ...]) -> int:
     return 0 if delivery.settled else 1
 
 
-def _finish(
-    moved_to: Path | None, orphan: OrphanedOutbox, _now_seconds: float
-) -> orphan_delivery.RecordingDelivery | None:
+def _finish(moved_to: Path | None, orphan: OrphanedOutbox, _now_seconds: float) -> orphan_delivery.Delivery | None:
     """Finish the recording below ``moved_to``, or below the folder that the outbox names."""
     record = moved_to or orphan.destination.record
     if orphan.destination.record is None and orphan.destination.endpoint != NO_LOGGER:
@@ -109,7 +107,7 @@ def _finish(
     if record is None:
         raise FileNotFoundError("it is to be recorded, and where is not known; give --record FOLDER")
     if moved_to is None:
-        check_private(orphan.folder)  # otherwise another user could choose the folder to write to
+        outbox_files.check_private(orphan.folder)  # otherwise another user could choose the folder to write to
     return orphan_delivery.RecordingDelivery(orphan, record, wall_time_ns=time_ns())
 
 
@@ -143,12 +141,9 @@ def _look(folder: Path, owner: Owner, wall_time_ns: int) -> str:
     spilled = list_segments(spill) if spill is not None else []
     if not segments:
         raise Malformed(f"{folder} holds no segments")
-    reader = RecordingReader(folder, next_sequence=segments[-1].first_sequence)
-    try:
+    with closing(RecordingReader(folder, next_sequence=segments[-1].first_sequence)) as reader:
         while reader.read_payloads():
             pass
-    finally:
-        reader.close()
     first_sequence = min([*spilled, *segments]).first_sequence
     next_sequence = max(reader.next_sequence, owner.given_sequence)
     records = f"records {first_sequence:,} to {next_sequence - 1:,}" if next_sequence > first_sequence else "no records"

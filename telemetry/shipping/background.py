@@ -1,29 +1,20 @@
-"""Delivers the outboxes of dead trainers on the sender thread of the next trainer, while its backlog is empty.
-
-Recordings come before loggers. A turn handles at most 64 KiB (about a millisecond of the interpreter's time where
-records are small), so that training does not wait. When the trainer ends, the orphan is released for the next trainer.
-"""
+"""Delivers the outboxes of dead trainers on the sender thread of the next trainer, while its backlog is empty."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from tensorboard_sidecar.protocol.outbox import orphan_delivery
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
-from tensorboard_sidecar.protocol.outbox.orphan_delivery import (
-    NEVER,
-    OrphanWorker,
-    RecordingDelivery,
-    SessionDelivery,
-    Sink,
-)
+from tensorboard_sidecar.protocol.outbox.orphan_delivery import NEVER, Delivery, OrphanWorker, Sink
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 
-_BATCH_MAX_BYTES: Final = 2**16
+_BATCH_MAX_BYTES: Final = 2**16  # as the turn of a recording: training does not wait
 
 
 class BackgroundRecovery:
-    """Delivers the outboxes that ``find`` returns; used by one thread.
+    """Delivers the outboxes that ``find`` returns, recordings before loggers; used by one thread.
 
     Outboxes to be recorded below ``record`` are recorded there. Outboxes for ``endpoint``, or for no named logger, are
     shipped there with ``keys``. Either may be None.
@@ -38,30 +29,23 @@ class BackgroundRecovery:
         keys: ClientKeys | None = None,
         wall_time_ns: int = 0,
     ) -> None:
-        def finish(orphan: OrphanedOutbox, _now_seconds: float) -> RecordingDelivery | None:
-            return RecordingDelivery(orphan, record, wall_time_ns=wall_time_ns) if record else None
+        def finish(orphan: OrphanedOutbox, _now_seconds: float) -> Delivery | None:
+            return orphan_delivery.RecordingDelivery(orphan, record, wall_time_ns=wall_time_ns) if record else None
 
-        def ship(orphan: OrphanedOutbox, now_seconds: float) -> SessionDelivery:
-            return SessionDelivery(orphan, LoggerLink(orphan, endpoint or "", keys, _BATCH_MAX_BYTES), now_seconds)
+        def ship(orphan: OrphanedOutbox, now_seconds: float) -> Delivery:
+            link = LoggerLink(orphan, endpoint or "", keys, _BATCH_MAX_BYTES)
+            return orphan_delivery.SessionDelivery(orphan, link, now_seconds)
 
         to_recording = Sink(finish, lambda wanted: 0.0 if wanted.record == record else NEVER, recording=True)
         to_logger = Sink(ship, lambda wanted: 0.0 if wanted.endpoint in ("", endpoint) else NEVER)
         self._recorders = [OrphanWorker(find, to_recording)] if record else []
         self._shippers = [OrphanWorker(find, to_logger)] if endpoint else []
 
-    def __repr__(self) -> str:
-        return f"<BackgroundRecovery {self._recorders} {self._shippers}>"
-
     def step(self, now_seconds: float, *, listening: bool = True) -> bool:
         """Do a bounded amount of work; return whether more can be done at once. Ship only to a ``listening`` logger."""
         return any(worker.step(now_seconds) for worker in (*self._recorders, *(self._shippers if listening else ())))
 
     def close(self) -> None:
-        """Release the orphans; their records stay for the next trainer."""
+        """Release the orphans when the trainer ends; their records stay for the next trainer."""
         for worker in (*self._recorders, *self._shippers):
             worker.close()
-
-    def disown(self) -> None:
-        """Release the locks in a forked child, which would keep them otherwise. Cannot be used again."""
-        for worker in (*self._recorders, *self._shippers):
-            worker.disown()

@@ -184,9 +184,6 @@ class LoggerLink:
                 f"cannot connect to {endpoint!r}: {error}; expected something like tcp://127.0.0.1:5555"
             ) from None
 
-    def __repr__(self) -> str:
-        return f"<LoggerLink {self.endpoint} {self.session!r}>"
-
     @property
     def public_key(self) -> str:
         """The trainer's public key; empty without keys."""
@@ -297,10 +294,9 @@ class LoggerLink:
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
         socket.setsockopt(zmq.HANDSHAKE_IVL, 4000)  # less than the logger's 5 s: the logger closes silently
         if self._keys is not None:
-            secret = self._keys.client_secret.encode()
             socket.setsockopt(zmq.CURVE_SERVERKEY, self._keys.server_public.encode())
             socket.setsockopt(zmq.CURVE_PUBLICKEY, self.public_key.encode())
-            socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
+            socket.setsockopt(zmq.CURVE_SECRETKEY, self._keys.client_secret.encode())
         self._handshakes = Handshakes(self._context, socket, keys=self._keys is not None)
         socket.connect(self.endpoint)
         self.session.opened()

@@ -12,7 +12,7 @@ with the name of its class.
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
@@ -45,9 +45,13 @@ def trace_graph(module: nn.Module, *inputs: Any, **keywords: Any) -> Graph:
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng(devices=_cuda_devices(module)))
-        stack.enter_context(_evaluating(module))
-        stack.enter_context(_plain_attention())
-        stack.enter_context(trace.hooked(module))
+        for child in module.modules():
+            stack.callback(setattr, child, "training", child.training)
+        module.eval()
+        # The fused fast path of transformer layers would show a whole layer as a single call.
+        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
+        trace.hook(module, stack)
         stack.enter_context(trace)
         module(*inputs, **keywords)
     return Graph(trace.nodes)
@@ -92,17 +96,14 @@ class _Trace(TorchFunctionMode):
             self._add(f"{scope}/{name}", name, (args, kwargs), returned)
         return result
 
-    @contextmanager
-    def hooked(self, module: nn.Module) -> Iterator[None]:
-        """Watch, by hooks, the calls of the module and of all its submodules."""
-        with ExitStack() as stack:
-            for name, child in module.named_modules():
-                path, leaf = name.replace(".", "/"), not _has_children(child)
-                enter = child.register_forward_pre_hook(partial(self._enter, path, leaf))
-                leave = child.register_forward_hook(partial(self._leave, path, leaf), with_kwargs=True)
-                stack.callback(enter.remove)
-                stack.callback(leave.remove)
-            yield
+    def hook(self, module: nn.Module, undo: ExitStack) -> None:
+        """Watch, by hooks, the calls of the module and of all its submodules; ``undo`` removes the hooks."""
+        for name, child in module.named_modules():
+            path, leaf = name.replace(".", "/"), not _has_children(child)
+            enter = child.register_forward_pre_hook(partial(self._enter, path, leaf))
+            leave = child.register_forward_hook(partial(self._leave, path, leaf), with_kwargs=True)
+            undo.callback(enter.remove)
+            undo.callback(leave.remove)
 
     def _enter(self, path: str, leaf: bool, _module: nn.Module, _inputs: Any) -> None:
         self._stack.append(path)
@@ -197,26 +198,3 @@ def _up(name: str) -> Iterator[str]:
 
 def _cuda_devices(module: nn.Module) -> list[int]:
     return sorted({p.device.index or 0 for p in module.parameters() if p.device.type == "cuda"})
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch all modules to eval mode; restore the mode of each afterwards."""
-    modes = [(child, child.training) for child in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for child, training in modes:
-            child.training = training
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Disable the fused fast path of transformer layers, which would show a whole layer as a single call."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)

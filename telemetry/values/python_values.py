@@ -1,17 +1,15 @@
-"""Values of users to plain Python values: whole numbers, durations, ranges, parameters, cells.
+"""Values of users to plain Python values: whole numbers, durations, ranges, cells.
 
 No function reads a tensor on a device: the training thread would wait for the device.
 """
 
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
-
-from tensorboard_sidecar.protocol.messages import ParameterValue
 
 T = TypeVar("T")
 
@@ -49,16 +47,6 @@ def plain_range(value_range: tuple[float, float] | None) -> tuple[float, float] 
     if not (low < high and math.isfinite(high - low)):
         raise ValueError(f"value_range {low}, {high}; expected finite low < high")
     return low, high
-
-
-def plain_parameters(values: Mapping[str, Any]) -> dict[str, ParameterValue]:
-    """Return parameters with numpy scalars as Python values. Raises TypeError for a value that is no number or text."""
-    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
-    for key, value in plain.items():
-        if not isinstance(key, str) or not isinstance(value, bool | int | float | str):
-            on_host(f"parameter {key!r:.80}", value)
-            raise TypeError(f"parameter {key!r:.80} is {value!r:.80}; expected a bool, int, float or text")
-    return plain
 
 
 def cells(column: Iterable[Any]) -> list[str]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tensorboard_sidecar.protocol.errors import TooLarge
 from tensorboard_sidecar.protocol.limits import TAGS_MAX
+from tensorboard_sidecar.protocol.messages import Scalars
 from tensorboard_sidecar.protocol.names import check_tag
 
 Scalar: TypeAlias = float | int | bool | Tensor | np.generic | npt.NDArray[Any]
@@ -78,6 +79,10 @@ class SplitScalars(NamedTuple):
         """Return all values by tag, given ``on_device`` as arrays in host memory."""
         numbers = arrived[0].tolist() if arrived else []
         return {**self.host, **dict(zip(self.tags, numbers, strict=True))}
+
+    def message(self, arrived: Sequence[npt.NDArray[Any]]) -> Scalars:
+        """Return the message with all values, as :meth:`merge`."""
+        return Scalars(self.merge(arrived))
 
 
 def split_scalars(values: Mapping[str, float | Tensor]) -> SplitScalars:

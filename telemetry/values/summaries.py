@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.limits import BUCKETS_MAX
-from tensorboard_sidecar.protocol.messages import TensorSummary
+from tensorboard_sidecar.protocol.messages import TensorSummaries, TensorSummary
 from tensorboard_sidecar.telemetry.values.arrays import to_float32
 
 BUCKETS: Final = 4096
@@ -130,6 +130,10 @@ class SplitSummaries(NamedTuple):
         others = iter(pack_device_summaries(arrived[0]) if arrived else ())
         return {tag: self.made[tag] if tag in self.made else next(others) for tag in self.tags}
 
+    def message(self, arrived: Sequence[npt.NDArray[Any]]) -> TensorSummaries:
+        """Return the message with all summaries, as :meth:`merge`."""
+        return TensorSummaries(self.merge(arrived))
+
 
 def device_summary(tensor: Tensor) -> Tensor:
     """Start the summary of a tensor on its device and return it, int64 ``[B + M]``; never waits.
@@ -170,55 +174,35 @@ def pack_summaries(counts_TB: Counts, moments_TM: Floats) -> list[TensorSummary]
     nans_T = positive[:, 1:].sum(1) + negative[:, 1:].sum(1)
     specials = np.stack((totals_T, nans_T, positive[:, 0], negative[:, 0], _take_zeros(counts_TB)), axis=1).tolist()
     positive[:] = negative[:] = 0
-    rows, indexes = counts_TB.nonzero()
-    found = indexes.astype(np.uint16), counts_TB[rows, indexes].astype(np.uint64)
+    rows, columns = counts_TB.nonzero()
+    indexes, counts = columns.astype(np.uint16), counts_TB[rows, columns].astype(np.uint64)
     ends = rows.searchsorted(np.arange(len(counts_TB) + 1)).tolist()
     summaries = []
     for row, (start, end, moments_M, (count, nans, above, below, zeros)) in enumerate(
         zip(ends[:-1], ends[1:], moments_TM.tolist(), specials, strict=True)
     ):
+        bits, more_zeros, occupied, occupants = _MANTISSA_BITS, 0, indexes[start:end], counts[start:end]
         if end - start > BUCKETS_MAX:
-            occupied = _coarsen(counts_TB[row])
-        else:
-            occupied = _Occupied(_MANTISSA_BITS, 0, found[0][start:end], found[1][start:end])
-        minimum, maximum, total, squares = moments_M if count > nans + above + below else (0.0, 0.0, 0.0, 0.0)
-        summaries.append(
-            TensorSummary(
-                count=count,
-                zeros=zeros + occupied.zeros,
-                nans=nans,
-                positive_infinities=above,
-                negative_infinities=below,
-                minimum=minimum,
-                maximum=maximum,
-                sum=total,
-                sum_squares=squares,
-                mantissa_bits=occupied.mantissa_bits,
-                indexes=pack_array(occupied.indexes),
-                counts=pack_array(occupied.counts),
-            )
-        )
+            bits, more_zeros, occupied, occupants = _coarsen(counts_TB[row])
+        least, most, total, squares = moments_M if count > nans + above + below else (0.0, 0.0, 0.0, 0.0)
+        counted = count, zeros + more_zeros, nans, above, below
+        buckets = bits, pack_array(occupied), pack_array(occupants)
+        summaries.append(TensorSummary(*counted, least, most, total, squares, *buckets))
     return summaries
 
 
-class _Occupied(NamedTuple):
-    """The occupied buckets of one tensor, and the number of values that coarsening moved to the zero bucket."""
+def _coarsen(counts_B: Counts) -> tuple[int, int, npt.NDArray[np.uint16], npt.NDArray[np.uint64]]:
+    """Drop mantissa bits until at most BUCKETS_MAX buckets are occupied.
 
-    mantissa_bits: int
-    zeros: int
-    indexes: npt.NDArray[np.uint16]
-    counts: npt.NDArray[np.uint64]
-
-
-def _coarsen(counts_B: Counts) -> _Occupied:
-    """Drop mantissa bits until at most BUCKETS_MAX buckets are occupied."""
+    Returns the mantissa bits, the number of values that moved to the zero bucket, the occupied buckets, their counts.
+    """
     mantissa_bits, zeros, indexes = _MANTISSA_BITS, 0, counts_B.nonzero()[0]
     while len(indexes) > BUCKETS_MAX:
         mantissa_bits -= 1
         counts_B = counts_B.reshape(-1, 2).sum(1)
         zeros += int(_take_zeros(counts_B))
         indexes = counts_B.nonzero()[0]
-    return _Occupied(mantissa_bits, zeros, indexes.astype(np.uint16), counts_B[indexes].astype(np.uint64))
+    return mantissa_bits, zeros, indexes.astype(np.uint16), counts_B[indexes].astype(np.uint64)
 
 
 def _take_zeros(counts_B: Counts) -> Any:

@@ -29,7 +29,7 @@ from support.running.programs import LoggerProcess
 from tensorboard_sidecar.logger_service.events.to_events import project
 from tensorboard_sidecar.logger_service.projection.replay import replay
 from tensorboard_sidecar.protocol.frame import Frame, read_frames
-from tensorboard_sidecar.protocol.messages import Gap, RunStart, Scalars
+from tensorboard_sidecar.protocol.messages import Gap, RunEnd, RunStart, Scalars
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.stream import Stream
 
@@ -129,6 +129,13 @@ def everything() -> list[Said]:
 
 def test_it_agrees_with_what_is_right(tmp_path: Path) -> None:
     assert judge_records(tmp_path, everything()).replayed == LAST
+
+
+def test_it_knows_that_an_attempt_that_logs_nothing_is_not_shown(tmp_path: Path) -> None:
+    said = [Said(0, RunStart(0, {"lr": 0.1})), Said(0, RunEnd("failed"))]
+    assert judge_records(tmp_path, said, last=2).events == 0
+    with pytest.raises(AssertionError, match=r"3 events are in event files and not due"):
+        judge_records(tmp_path / "shown", said, last=2, events_of=[*said[:1], say(2)])
 
 
 def test_it_takes_the_record_of_a_call_that_a_kill_caught(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from support.source import Source, dotted_name, sources
 from tensorboard_sidecar.protocol.array import Array
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.kinds import KINDS, PICTURES, MessageKind, check_message, find_kind, kind_of
+from tensorboard_sidecar.protocol.kinds import KINDS, PICTURES, SILENT, MessageKind, check_message, find_kind, kind_of
 from tensorboard_sidecar.protocol.limits import KINDS_MAX, TEXT_MAX_CHARACTERS
 from tensorboard_sidecar.protocol.messages import (
     Embedding,
@@ -57,6 +57,12 @@ def test_every_share_of_the_outbox_is_a_share() -> None:
 
 def test_pictures_are_the_kinds_that_are_drawn() -> None:
     assert (TensorSummaries, Matrix, Images, Embedding) == PICTURES
+
+
+def test_all_but_the_records_about_the_stream_itself_show_something() -> None:
+    """A gap says that records are missing, and every value of a user is one to show."""
+    assert {row.kind for row in KINDS if not row.shows} == SILENT == {Kind.SEGMENT, Kind.RUN_START, Kind.RUN_END}
+    assert all(row.shows for row in KINDS if issubclass(row.message_type, UserMessage))
 
 
 def test_a_kind_is_found_by_number_and_by_message() -> None:

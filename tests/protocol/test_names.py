@@ -22,8 +22,10 @@ from tensorboard_sidecar.protocol.names import check_run, check_step, check_tag
 @pytest.mark.parametrize(
     "run",
     [
-        *("demo", "team/first-try", "a b", "überlauf", "日本語/実験", "x" * 120, "v1.2_(final)", "a/b/c/d/e/f/g/h"),
+        *("demo", "team/first-try", "a b", "überlauf", "日本語/実験", "x" * 255, "v1.2_(final)", "/".join("a" * 32)),
+        *("2026-01-01 10:00:00", 'a*b?c"d<e>f|g', "baseline~2Baug", "~", "/".join(["x" * 204] * 5)),
         *("attempt", "attempt-two", "rank-", "stream-of-thought", "latest-model", "my-projector", "events"),
+        *("hparams", "hparams-sweep", "hparams-0a1b2c3d4e5", "hparams-0A1B2C3D4E5F", "hparams-0a1b2c3d4e5f6"),
     ],
 )
 def test_ordinary_runs_pass(run: str) -> None:
@@ -34,9 +36,9 @@ NO_PATHS = ["", "/", "/etc", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.hidd
 RESERVED = [
     *("rank-1", "a/rank-12", "a/projector/b", "attempt-0", "a/attempt-17/b", "a/projector_config.pbtxt"),
     *("a/events.out.tfevents.9999999999.x", "tfevents", f"a/stream-0000-0000-{'0f' * 16}/key-name"),
-    f"stream-12345-0000-{'0f' * 16}",
+    *(f"stream-12345-0000-{'0f' * 16}", "hparams-0a1b2c3d4e5f", "a/hparams-000000000000/b"),
 ]
-FORBIDDEN = '\\:*?"<>|&#+%\x00\n\x7f\x85\ud800\u202e\u2066'
+FORBIDDEN = "\\&#+%\x00\n\x7f\x85\ud800\u202e\u2066"
 
 
 @pytest.mark.parametrize("run", [*NO_PATHS, *RESERVED, *(f"a{character}b" for character in FORBIDDEN)])
@@ -53,7 +55,7 @@ def test_a_reserved_name_is_said_with_its_reason(run: str) -> None:
 
 @pytest.mark.parametrize(
     "run",
-    ["x" * (RUN_COMPONENT_MAX_BYTES + 1), "é" * 61, "/".join("a" * (RUN_DEPTH_MAX + 1)), "/".join(["x" * 100] * 6)],
+    ["x" * (RUN_COMPONENT_MAX_BYTES + 1), "é" * 128, "/".join("a" * (RUN_DEPTH_MAX + 1)), "/".join(["x" * 205] * 5)],
 )
 def test_long_runs_are_too_large(run: str) -> None:
     with pytest.raises(TooLarge):
@@ -92,6 +94,16 @@ def test_a_tag_that_is_no_text_is_named(tag: Any) -> None:
 def test_a_long_tag_is_named_by_its_beginning() -> None:
     with pytest.raises(TooLarge, match=r"tag 'x{40}'\.\.\. in characters: 513"):
         check_tag("x" * 513)
+
+
+def test_a_tag_that_is_wrong_is_wrong_each_time() -> None:
+    """Only tags that pass are remembered."""
+    for _ in range(3):
+        with pytest.raises(Malformed, match="control characters"):
+            check_tag("a\nb")
+        with pytest.raises(TooLarge):
+            check_tag("x" * 513)
+        assert check_tag("a") == "a"
 
 
 @pytest.mark.parametrize("step", [0, 1, STEP_MAX])

@@ -37,7 +37,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("logger_service.errors", "logger_service.counters", "logger_service.limits"),
     ),
     "logger_service.rendering": ("protocol",),
-    "logger_service.events": ("protocol", "logger_service.rendering"),
+    "logger_service.events": ("protocol", "protocol.storage", "logger_service.rendering"),
     "logger_service.intake": (
         *("protocol", "protocol.storage", "protocol.outbox"),
         *("logger_service.errors", "logger_service.counters", "logger_service.limits"),
@@ -65,7 +65,7 @@ LIBRARIES: Final = {
     "torchvision": ("trainer/",),
     "torchaudio": ("trainer/",),
     "matplotlib": ("logger_service/rendering/",),
-    "prometheus_client": ("logger_service/monitoring/metrics.py",),
+    "prometheus_client": ("logger_service/monitoring/health.py",),
     "tensorboardX": ("logger_service/events/",),
     "zmq": (
         "telemetry/shipping/link.py",
@@ -225,8 +225,14 @@ def public_names_are_documented(source: Source) -> Iterator[str]:
             yield f"{name} has no docstring that begins with a sentence of one line: {first!r}"
 
 
+# These export Telemetry at its first use, so that programs without torch can import them.
+LAZY_PACKAGES: Final = ("src/tensorboard_sidecar/__init__.py", "telemetry/__init__.py")
+
+
 def packages_only_export(source: Source) -> Iterator[str]:
-    for node in source.tree.body if source.path.endswith("/__init__.py") and source.top != "src" else ():
+    if not source.path.endswith("/__init__.py") or source.path in LAZY_PACKAGES:
+        return
+    for node in source.tree.body:
         exports = isinstance(node, ast.Assign) and [dotted_name(target) for target in node.targets] == ["__all__"]
         if not (exports or isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)):
             yield f"line {node.lineno}: more than a docstring, imports and __all__"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import struct
 import wave
 from collections.abc import Iterator
@@ -27,10 +28,11 @@ from support.records.recordings import (
 from support.running.tensorboard import Loader, TensorBoard, running_tensorboard
 
 from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.logger_service.events.hparams_rows import name_of
 from tensorboard_sidecar.logger_service.projection.follower import Follower
 from tensorboard_sidecar.logger_service.projection.replay import replay
 from tensorboard_sidecar.protocol.codec import encode_body
-from tensorboard_sidecar.protocol.messages import Gap, RunStart, Scalars
+from tensorboard_sidecar.protocol.messages import Gap, HParams, RunStart, Scalars
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 pytestmark = pytest.mark.system
@@ -138,23 +140,77 @@ def test_the_layout_is_taken(board: TensorBoard) -> None:
     assert titles == ["Training Progress", "Embeddings"]
 
 
-def test_hyperparameters_and_metrics_are_those_of_the_run(board: TensorBoard) -> None:
-    question = {
-        "experimentName": "",
-        "allowedStatuses": ["STATUS_SUCCESS"],
-        "colParams": [],
-        "startIndex": 0,
-        "sliceSize": 9,
-    }
+def ask_hparams(board: TensorBoard, route: str, **question: Any) -> Any:
     request = Request(
-        f"{board.address}/data/plugin/hparams/session_groups",
-        json.dumps(question).encode(),
+        f"{board.address}/data/plugin/hparams/{route}",
+        json.dumps({"experimentName": "", **question}).encode(),
         {"Content-Type": "application/json"},
     )
     with urlopen(request, timeout=30) as answer:
-        (group,) = json.loads(answer.read())["sessionGroups"]
-    assert (group["name"], group["hparams"]) == ("demo", {"lr": 0.001, "precision": "bf16", "compile": True})
-    assert [(metric["name"]["tag"], metric["value"]) for metric in group["metricValues"]] == [("hparam/best", 0.25)]
+        return json.loads(answer.read())
+
+
+def hparams_rows(board: TensorBoard) -> list[tuple[str, dict[str, Any], dict[str, float]]]:
+    """Return the rows of the HParams tab: run, hyperparameters, metrics."""
+    question = {"allowedStatuses": ["STATUS_SUCCESS"], "colParams": [], "startIndex": 0, "sliceSize": 99}
+    groups = ask_hparams(board, "session_groups", **question).get("sessionGroups", [])
+    return [
+        (
+            group["name"],
+            group["hparams"],
+            {metric["name"]["tag"]: round(metric["value"], 6) for metric in group.get("metricValues", [])},
+        )
+        for group in groups
+    ]
+
+
+def test_hyperparameters_and_metrics_are_those_of_the_run(board: TensorBoard) -> None:
+    """The columns are the metrics that were given, and not all curves of the run."""
+    parameters = {"lr": 0.001, "precision": "bf16", "compile": True}
+    assert hparams_rows(board) == [(f"demo/{name_of(parameters)}", parameters, {"hparam/best": 0.25})]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_every_trial_is_a_row_with_its_own_metrics_and_all_columns_are_there(tmp_path: Path, loader: Loader) -> None:
+    """Trials of one run and of several, with other parameters and other metrics; and curves with a metric's name."""
+    trials: list[tuple[dict[str, Any], dict[str, float]]] = [
+        ({"lr": 0.1, "bsize": 8}, {}),
+        ({"lr": 0.2, "bsize": 8}, {"accuracy": 0.2}),
+        ({"lr": 0.3, "optimizer": "adam"}, {"accuracy": 0.3, "loss": 3.0}),
+        ({"lr": math.inf, "seed": 2**60 + 1, "compile": False}, {"accuracy": 0.4}),
+        ({"lr": 0.1, "bsize": 8}, {"accuracy": 0.1}),
+    ]
+    said = [Said(0, RunStart())]
+    for trial, (parameters, metrics) in enumerate(trials):
+        said += [Said(10 * trial + step, Scalars({"loss": float(trial), "accuracy": 0.9})) for step in range(10)]
+        said.append(Said(10 * trial + 9, HParams(parameters, metrics)))
+    write_recording(tmp_path / "recordings", said)
+    other = [Said(0, RunStart()), Said(0, HParams({"depth": 3}, {"recall": 0.5}))]
+    write_recording(tmp_path / "recordings", other, make_stream("other", stream_id=b"\2" * 16))
+    replay([tmp_path / "recordings"], tmp_path / "log")
+    with running_tensorboard(tmp_path / "log", tmp_path / "tensorboard.log", loader) as board:
+        board.wait_for("the rows", lambda board: len(hparams_rows(board)) == 5)
+        rows = {run: (parameters, metrics) for run, parameters, metrics in hparams_rows(board)}
+        assert rows == {
+            f"demo/{name_of(trials[0][0])}": ({"lr": 0.1, "bsize": 8.0}, {"accuracy": 0.1}),
+            f"demo/{name_of(trials[1][0])}": ({"lr": 0.2, "bsize": 8.0}, {"accuracy": 0.2}),
+            f"demo/{name_of(trials[2][0])}": ({"lr": 0.3, "optimizer": "adam"}, {"accuracy": 0.3, "loss": 3.0}),
+            f"demo/{name_of(trials[3][0])}": (
+                {"lr": "inf", "seed": "1152921504606846977", "compile": False},
+                {"accuracy": 0.4},
+            ),
+            f"other/{name_of({'depth': 3})}": ({"depth": 3.0}, {"recall": 0.5}),
+        }
+        columns = ask_hparams(board, "experiment")
+        assert {column["name"] for column in columns["hparamInfos"]} == {
+            *("lr", "bsize", "optimizer", "seed", "compile", "depth")
+        }
+        assert sorted((column["name"]["tag"], column["name"]["group"]) for column in columns["metricInfos"]) == [
+            ("accuracy", ""),
+            ("loss", ""),
+            ("recall", ""),
+        ]
+        assert len({step for _, step, _ in scalars(board, "loss")}) == 50
 
 
 def test_the_projector_has_points_metadata_and_sprite(board: TensorBoard) -> None:
@@ -205,7 +261,8 @@ def test_embeddings_that_a_resumed_attempt_takes_back_are_not_asked_for_any_more
     replay([tmp_path / "recordings"], tmp_path / "log")
     with running_tensorboard(tmp_path / "log", tmp_path / "tensorboard.log", loader) as board:
         board.wait_for("three steps", lambda board: len(newest(board)) == 3)
-        write_recording(tmp_path / "recordings", [Said(20, RunStart(20))], make_stream(attempt=1, stream_id=b"\1" * 16))
+        resumed = [Said(20, RunStart(20)), Said(21, Scalars({"a": 1.0}))]
+        write_recording(tmp_path / "recordings", resumed, make_stream(attempt=1, stream_id=b"\1" * 16))
         replay([tmp_path / "recordings"], tmp_path / "log")
         board.wait_for("two steps", lambda board: len(newest(board)) == 2, 30)
         for name in newest(board):

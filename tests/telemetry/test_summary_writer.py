@@ -183,6 +183,20 @@ def test_hyperparameters_and_layouts_are_records(tmp_path: Path) -> None:
     ]
 
 
+def test_hyperparameters_without_a_step_are_at_the_highest_step(tmp_path: Path) -> None:
+    """At step 0, a metric that is also a curve would hide the curve from TensorBoard's default loader."""
+
+    def write(writer: SummaryWriter) -> None:
+        writer.add_hparams({"lr": 0.1}, {})
+        for step in (3, 9, 5):
+            writer.add_scalar("accuracy", 0.5, step)
+        writer.add_hparams({"lr": 0.1}, {"accuracy": 0.5})
+        writer.add_hparams({"lr": 0.1}, {"accuracy": 0.5}, global_step=0)
+
+    steps = [said.step for said in written(tmp_path, write) if isinstance(said.message, HParams)]
+    assert steps == [0, 9, 0]
+
+
 def test_a_layout_of_one_chart_is_a_layout(tmp_path: Path) -> None:
     def write(writer: SummaryWriter) -> None:
         writer.add_custom_scalars_multilinechart(["a", "b"], "Losses", "both")
@@ -281,7 +295,8 @@ def test_a_with_block_of_the_writer_closes_the_telemetry(
         ("add_scalar", ()),
         ("add_scalar", ("a", 1.0, math.nan)),
         ("add_scalar", ("a", 1.0, torch.zeros((), device="meta"))),
-        ("add_hparams", ({"a": torch.zeros((), device="meta")}, {})),
+        ("add_hparams", ({"a": object()}, {})),
+        ("add_hparams", ([], {})),
         ("add_embedding", (torch.ones(2, 3), torch.ones(2, device="meta"))),
         ("add_custom_scalars_multilinechart", (None,)),
         ("add_custom_scalars_multilinechart", ()),

@@ -135,7 +135,9 @@ def test_scalars_of_a_step_are_one_record(tmp_path: Path, one_half: Any) -> None
     assert message == Scalars({"loss/a": 0.5, "b": 3.0, "c": 2.0})
 
 
-@pytest.mark.parametrize("values", [{"a": None, "b": 1.0}, {5: 0.5, "b": 1.0}, {"": 0.5, "b": 1.0}, {"a": [], "b": 1}])
+@pytest.mark.parametrize(
+    "values", [{"a": None, "b": 1.0}, {5.0: 0.5, "b": 1.0}, {None: 0.5, "b": 1.0}, {"a": [], "b": 1}]
+)
 def test_one_bad_scalar_costs_itself_alone(
     tmp_path: Path, values: dict[Any, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,6 @@ from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Message, Scalars
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
-from tensorboard_sidecar.trainer.checkpoint import Checkpoint
 from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k, read_flickr8k
 from tensorboard_sidecar.trainer.data.synthetic import Settings, write_synthetic
 from tensorboard_sidecar.trainer.interrupt import StopSignals
@@ -19,6 +18,7 @@ from tensorboard_sidecar.trainer.loop import train
 from tensorboard_sidecar.trainer.progress import Progress
 from tensorboard_sidecar.trainer.reporting import TrainingSummary
 from tensorboard_sidecar.trainer.settings import Config
+from tensorboard_sidecar.trainer.state import Checkpoint
 
 
 class Recorded:

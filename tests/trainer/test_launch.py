@@ -14,19 +14,10 @@ import pytest
 import torch
 from support.logger.key_ring import KeyRing
 
-from tensorboard_sidecar.protocol.storage.folder_lock import hold_folder
-from tensorboard_sidecar.trainer.checkpoint import (
-    BEST,
-    FORMAT,
-    LAST,
-    Checkpoint,
-    CheckpointError,
-    load_checkpoint,
-    save_checkpoint,
-)
+from tensorboard_sidecar.command_line import how_to_run
+from tensorboard_sidecar.protocol.storage.durable import hold_folder
 from tensorboard_sidecar.trainer.data.report import DataError
 from tensorboard_sidecar.trainer.distributed import read_placement
-from tensorboard_sidecar.trainer.invocation import how_to_run
 from tensorboard_sidecar.trainer.launch import (
     LOCK_NAME,
     _start_telemetry,
@@ -39,6 +30,15 @@ from tensorboard_sidecar.trainer.launch import (
 )
 from tensorboard_sidecar.trainer.progress import Progress
 from tensorboard_sidecar.trainer.settings import Config, ConfigError
+from tensorboard_sidecar.trainer.state import (
+    BEST,
+    FORMAT,
+    LAST,
+    Checkpoint,
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 
 def given_for(tiny_runs: Any, **changes: Any) -> dict[str, Any]:
@@ -82,7 +82,11 @@ def test_resume_auto_begins_then_goes_on_then_leaves_a_finished_run_alone(tiny_r
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({}, "resume is auto, and run is not given"), ({"run": "../out"}, "run"), ({"run": "a", "lr": -1.0}, "lr is -1")],
+    [
+        ({}, "resume is auto, and run is not given"),
+        ({"run": ".."}, "run '..' is empty or names no folder"),
+        ({"run": "a", "lr": -1.0}, "lr is -1"),
+    ],
 )
 def test_resume_auto_looks_nowhere_before_the_settings_are_checked(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

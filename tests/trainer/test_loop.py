@@ -21,21 +21,21 @@ from tensorboard_sidecar.protocol.messages import (
     Text,
 )
 from tensorboard_sidecar.trainer import loop
-from tensorboard_sidecar.trainer.checkpoint import (
-    BEST,
-    LAST,
-    Checkpoint,
-    CheckpointError,
-    load_checkpoint,
-    save_checkpoint,
-)
 from tensorboard_sidecar.trainer.data.loader import Order
 from tensorboard_sidecar.trainer.data.report import DataError
 from tensorboard_sidecar.trainer.interrupt import Interrupted, StopSignals
 from tensorboard_sidecar.trainer.model import Brain
 from tensorboard_sidecar.trainer.progress import Progress
 from tensorboard_sidecar.trainer.settings import Config
-from tensorboard_sidecar.trainer.state import warmup_cosine
+from tensorboard_sidecar.trainer.state import (
+    BEST,
+    LAST,
+    Checkpoint,
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+    warmup_cosine,
+)
 
 
 class StopAtStep(StopSignals):

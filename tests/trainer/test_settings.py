@@ -68,9 +68,8 @@ def test_defaults_of_the_two_intervals() -> None:
         ({"endpoint": "tcp://host:0"}, "expected tcp://HOST:PORT"),
         ({"endpoint": "tcp://host:70000"}, "expected tcp://HOST:PORT"),
         ({"endpoint": "none"}, "no telemetry would be kept; add --record DIR"),
-        ({"run": "../up"}, "run '../up'"),
-        ({"run": "a//b"}, "a component is empty"),
-        ({"run": "x" * 1000}, "run name"),
+        ({"run": ".."}, "run '..' is empty or names no folder"),
+        ({"run": "/"}, "run '/' is empty or names no folder"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_clear_line(changes: dict[str, Any], complaint: str) -> None:
@@ -88,6 +87,11 @@ def test_what_cannot_work_is_refused_in_one_clear_line(changes: dict[str, Any], 
         {"endpoint": "ipc:///tmp/logger.sock"},
         {"device": "cuda:3"},
         {"run": "team/first try"},
+        {"run": "2026-01-01 10:00:00"},
+        {"run": "../up"},
+        {"run": "a//b"},
+        {"run": "x" * 1000},
+        {"run": "a\nb"},
     ],
 )
 def test_what_can_work_is_taken(changes: dict[str, Any]) -> None:
@@ -129,3 +133,6 @@ def test_every_setting_has_an_explanation() -> None:
 
 def test_checkpoints_of_a_run_have_their_own_folder() -> None:
     assert Config(savedir=Path("kept"), run="a/b").checkpoint_dir == Path("kept/a/b")
+    assert Config(savedir=Path("kept"), run="/a+b").checkpoint_dir == Path("kept/a~2Bb"), "as TensorBoard names it"
+    assert Config(savedir=Path("kept"), run="../../b").checkpoint_dir == Path("kept/b")
+    assert Config(savedir=Path("kept")).checkpoint_dir == Path("kept")

@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from tensorboard_sidecar.trainer.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from tensorboard_sidecar.trainer.data.vocabulary import Vocabulary
 from tensorboard_sidecar.trainer.distributed import Placement
 from tensorboard_sidecar.trainer.settings import Config, ConfigError
 from tensorboard_sidecar.trainer.state import (
+    CheckpointError,
     GradientNorms,
     TrainingState,
     deterministic,
+    load_checkpoint,
     random_state,
     restore_random_state,
     restore_vocabulary,
+    save_checkpoint,
     seed_everything,
     warmup_cosine,
 )

@@ -6,35 +6,38 @@ lies in the root or, when each archive was unpacked into a separate folder, in a
 
 A missing or broken file removes only its own pairs: broken files are counted, and the first few are named. This module
 checks only the first bytes of each file; ``loader`` counts files that fail to decode and drops their pairs.
+
+The text files have four formats in UTF-8, with a row in each line:
+
+    token file      1000268201_693b08cb0e.jpg#0<TAB>A child in a pink dress .
+    captions.txt    1000268201_693b08cb0e.jpg,"A child, in a pink dress ."        (CSV, header image,caption)
+    wav2capt.txt    1000268201_693b08cb0e_0.wav 1000268201_693b08cb0e.jpg #0
+    split list      1000268201_693b08cb0e.jpg
+
+A malformed line is counted, named by its number, and skipped. A row of the CSV file never spans several lines: an
+unclosed quote damages its own row only.
 """
 
+import csv
 import hashlib
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
-from tensorboard_sidecar.trainer.data.limits import FILE_MIN_BYTES, FOLDERS_SEARCHED_MAX
+from tensorboard_sidecar.trainer.data import limits
 from tensorboard_sidecar.trainer.data.report import DataError, DataReport, Tally
-from tensorboard_sidecar.trainer.data.tables import (
-    CaptionRow,
-    MalformedLineError,
-    checked_caption,
-    checked_index,
-    parse_csv,
-    parse_name,
-    parse_spoken,
-    parse_token,
-    rows,
-)
 
 Row = TypeVar("Row")
 Splits = tuple[set[str], set[str], set[str]]
 
+_NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and lone surrogates, which stand for bytes that are not UTF-8."""
 _IMAGE_STARTS: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n")
 _AUDIO_STARTS: Final = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"NIST_1A")
 
@@ -52,6 +55,28 @@ TRAIN_PERCENT: Final = 80
 VALIDATION_PERCENT: Final = 10
 VALIDATION_FROM_IMAGES: Final = 10
 """With this many images or more, the validation set is never empty."""
+
+
+class MalformedLineError(ValueError):
+    """A line does not have the format of its file; the message says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRow:
+    """A caption, the ``index``-th of its image."""
+
+    image_name: str
+    index: int
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenRow:
+    """A line of wav2capt.txt: the recording of the ``index``-th caption of an image."""
+
+    audio_name: str
+    image_name: str
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +194,7 @@ def _usable(path: Path, starts: tuple[bytes, ...], kind: str, tally: Tally) -> b
         return False
     try:
         status = os.fstat(descriptor)
-        fits = stat.S_ISREG(status.st_mode) and status.st_size >= FILE_MIN_BYTES
+        fits = stat.S_ISREG(status.st_mode) and status.st_size >= limits.FILE_MIN_BYTES
         fits = fits and os.read(descriptor, 8).startswith(starts)
     finally:
         os.close(descriptor)
@@ -241,7 +266,7 @@ def _places(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
     folders = (path for path in root.iterdir() if path.is_dir() and path.name[0] not in "._")
-    return [root, *sorted(islice(folders, FOLDERS_SEARCHED_MAX))]
+    return [root, *sorted(islice(folders, limits.FOLDERS_SEARCHED_MAX))]
 
 
 def _first(places: Iterable[Path], names: Iterable[str], fits: Callable[[Path], bool]) -> Path | None:
@@ -270,3 +295,95 @@ def split_by_hash(names: Iterable[str], seed: int) -> tuple[set[str], set[str], 
     if not validation and len(ranked) >= VALIDATION_FROM_IMAGES:
         validation = {name for _, name in ranked[: len(ranked) * VALIDATION_PERCENT // 100]}
     return train - validation, validation, test - validation
+
+
+def rows(file: BinaryIO, name: str, parse: Callable[[str], Row], tally: Tally) -> Iterator[Row]:
+    """Yield the parsed non-blank lines; count in ``tally`` the lines for which ``parse`` raises MalformedLineError.
+
+    A line beyond LINE_MAX_BYTES is truncated. Bytes that are not UTF-8 become lone surrogates, so that ``parse`` can
+    use the rest of the line. Raises DataError for a file larger than TEXT_FILE_MAX_BYTES.
+    """
+    read_bytes = 0
+    for number, raw in enumerate(iter(lambda: file.readline(limits.LINE_MAX_BYTES), b""), 1):
+        read_bytes += len(raw) + _skip_rest(file, raw)
+        if read_bytes > limits.TEXT_FILE_MAX_BYTES:
+            raise DataError(f"{name} is larger than {limits.TEXT_FILE_MAX_BYTES} bytes: this is no list of captions")
+        line = raw.decode("utf-8-sig", "surrogateescape").rstrip("\r\n")
+        try:
+            if line.strip():
+                yield parse(line)
+        except MalformedLineError as error:
+            tally.add(f"lines of {name} not understood", f"line {number} ({error})")
+
+
+def parse_token(line: str) -> CaptionRow:
+    """Parse ``<image>#<index><TAB><caption>``."""
+    key, tab, caption = line.partition("\t")
+    image_name, hash_sign, index = key.rpartition("#")
+    if not tab or not hash_sign:
+        raise MalformedLineError("expected <image>#<index>, a tab, and the caption")
+    return CaptionRow(parse_name(image_name), checked_index(index), checked_caption(caption))
+
+
+def parse_csv(line: str) -> tuple[str, str]:
+    """Parse ``<image>,<caption>``; the caption is returned unchecked (see ``checked_caption``).
+
+    Unquoted commas belong to the caption; a caption with broken quotes is returned empty. An unusable caption must not
+    be skipped here: captions are numbered by their position, and the numbers pair captions with recordings.
+    """
+    image_name, comma, _ = line.partition(",")
+    if not comma:
+        raise MalformedLineError("expected <image>,<caption>")
+    try:
+        fields = next(csv.reader([line], strict=True))
+    except csv.Error:
+        fields = [image_name, ""]
+    return parse_name(fields[0]), ",".join(fields[1:])
+
+
+def parse_spoken(line: str) -> SpokenRow:
+    """Parse ``<audio> <image> #<index>``."""
+    fields = line.split()
+    if len(fields) != 3 or not fields[2].startswith("#"):
+        raise MalformedLineError("expected <audio> <image> #<index>")
+    audio_name, image_name, index = fields
+    return SpokenRow(parse_name(audio_name), parse_name(image_name), checked_index(index[1:]))
+
+
+def parse_name(text: str) -> str:
+    """Return a plain file name. Raises MalformedLineError for a name that could leave its folder."""
+    name = text.strip()
+    if name in {"", ".", ".."} or "/" in name or "\\" in name or _NO_TEXT.search(name):
+        raise MalformedLineError("expected a plain file name")
+    if len(name.encode()) > limits.NAME_MAX_BYTES:
+        raise MalformedLineError(f"a file name of more than {limits.NAME_MAX_BYTES} bytes")
+    return name
+
+
+def checked_caption(text: str) -> str:
+    """Return the caption with single spaces. Raises MalformedLineError if it is empty, too long, or no text."""
+    caption = " ".join(text.split())
+    if not caption:
+        raise MalformedLineError("an empty caption, or one with broken quotes")
+    if len(caption) > limits.CAPTION_MAX_CHARS:
+        raise MalformedLineError(f"a caption of more than {limits.CAPTION_MAX_CHARS} characters")
+    if _NO_TEXT.search(caption):
+        raise MalformedLineError("a caption with control characters or bytes that are not UTF-8")
+    return caption
+
+
+def checked_index(text: str | int) -> int:
+    """Return the index of a caption. Raises MalformedLineError if it is no number below CAPTIONS_PER_IMAGE_MAX."""
+    digits = str(text)
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9 and int(digits) < limits.CAPTIONS_PER_IMAGE_MAX):
+        raise MalformedLineError(f"expected a caption index below {limits.CAPTIONS_PER_IMAGE_MAX}")
+    return int(digits)
+
+
+def _skip_rest(file: BinaryIO, raw: bytes) -> int:
+    """Skip the rest of a line beyond LINE_MAX_BYTES, in bounded pieces; return the number of bytes skipped."""
+    skipped_bytes = 0
+    while len(raw) == limits.LINE_MAX_BYTES and not raw.endswith(b"\n") and skipped_bytes <= limits.TEXT_FILE_MAX_BYTES:
+        raw = file.readline(limits.LINE_MAX_BYTES)
+        skipped_bytes += len(raw)
+    return skipped_bytes

@@ -73,11 +73,6 @@ class Batch:
     def __len__(self) -> int:
         return len(self.captions)
 
-    @property
-    def token_mask(self) -> Tensor:
-        """Bool [B, T]: true for tokens, false for padding."""
-        return self.tokens != PAD
-
     def pin_memory(self) -> "Batch":
         """Return the batch in pinned memory, for asynchronous copies to a GPU; DataLoader calls this method."""
         return self._mapped(lambda tensor: tensor.pin_memory())

@@ -16,7 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -105,16 +105,14 @@ def write_synthetic(folder: Path, settings: Settings, processes: int | None = No
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Lock the folder against other writers; the lock ends with the process."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise DataError(f"another process is writing a data set into {folder}: wait for it") from error
-    try:
+    with ExitStack() as undo:
+        descriptor = os.open(folder, os.O_RDONLY)
+        undo.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"another process is writing a data set into {folder}: wait for it") from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _is_there(folder: Path, settings: Settings) -> bool:

@@ -24,7 +24,7 @@ from faults.harness.event_ids import read_event_ids
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.messages import Gap, Message, RunStart, Scalars
-from tensorboard_sidecar.protocol.record import Record
+from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 
 T = TypeVar("T", int, tuple[int, int])
@@ -39,6 +39,8 @@ REFUSALS: Final = {
     "lost with the trainer: still on a device, or refused by a full outbox",
 }
 _SHOWN_MAX: Final = 5
+# A trainer that logs nothing sends the start and the end of its run.
+_SILENT_MAX: Final = 2
 
 
 @dataclass
@@ -54,6 +56,8 @@ class Found:
     """Why there are gaps."""
     malformed: set[int] = field(default_factory=set)
     """Records whose body says nothing."""
+    shows: bool = False
+    """Whether there is more than the start and the end of a run, which alone are not shown."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def check_events(found: dict[bytes, Found], logdir: Path, problems: list[str]) -
         for stream, sequence, place in read_event_ids(folder, problems):
             seen[stream].append((sequence, place))
     for stream in found.keys() | seen.keys():
-        ids, due = seen[stream], found[stream].events if stream in found else set()
+        ids, due = seen[stream], found[stream].events if stream in found and found[stream].shows else set()
         wrong = (*_misplaced(ids), *_difference("events", due, set(ids), "due", "in event files"))
         problems += (f"{_name(stream)}: {what}" for what in wrong)
     return sum(map(len, seen.values()))
@@ -151,6 +155,7 @@ def _take(one: Found, record: Record, name: str, problems: list[str]) -> None:
         message = decode_message(record)
     except ProtocolError:
         one.malformed.add(record.sequence)
+    one.shows |= record.kind not in (Kind.RUN_START, Kind.RUN_END) or record.sequence > _SILENT_MAX
     one.events |= {(record.next_sequence - 1, place) for place in range(events_of(message))}
     if isinstance(message, Gap):
         one.gaps |= numbers

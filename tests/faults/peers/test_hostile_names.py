@@ -39,7 +39,15 @@ TRAVERSAL = [
     ),
     *("....//x", "..%2fx", "%2e%2e/x", "a/./b", "..;/x", "file:///x", "\uff0e\uff0e/x", "\u2024\u2024/x", "a/.hidden"),
 ]
-LONG = ["x" * 10_000, "x/" * 5_000 + "x", "\N{SNOWMAN}" * 10_000, "a" * 121, "/".join("abcdefghi")]
+LONG = [
+    "x" * 10_000,
+    "x/" * 5_000 + "x",
+    "\N{SNOWMAN}" * 10_000,
+    "a" * 256,
+    "/".join("a" * 33),
+    "/".join(["y" * 250] * 5),
+]
+SHOWN = ["2026-01-01 10:00:00", 'a*b?c"d<e>f', "x" * 255, "/".join("b" * 32), "/".join(["z" * 204] * 5), "a~2Bb"]
 ODD = [
     "",
     " ",
@@ -51,6 +59,7 @@ ODD = [
     "rank-1",
     "projector",
     "a/attempt-0",
+    "a/hparams-0a1b2c3d4e5f",
     "a/projector_config.pbtxt",
     "a/events.out.tfevents.9999999999.x",
     f"a/stream-0000-0000-{1:032x}/key-name",
@@ -58,9 +67,14 @@ ODD = [
     "$(x)",
     "`x`",
     "a|b",
+    "a\\..\\b",
+    "a#b",
+    "a&b=c",
+    "a+b",
+    "50%",
     "a'b",
 ]
-NAMES = [*TRAVERSAL, *LONG, *ODD, *(f"a{one}b" for one in CONTROL), *CONTROL]
+NAMES = [*TRAVERSAL, *LONG, *ODD, *SHOWN, *(f"a{one}b" for one in CONTROL), *CONTROL]
 
 
 class Cage:

@@ -77,3 +77,14 @@ def test_what_has_the_name_of_an_event_file_and_is_none_is_passed_over(tmp_path:
     (tmp_path / "events.out.tfevents.9999999999.x").mkdir()
     (tmp_path / "events.out.tfevents.9999999999.y").symlink_to("nowhere")
     assert audited(tmp_path, event_bytes(1)).files == 1
+
+
+def test_the_folder_of_hyperparameters_has_some_events_only(tmp_path: Path) -> None:
+    """Damage, and events that come twice, are losses there too."""
+    row = tmp_path / "hparams-000102030405"
+    late = row / "attempt-0"
+    late.mkdir(parents=True)
+    assert not audited(row, event_bytes(5, 1) + event_bytes(9, 1)).losses
+    assert not audited(late, event_bytes(12, 1)).losses
+    assert audited(row, event_bytes(5, 1) + event_bytes(5, 1)).losses
+    assert audited(row, event_bytes(5, 1)[:-1] + b"x" + event_bytes(9, 1)).losses

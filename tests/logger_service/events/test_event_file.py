@@ -16,9 +16,13 @@ from tensorboard_sidecar.logger_service.events.event_file import (
     EventFileName,
     in_order,
     inside,
+    is_row,
+    late_directory,
     names_in,
     next_name,
     own_names_in,
+    row_name,
+    rows_in,
     run_directory,
 )
 from tensorboard_sidecar.logger_service.events.identity import EventId
@@ -284,6 +288,25 @@ def test_any_time_gives_a_name(tmp_path: Path, wall_time_ns: int) -> None:
 def test_rank_zero_writes_in_the_run_and_others_in_a_folder_each(tmp_path: Path) -> None:
     assert run_directory(tmp_path, make_stream("team/first")) == tmp_path / "team" / "first"
     assert run_directory(tmp_path, make_stream("team/first", rank=3)) == tmp_path / "team" / "first" / "rank-3"
+
+
+def test_a_set_of_hyperparameters_has_a_folder_in_the_folder_of_its_stream(tmp_path: Path) -> None:
+    row = row_name(bytes(range(6)))
+    assert row == "hparams-000102030405"
+    stream = make_stream("team/first", rank=3, attempt=2)
+    assert run_directory(tmp_path, stream, row) == tmp_path / "team" / "first" / "rank-3" / row
+    late = late_directory(tmp_path, stream, 1, row)
+    assert late == tmp_path / "team" / "first" / "rank-3" / row / "attempt-2"
+    assert is_row(late)
+    assert is_row(late.parent)
+    assert not any(map(is_row, (late.parent.parent, late / "other", tmp_path / "hparams-0" / "attempt-2")))
+
+
+def test_folders_of_hyperparameters_are_counted_and_no_others(tmp_path: Path) -> None:
+    assert rows_in(tmp_path / "missing") == 0
+    for name in ("hparams-000102030405", "hparams-0a0b0c0d0e0f", "hparams-1", "hparams", "rank-1", "attempt-0"):
+        (tmp_path / name).mkdir()
+    assert rows_in(tmp_path) == 2
 
 
 def test_nothing_is_made(tmp_path: Path) -> None:

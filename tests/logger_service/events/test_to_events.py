@@ -14,7 +14,7 @@ from support.records.recordings import START_NS, STREAM_ID, every_kind, make_rec
 from support.records.strategies import messages
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from tensorboard_sidecar.logger_service.events.to_events import ScalarEvents, blank, project
+from tensorboard_sidecar.logger_service.events.to_events import ScalarEvents, blank, project, row_event
 from tensorboard_sidecar.logger_service.rendering.canvas import Picture
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import decode_message
@@ -24,6 +24,7 @@ from tensorboard_sidecar.protocol.limits import STEP_MAX, TEXT_MAX_CHARACTERS
 from tensorboard_sidecar.protocol.messages import (
     Gap,
     Graph,
+    HParams,
     Images,
     Matrix,
     Message,
@@ -117,6 +118,21 @@ def test_of_very_many_groups_some_have_an_overview_and_all_have_their_histograms
 def test_a_run_without_config_only_starts() -> None:
     (start,) = say(RunStart())
     assert (start.session_log.status, start.step) == (SessionLog.START, 0)
+
+
+def test_the_metrics_of_hyperparameters_are_curves_of_the_run_and_the_rest_is_in_the_row() -> None:
+    """In the run's own folder the parameters of one trial would be beside the values of another."""
+    message = HParams({"lr": 0.1}, {"best": 0.5})
+    (event,) = say(message)
+    assert [(value.tag, value.simple_value) for value in event.summary.value] == [("best", 0.5)]
+    (nothing,) = say(HParams({"lr": 0.1}, {}))
+    assert nothing.summary.value[0].tag == ""
+    record = Record(Kind.HPARAMS, 5, 7, START_NS, b"")
+    identity, serialised = row_event(message, record, STREAM_ID)
+    row = Event.FromString(serialised)
+    assert (row.step, row.wall_time, id_of(row)) == (7, START_NS / 1e9, str(identity))
+    assert str(identity) == f"{STREAM_ID.hex()}/5/1"
+    assert [value.tag for value in row.summary.value][2:] == ["best"]
 
 
 def test_a_run_says_how_it_ended() -> None:

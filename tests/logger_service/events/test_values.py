@@ -1,6 +1,7 @@
 import io
 import math
 import wave
+from typing import Any
 
 import markdown
 import numpy as np
@@ -20,6 +21,7 @@ from tensorboard_sidecar.logger_service.events.values import (
     image_value,
     layout_value,
     markdown_table,
+    metric_values,
     numbered_list,
     scalar_value,
     text_value,
@@ -88,26 +90,50 @@ def test_a_layout_keeps_categories_charts_and_tags_in_order() -> None:
     assert (margin.title, series.value, series.lower, series.upper) == ("a", "mean", "low", "high")
 
 
+def started(message: HParams) -> dict[str, Any]:
+    """Return the hyperparameters of the session as TensorBoard reads them."""
+    start = HParamsPluginData.FromString(hparams_values(message)[0].metadata.plugin_data.content).session_start_info
+    return {name: getattr(value, str(value.WhichOneof("kind"))) for name, value in start.hparams.items()}
+
+
 def test_parameters_keep_their_types() -> None:
-    start = HParamsPluginData.FromString(hparams_values(HPARAMS)[1].metadata.plugin_data.content).session_start_info
-    parameters = start.hparams
-    assert parameters["lr"].number_value == 0.1
-    assert parameters["epochs"].number_value == 3.0
-    assert parameters["compile"].bool_value is True
-    assert parameters["precision"].string_value == "bf16"
+    assert started(HPARAMS) == {"lr": 0.1, "epochs": 3.0, "compile": True, "precision": "bf16"}
+    assert started(HPARAMS)["compile"] is True
 
 
-def test_every_metric_is_named_and_has_a_scalar() -> None:
-    values = hparams_values(HPARAMS)
-    experiment = HParamsPluginData.FromString(values[0].metadata.plugin_data.content).experiment
-    assert [info.name.tag for info in experiment.metric_infos] == ["best", "recall"]
-    assert [(value.tag, value.simple_value) for value in values[3:]] == [("best", 0.5), ("recall", 1.0)]
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (math.nan, "nan"),
+        (math.inf, "inf"),
+        (-math.inf, "-inf"),
+        (2**53, 2.0**53),
+        (-(2**53), -(2.0**53)),
+        (2**53 + 1, "9007199254740993"),
+        (-(2**63), "-9223372036854775808"),
+        (2**64 - 1, "18446744073709551615"),
+        (False, False),
+        (0, 0.0),
+        ("", ""),
+    ],
+)
+def test_a_parameter_that_no_number_of_tensorboard_shows_is_a_text(value: float | str, shown: float | str) -> None:
+    """TensorBoard leaves the cell of a number that is not finite empty, and doubles round large whole numbers."""
+    assert started(HParams({"a": value}, {})) == {"a": shown}
+    assert type(started(HParams({"a": value}, {}))["a"]) is type(shown)
+
+
+def test_a_session_has_a_start_an_end_and_its_metrics_and_no_experiment() -> None:
+    """The first experiment of a log directory would hide the columns of all others."""
+    tags = [value.tag for value in hparams_values(HPARAMS)]
+    assert tags == ["_hparams_/session_start_info", "_hparams_/session_end_info", "best", "recall"]
+    assert [(value.tag, value.simple_value) for value in metric_values(HPARAMS)] == [("best", 0.5), ("recall", 1.0)]
 
 
 def test_no_time_is_told() -> None:
     """The times of a session would be the logger's clock; replay must give the same bytes."""
     start, end = (
-        HParamsPluginData.FromString(value.metadata.plugin_data.content) for value in hparams_values(HPARAMS)[1:3]
+        HParamsPluginData.FromString(value.metadata.plugin_data.content) for value in hparams_values(HPARAMS)[:2]
     )
     assert start.session_start_info.start_time_secs == 0
     assert end.session_end_info.end_time_secs == 0

@@ -68,7 +68,7 @@ def test_appended_is_not_durable_before_the_commit(journal: Journal, tmp_path: P
     journal.open(stream, 1)
     journal.append(stream, batch(1, 4), 0.0)
     assert (journal.next_sequence(stream), journal.durable_sequence(stream)) == (4, 1)
-    assert [(item.stream, item.error) for item in journal.commit()] == [(stream, None)]
+    assert journal.commit() == [(stream, None)]
     assert journal.durable_sequence(stream) == 4
     assert sequences(tmp_path, stream) == [1, 2, 3]
 
@@ -95,7 +95,7 @@ def test_one_commit_serves_all_streams(journal: Journal, tmp_path: Path) -> None
     streams = [Stream("demo", rank) for rank in range(3)]
     for stream in streams:
         journal.append(stream, batch(1, 3), 0.0)
-    assert [item.stream for item in journal.commit()] == streams
+    assert [stream for stream, _ in journal.commit()] == streams
     assert all(sequences(tmp_path, stream) == [1, 2] for stream in streams)
     assert journal.commit() == []
 
@@ -180,7 +180,7 @@ def test_after_a_failure_the_stream_goes_back_to_its_durable_records(
     assert "0 to commit, 0 open" in repr(journal)
     disk.error = 0
     journal.append(stream, batch(4, 8), 0.0)
-    assert [item.error for item in journal.commit()] == [None]
+    assert [error for _, error in journal.commit()] == [None]
     assert sequences(tmp_path, stream) == list(range(1, 8))
     assert [segment.first_sequence for segment in list_segments(folder_of(tmp_path, stream))] == [1, 4]
 
@@ -194,7 +194,7 @@ def test_the_failure_of_a_stream_harms_no_other_stream(
     disk.error = errno.ENOSPC
     with pytest.raises(OSError, match="No space"):
         journal.append(sick, batch(1, 3), 0.0)
-    assert [(item.stream, item.error) for item in journal.commit()] == [(well, None)]
+    assert journal.commit() == [(well, None)]
     assert sequences(tmp_path, well) == [1, 2]
 
 
@@ -290,7 +290,7 @@ def test_no_record_is_on_disk_before_its_owner_is(tmp_path: Path, call: str, mon
             assert list(folder.iterdir()) == []
     journal.append(stream, batch, 0.0, "box")
     assert (folder / OWNER_NAME).read_text() == "box"
-    assert [committed.error for committed in journal.commit()] == [None]
+    assert [error for _, error in journal.commit()] == [None]
     journal.forget(stream)
     with pytest.raises(NotItsOwner):
         journal.check_owner(stream, "other", "")

@@ -3,7 +3,7 @@
 from collections import deque
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.logger.peer import make_record, make_run
@@ -85,6 +85,36 @@ def test_after_a_pause_the_credit_is_one_batch_and_after_a_commit_the_share(sess
     assert session.committed(), "the trouble is over"
     assert session.acknowledge(2) == Ack(2, CREDIT_BYTES)
     assert not session.committed()
+
+
+STATES = ("working", "paused", "retrying")
+
+
+def credit_of(state: str, share_bytes: int) -> int:
+    """Return the credit of a stream whose journal works, or failed and is paused, or failed and is tried again."""
+    session = ReceiveSession(Stream("demo"), b"peer", 0.0)
+    if state != "working":
+        session.pause(10.0)
+    if state == "retrying":
+        session.resume()
+    return session.credit_bytes(share_bytes)
+
+
+@given(st.sampled_from(STATES), st.integers(0, CREDIT_BYTES))
+def test_a_stream_never_gets_more_than_its_share(state: str, share: int) -> None:
+    assert 0 <= credit_of(state, share) <= share
+
+
+@given(st.integers(0, CREDIT_BYTES))
+def test_a_stream_gets_nothing_in_a_pause_then_one_batch_then_its_share(share: int) -> None:
+    assert credit_of("paused", share) == 0
+    assert credit_of("retrying", share) == min(share, BATCH_SIZE_MAX_BYTES)
+    assert credit_of("working", share) == share
+
+
+@given(st.sampled_from(STATES), st.integers(0, CREDIT_BYTES), st.integers(0, CREDIT_BYTES))
+def test_a_larger_share_never_shrinks_a_credit(state: str, share: int, other: int) -> None:
+    assert credit_of(state, min(share, other)) <= credit_of(state, max(share, other))
 
 
 def test_the_pause_doubles_with_every_failure_up_to_a_bound(session: ReceiveSession) -> None:

@@ -72,6 +72,23 @@ def test_following_a_growing_recording_gives_the_same_bytes_as_a_replay(tmp_path
     assert folder_bytes(tmp_path / "live") == folder_bytes(tmp_path / "replayed")
 
 
+def test_an_attempt_that_logs_nothing_is_not_behind_and_is_followed_on(tmp_path: Path) -> None:
+    """Also after its files were closed: the health page would call it late for ever."""
+    stream = make_stream()
+    records = make_records([Said(0, RunStart()), Said(1, Scalars({"a": 1.0}))])
+    folder = append_records(tmp_path / "recordings" / "demo", stream, records[:1])
+    projection = Follower(tmp_path / "recordings", tmp_path / "log")
+    for now_seconds in (0.0, 100.0, 200.0):
+        take_turns(projection, now_seconds)
+        assert dict(projection.positions()) == {stream.id: 2}
+    assert not folder_bytes(tmp_path / "log")
+    append_records(folder, stream, records[1:])
+    take_turns(projection, 300.0)
+    assert dict(projection.positions()) == {stream.id: 3}
+    assert events(tmp_path / "log", "demo") == 2
+    projection.close()
+
+
 def test_a_stop_comes_after_the_last_record(tmp_path: Path) -> None:
     """All records that exist when ``stop`` turns true are projected before ``follow`` returns."""
     turns: list[float] = []

@@ -203,7 +203,7 @@ def test_a_child_that_cannot_be_started_is_tried_again_after_the_same_pauses(
             process.supervise(now)
             process.supervise(now + pause - 0.01)
             now += pause
-        assert process.restarts == 3
+        assert process.pause.restarts == 3
         assert process.trouble(now) == "the projection ends again and again"
         assert not process.finish(now, DRAIN_SECONDS)
     assert caplog.text.count("the projection cannot be started") == 4
@@ -212,7 +212,7 @@ def test_a_child_that_cannot_be_started_is_tried_again_after_the_same_pauses(
 
 
 def test_a_child_that_ran_well_for_long_is_started_again_soon(process: Supervisor) -> None:
-    process._pause.pause_seconds = 30.0
+    process.pause.pause_seconds = 30.0
     process.supervise(0.0)
     kill_child(process)
     process.supervise(1000.0)
@@ -257,7 +257,7 @@ def test_the_counts_of_all_children_are_added(process: Supervisor, tmp_path: Pat
         process.health.positions.clear()
         kill_child(process)
         process.supervise(10.0 * restart)
-    assert process.restarts == 2
+    assert process.pause.restarts == 2
 
 
 def test_a_series_of_ends_is_trouble_until_a_child_has_lived_for_long(process: Supervisor) -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.records.events import event_files, folder_bytes, id_of, load_folder
+from support.records.events import event_files, folder_bytes, id_of, load_folder, values_by_tag
 from support.records.recordings import (
     START_NS,
     Said,
@@ -17,13 +17,14 @@ from support.records.recordings import (
     write_recording,
 )
 
+from tensorboard_sidecar.logger_service.offline.inspection import inspect
 from tensorboard_sidecar.logger_service.offline.verification import verify
 from tensorboard_sidecar.logger_service.projection.follower import Follower
 from tensorboard_sidecar.logger_service.projection.replay import Replayed, replay
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.frame import pack_frame
-from tensorboard_sidecar.protocol.messages import RunStart, Scalars, SegmentHead
+from tensorboard_sidecar.protocol.messages import HParams, RunEnd, RunStart, Scalars, SegmentHead
 from tensorboard_sidecar.protocol.record import Kind, Record, pack_record
 from tensorboard_sidecar.protocol.stream import Stream
 
@@ -57,6 +58,9 @@ RESUMED = make_stream(attempt=1, stream_id=b"\xab" * 16)
 AGAIN = make_stream(stream_id=b"\x01" * 16)
 
 
+SILENT = [Said(0, RunStart(0, {"lr": 0.1})), Said(0, RunEnd("failed"))]
+
+
 def test_a_replay_reports_its_counts(tmp_path: Path) -> None:
     folder = write_recording(tmp_path / "recordings", every_kind((1,)))
     (replayed,) = replay([tmp_path / "recordings"], tmp_path / "log")
@@ -75,6 +79,18 @@ def test_a_second_replay_writes_nothing_and_reports_that(tmp_path: Path) -> None
     assert folder_bytes(tmp_path / "log") == before
 
 
+def test_a_replay_says_that_an_attempt_that_logged_nothing_is_not_shown(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path / "recordings", SILENT)
+    (replayed,) = replay([tmp_path / "recordings"], tmp_path / "log")
+    assert str(replayed) == (
+        f"{folder}: run demo: an attempt that logged nothing is not shown;"
+        " `tensorboard-sidecar inspect` describes its recording"
+    )
+    assert not folder_bytes(tmp_path / "log")
+    assert "status     failed" in inspect([folder])
+    assert not verify(folder).lossy
+
+
 def test_a_replay_continues_where_an_earlier_replay_ended(tmp_path: Path) -> None:
     records = make_records(every_kind((1, 2)))
     folder = append_records(tmp_path / "recording", make_stream(), records[:9])
@@ -90,11 +106,12 @@ def test_attempts_follow_each_other_whatever_their_folders_are_called(tmp_path: 
     """TensorBoard reads the files of a run by name: the later attempt must come later."""
     for attempt, late_ns in ((2, 0), (0, 10**12), (1, 5 * 10**11)):
         stream = make_stream(attempt=attempt, stream_id=bytes([9 - attempt]) * 16)
-        records = make_records([Said(attempt, RunStart(attempt))], start_ns=START_NS + late_ns)
+        said = [Said(attempt, RunStart(attempt)), Said(attempt + 1, Scalars({"a": 1.0}))]
+        records = make_records(said, start_ns=START_NS + late_ns)
         append_records(tmp_path / "recordings" / str(2 - attempt), stream, records)
     replay([tmp_path / "recordings"], tmp_path / "log")
     assert [path.name.split(".")[4] for path in event_files(tmp_path / "log" / "demo")] == ["0000", "0001", "0002"]
-    assert [event.step for event in load_folder(tmp_path / "log" / "demo")] == [0, 2, 3]
+    assert [event.step for event in load_folder(tmp_path / "log" / "demo")] == [0, 1, 2, 2, 3, 3]
 
 
 def test_two_recordings_of_one_stream_are_written_once(tmp_path: Path) -> None:
@@ -105,6 +122,23 @@ def test_two_recordings_of_one_stream_are_written_once(tmp_path: Path) -> None:
     replay([tmp_path / "recordings"], tmp_path / "log")
     sequences = [int(id_of(event).split("/")[1]) for event in load_folder(tmp_path / "log" / "demo")]
     assert sequences == list(range(1, 11))
+
+
+@pytest.mark.parametrize("journalled", [0, 1, 2])
+def test_two_recordings_of_one_stream_are_shown_when_either_shows_something(tmp_path: Path, journalled: int) -> None:
+    """The journal may hold the start of the run alone; that start is not missing."""
+    records = make_records([Said(0, RunStart(0, {"lr": 0.1})), *(Said(n, Scalars({"a": 1.0})) for n in range(3))])
+    append_records(tmp_path / "recordings" / "journal", make_stream(), records[:journalled] or records)
+    append_records(tmp_path / "recordings" / "outbox", make_stream(), records[journalled:])
+    replay([tmp_path / "recordings"], tmp_path / "log")
+    assert [int(id_of(event).split("/")[1]) for event in load_folder(tmp_path / "log" / "demo")] == [1, 1, 2, 3, 4]
+
+
+def test_two_recordings_of_one_silent_stream_stay_silent(tmp_path: Path) -> None:
+    for name in ("journal", "local"):
+        append_records(tmp_path / "recordings" / name, make_stream(), make_records(SILENT))
+    assert all(replayed.silent for replayed in replay([tmp_path / "recordings"], tmp_path / "log"))
+    assert not folder_bytes(tmp_path / "log")
 
 
 def test_progress_is_reported_during_a_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,6 +296,103 @@ def test_a_trainer_that_still_lives_is_shown_beside_its_successor(tmp_path: Path
     assert whose(live) == ["aa", "ab"]
     assert [name.rsplit("/")[1] for name in ids(live, "demo/attempt-0")] == [str(n) for n in range(5, 14)]
     assert not verify(live).lossy
+
+
+SILENCES = {
+    "an attempt that ends": [SILENT],
+    "an attempt that is killed": [SILENT[:1]],
+    "an attempt that is killed before its first record": [[]],
+    "two attempts": [SILENT, SILENT[:1]],
+}
+
+
+@pytest.mark.parametrize("silences", SILENCES.values(), ids=SILENCES)
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "and the logger is restarted"])
+def test_an_attempt_that_logs_nothing_leaves_the_attempt_before_alone(
+    tmp_path: Path, silences: list[list[Said]], restarted: bool
+) -> None:
+    """Its points, its folder and its embeddings; live, and in a replay."""
+    recordings, live = tmp_path / "recordings", tmp_path / "live"
+    records = make_records(every_kind((1, 2, 3)))
+    first = recordings / "first"
+    projection = Follower(recordings, live)
+
+    def see(now_seconds: float) -> None:
+        nonlocal projection
+        if restarted:
+            projection.close()
+            projection = Follower(recordings, live)
+        while projection.turn(now_seconds, thorough=True):
+            pass
+
+    append_records(first, make_stream(), records[:20])
+    see(0.0)
+    for place, silence in enumerate(silences):
+        stream = make_stream(attempt=place, stream_id=bytes([200 - place]) * 16)
+        later = make_records(silence, start_ns=START_NS + (place + 1) * 10**12)
+        append_records(recordings / str(place), stream, later or make_records(SILENT)[:0])
+        see(100.0 * (place + 1))
+    append_records(first, make_stream(), records[20:])
+    see(1000.0)
+    projection.close()
+    alone = tmp_path / "alone"
+    replay([first], alone)
+    assert load_folder(live / "demo") == load_folder(alone / "demo")
+    assert {name for name in folder_bytes(live) if "tfevents" not in name} == {
+        name for name in folder_bytes(alone) if "tfevents" not in name
+    }
+    assert not list(live.rglob("attempt-*"))
+    assert not verify(live).lossy
+    replay([recordings], tmp_path / "replayed")
+    assert folder_bytes(tmp_path / "replayed") == folder_bytes(alone)
+
+
+def test_an_attempt_takes_its_run_with_its_first_value_however_late_that_is(tmp_path: Path) -> None:
+    """Nothing of its start is lost; the attempt before gives way only then, and goes on in a folder of its own."""
+    recordings, live = tmp_path / "recordings", tmp_path / "live"
+    say(recordings, FRESH, 1, at_seconds=0)
+    serve(recordings, live)
+    start = make_records([Said(3, RunStart(3, {"lr": 0.1}))], start_ns=START_NS + 100 * S)
+    folder = append_records(recordings / "later", RESUMED, start)
+    serve(recordings, live)
+    say(recordings, FRESH, 4, at_seconds=5000, sequence=5)
+    serve(recordings, live)
+    assert (whose(live), ids(live)[-1]) == (["aa", "aa"], "aa/7/0")
+    values = [Said(step, Scalars({"loss": 1.0})) for step in (4, 5)]
+    append_records(folder, RESUMED, make_records(values, first_sequence=2, start_ns=START_NS + 6000 * S))
+    serve(recordings, live)
+    assert ids(live)[-4:] == ["ab/1/0", "ab/1/1", "ab/2/0", "ab/3/0"]
+    say(recordings, FRESH, 7, at_seconds=7000, sequence=8)
+    serve(recordings, live)
+    assert whose(live) == ["aa", "aa", "ab"]
+    assert ids(live, "demo/attempt-0") == ["aa/8/0", "aa/9/0", "aa/10/0"]
+    assert not verify(live).lossy
+
+
+def test_hyperparameters_of_all_attempts_are_the_same_rows_live_and_in_a_replay(tmp_path: Path) -> None:
+    """An attempt that goes on adds its metrics to the row of its parameters; a restarted logger forgets nothing."""
+    recordings, live = tmp_path / "recordings", tmp_path / "live"
+
+    def trial(lr: float, accuracy: float) -> Said:
+        return Said(1, HParams({"lr": lr}, {"accuracy": accuracy}))
+
+    for attempt, said in enumerate([[trial(0.1, 0.5), trial(0.2, 0.25)], [trial(0.1, 0.75), trial(0.4, 1.0)]]):
+        stream = make_stream(attempt=attempt, stream_id=bytes([9 - attempt]) * 16)
+        records = make_records([Said(attempt, RunStart(attempt)), *said], start_ns=START_NS + attempt * 100 * S)
+        for record in records:
+            append_records(recordings / str(attempt), stream, [record])
+            serve(recordings, live)
+    shown = {
+        folder.name: [value.simple_value for _, value in values_by_tag(folder)["accuracy"]]
+        for folder in (live / "demo").glob("hparams-*")
+    }
+    assert sorted(shown.values()) == [[0.25], [0.5, 0.75], [1.0]]
+    replay([recordings], tmp_path / "replayed")
+    for folder in shown:
+        assert load_folder(live / "demo" / folder) == load_folder(tmp_path / "replayed" / "demo" / folder)
+    before = folder_bytes(live)
+    replay([recordings], live)
+    assert folder_bytes(live) == before
 
 
 def test_a_stream_that_left_the_runs_folder_does_not_come_back(tmp_path: Path) -> None:

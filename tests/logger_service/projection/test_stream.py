@@ -5,10 +5,12 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.records.events import event_files, folder_bytes, id_of, load_events, load_folder, values_by_tag
+from support.records.golden import RECORDS
 from support.records.parts import in_parts
 from support.records.recordings import (
     START_NS,
@@ -22,14 +24,16 @@ from support.records.recordings import (
     write_recording,
 )
 
+from tensorboard_sidecar.logger_service.offline.verification import verify
 from tensorboard_sidecar.logger_service.projection.follower import follow
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.frame import pack_frame
+from tensorboard_sidecar.protocol.kinds import KINDS, MessageKind
 from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX
-from tensorboard_sidecar.protocol.messages import Gap, Matrix, RunStart, Scalars, Text
+from tensorboard_sidecar.protocol.messages import Gap, HParams, Matrix, RunEnd, RunStart, Scalars, Text
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 SMALL = [
@@ -129,9 +133,73 @@ def test_an_older_attempt_projected_again_does_not_touch_the_projector(tmp_path:
 
 def test_an_attempt_that_goes_on_from_an_earlier_step_rewinds_the_projector(tmp_path: Path) -> None:
     run(write_recording(tmp_path, every_kind((1, 2, 3))), tmp_path / "log")
-    resumed = [Said(2, RunStart(2))]
+    resumed = [Said(2, RunStart(2)), Said(3, Scalars({"a": 1.0}))]
     run(write_recording(tmp_path, resumed, make_stream(attempt=1, stream_id=b"\1" * 16)), tmp_path / "log")
     assert "step 3" not in (tmp_path / "log" / "demo" / "projector_config.pbtxt").read_text()
+
+
+def test_an_attempt_that_logs_nothing_leaves_the_projector_alone(tmp_path: Path) -> None:
+    run(write_recording(tmp_path, every_kind((1, 2, 3))), tmp_path / "log")
+    before = folder_bytes(tmp_path / "log")
+    said = [Said(0, RunStart(0, {"lr": 0.1})), Said(0, RunEnd("failed"))]
+    counts = run(write_recording(tmp_path, said, make_stream(stream_id=b"\1" * 16)), tmp_path / "log")
+    assert folder_bytes(tmp_path / "log") == before
+    assert counts == ProjectionCounts()
+
+
+@pytest.mark.parametrize("row", KINDS[1:], ids=lambda row: row.name)
+def test_a_stream_begins_with_the_first_record_that_shows_something(tmp_path: Path, row: MessageKind[Any]) -> None:
+    """All of its records are shown then, and the same bytes as from a recording that was whole from the start."""
+    golden = RECORDS[row.name].message
+    records = make_records([Said(0, RunStart(0, {"lr": 0.1})), Said(1, golden)])
+    folder = append_records(tmp_path / "recording", make_stream(), records[:1])
+    projection = StreamProjection(folder, tmp_path / "log", ProjectionCounts())
+    assert projection.advance(2**18) == 0
+    assert (projection.silent, projection.position, folder_bytes(tmp_path / "log")) == (True, 2, {})
+    append_records(folder, make_stream(), records[1:])
+    assert projection.advance(2**18) == (2 if row.shows else 0)
+    assert projection.silent is not row.shows
+    assert projection.position == 3
+    projection.close()
+    run(append_records(tmp_path / "whole", make_stream(), records), tmp_path / "again")
+    assert folder_bytes(tmp_path / "log") == folder_bytes(tmp_path / "again")
+    assert bool(folder_bytes(tmp_path / "log")) is row.shows
+
+
+@pytest.mark.parametrize(
+    ("records", "shown"),
+    [
+        (make_records([Said(0, RunStart())] * 3), 3),
+        (make_records([Said(0, RunStart())], first_sequence=2), 2),
+        (make_records([Said(0, RunStart()), Said(0, RunEnd("failed"))])[1:], 2),
+        ([*make_records([Said(0, RunStart())]), Record(99, 2, 1, START_NS, b"new")], 2),
+        ([*make_records([Said(0, RunStart())]), Record(Kind.SCALARS, 2, 1, START_NS, b"\xc1")], 2),
+    ],
+    ids=["more starts than a trainer sends", "a start before which a record is missing", "an end alone", "new", "bad"],
+)
+def test_a_stream_that_is_odd_or_lost_something_is_shown(tmp_path: Path, records: list[Record], shown: int) -> None:
+    counts = run(append_records(tmp_path / "recording", make_stream(), records), tmp_path / "log", size_max_bytes=1)
+    assert counts.records == shown
+    assert len(ids(tmp_path / "log")) == shown
+
+
+def test_a_live_projection_says_once_that_an_attempt_logged_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only when the attempt has ended: until then its first value may come."""
+    caplog.set_level(logging.INFO)
+    records = make_records([Said(0, RunStart()), Said(0, RunEnd("failed"))])
+    folder = append_records(tmp_path / "recording", make_stream(), records[:1])
+    projection = StreamProjection(folder, tmp_path / "log", ProjectionCounts())
+    projection.advance(2**18, 0.0)
+    assert not caplog.records
+    append_records(folder, make_stream(), records[1:])
+    for now_seconds in (1.0, 2.0):
+        assert projection.advance(2**18, now_seconds) == 0
+    projection.close()
+    assert projection.advance(2**18, 3.0) == 0
+    (said,) = caplog.records
+    assert said.message.startswith("run demo: an attempt that logged nothing is not shown; ")
 
 
 def test_an_attempt_that_is_projected_after_the_next_leaves_its_projector_alone(tmp_path: Path) -> None:
@@ -140,7 +208,7 @@ def test_an_attempt_that_is_projected_after_the_next_leaves_its_projector_alone(
     before = folder_bytes(tmp_path / "log")
     run(write_recording(tmp_path, every_kind((1,))), tmp_path / "log")
     after = folder_bytes(tmp_path / "log")
-    assert {name: data for name, data in after.items() if not name.startswith("demo/attempt-0/")} == before
+    assert {name: data for name, data in after.items() if "/attempt-0/" not in name} == before
     assert "demo/attempt-0/projector_config.pbtxt" in after
 
 
@@ -250,6 +318,56 @@ def test_an_embedding_that_cannot_be_written_for_its_content_costs_itself(
     counts = run(write_recording(tmp_path, every_kind((1,))), tmp_path / "log")
     assert counts.drawing_failures == 2
     assert not (tmp_path / "log" / "demo" / "projector_config.pbtxt").exists()
+
+
+def trials(count: int) -> list[Said]:
+    return [Said(trial, HParams({"trial": trial}, {"accuracy": trial / 10})) for trial in range(count)]
+
+
+def test_each_set_of_hyperparameters_is_a_row_and_its_metrics_are_curves_of_the_run(tmp_path: Path) -> None:
+    run(write_recording(tmp_path, [*SMALL, *trials(3)]), tmp_path / "log")
+    shown = values_by_tag(tmp_path / "log" / "demo")
+    assert [round(value.simple_value, 6) for _, value in shown["accuracy"]] == [0.0, 0.1, 0.2]
+    assert not [tag for tag in shown if tag.startswith("_hparams_/")]
+    rows = sorted((tmp_path / "log" / "demo").glob("hparams-*"))
+    assert sorted(round(values_by_tag(row)["accuracy"][0][1].simple_value, 6) for row in rows) == [0.0, 0.1, 0.2]
+    assert not verify(tmp_path / "log").lossy
+
+
+def test_hyperparameters_beyond_the_bound_are_counted_and_said_once_and_their_metrics_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.events.hparams_rows.ROWS_MAX", 2)
+    counts = run(write_recording(tmp_path, [*SMALL, *trials(5)]), tmp_path / "log")
+    assert (counts.rows_left_out, counts.drawing_failures) == (3, 0)
+    assert len(caplog.records) == 1
+    assert "hyperparameters not shown: a run has 1,000 sets of them at most" in caplog.text
+    assert len(values_by_tag(tmp_path / "log" / "demo")["accuracy"]) == 5
+    assert len(list((tmp_path / "log" / "demo").glob("hparams-*"))) == 2
+
+
+def test_hyperparameters_that_cannot_be_written_for_their_content_cost_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.projection.stream.write_row", explode)
+    counts = run(write_recording(tmp_path, [*SMALL, *trials(2)]), tmp_path / "log")
+    assert (counts.records, counts.drawing_failures) == (8, 2)
+    assert len(values_by_tag(tmp_path / "log" / "demo")["accuracy"]) == 2
+
+
+def test_rows_after_a_kill_before_the_events_of_the_run_are_written_once(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path, [*SMALL, *trials(3)])
+    run(folder, tmp_path / "log")
+    whole = folder_bytes(tmp_path / "log")
+    (path,) = event_files(tmp_path / "log" / "demo")
+    for cut in range(40, len(path.read_bytes()), 60):
+        path.write_bytes(whole[f"demo/{path.name}"][:-cut])
+        run(folder, tmp_path / "log")
+        assert {name: data for name, data in folder_bytes(tmp_path / "log").items() if "hparams-" in name} == {
+            name: data for name, data in whole.items() if "hparams-" in name
+        }
+        for later in event_files(tmp_path / "log" / "demo")[1:]:
+            later.unlink()
 
 
 def test_damage_is_counted_logged_once_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -70,7 +70,7 @@ def test_a_damaged_head_has_a_copy(tmp_path: Path) -> None:
 
 
 def test_the_longest_head_is_found() -> None:
-    longest = Stream("/".join(["x" * 62] * 8), 2**31 - 1, 2**31 - 1, bytes(16))
+    longest = Stream("/".join(["x" * 31] * 32), 2**31 - 1, 2**31 - 1, bytes(16))
     assert len(pack_segment_head(longest, 2**63 - 1, 2**63 - 1)) < SEGMENT_HEAD_MAX_BYTES
 
 

@@ -7,9 +7,8 @@ from typing import Final
 from support.logger.peer import make_run
 
 from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace, LowWater
-from tensorboard_sidecar.logger_service.intake.dispatcher import Dispatcher
 from tensorboard_sidecar.logger_service.intake.journal import Journal
-from tensorboard_sidecar.logger_service.intake.open_streams import IntakeCounts, OpenStreams, Replies
+from tensorboard_sidecar.logger_service.intake.open_streams import Dispatcher, IntakeCounts, OpenStreams, Replies
 from tensorboard_sidecar.protocol.record import parse_sequence
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.protocol.stream import Stream

@@ -36,7 +36,7 @@ FINITE: Final = st.floats(allow_nan=False, allow_infinity=False)
 
 labels = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 tags = st.text(PRINTABLE, min_size=1, max_size=20).filter(lambda tag: not tag.isspace())
-components = st.text(st.sampled_from("abcXYZ019_-é"), min_size=1, max_size=8)
+components = st.text(st.sampled_from('abcXYZ019_-é~:*?"<>|'), min_size=1, max_size=8)
 runs = st.lists(components, min_size=1, max_size=4).map("/".join)
 parameters = st.dictionaries(tags, st.booleans() | st.integers(-(2**63), 2**63 - 1) | NUMBERS | labels, max_size=4)
 values = st.dictionaries(tags, NUMBERS, max_size=6)

@@ -150,7 +150,6 @@ def test_a_fork_does_not_keep_what_was_spilled(outboxes: Path) -> None:
     assert backlog.spilled_bytes
     child = os.fork()
     if not child:
-        backlog.disown()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     backlog.close(keep=False)
@@ -161,7 +160,8 @@ def test_folders_stay_where_they_are_when_the_program_goes_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    storage = Storage.of(2**20, "memory", "disk", 2**20)
+    storage = Storage(2**20, "memory", "disk", 2**20)
     assert (storage.outbox_dir, storage.spill_dir) == (tmp_path / "memory", tmp_path / "disk")
-    assert Storage.of(2**20, None, None, 0) == Storage(2**20, None, None, 0)
-    assert Storage.of(2**20, "", "none", 0) == Storage(2**20, None, "none", 0)
+    sizes = {"outbox_bytes": 2**20, "spill_bytes": 0}
+    assert vars(Storage(2**20, None, None, 0)) == {**sizes, "outbox_dir": None, "spill_dir": None}
+    assert vars(Storage(2**20, "", "none", 0)) == {**sizes, "outbox_dir": None, "spill_dir": "none"}

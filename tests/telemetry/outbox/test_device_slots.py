@@ -16,7 +16,7 @@ from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.limits import TAG_MAX_CHARACTERS
 from tensorboard_sidecar.protocol.messages import Gap, Message, Scalars
 from tensorboard_sidecar.protocol.record import Kind
-from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, DeviceValues, PendingRecords
+from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, PendingRecords
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 
 
@@ -44,7 +44,7 @@ def reserve(
     kind: Kind = Kind.SCALARS,
     size: int = BODY_SIZE_MIN_BYTES,
 ) -> None:
-    assert outbox.reserve(kind, 7, START_NS, size, DeviceValues(copies, build)) is not None
+    assert outbox.reserve(kind, 7, START_NS, size, (copies, build)) is not None
 
 
 def wait_for_device(outbox: Outbox, *values: float) -> list[SlowCopy]:

@@ -157,7 +157,7 @@ def test_seek_finds_the_start_of_a_record(memory: Path, sequence: int) -> None:
     for data in (payload(5), payload(6, span=4), payload(10), payload(11)):
         append(segment, data)
     start = segment.seek(sequence)
-    assert parse_record(segment.copy(start + HEAD_SIZE_BYTES, segment.end)).sequence == sequence
+    assert parse_record(memoryview(segment.buffer[start + HEAD_SIZE_BYTES : segment.end])).sequence == sequence
     segment.close(keep=False)
 
 

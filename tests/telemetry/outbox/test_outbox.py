@@ -270,19 +270,18 @@ def test_a_folder_that_somebody_deleted_costs_records_and_no_error(memory: Path)
 def test_a_forked_child_does_not_keep_the_lock(memory: Path) -> None:
     """Else a DataLoader's worker that outlives its trainer would keep everybody from adopting the outbox."""
     outbox = make_outbox(memory / "outbox")
-    disowned, done = os.pipe(), os.pipe()
+    forked, done = os.pipe(), os.pipe()
     child = os.fork()
     if not child:
-        outbox.disown()
-        os.write(disowned[1], b"1")
+        os.write(forked[1], b"1")
         os.read(done[0], 1)
         os._exit(0)
-    os.read(disowned[0], 1)
+    os.read(forked[0], 1)
     outbox.close(keep=True)
     OrphanedOutbox(outbox.folder).close(keep=False)
     os.write(done[1], b"1")
     assert wait_for(child) == 0
-    for descriptor in (*disowned, *done):
+    for descriptor in (*forked, *done):
         os.close(descriptor)
 
 

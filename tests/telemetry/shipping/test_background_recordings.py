@@ -115,7 +115,7 @@ def test_a_turn_is_small_and_what_is_let_go_is_finished_by_the_next(
         recovery.step(0.0)
     with pytest.raises(BlockingIOError):
         OrphanedOutbox(outboxes / "a")
-    assert fork(recovery.disown) == 0
+    assert fork(lambda: None) == 0
     recovery.close()
     assert read_recording(record)[-1].next_sequence < end
     turn(BackgroundRecovery(lambda: find_outboxes(outboxes), record=record, wall_time_ns=START_NS))

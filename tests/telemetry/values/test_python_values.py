@@ -10,7 +10,6 @@ import torch
 from tensorboard_sidecar.telemetry.values.python_values import (
     cells,
     on_host,
-    plain_parameters,
     plain_range,
     seconds,
     whole,
@@ -37,7 +36,6 @@ def test_what_is_no_whole_number_is_named(value: Any) -> None:
         lambda value: on_host("here", value),
         lambda value: whole("here", value),
         lambda value: plain_range((0.0, value)),
-        lambda value: plain_parameters({"here": value}),
         cells,
         lambda value: cells([value]),
     ],
@@ -60,24 +58,6 @@ def test_a_range_is_two_floats_or_none() -> None:
     assert found == (0.0, 1.0)
     assert list(map(type, found or ())) == [float, float]
     assert plain_range(None) is None
-
-
-def test_parameters_are_plain_values() -> None:
-    given = {"a": True, "b": 1, "c": 1.5, "d": "x", "e": np.float64(2.5), "f": np.int32(3), "g": np.bool_(False)}
-    plain = plain_parameters(given)
-    assert plain == {"a": True, "b": 1, "c": 1.5, "d": "x", "e": 2.5, "f": 3, "g": False}
-    assert [type(value) for value in plain.values()] == [bool, int, float, str, float, int, bool]
-
-
-@pytest.mark.parametrize("value", [None, [1], {"a": 1}, 1j, b"x", torch.tensor(1), np.complex64(1)])
-def test_a_parameter_of_another_type_is_named(value: Any) -> None:
-    with pytest.raises(TypeError, match="parameter 'lr' is"):
-        plain_parameters({"good": 1, "lr": value})
-
-
-def test_a_parameter_without_a_name_is_an_error() -> None:
-    with pytest.raises(TypeError, match="parameter 5 is"):
-        plain_parameters({5: 1})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from tensorboard_sidecar.trainer.data.loader import (
     make_loader,
 )
 from tensorboard_sidecar.trainer.data.report import EpochCounts
-from tensorboard_sidecar.trainer.data.vocabulary import END, START, Vocabulary
+from tensorboard_sidecar.trainer.data.vocabulary import END, PAD, START, Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_batches_hold_what_the_pairs_say(data: Flickr8k, vocabulary: Vocabulary)
         for row, index in enumerate(batch.indices.tolist()):
             pair = data.train[index]
             assert (pair.caption, pair.image_name) == (batch.captions[row], batch.image_names[row])
-            assert batch.tokens[row][batch.token_mask[row]].tolist() == vocabulary.encode(pair.caption)
+            assert batch.tokens[row][batch.tokens[row] != PAD].tolist() == vocabulary.encode(pair.caption)
             assert 16_000 < batch.waveform_lengths[row] <= batch.waveforms.shape[1]
 
 
@@ -201,7 +201,7 @@ def test_long_captions_and_recordings_are_cut(data: Flickr8k, vocabulary: Vocabu
     loader = make_loader(data.train, vocabulary, batch_size=10, seed=0, train=True, max_seconds=0.5, max_tokens=5)
     (batch,) = loader.epoch(0)
     assert batch.waveform_lengths.tolist() == [8_000] * 10
-    assert batch.token_mask.sum(dim=1).tolist() == [5] * 10
+    assert (batch.tokens != PAD).sum(dim=1).tolist() == [5] * 10
     assert batch.tokens[:, 0].tolist() == [START] * 10
     assert batch.tokens[:, 4].tolist() == [END] * 10
 
@@ -311,7 +311,7 @@ def batch() -> Batch:
 def test_rows_are_filled_up_to_a_common_rounded_length(batch: Batch) -> None:
     assert batch.tokens.shape == (2, 2 * TOKENS_MULTIPLE)
     assert batch.tokens[0].tolist() == [2, 3, 4] + [0] * (2 * TOKENS_MULTIPLE - 3)
-    assert batch.token_mask.sum(dim=1).tolist() == [3, 9]
+    assert (batch.tokens != PAD).sum(dim=1).tolist() == [3, 9]
     assert batch.waveforms.shape == (2, 2 * SAMPLES_MULTIPLE)
     assert batch.waveform_lengths.tolist() == [100, SAMPLES_MULTIPLE + 1]
     assert batch.waveforms.sum(dim=1).tolist() == [50, (SAMPLES_MULTIPLE + 1) / 2]

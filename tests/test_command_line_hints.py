@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tensorboard_sidecar.trainer.invocation import how_to_run
+from tensorboard_sidecar.command_line import how_to_run
 
 
 def test_an_interpreter_that_the_shell_does_not_find_is_named_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorboard_sidecar.trainer.data.limits import CAPTION_MAX_CHARS, LINE_MAX_BYTES, TEXT_FILE_MAX_BYTES
-from tensorboard_sidecar.trainer.data.report import DataError, Tally
-from tensorboard_sidecar.trainer.data.tables import (
+from tensorboard_sidecar.trainer.data.flickr8k import (
     CaptionRow,
     MalformedLineError,
     SpokenRow,
@@ -18,6 +16,8 @@ from tensorboard_sidecar.trainer.data.tables import (
     parse_token,
     rows,
 )
+from tensorboard_sidecar.trainer.data.limits import CAPTION_MAX_CHARS, LINE_MAX_BYTES, TEXT_FILE_MAX_BYTES
+from tensorboard_sidecar.trainer.data.report import DataError, Tally
 
 AnyRow = CaptionRow | SpokenRow | tuple[str, str] | str
 PARSERS: tuple[Callable[[str], AnyRow], ...] = (parse_token, parse_csv, parse_spoken, parse_name)

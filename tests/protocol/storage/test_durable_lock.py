@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tensorboard_sidecar.protocol.storage.folder_lock import FolderHeld, hold_folder
+from tensorboard_sidecar.protocol.storage.durable import FolderHeld, hold_folder
 
 NAME = ".lock"
 
@@ -63,7 +63,7 @@ def test_a_folder_is_free_when_its_holder_is_done_or_failed(tmp_path: Path) -> N
 
 def test_a_folder_is_free_when_its_holder_was_killed(tmp_path: Path) -> None:
     program = (
-        "import pathlib, signal, sys; from tensorboard_sidecar.protocol.storage.folder_lock import hold_folder\n"
+        "import pathlib, signal, sys; from tensorboard_sidecar.protocol.storage.durable import hold_folder\n"
         f"with hold_folder(pathlib.Path(sys.argv[1]), {NAME!r}): print('held', flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE) as holder:
@@ -88,7 +88,7 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None
 def test_a_full_disk_does_not_prevent_the_lock(tmp_path: Path) -> None:
     """A logger that starts on a full disk serves trainers without data, and serves all when there is room."""
     program = (
-        "import pathlib, resource, sys; from tensorboard_sidecar.protocol.storage.folder_lock import hold_folder\n"
+        "import pathlib, resource, sys; from tensorboard_sidecar.protocol.storage.durable import hold_folder\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         f"with hold_folder(pathlib.Path(sys.argv[1]), {NAME!r}): pass"
     )

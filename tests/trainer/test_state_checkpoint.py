@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from tensorboard_sidecar.trainer.checkpoint import (
+from tensorboard_sidecar.trainer.state import (
     BEST,
     LAST,
     Checkpoint,
     CheckpointError,
     keep_last,
     load_checkpoint,
+    random_state,
     save_checkpoint,
 )
-from tensorboard_sidecar.trainer.state import random_state
 
 
 def make_checkpoint(epoch: int = 1) -> Checkpoint:
@@ -98,7 +98,7 @@ def test_a_checkpoint_that_finds_no_room_is_one_clear_error_and_leaves_nothing(t
 
 
 def test_a_full_disk_is_named_as_such(tmp_path: Path) -> None:
-    (tmp_path / f"{LAST}.unfinished").symlink_to("/dev/full")
+    (tmp_path / f"{LAST}.new").symlink_to("/dev/full")
     with pytest.raises(CheckpointError, match=r"cannot write .*/last\.pt: No space left on device$"):
         save_checkpoint(tmp_path, make_checkpoint())
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from tensorboard_sidecar.logger_service.access.connection_monitor import Connect
 from tensorboard_sidecar.logger_service.counters import Durations
 from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace
 from tensorboard_sidecar.logger_service.intake.open_streams import IntakeCounts
-from tensorboard_sidecar.logger_service.monitoring.metrics import render_metrics
+from tensorboard_sidecar.logger_service.monitoring.health import render_metrics
 from tensorboard_sidecar.logger_service.monitoring.status import STALE_SECONDS, RunLag, Status
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 
