@@ -143,7 +143,7 @@ def _check_embedding(embedding: messages.Embedding) -> None:
             raise Malformed(f"{tag}: thumbnails of shape {embedding.thumbnails.shape} for {rows} vectors")
         _check_sides(tag, embedding.thumbnails.shape[1:3], limits.IMAGE_SIDE_MAX)
     first_row, row_count = embedding.first_row, embedding.row_count
-    _check_size(f"{tag}: rows of all parts", row_count, limits.EMBEDDING_ROWS_TOTAL_MAX)
+    check_size(f"{tag}: rows of all parts", row_count, limits.EMBEDDING_ROWS_TOTAL_MAX)
     if not (0 <= first_row <= row_count - rows or first_row == row_count == 0):
         raise Malformed(f"{tag}: a part of {rows} rows from row {first_row} on, of {row_count} rows")
 
