@@ -15,7 +15,7 @@ from support.records.parts import in_parts
 from support.records.recordings import START_NS, make_embedding
 from tensorboard.plugins.projector.projector_plugin import _read_tensor_binary_file, _read_tensor_tsv_file
 
-from tensorboard_sidecar.logger_service.events import embedding_parts
+from tensorboard_sidecar.logger_service.events import embedding_parts, embedding_projector
 from tensorboard_sidecar.logger_service.events.embedding_parts import IncompleteEmbedding, PartFiles
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
 from tensorboard_sidecar.protocol.array import pack_array
@@ -261,3 +261,18 @@ def test_a_first_line_longer_than_a_chunk_is_read_to_its_end(
         start = len(first) - len(first.lstrip(b"\n"))
         found = embedding_parts._first_line(path)
         assert found == ((start, (first + rest).index(b"\n", start)) if line else None)
+
+
+def test_a_complete_embedding_whose_sprite_fails_is_reported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError("no picture")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embedding_projector, "sprite", fail)
+        with pytest.raises(ZeroDivisionError):
+            take(tmp_path, in_parts(make_embedding("joint"), [6]))
+    assert shown(tmp_path) == {}
+    assert take(tmp_path, in_parts(make_embedding("joint", seed=1), [6]), 2, STEP + 1) == []
+    assert len(shown(tmp_path)) == 5
