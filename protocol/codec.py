@@ -20,11 +20,15 @@ from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.frame import Buffer
 from tensorboard_sidecar.protocol.kinds import KINDS, chart_parts, check_size, find_kind, node_parts
 from tensorboard_sidecar.protocol.limits import GRAPH_NODES_MAX, GRAPH_PARTS_MAX, LAYOUT_CHARTS_MAX, LAYOUT_PARTS_MAX
-from tensorboard_sidecar.protocol.messages import Charts, Graph, GraphNode, Layout, Message
+from tensorboard_sidecar.protocol.messages import Charts, Embedding, Graph, GraphNode, Layout, Message
 from tensorboard_sidecar.protocol.names import check_step
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 T = TypeVar("T")
+
+# Fields that are left out of the body while they are 0: bodies without them stay byte for byte as they were before
+# these fields.
+_OMITTED_WHEN_ZERO: Final[dict[type, tuple[str, ...]]] = {Embedding: ("first_row", "row_count")}
 
 
 class _GraphPieces(msgspec.Struct):
@@ -86,7 +90,11 @@ def decode_body(body: Buffer, decoder: Decoder[T], name: str = "") -> T:
 def _plain(value: Any) -> Any:
     """Return a value that msgpack can pack in place of a struct or a number of numpy."""
     if isinstance(value, msgspec.Struct):
-        return msgspec.structs.asdict(value)
+        fields = msgspec.structs.asdict(value)
+        for name in _OMITTED_WHEN_ZERO.get(type(value), ()):
+            if not fields[name]:
+                del fields[name]
+        return fields
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"a {type(value).__name__} came; expected numbers, texts, lists and maps of them")

@@ -126,7 +126,7 @@ def _check_audio(audio: messages.Audio) -> None:
 
 
 def _check_embedding(embedding: messages.Embedding) -> None:
-    """Check the tag, the points, and that metadata and thumbnails have one item a point."""
+    """Check the tag, the points, that metadata and thumbnails have one item a point, and the place of a part."""
     tag = check_tag(embedding.tag)
     check_array(tag, embedding.vectors, dtypes=("float32",), dimensions=2)
     rows = embedding.vectors.shape[0]
@@ -142,6 +142,10 @@ def _check_embedding(embedding: messages.Embedding) -> None:
         if embedding.thumbnails.shape[0] != rows or embedding.thumbnails.shape[3] != 3:
             raise Malformed(f"{tag}: thumbnails of shape {embedding.thumbnails.shape} for {rows} vectors")
         _check_sides(tag, embedding.thumbnails.shape[1:3], limits.IMAGE_SIDE_MAX)
+    first_row, row_count = embedding.first_row, embedding.row_count
+    check_size(f"{tag}: rows of all parts", row_count, limits.EMBEDDING_ROWS_TOTAL_MAX)
+    if not (0 <= first_row <= row_count - rows or first_row == row_count == 0):
+        raise Malformed(f"{tag}: a part of {rows} rows from row {first_row} on, of {row_count} rows")
 
 
 def _check_graph(graph: messages.Graph) -> None:

@@ -71,8 +71,12 @@ IMAGE_SIDE_MAX: Final = 8_192
 # Pictures in one record: more than fit a contact sheet that a person can read.
 IMAGES_MAX: Final = 256
 
-# Points in one record: the embedding projector shows at most 100,000 and is slow long before.
+# Points in one record, and dimensions of a point: the embedding projector shows at most 100,000 points.
 EMBEDDING_ROWS_MAX: Final = 100_000
+
+# Points of an embedding that travels in parts: ten times as many as the embedding projector shows. A million points of
+# 64 dimensions are 256 MB in the outbox, in the recording and in the memory of TensorBoard.
+EMBEDDING_ROWS_TOTAL_MAX: Final = 1_000_000
 
 # Metadata columns of the points: the embedding projector lists columns in a menu, and each column costs a text a point.
 EMBEDDING_COLUMNS_MAX: Final = 32

@@ -123,7 +123,9 @@ class Embedding(UserMessage, frozen=True):
     """Points for the embedding projector: float32 ``[N, D]``.
 
     ``rows`` is empty or has N rows with a cell for each of ``columns``; ``thumbnails`` is uint8 ``[N, H, W, 3]`` or
-    None.
+    None. An embedding that is too large for one record travels in parts: consecutive messages of one tag and step, each
+    with the points ``[first_row, first_row + N)`` of ``row_count``. A ``row_count`` of 0 means that the message holds
+    all points.
     """
 
     tag: str
@@ -131,6 +133,8 @@ class Embedding(UserMessage, frozen=True):
     columns: Cells = []
     rows: Annotated[list[Cells], Meta(max_length=limits.EMBEDDING_ROWS_MAX)] = []
     thumbnails: Array | None = None
+    first_row: int = 0
+    row_count: int = 0
 
 
 class GraphNode(msgspec.Struct, frozen=True):

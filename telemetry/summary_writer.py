@@ -26,6 +26,7 @@ from torch import nn
 from tensorboard_sidecar.protocol.messages import Chart, Graph
 from tensorboard_sidecar.telemetry.calls import Faults, StepCost
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
+from tensorboard_sidecar.telemetry.values.embedding_parts import by_column
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
 from tensorboard_sidecar.telemetry.values.python_values import on_host
 from tensorboard_sidecar.telemetry.values.scalars import Scalar
@@ -305,11 +306,11 @@ class SummaryWriter:
         >>> import torch
         >>> writer.add_embedding(torch.randn(2, 8), metadata=["cat", "dog"], global_step=100, tag="animals")
         """
-        columns = None
-        if metadata is not None:
-            rows = on_host("metadata", metadata)
-            cells = list(zip(*rows, strict=True)) if metadata_header else [rows]
-            columns = dict(zip(metadata_header or ("label",), cells, strict=True))
+        columns: Mapping[str, Any] | None = None if metadata is None else {"label": metadata}
+        if metadata is not None and metadata_header:
+            columns, change = by_column(on_host("metadata", metadata), metadata_header)
+            if change is not None:
+                self.telemetry.faults.note("SummaryWriter.add_embedding", change)
         self.telemetry.embedding(_step(global_step), tag, mat, metadata=columns, images=label_img)
 
     @_guarded

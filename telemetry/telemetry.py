@@ -39,7 +39,8 @@ from tensorboard_sidecar.telemetry.silent import SilentPipeline, child_is_starti
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
 from tensorboard_sidecar.telemetry.values import arrays, fit, summaries
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
-from tensorboard_sidecar.telemetry.values.python_values import cells, seconds, whole
+from tensorboard_sidecar.telemetry.values.embedding_parts import gather_points, split_points
+from tensorboard_sidecar.telemetry.values.python_values import seconds, whole
 from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
 from tensorboard_sidecar.telemetry.values.tags import in_records
 
@@ -319,25 +320,17 @@ class Telemetry:
         """Keep N points of D dimensions, ``vectors [N, D]``, for the embedding projector.
 
         ``metadata`` maps the name of each column to its N cells. ``images [N, C, H, W]``, with values as for
-        :meth:`images`, are shown as thumbnails of at most 64 pixels a side.
+        :meth:`images`, are shown as thumbnails of at most 64 pixels a side. Points that one record cannot hold travel
+        in parts. Other shapes of ``vectors``, cells that are too long, missing or too many, and images that do not fit
+        the points are faults; the points, and what else can be kept, are kept.
 
         >>> telemetry.embedding(100, "animals", torch.randn(2, 8), metadata={"name": ["cat", "dog"]})
         """
         tag = self.faults.shown_tag("telemetry.embedding", tag)
         noted: list[Exception] = []
-        tensors = [arrays.to_float32(arrays.as_tensor(vectors))]
-        if images is not None:
-            tensors.append(arrays.thumbnails_to_uint8(images, noted.append))
-        columns = {name: cells(column) for name, column in (metadata or {}).items()}
-        rows = list(map(list, zip(*columns.values(), strict=True)))
-        self._pipeline.keep_tensors(
-            check_step(step),
-            Kind.EMBEDDING,
-            tensors,
-            lambda copied: messages.Embedding(
-                tag, pack_array(copied[0]), list(columns), rows, *map(pack_array, copied[1:])
-            ),
-        )
+        points = gather_points(vectors, metadata, images, noted.append)
+        for tensors, build in split_points(points):
+            self._pipeline.keep_tensors(check_step(step), Kind.EMBEDDING, tensors, partial(build, tag))
         self.faults.note_each("telemetry.embedding", noted)
 
     @telemetry_call

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.messages import Chart
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
 from tensorboard_sidecar.trainer.data.decode import RATE_HZ
@@ -135,18 +134,11 @@ def caption_table(captions: tuple[str, ...]) -> str:
     return "\n".join(["| image | caption |", "| ---: | :--- |", *rows])
 
 
-def projector_pairs(units: Latents, thumbnails: Tensor) -> int:
-    """Return how many pairs the projector shows: vectors and thumbnails take at most 3/4 of the ``joint`` record."""
-    bytes_a_pair = sum(unit[0].numel() * 4 + thumbnails[0].numel() for unit in units)
-    return min(PROJECTOR_PAIRS, RECORD_SIZE_MAX_BYTES * 3 // 4 // bytes_a_pair)
-
-
 def _report_embeddings(telemetry: Telemetry, step: int, evaluation: Evaluation) -> None:
     """Log the embeddings of each space, and of all spaces together as ``joint``, with captions and thumbnails."""
-    pairs = projector_pairs(evaluation.units, evaluation.thumbnails)
-    captions, names = evaluation.captions[:pairs], evaluation.image_names[:pairs]
-    thumbnails = evaluation.thumbnails[:pairs]
-    spaces = {space: unit[:pairs] for space, unit in zip(SPACES, evaluation.units, strict=True)}
+    captions, names = evaluation.captions[:PROJECTOR_PAIRS], evaluation.image_names[:PROJECTOR_PAIRS]
+    thumbnails = evaluation.thumbnails[:PROJECTOR_PAIRS]
+    spaces = {space: unit[:PROJECTOR_PAIRS] for space, unit in zip(SPACES, evaluation.units, strict=True)}
     for space, vectors in spaces.items():
         metadata = {"caption": captions, "modality": [space] * len(captions), "image": names}
         telemetry.embedding(step, space, vectors, metadata=metadata, images=thumbnails)

@@ -14,14 +14,15 @@ the config before.
 Rule 4: points are raw little-endian float32, which loads hundreds of times faster than text. The plugin first reads the
 points as lines of text, and reads raw numbers only after a decoding error. Bytes that begin with a line of valid UTF-8
 (zeros, for example) are therefore written as text.
+Rule 5: an embedding that arrives in parts is shown when all parts are there (see ``embedding_parts``). An incomplete
+embedding is deleted when the next embedding of its tag, or a new attempt, begins.
 """
 
 import math
-import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,14 @@ import numpy.typing as npt
 from msgspec.structs import replace
 from PIL import Image
 
+from tensorboard_sidecar.logger_service.events.embedding_parts import (
+    STATE_SUFFIX,
+    Collected,
+    IncompleteEmbedding,
+    PartFiles,
+    replace_file,
+    text_lines,
+)
 from tensorboard_sidecar.logger_service.events.event_file import inside
 from tensorboard_sidecar.logger_service.events.to_events import version_event
 from tensorboard_sidecar.logger_service.rendering.canvas import Picture, encode_png
@@ -76,21 +85,40 @@ class EmbeddingProjector:
         self._directory = directory
         self._folder = directory / FOLDER_NAME
 
-    def write(self, embedding: Embedding, record: Record) -> None:
-        """Write an embedding, and show it in the config; a second call with the same arguments changes nothing."""
+    def write(self, embedding: Embedding, record: Record) -> list[Exception]:
+        """Write an embedding, or a part; show an embedding that is complete. A second call changes nothing.
+
+        Returns the errors of embeddings of this tag that are not shown, because parts were lost.
+        """
         step_folder = inside(self._directory, self._folder / f"step-{record.step:012d}")
+        name, errors = file_name(embedding.tag), []
+        if embedding.first_row == 0:
+            errors = self._give_up(f"step-*/.{name}{STATE_SUFFIX}", lambda known: known.sequence < record.sequence)
         step_folder.mkdir(parents=True, exist_ok=True)
-        self._write_embedding(step_folder, embedding, record.step)
+        if not embedding.row_count:
+            PartFiles(step_folder, name).remove()
+            self._write_embedding(step_folder, embedding, record.step)
+        else:
+            try:
+                if not self._write_part(step_folder, embedding, record):
+                    return errors
+            except IncompleteEmbedding as error:
+                return [*errors, _not_shown(step_folder, name, error)]
         ranked = _rank(self._entries())
         self._write_config(ranked)
         self._announce(f"step-{record.step}-{file_name(embedding.tag)}", record.wall_time_ns)
         for place, path, _ in ranked:
             if place >= _STEPS_KEPT:
                 _remove(path)
+        return errors
 
-    def rewind(self, step: int, wall_time_ns: int) -> None:
-        """Delete the embeddings of earlier attempts from ``step`` on, where a new attempt begins; show the others."""
+    def rewind(self, step: int, wall_time_ns: int) -> list[Exception]:
+        """Delete the embeddings of earlier attempts from ``step`` on, where a new attempt begins; show the others.
+
+        Returns the errors of embeddings that are not shown, because parts were lost.
+        """
         inside(self._directory, self._folder)
+        errors = self._give_up(f"step-*/.*{STATE_SUFFIX}", lambda known: known.wall_time_ns < wall_time_ns)
         entries = self._entries()
         beyond = [path for path, entry in entries if entry.step >= step]
         if beyond:
@@ -99,6 +127,7 @@ class EmbeddingProjector:
             self._announce(f"before-step-{step}" if ranked else "", wall_time_ns)
         for path in beyond:
             _remove(path)
+        return errors
 
     def _write_embedding(self, folder: Path, embedding: Embedding, step: int) -> None:
         """Write the files of an embedding, the entry last."""
@@ -116,6 +145,55 @@ class EmbeddingProjector:
             entry = replace(entry, sprite=f"{relative}.sprite.png", thumbnail_size=size)
             _replace(folder / f"{name}.sprite.png", sheet.png)
         _replace(folder / f"{name}{_ENTRY_SUFFIX}", msgspec.json.encode(entry))
+
+    def _write_part(self, folder: Path, part: Embedding, record: Record) -> bool:
+        """Collect a part; write the files of a complete embedding, the entry last. Return whether it is complete."""
+        name = file_name(part.tag)
+        files = PartFiles(folder, name)
+        columns = part.columns if part.first_row == 0 else []
+        known = files.take(part, metadata_file(columns, part.rows) if part.rows else b"", record)
+        if not known.complete or part.first_row + part.vectors.shape[0] < part.row_count:
+            return False  # also a part that is read again after the embedding was completed
+        if not known.entry:
+            entry = self._settle(folder, part, files, known, record.step)
+            known = replace(known, entry=msgspec.json.encode(entry).decode())
+            files.save(known)
+        finals = {"bytes": files.points, "tsv": files.points_as_text, "metadata.tsv": files.metadata}
+        entry = _DECODER.decode(known.entry)
+        for suffix, path in finals.items():
+            final = folder / f"{name}.{suffix}"
+            if path.is_file() and final.name in (Path(entry.points).name, Path(entry.metadata).name):
+                path.replace(final)
+        _replace(folder / f"{name}{_ENTRY_SUFFIX}", known.entry.encode())
+        files.remove(keep_state=True)
+        return True
+
+    def _settle(self, folder: Path, part: Embedding, files: PartFiles, known: Collected, step: int) -> Entry:
+        """Return the entry of an embedding whose parts are all collected; write its sprite."""
+        relative = f"{FOLDER_NAME}/{folder.name}/{file_name(part.tag)}"
+        points = f"{relative}.{files.settle_points(known.dimensions)}"
+        entry = Entry(part.tag, step, (known.row_count, known.dimensions), points)
+        if known.metadata_bytes:
+            entry = replace(entry, metadata=f"{relative}.metadata.tsv")
+        if part.thumbnails is not None:
+            sheet, size = sprite(files.pixels(known))
+            entry = replace(entry, sprite=f"{relative}.sprite.png", thumbnail_size=size)
+            _replace(self._directory / entry.sprite, sheet.png)
+        return entry
+
+    def _give_up(self, pattern: str, is_before: Callable[[Collected], bool]) -> list[Exception]:
+        """Delete the incomplete embeddings that match; return an error for each that is not reported yet."""
+        errors: list[Exception] = []
+        for path in sorted(self._folder.glob(pattern)):
+            files = PartFiles.of(path)
+            known = files.load()
+            if known is None or not known.entry:
+                if known is not None and not (known.lost or known.complete) and is_before(known):
+                    missing = f"rows from row {known.rows:,} of {known.row_count:,} on are missing"
+                    errors.append(_not_shown(path.parent, path.name[1:].removesuffix(STATE_SUFFIX), missing))
+                files.remove()
+                _remove_folder(path.parent)
+        return errors
 
     def _write_config(self, ranked: list[tuple[int, Path, Entry]]) -> None:
         """Write the config of the embeddings to show, newest step first; delete the config when there is none."""
@@ -158,13 +236,11 @@ def _rank(entries: list[tuple[Path, Entry]]) -> list[tuple[int, Path, Entry]]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all; follow no link."""
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.unlink(missing_ok=True)
-    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with os.fdopen(file, "wb") as stream:
-        stream.write(content)
-    unfinished.replace(path)
+    replace_file(path, [content])
+
+
+def _not_shown(folder: Path, name: str, reason: object) -> IncompleteEmbedding:
+    return IncompleteEmbedding(f"embedding {name} of {folder.name} is not shown: {reason}")
 
 
 def _remove(entry: Path) -> None:
@@ -172,6 +248,7 @@ def _remove(entry: Path) -> None:
     name = entry.name.removesuffix(_ENTRY_SUFFIX)
     for suffix in ("bytes", "tsv", "metadata.tsv", "sprite.png"):
         entry.with_name(f"{name}.{suffix}").unlink(missing_ok=True)
+    PartFiles(entry.parent, name).remove()
     entry.unlink(missing_ok=True)
     _remove_folder(entry.parent)
 
@@ -211,8 +288,7 @@ def points_file(vectors: npt.NDArray[np.float32]) -> tuple[str, bytes]:
     data = np.ascontiguousarray(vectors, "<f4").tobytes()
     if not _begins_with_text(data):
         return "bytes", data
-    lines = ("\t".join(f"{number:.9g}" for number in row.tolist()) for row in vectors)
-    return "tsv", _lines(lines)
+    return "tsv", _lines(text_lines(vectors))
 
 
 def metadata_file(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:

@@ -200,16 +200,16 @@ class StreamProjection:
         return Projected(events, failures)
 
     def _show_beside(self, message: messages.Message | None, record: Record) -> list[Exception]:
-        """Update what a record changes besides the run's events; return an error that prevented a part."""
+        """Update what a record changes besides the run's events; return the errors of what is not shown."""
         match message:
             case messages.RunStart():
-                self._projector().rewind(first_new_step(message), record.wall_time_ns)
+                return self._projector().rewind(first_new_step(message), record.wall_time_ns)
             case messages.Gap():
                 self.counts.gaps += 1
                 self.counts.missing_records += record.span
             case messages.Embedding() | messages.HParams():
                 try:
-                    self._write_files(message, record)
+                    return self._write_files(message, record)
                 except OSError:
                     raise
                 except Exception as error:  # noqa: BLE001 - as in _draw
@@ -220,13 +220,14 @@ class StreamProjection:
                 assert_never(message)
         return []
 
-    def _write_files(self, message: messages.Embedding | messages.HParams, record: Record) -> None:
-        """Write the files of an embedding, or of a set of hyperparameters."""
+    def _write_files(self, message: messages.Embedding | messages.HParams, record: Record) -> list[Exception]:
+        """Write the files of an embedding, or of a set of hyperparameters; return the errors of lost embeddings."""
         if isinstance(message, messages.Embedding):
-            self._projector().write(message, record)
-        elif not write_row(self._file, message, record, self.beginning.start_ns):
+            return self._projector().write(message, record)
+        if not write_row(self._file, message, record, self.beginning.start_ns):
             self.counts.rows_left_out += 1
             self._tally.warn_once("hyperparameters not shown", f"a run has {ROWS_MAX:,} sets of them at most")
+        return []
 
     def _projector(self) -> EmbeddingProjector:
         return EmbeddingProjector(self._file.directory(self.beginning.start_ns))

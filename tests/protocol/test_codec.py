@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from support.records.golden import RECORDS
 from support.records.strategies import messages, plain
 
+from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body, encode_scalars
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge
 from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.limits import EMBEDDING_ROWS_MAX, STEP_MAX
-from tensorboard_sidecar.protocol.messages import Message, Scalars, Text
+from tensorboard_sidecar.protocol.messages import Embedding, Message, Scalars, Text
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 MEBIBYTE = 2**20
@@ -234,6 +235,17 @@ def test_a_whole_of_many_pieces_is_refused_at_the_first_that_is_too_many(name: s
     finally:
         tracemalloc.stop()
     assert peak_bytes < 64 * MEBIBYTE
+
+
+def test_a_part_of_an_embedding_names_its_place_and_a_whole_embedding_does_not() -> None:
+    whole = Embedding("e", pack_array(np.zeros((2, 1), np.float32)))
+    part = Embedding("e", whole.vectors, first_row=3, row_count=5)
+    first = Embedding("e", whole.vectors, row_count=5)
+    end = b"\xa9first_row\x03\xa9row_count\x05"
+    assert encode_body(part) == b"\x87" + encode_body(whole)[1:] + end
+    assert encode_body(first) == b"\x86" + encode_body(whole)[1:] + b"\xa9row_count\x05"
+    for message in (whole, part, first):
+        assert decode_message(record_of(Kind.EMBEDDING, encode_body(message))) == message
 
 
 def test_the_largest_metadata_still_fits() -> None:

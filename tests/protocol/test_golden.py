@@ -36,7 +36,8 @@ def test_another_msgpack_library_agrees(name: str) -> None:
     """The bodies are plain msgpack: the field names as keys, every number and length in its shortest form."""
     body = RECORDS[name].payload[HEADER_SIZE_BYTES:]
     unpacked = msgpack.unpackb(body)
-    assert list(unpacked) == list(RECORDS[name].message.__struct_fields__)
+    later = {"first_row", "row_count"}  # left out while they are 0: these bodies are older than the fields
+    assert list(unpacked) == [field for field in RECORDS[name].message.__struct_fields__ if field not in later]
     assert msgpack.packb(unpacked) == body
 
 

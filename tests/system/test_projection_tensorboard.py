@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from support.records.recordings import (
     START_NS,
@@ -25,6 +27,7 @@ from support.records.recordings import (
 )
 from support.running.tensorboard import Loader, TensorBoard, running_tensorboard
 
+from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.logger_service.events.hparams_rows import name_of
 from tensorboard_sidecar.logger_service.projection.follower import Follower
 from tensorboard_sidecar.logger_service.projection.replay import replay
@@ -292,3 +295,52 @@ def test_embeddings_that_come_later_appear_without_a_restart(tmp_path: Path, loa
         board.wait_for("one marker alone", lambda board: len(board.get("runs")) == 2)
         listing = board.wait_for("the tab", lambda board: board.get("plugins_listing")["projector"]["enabled"])
         assert listing
+
+
+# Points, dimensions, and whether the points have labels and thumbnails.
+LARGE = {"words": (30_522, 768, False), "rows": (120_000, 4, True), "zeros": (30_522, 768, False)}
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard]:
+    """Log embeddings that one record cannot hold, and show them."""
+    root = tmp_path_factory.mktemp("large")
+    with Telemetry("demo", endpoint=None, record=root / "recordings") as telemetry:
+        for step, (tag, (rows, dimensions, labelled)) in enumerate(LARGE.items()):
+            vectors = torch.zeros(rows, dimensions) if tag == "zeros" else points_of(rows, dimensions)
+            labels = [f"label {row}" for row in range(rows)]
+            labels[0] = "x" * 10_000
+            columns = {f"c{number}": labels for number in range(40)} if labelled else None
+            images = torch.arange(rows).remainder(200)[:, None, None, None].expand(-1, 3, 8, 8) if labelled else None
+            telemetry.embedding(step, tag, vectors, metadata=columns, images=images)
+        assert telemetry.faults.total == 1  # the metadata of rows
+    replay([root / "recordings"], root / "log")
+    with running_tensorboard(root / "log", root / "tensorboard.log") as board:
+        board.wait_for("the embeddings", lambda board: board.get("plugin/projector/runs") == ["demo"])
+        yield board
+
+
+def points_of(rows: int, dimensions: int) -> Any:
+    return torch.arange(rows * dimensions).remainder(1_000_003).float().reshape(rows, dimensions)
+
+
+@pytest.mark.parametrize("tag", LARGE)
+def test_an_embedding_larger_than_a_record_is_shown_whole(large: TensorBoard, tag: str) -> None:
+    rows, dimensions, labelled = LARGE[tag]
+    embeddings = large.get("plugin/projector/info", run="demo")["embeddings"]
+    [embedding] = [embedding for embedding in embeddings if embedding["tensorName"].startswith(tag)]
+    assert embedding["tensorShape"] == [rows, dimensions]
+    wanted = np.zeros((rows, dimensions)) if tag == "zeros" else points_of(rows, dimensions).numpy()
+    for shown in (rows, min(rows, 100_000)):  # the second is what the page asks for
+        question = {} if shown == rows else {"num_rows": shown}
+        data = large.get_bytes("data/plugin/projector/tensor", run="demo", name=embedding["tensorName"], **question)
+        assert np.array_equal(np.frombuffer(data, "<f4").reshape(shown, dimensions), wanted[:shown])
+    assert ("metadataPath" in embedding) == ("sprite" in embedding) == labelled
+    if labelled:
+        metadata = large.get_bytes("data/plugin/projector/metadata", run="demo", name=embedding["tensorName"]).decode()
+        head, first, *others = metadata.split("\n")
+        assert head.split("\t") == [f"c{number}" for number in range(32)]
+        assert first.split("\t") == ["x" * 4_095 + "\N{HORIZONTAL ELLIPSIS}"] * 32
+        assert [line.split("\t")[31] for line in others[:-1]] == [f"label {row}" for row in range(1, rows)]
+        sheet = large.get_bytes("data/plugin/projector/sprite_image", run="demo", name=embedding["tensorName"])
+        assert Image.open(io.BytesIO(sheet)).size == (347 * 8, 347 * 8)

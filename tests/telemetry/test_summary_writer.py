@@ -152,6 +152,15 @@ def test_an_embedding_has_a_label_or_a_row_a_point(
     assert message.thumbnails is not None
 
 
+def test_rows_of_metadata_of_another_length_cost_no_point(tmp_path: Path) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        telemetry.writer.add_embedding(torch.ones(2, 3), [("x",), ("y", 5)], metadata_header=["name", "number"])
+        assert telemetry.faults.total == 1
+    [said] = read_said(tmp_path)[1:-1]
+    assert isinstance(said.message, Embedding)
+    assert (said.message.columns, said.message.rows) == (["name", "number"], [["x", "-"], ["y", "5"]])
+
+
 @pytest.mark.parametrize("as_tuple", [True, False])
 def test_a_graph_is_what_one_forward_pass_shows(tmp_path: Path, as_tuple: bool) -> None:
     model, inputs = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.ones(2, 3)

@@ -292,6 +292,33 @@ def test_an_embedding_travels_with_its_metadata_and_thumbnails(tmp_path: Path) -
     assert message.thumbnails.shape == (3, 64, 32, 3)
 
 
+def test_an_embedding_of_many_points_travels_in_parts_of_one_step(tmp_path: Path) -> None:
+    vectors = torch.arange(120_000.0).reshape(120_000, 1)
+    said = said_by(tmp_path, lambda telemetry: telemetry.embedding(7, "e", vectors, metadata={"n": range(120_000)}))  # type: ignore[dict-item]
+    parts = [part.message for part in said if isinstance(part.message, Embedding)]
+    assert [part.step for part in said] == [7] * len(said) == [7] * len(parts)
+    assert (parts[0].first_row, {part.row_count for part in parts}) == (0, {120_000})
+    assert np.array_equal(np.concatenate([part.vectors.numpy() for part in parts]), vectors.numpy())
+    assert [row for part in parts for row in part.rows] == [[str(number)] for number in range(120_000)]
+
+
+def test_what_cannot_be_kept_of_an_embedding_is_counted_and_said_once_and_costs_no_point(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        for step in (1, 2):
+            metadata = {f"c{number}": ["x" * 10_000] for number in range(40)}
+            telemetry.embedding(step, "e", torch.ones(2, 3, 4), metadata=metadata, images=torch.ones(3, 3, 4, 4))
+        assert telemetry.faults.total == 6
+    for noted in ("vectors of shape [2, 3, 4]", "metadata: 1 cells for 2 points", "images are left out"):
+        assert caplog.text.count(noted) == 1
+    for said in read_said(tmp_path)[1:-1]:
+        assert isinstance(said.message, Embedding)
+        assert said.message.vectors == pack_array(np.ones((2, 12), np.float32))
+        assert [len(cell) for cell in said.message.rows[0]] == [4_096] * 32
+        assert said.message.rows[1] == ["-"] * 32
+
+
 def test_an_embedding_needs_nothing_but_vectors(tmp_path: Path) -> None:
     message = one(tmp_path, lambda telemetry: telemetry.embedding(7, "e", np.ones((2, 3), np.float32)))
     assert message == Embedding("e", pack_array(np.ones((2, 3), np.float32)))

@@ -21,6 +21,7 @@ from torch import Tensor
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES
 from tensorboard_sidecar.protocol.messages import (
+    Embedding,
     Gap,
     HParams,
     Images,
@@ -220,6 +221,24 @@ def test_every_kind_of_value_can_come_from_a_device(tmp_path: Path, monkeypatch:
     assert (images.images.shape, images.captions) == ((2, 4, 5, 3), ["x", "y"])
     assert [type(message).__name__ for message in (audio, embedding)] == ["Audio", "Embedding"]
     assert hparams == HParams({"lr": 1.0}, {"best": 1.0})
+
+
+def test_an_embedding_on_a_device_travels_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowDevice(lambda tensor: np.ones(tensor.shape, str(tensor.dtype).removeprefix("torch.")))
+    monkeypatch.setattr(pipeline, "start_copy", slow.start_copy)
+    with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
+        images = torch.zeros(120_000, 1, 2, 2, device="meta")
+        telemetry.embedding(1, "e", torch.zeros(120_000, 4, device="meta"), images=images)
+        assert len(slow.copies) == 4
+        for copy in slow.copies:
+            copy.arrive()
+    first, last = said(tmp_path)[1:-1]
+    assert isinstance(first, Embedding)
+    assert isinstance(last, Embedding)
+    assert (first.vectors.shape, first.first_row, first.row_count) == ((100_000, 4), 0, 120_000)
+    assert (last.vectors.shape, last.first_row, last.row_count) == ((20_000, 4), 100_000, 120_000)
+    assert first.thumbnails is not None
+    assert first.thumbnails.shape == (100_000, 2, 2, 3)
 
 
 def test_a_full_outbox_refuses_device_values_like_others(device: SlowDevice) -> None:

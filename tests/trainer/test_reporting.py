@@ -14,7 +14,6 @@ from tensorboard_sidecar.trainer.reporting import (
     TrainingSummary,
     caption_table,
     custom_layout,
-    projector_pairs,
     report_step,
 )
 from tensorboard_sidecar.trainer.state import GradientNorms
@@ -54,13 +53,6 @@ def test_equal_vectors_have_no_deviation_over_the_batch(tmp_path: Path) -> None:
     assert scalars.values["embeddings/image/dimension_std"] == pytest.approx(1.0)
     assert scalars.values["optimization/temperature"] == pytest.approx(0.05)
     assert (scalars.values["optimization/grad_norm"], scalars.values["optimization/grad_norm_clipped"]) == (4.0, 1.0)
-
-
-@pytest.mark.parametrize(("dimensions", "pairs"), [(128, 2_000), (4_096, 646)])
-def test_the_joint_space_of_many_dimensions_fits_a_record(dimensions: int, pairs: int) -> None:
-    """4,000 points of 4,096 dimensions with their pictures are 78 MB, and a record takes 64 MiB."""
-    units = Latents(*(torch.zeros(3_000, dimensions) for _ in range(4)))
-    assert projector_pairs(units, torch.zeros(3_000, 3, 32, 32)) == pairs
 
 
 KNOWN = (*expected.EACH_LOG_INTERVAL, *expected.EACH_EPOCH)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support.machine.waiting import wait_until
 from support.records.events import summary_tags
+from support.records.parts import in_parts
 from support.records.recordings import STREAM_ID, Said, write_recording
 from support.source import ROOT
 
@@ -27,7 +28,7 @@ from tensorboard_sidecar.logger_service.projection.report import (
     SILENCE_SECONDS,
 )
 from tensorboard_sidecar.protocol.array import pack_array
-from tensorboard_sidecar.protocol.messages import Images, RunStart, Scalars
+from tensorboard_sidecar.protocol.messages import Embedding, Images, RunStart, Scalars
 
 DRAIN_SECONDS = 60.0
 STARTING = "the projection is starting"
@@ -110,6 +111,20 @@ def test_memory_that_runs_out_in_a_drawing_costs_the_drawing(tmp_path: Path) -> 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert summary_tags(tmp_path / "log" / "demo") == ["", "", "a"]
+
+
+def test_an_embedding_in_parts_takes_the_memory_of_a_part(tmp_path: Path) -> None:
+    """64 MB of points and 12 MB of thumbnails, with a limit of 40 MiB."""
+    rows = 1_000_000
+    points, pictures = np.zeros((rows, 16), np.float32), np.zeros((rows, 2, 2, 3), np.uint8)
+    whole = Embedding("e", pack_array(points), thumbnails=pack_array(pictures))
+    parts = in_parts(whole, range(50_000, rows, 50_000))
+    folder = write_recording(tmp_path, [Said(0, RunStart()), *(Said(1, part) for part in parts)])
+    command = [sys.executable, "-c", PROJECT_IN_LITTLE_MEMORY, str(folder), str(tmp_path / "log")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [points_file] = (tmp_path / "log").rglob("e.bytes")
+    assert points_file.stat().st_size == 64_000_000
 
 
 def test_a_pause_doubles_up_to_its_maximum_and_is_short_again_after_a_long_life() -> None:

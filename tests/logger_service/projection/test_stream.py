@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from support.records.events import event_files, folder_bytes, id_of, load_events, load_folder, values_by_tag
 from support.records.golden import RECORDS
+from support.records.parts import in_parts
 from support.records.recordings import (
     START_NS,
     STREAM_ID,
     Said,
     append_records,
     every_kind,
+    make_embedding,
     make_records,
     make_stream,
     write_recording,
@@ -28,6 +30,7 @@ from tensorboard_sidecar.logger_service.projection.report import ProjectionCount
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.kinds import KINDS, MessageKind
 from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX
 from tensorboard_sidecar.protocol.messages import Gap, HParams, Matrix, RunEnd, RunStart, Scalars, Text
@@ -433,3 +436,57 @@ def test_times_and_steps_are_those_of_the_records(tmp_path: Path) -> None:
     events = load_events(path)
     assert [event.wall_time - START_NS / 1e9 for event in events] == [1, 1, 1, 2, 3, 4, 5, 6]
     assert [event.step for event in events] == [0, 0, 0, 0, 1, 2, 3, 4]
+
+
+PARTS = [
+    Said(0, RunStart()),
+    *(Said(1, part) for part in in_parts(make_embedding("joint"), [3, 6, 9])),
+    Said(2, Scalars({"a": 1.0})),
+]
+
+
+def test_parts_of_an_embedding_are_its_files_live_and_replayed(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path / "parts", PARTS)
+    run(folder, tmp_path / "log")
+    run(folder, tmp_path / "slowly", size_max_bytes=1)
+    assert folder_bytes(tmp_path / "slowly") == folder_bytes(tmp_path / "log")
+    run(write_recording(tmp_path / "whole", [PARTS[0], Said(1, make_embedding("joint")), PARTS[-1]]), tmp_path / "one")
+    joint = {name: data for name, data in folder_bytes(tmp_path / "one").items() if "joint." in name}
+    assert len(joint) == 4
+    assert joint.items() <= folder_bytes(tmp_path / "log").items()
+
+
+@pytest.mark.parametrize("shown", range(2, len(PARTS) + 1))
+@pytest.mark.parametrize("lost_events", [0, 1, 2])
+def test_after_a_kill_between_two_parts_the_embedding_is_completed(
+    shown: int, lost_events: int, tmp_path: Path
+) -> None:
+    """The events of the last records were not written yet; their files were."""
+    records = make_records(PARTS)
+    whole = append_records(tmp_path / "whole", make_stream(), records)
+    run(whole, tmp_path / "wanted")
+    run(append_records(tmp_path / "begun", make_stream(), records[:shown]), tmp_path / "log")
+    [path] = event_files(tmp_path / "log" / "demo")
+    sizes = [len(pack_frame(event.SerializeToString())) for event in load_events(path)]
+    path.write_bytes(path.read_bytes()[: sum(sizes[: max(0, len(sizes) - lost_events)])])
+    counts = run(whole, tmp_path / "log")
+    assert counts.drawing_failures == 0
+    assert folder_bytes(tmp_path / "log" / "demo" / "projector") == folder_bytes(
+        tmp_path / "wanted" / "demo" / "projector"
+    )
+
+
+def test_an_embedding_whose_middle_part_was_refused_is_not_shown_counted_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = make_records(PARTS)
+    refused = Record(Kind.GAP, 3, 0, START_NS, encode_body(Gap("the outbox was full", {"embedding": 1})))
+    records[2] = refused
+    caplog.set_level(logging.WARNING)
+    counts = run(append_records(tmp_path / "recording", make_stream(), records), tmp_path / "log")
+    assert (counts.gaps, counts.drawing_failures) == (1, 1)
+    assert caplog.text.count("embedding joint of step-000000000001 is not shown: rows before row 6 of 12") == 1
+    assert not (tmp_path / "log" / "demo" / "projector_config.pbtxt").exists()
+    resumed = write_recording(tmp_path, [Said(1, RunStart(1)), PARTS[-1]], make_stream(attempt=1, stream_id=b"\1" * 16))
+    assert run(resumed, tmp_path / "log").drawing_failures == 0
+    assert not list((tmp_path / "log" / "demo" / "projector").iterdir())

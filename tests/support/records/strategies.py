@@ -76,13 +76,17 @@ def images(draw: st.DrawFn) -> Images:
 
 @st.composite
 def embeddings(draw: st.DrawFn) -> Embedding:
-    """Return points, with or without metadata and thumbnails."""
+    """Return points, or a part of them, with or without metadata and thumbnails."""
     vectors = draw(arrays("float32", 4, 3))
     columns = draw(st.lists(labels, max_size=3))
     row = st.lists(labels, min_size=len(columns), max_size=len(columns))
     rows = draw(st.lists(row, min_size=vectors.shape[0], max_size=vectors.shape[0])) if columns else []
     thumbnails = pack_array(np.zeros((vectors.shape[0], 2, 2, 3), np.uint8))
-    return Embedding(draw(tags), vectors, columns, rows, draw(st.sampled_from((None, thumbnails))))
+    first_row = draw(st.sampled_from((0, 0, 7)))
+    row_count = first_row + vectors.shape[0] + draw(st.integers(0, 9)) if first_row or draw(st.booleans()) else 0
+    return Embedding(
+        draw(tags), vectors, columns, rows, draw(st.sampled_from((None, thumbnails))), first_row, row_count
+    )
 
 
 ranges = st.tuples(st.integers(-9, 0), st.integers(1, 9)).map(lambda pair: (float(pair[0]), float(pair[1])))
