@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tensorboard_sidecar.telemetry import ending as ending_module
+from tensorboard_sidecar.telemetry.calls import Faults
 from tensorboard_sidecar.telemetry.ending import Ending, Status
-from tensorboard_sidecar.telemetry.faults import Faults
 
 
 class Closing:

@@ -17,7 +17,6 @@ from tensorboard_sidecar.logger_service.events.event_file import (
     in_order,
     inside,
     is_row,
-    late_directory,
     names_in,
     next_name,
     own_names_in,
@@ -295,8 +294,7 @@ def test_a_set_of_hyperparameters_has_a_folder_in_the_folder_of_its_stream(tmp_p
     assert row == "hparams-000102030405"
     stream = make_stream("team/first", rank=3, attempt=2)
     assert run_directory(tmp_path, stream, row) == tmp_path / "team" / "first" / "rank-3" / row
-    late = late_directory(tmp_path, stream, 1, row)
-    assert late == tmp_path / "team" / "first" / "rank-3" / row / "attempt-2"
+    late = run_directory(tmp_path, stream, row) / "attempt-2"
     assert is_row(late)
     assert is_row(late.parent)
     assert not any(map(is_row, (late.parent.parent, late / "other", tmp_path / "hparams-0" / "attempt-2")))

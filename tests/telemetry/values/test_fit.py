@@ -130,7 +130,7 @@ def test_a_long_label_is_cut_with_an_ellipsis(notes: Notes) -> None:
         (META, [], ["captions"]),
         (5, [], ["captions"]),
     ],
-    ids=str,
+    ids=lambda value: str(value).partition(" at 0x")[0],
 )
 def test_captions_are_as_many_as_the_pictures(given: Any, kept: list[str], told: list[str], notes: Notes) -> None:
     assert fit.captions(given, 3, "pictures", notes) == kept
