@@ -23,7 +23,7 @@ from faults.harness.event_ids import read_event_ids
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.messages import Gap, Message, RunStart, Scalars
+from tensorboard_sidecar.protocol.messages import Gap, HParams, Message, RunStart, Scalars
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 
@@ -52,6 +52,8 @@ class Found:
     refused: Counter[str] = field(default_factory=Counter)
     events: set[tuple[int, int]] = field(default_factory=set)
     """What is due in event files: the last sequence number of a record, and the place of each of its events."""
+    rows: set[tuple[int, int]] = field(default_factory=set)
+    """What is due in the rows of sets of hyperparameters, beside ``events``."""
     reasons: set[str] = field(default_factory=set)
     """Why there are gaps."""
     malformed: set[int] = field(default_factory=set)
@@ -131,14 +133,18 @@ def read_recordings(root: Path, problems: list[str]) -> dict[bytes, Found]:
 def check_events(found: dict[bytes, Found], logdir: Path, problems: list[str]) -> int:
     """Tell ``problems`` what is wrong with the event files, given the recordings; return how many events there are."""
     seen: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
+    rows: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
     for folder in sorted({path.parent for path in logdir.rglob("events.out.tfevents.*")}):
+        of_folder = rows if folder.name.startswith("hparams-") else seen
         for stream, sequence, place in read_event_ids(folder, problems):
-            seen[stream].append((sequence, place))
-    for stream in found.keys() | seen.keys():
-        ids, due = seen[stream], found[stream].events if stream in found and found[stream].shows else set()
+            of_folder[stream].append((sequence, place))
+    for stream in found.keys() | seen.keys() | rows.keys():
+        ids, one = seen[stream], found[stream] if stream in found else Found()
+        due = one.events if one.shows else set()
         wrong = (*_misplaced(ids), *_difference("events", due, set(ids), "due", "in event files"))
-        problems += (f"{_name(stream)}: {what}" for what in wrong)
-    return sum(map(len, seen.values()))
+        of_rows = _difference("rows", one.rows, set(rows[stream]), "due", "in event files")
+        problems += (f"{_name(stream)}: {what}" for what in (*wrong, *_misplaced(sorted(rows[stream])), *of_rows))
+    return sum(map(len, (*seen.values(), *rows.values())))
 
 
 def events_of(message: Message | None) -> int:
@@ -157,6 +163,8 @@ def _take(one: Found, record: Record, name: str, problems: list[str]) -> None:
         one.malformed.add(record.sequence)
     one.shows |= record.kind not in (Kind.RUN_START, Kind.RUN_END) or record.sequence > _SILENT_MAX
     one.events |= {(record.next_sequence - 1, place) for place in range(events_of(message))}
+    if isinstance(message, HParams):
+        one.rows.add((record.next_sequence - 1, 1))
     if isinstance(message, Gap):
         one.gaps |= numbers
         one.refused.update(message.kinds)
