@@ -12,6 +12,7 @@ AssertionError with all that is wrong:
 - a call kept its caller waiting, or the start did, or an end in order passed its deadline.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ REFUSALS: Final = {
     "lost with the trainer: still on a device, or refused by a full outbox",
 }
 _SHOWN_MAX: Final = 5
+_ROW: Final = re.compile("hparams-[0-9a-f]{12}")
 # A trainer that logs nothing sends the start and the end of its run.
 _SILENT_MAX: Final = 2
 
@@ -135,7 +137,7 @@ def check_events(found: dict[bytes, Found], logdir: Path, problems: list[str]) -
     seen: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
     rows: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
     for folder in sorted({path.parent for path in logdir.rglob("events.out.tfevents.*")}):
-        of_folder = rows if folder.name.startswith("hparams-") else seen
+        of_folder = rows if _ROW.fullmatch(folder.name) else seen
         for stream, sequence, place in read_event_ids(folder, problems):
             of_folder[stream].append((sequence, place))
     for stream in found.keys() | seen.keys() | rows.keys():
