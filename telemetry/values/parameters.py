@@ -32,6 +32,7 @@ from torch.overrides import TorchFunctionMode
 
 from tensorboard_sidecar.protocol.limits import LABEL_MAX_CHARACTERS, STEP_MAX, TAGS_MAX
 from tensorboard_sidecar.protocol.messages import ParameterValue
+from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.telemetry.values.tags import CUT_MARK, distinct_tag, shown_tag
 
 DEPTH_MAX: Final = 16
@@ -353,6 +354,6 @@ def _sentence(reasons: Mapping[str, str]) -> str:
     """Return the first names with their reasons, and the number of all; ``""`` without any."""
     if not reasons:
         return ""
-    first = [f"{name:.80} ({reason})" for name, reason in islice(reasons.items(), _NAMED_MAX)]
+    first = [printable(f"{name:.80} ({reason})") for name, reason in islice(reasons.items(), _NAMED_MAX)]
     more = f", and {len(reasons) - _NAMED_MAX:,} more" if len(reasons) > _NAMED_MAX else ""
     return ", ".join(first) + more

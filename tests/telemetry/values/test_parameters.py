@@ -418,3 +418,11 @@ def test_whatever_is_given_is_taken_by_the_logger(settings: dict[Any, Any]) -> N
     check_message(RunStart(0, found.values))
     check_message(HParams(found.values, {}))
     encode_body(RunStart(0, found.values))
+
+
+def test_the_sentences_for_people_can_be_written_to_any_log() -> None:
+    """A log file in UTF-8 takes no lone surrogate, and a terminal no control character."""
+    made = plain_parameters({"t\ud800": 1, "a\x1b[2J": object(), "b\udfff": object()})
+    assert made.changed.isprintable()
+    assert made.left_out.isprintable()
+    assert "\\ud800" in made.changed
