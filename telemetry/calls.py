@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import numpy as np
 
 from tensorboard_sidecar.protocol.messages import ParameterValue
+from tensorboard_sidecar.protocol.names import check_step
 from tensorboard_sidecar.telemetry.values.fit import Cut
 from tensorboard_sidecar.telemetry.values.parameters import plain_parameters
 from tensorboard_sidecar.telemetry.values.python_values import whole
@@ -160,7 +161,7 @@ def _whole_step(step: Any) -> int:
 
 
 def telemetry_call(method: _Method) -> _Method:
-    """Wrap a method: convert its step to an int, add its time to ``cost``, note its errors in ``faults``."""
+    """Wrap a method: make its step an int that is in range, add its time to ``cost``, note its errors in ``faults``."""
 
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> None:  # ``self`` is in ``args``: a named parameter costs a second tuple
@@ -172,6 +173,7 @@ def telemetry_call(method: _Method) -> _Method:
                 args = (self, kwargs.pop("step", None))
             if type(args[1]) is not int:  # a tensor: the loop may increment it in place, or it lies on a device
                 args = (self, _whole_step(args[1]), *args[2:])
+            check_step(args[1])
             method(*args, **kwargs)
             self.cost.add(args[1], perf_counter_ns() - started)
         except Exception as error:  # noqa: BLE001 - no error of any type may end training

@@ -25,7 +25,6 @@ from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endpoint
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
-from tensorboard_sidecar.protocol.names import check_step
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.run_names import shown_run
@@ -183,12 +182,12 @@ class Telemetry:
         except Exception:  # noqa: BLE001 - the fast path failed; the slow path below reports which tag is bad
             numbers = None
         if numbers is not None:
-            self._pipeline.append(Kind.SCALARS, check_step(step), encode_scalars(numbers))
+            self._pipeline.append(Kind.SCALARS, step, encode_scalars(numbers))
             return
         good = self.faults.convert_each("telemetry.scalars", values, check_scalar)
         for split in map(split_scalars, in_records(good) if good or not values else ()):
             self._pipeline.keep_tensors(
-                check_step(step),
+                step,
                 Kind.SCALARS,
                 split.on_device,
                 split.message,
@@ -208,7 +207,7 @@ class Telemetry:
         good = self.faults.convert_each("telemetry.summaries", tensors, arrays.as_tensor)
         for split in self._summarizer.split(good).records() if good or not tensors else ():
             self._pipeline.keep_tensors(
-                check_step(step),
+                step,
                 Kind.TENSOR_SUMMARIES,
                 split.on_device,
                 split.message,
@@ -245,7 +244,7 @@ class Telemetry:
         title = fit.title(title, tag, blocks, note)
         row_label, column_label = fit.label("row_label", row_label, note), fit.label("column_label", column_label, note)
         self._pipeline.keep_tensors(
-            check_step(step),
+            step,
             Kind.MATRIX,
             [arrays.matrix_to_floats(fitting, ends)],
             lambda copied: messages.Matrix(tag, pack_array(copied[0]), title, row_label, column_label, ends),
@@ -268,7 +267,7 @@ class Telemetry:
         noted: list[Exception] = []
         for record in fit.picture_records(tag, images, layout, captions, noted.append):
             build = partial(_images, record.tag, record.captions)
-            self._pipeline.keep_tensors(check_step(step), Kind.IMAGES, [record.pictures], build)
+            self._pipeline.keep_tensors(step, Kind.IMAGES, [record.pictures], build)
         self.faults.note_each("telemetry.images", noted)
 
     @telemetry_call
@@ -304,7 +303,7 @@ class Telemetry:
         kept = fit.clips(tag, clips, captions, noted.append)
         for part in kept.slices(tag):
             build = partial(_audio, part.tag, rate_hz, kept.captions[part.items])
-            self._pipeline.keep_tensors(check_step(step), Kind.AUDIO, kept.sounds[part.items], build)
+            self._pipeline.keep_tensors(step, Kind.AUDIO, kept.sounds[part.items], build)
         self.faults.note_each("telemetry.audio", noted)
 
     @telemetry_call
@@ -330,7 +329,7 @@ class Telemetry:
         noted: list[Exception] = []
         points = gather_points(vectors, metadata, images, noted.append)
         for tensors, build in split_points(points):
-            self._pipeline.keep_tensors(check_step(step), Kind.EMBEDDING, tensors, partial(build, tag))
+            self._pipeline.keep_tensors(step, Kind.EMBEDDING, tensors, partial(build, tag))
         self.faults.note_each("telemetry.embedding", noted)
 
     @telemetry_call
@@ -348,7 +347,7 @@ class Telemetry:
         noted: list[Exception] = []
         split = split_scalars(fit.first_values("metrics", good, noted.append))
         self._pipeline.keep_tensors(
-            check_step(step), Kind.HPARAMS, split.on_device, lambda copied: messages.HParams(plain, split.merge(copied))
+            step, Kind.HPARAMS, split.on_device, lambda copied: messages.HParams(plain, split.merge(copied))
         )
         self.faults.note_each("telemetry.hparams", noted)
 

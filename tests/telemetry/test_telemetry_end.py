@@ -173,6 +173,18 @@ def test_the_end_says_how_many_calls_were_not_kept(tmp_path: Path, caplog: pytes
     assert "run run: 3 calls or values were not kept" in caplog.records[-1].getMessage()
 
 
+@pytest.mark.parametrize("step", [-1, 2**53 + 1, 10**20, 1e300])
+def test_a_step_out_of_range_does_not_cost_the_end_of_the_run(tmp_path: Path, step: float) -> None:
+    """Of a call without a good value, too, whose step is checked by nobody else."""
+    telemetry = Telemetry("run", endpoint=None, record=tmp_path)
+    telemetry.scalars(3, {"a": 1.0})
+    telemetry.summaries(step, {"a": object()})  # type: ignore[arg-type, dict-item]
+    telemetry.audio(step, "a", [object()], sample_rate_hz=8000)  # type: ignore[arg-type, list-item]
+    telemetry.close()
+    assert telemetry.faults.total == 2
+    assert read_said(tmp_path)[-1] == (3, RunEnd("completed"))
+
+
 def test_closing_again_does_nothing(tmp_path: Path) -> None:
     with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
         telemetry.close(status="failed")
