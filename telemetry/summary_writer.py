@@ -338,19 +338,16 @@ class SummaryWriter:
         run_name: str | None = None,
         global_step: int | None = None,
     ) -> None:
-        """Keep a set of hyperparameters and its metrics. Hyperparameters that are None are left out.
+        """Keep a set of hyperparameters and its metrics. What is no bool, number or text is shown as text, also None.
 
         TensorBoard shows a row for each set: several trials of one run are as many rows. Metrics may come later, with
         the same hyperparameters again. ``hparam_domain_discrete`` and ``run_name`` are ignored.
 
         >>> writer.add_hparams({"lr": 1e-3, "depth": 12}, {"accuracy": 0.75}, global_step=100)
         """
-        given: object = hparam_dict
-        if isinstance(hparam_dict, Mapping):
-            given = {name: value for name, value in hparam_dict.items() if value is not None}
         # At step 0, a metric that is also a curve would hide the curve from TensorBoard's default loader.
         step = max(0, self.telemetry.cost.highest_step) if global_step is None else _step(global_step)
-        self.telemetry.hparams(step, given, metric_dict)
+        self.telemetry.hparams(step, hparam_dict, metric_dict)
 
     @_guarded
     def add_custom_scalars(self, layout: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:

@@ -175,7 +175,7 @@ def test_hyperparameters_and_layouts_are_records(tmp_path: Path) -> None:
         writer.add_custom_scalars({"Losses": {"all": ["Multiline", ["loss/.*"]], "m": ["Margin", ["a", "b", "c"]]}})
 
     assert written(tmp_path, write) == [
-        Said(7, HParams({"lr": 0.1, "beta": 0.5}, {"best": 0.5})),
+        Said(7, HParams({"lr": 0.1, "beta": 0.5, "seed": "None"}, {"best": 0.5})),
         Said(
             0,
             Layout({"Losses": {"all": Chart("multiline", ["loss/.*"]), "m": Chart("margin", ["a", "b", "c"])}}),
