@@ -147,7 +147,8 @@ class PartFiles:
         The plugin reads raw numbers only if the first line is no text. A line with a zero becomes no text when the zero
         becomes -0.0; other points are written as text.
         """
-        line = _first_line(self.points)
+        with self.points.open("rb") as points:
+            line = first_line(points)
         if line is None:
             return "bytes"
         numbers = np.memmap(self.points, "<u4", "r+")[-(-line[0] // 4) : line[1] // 4]
@@ -211,19 +212,18 @@ def _open(path: Path, flags: int = 0) -> BinaryIO:
     return os.fdopen(file, "wb")
 
 
-def _first_line(path: Path) -> tuple[int, int] | None:
+def first_line(points: BinaryIO) -> tuple[int, int] | None:
     """Return the range of bytes of the first line that is not empty if this line is valid UTF-8, otherwise None."""
     decoder, start, end = getincrementaldecoder("utf-8")(), 0, 0
     try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK_SIZE_BYTES):
-                if start == end:
-                    start = end = start + len(chunk) - len(chunk := chunk.lstrip(b"\n"))
-                line, newline, _ = chunk.partition(b"\n")
-                end += len(line)
-                decoder.decode(line)
-                if newline:
-                    break
+        while chunk := points.read(_CHUNK_SIZE_BYTES):
+            if start == end:
+                start = end = start + len(chunk) - len(chunk := chunk.lstrip(b"\n"))
+            line, newline, _ = chunk.partition(b"\n")
+            end += len(line)
+            decoder.decode(line)
+            if newline:
+                break
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return None

@@ -18,6 +18,7 @@ Rule 5: an embedding that arrives in parts is shown when all parts are there (se
 embedding is deleted when the next embedding of its tag, or a new attempt, begins.
 """
 
+import io
 import math
 import re
 import zlib
@@ -38,6 +39,7 @@ from tensorboard_sidecar.logger_service.events.embedding_parts import (
     Collected,
     IncompleteEmbedding,
     PartFiles,
+    first_line,
     replace_file,
     text_lines,
 )
@@ -286,7 +288,7 @@ def tensor_name(tag: str, step: int, *, latest: bool) -> str:
 def points_file(vectors: npt.NDArray[np.float32]) -> tuple[str, bytes]:
     """Return suffix and content of the file of points: ``bytes``, or ``tsv`` when the raw bytes begin as valid text."""
     data = np.ascontiguousarray(vectors, "<f4").tobytes()
-    if not _begins_with_text(data):
+    if first_line(io.BytesIO(data)) is None:
         return "bytes", data
     return "tsv", _lines(text_lines(vectors))
 
@@ -334,16 +336,6 @@ def config_block(entry: Entry, *, latest: bool) -> str:
         sizes = f"single_image_dim: {width} single_image_dim: {height}"
         lines.append(f"sprite {{ image_path: {_quote(entry.sprite)} {sizes} }}")
     return "".join(["embeddings {\n", *(f"  {line}\n" for line in lines), "}\n"])
-
-
-def _begins_with_text(data: bytes) -> bool:
-    """Tell whether the first line, which the plugin decodes first, is valid UTF-8."""
-    first_line = data.lstrip(b"\n").split(b"\n", 1)[0]
-    try:
-        first_line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _resize(picture: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[Any]:

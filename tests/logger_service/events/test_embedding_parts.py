@@ -1,7 +1,7 @@
 """The files of an embedding that arrives in parts: the same as those of a whole embedding, whatever happens between."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.machine.killed_changes import Killed, kill_after
 from support.records.events import folder_bytes
 from support.records.parts import in_parts
 from support.records.recordings import START_NS, make_embedding
@@ -66,21 +67,9 @@ def test_parts_without_metadata_and_thumbnails_have_points_alone(tmp_path: Path)
     assert shown(tmp_path / "parts") == shown(tmp_path / "whole")
 
 
-class Killed(Exception):
-    """Stands for a kill between two changes on disk."""
-
-
-def kill_after(changes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_or_tear_after(changes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow a number of writes, renames and deletions; tear the next write, and fail every later change."""
-    left = iter(range(changes))
-
-    def counted(change: Callable[..., object]) -> Callable[..., object]:
-        def wrapper(*arguments: object, **options: object) -> object:
-            if next(left, None) is None:
-                raise Killed
-            return change(*arguments, **options)
-
-        return wrapper
+    left, write = kill_after(changes, monkeypatch), embedding_parts._write_at
 
     def torn(path: Path, offset: int, data: bytes) -> bool:
         if next(left, None) is None:
@@ -88,10 +77,7 @@ def kill_after(changes: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise Killed
         return write(path, offset, data)
 
-    write = embedding_parts._write_at
     monkeypatch.setattr(embedding_parts, "_write_at", torn)
-    for name in ("replace", "unlink", "rmdir", "mkdir"):
-        monkeypatch.setattr(Path, name, counted(getattr(Path, name)))
 
 
 @pytest.mark.parametrize("numbers", ["random", "zeros", "twos"])
@@ -109,7 +95,7 @@ def test_after_a_kill_at_any_moment_the_next_process_completes_the_embedding(num
             directory = tmp_path / f"{changes}-{back}"
             reached = 0
             with pytest.MonkeyPatch.context() as monkeypatch, suppress(Killed):
-                kill_after(changes, monkeypatch)
+                kill_or_tear_after(changes, monkeypatch)
                 for reached, part in enumerate(parts):
                     take(directory, [part], reached)
                 done = True
@@ -259,7 +245,8 @@ def test_a_first_line_longer_than_a_chunk_is_read_to_its_end(
         path = tmp_path / "points"
         path.write_bytes(first + rest)
         start = len(first) - len(first.lstrip(b"\n"))
-        found = embedding_parts._first_line(path)
+        with path.open("rb") as points:
+            found = embedding_parts.first_line(points)
         assert found == ((start, (first + rest).index(b"\n", start)) if line else None)
 
 

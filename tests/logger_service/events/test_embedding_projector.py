@@ -11,6 +11,7 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.machine.killed_changes import Killed, kill_after
 from support.records.events import folder_bytes, load_events
 from support.records.recordings import START_NS, make_embedding
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
@@ -189,26 +190,6 @@ def test_an_entry_that_a_power_loss_emptied_is_passed_over(tmp_path: Path) -> No
     (tmp_path / "projector" / "step-000000000001" / "joint.entry.json").write_bytes(b"")
     write(tmp_path, 3)
     assert names(tmp_path) == ["joint \N{MIDDLE DOT} latest (step 3)", "joint \N{MIDDLE DOT} step 2"]
-
-
-class Killed(Exception):
-    """Stands for a kill between two changes on disk."""
-
-
-def kill_after(changes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Allow a number of renames and deletions, and fail every later call."""
-    left = iter(range(changes))
-
-    def counted(change: Callable[..., object]) -> Callable[..., object]:
-        def wrapper(*arguments: object, **options: object) -> object:
-            if next(left, None) is None:
-                raise Killed
-            return change(*arguments, **options)
-
-        return wrapper
-
-    for name in ("replace", "unlink", "rmdir", "mkdir"):
-        monkeypatch.setattr(Path, name, counted(getattr(Path, name)))
 
 
 @pytest.mark.parametrize(
