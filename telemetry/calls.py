@@ -1,8 +1,9 @@
-"""How a call of telemetry ends: its time is measured, its errors become faults, and the run gets a status."""
+"""What surrounds a call of telemetry: its time is measured, and its errors become faults."""
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from time import perf_counter_ns
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -11,6 +12,7 @@ import numpy as np
 
 from tensorboard_sidecar.protocol.messages import ParameterValue
 from tensorboard_sidecar.protocol.names import check_step
+from tensorboard_sidecar.telemetry.values.arrays import Note
 from tensorboard_sidecar.telemetry.values.fit import Cut
 from tensorboard_sidecar.telemetry.values.parameters import plain_parameters
 from tensorboard_sidecar.telemetry.values.python_values import whole
@@ -50,8 +52,14 @@ class Faults:
             self._logged.add((call, kind))
             _log.warning("%s: %s: %.500s (logged once; training goes on)", call, type(error).__name__, error)
 
-    def note_each(self, call: str, errors: Iterable[Exception]) -> None:
-        """Note errors about values that are kept, but not as given."""
+    @contextmanager
+    def noting(self, call: str) -> Iterator[Note]:
+        """Yield a function that takes errors about values that are kept, but not as given; note them after the block.
+
+        The block keeps the record first, so that ``strict`` raises about a record that is kept.
+        """
+        errors: list[Exception] = []
+        yield errors.append
         for error in errors:
             self.note(call, error)
 

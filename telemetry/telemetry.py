@@ -186,12 +186,7 @@ class Telemetry:
             return
         good = self.faults.convert_each("telemetry.scalars", values, check_scalar)
         for split in map(split_scalars, in_records(good) if good or not values else ()):
-            self._pipeline.keep_tensors(
-                step,
-                Kind.SCALARS,
-                split.on_device,
-                split.message,
-            )
+            self._pipeline.keep_tensors(step, Kind.SCALARS, split.on_device, split.message)
 
     @telemetry_call
     def summaries(self, step: int, tensors: Mapping[str, ArrayLike]) -> None:
@@ -237,19 +232,18 @@ class Telemetry:
         >>> telemetry.matrix(100, "similarity/text_vs_image", text @ image.T, row_label="text", column_label="image")
         """
         tag = self.faults.shown_tag("telemetry.matrix", tag)
-        noted: list[Exception] = []
-        note = noted.append
-        ends = fit.value_range(tag, value_range, note)
-        fitting, blocks = fit.matrix(tag, values, note)
-        title = fit.title(title, tag, blocks, note)
-        row_label, column_label = fit.label("row_label", row_label, note), fit.label("column_label", column_label, note)
-        self._pipeline.keep_tensors(
-            step,
-            Kind.MATRIX,
-            [arrays.matrix_to_floats(fitting, ends)],
-            lambda copied: messages.Matrix(tag, pack_array(copied[0]), title, row_label, column_label, ends),
-        )
-        self.faults.note_each("telemetry.matrix", noted)
+        with self.faults.noting("telemetry.matrix") as note:
+            ends = fit.value_range(tag, value_range, note)
+            fitting, blocks = fit.matrix(tag, values, note)
+            title = fit.title(title, tag, blocks, note)
+            row_label = fit.label("row_label", row_label, note)
+            column_label = fit.label("column_label", column_label, note)
+            self._pipeline.keep_tensors(
+                step,
+                Kind.MATRIX,
+                [arrays.matrix_to_floats(fitting, ends)],
+                lambda copied: messages.Matrix(tag, pack_array(copied[0]), title, row_label, column_label, ends),
+            )
 
     @telemetry_call
     def images(self, step: int, tag: str, images: Pictures, captions: Sequence[str] = (), *, layout: str = "") -> None:
@@ -264,11 +258,10 @@ class Telemetry:
         >>> telemetry.images(100, "samples/images", torch.rand(2, 3, 32, 32), captions=["a dog", "a cat"])
         """
         tag = self.faults.shown_tag("telemetry.images", tag)
-        noted: list[Exception] = []
-        for record in fit.picture_records(tag, images, layout, captions, noted.append):
-            build = partial(_images, record.tag, record.captions)
-            self._pipeline.keep_tensors(step, Kind.IMAGES, [record.pictures], build)
-        self.faults.note_each("telemetry.images", noted)
+        with self.faults.noting("telemetry.images") as note:
+            for record in fit.picture_records(tag, images, layout, captions, note):
+                build = partial(_images, record.tag, record.captions)
+                self._pipeline.keep_tensors(step, Kind.IMAGES, [record.pictures], build)
 
     @telemetry_call
     def text(self, step: int, tag: str, text: object) -> None:
@@ -279,9 +272,8 @@ class Telemetry:
         >>> telemetry.text(100, "notes", "The **second** half of the data begins here.")
         """
         tag = self.faults.shown_tag("telemetry.text", tag)
-        noted: list[Exception] = []
-        self._pipeline.keep(step, messages.Text(tag, fit.text(tag, text, noted.append)))
-        self.faults.note_each("telemetry.text", noted)
+        with self.faults.noting("telemetry.text") as note:
+            self._pipeline.keep(step, messages.Text(tag, fit.text(tag, text, note)))
 
     @telemetry_call
     def audio(
@@ -298,13 +290,12 @@ class Telemetry:
         >>> telemetry.audio(100, "samples/tones", [tone, tone / 2], sample_rate_hz=8000, captions=["loud", "quiet"])
         """
         tag = self.faults.shown_tag("telemetry.audio", tag)
-        noted: list[Exception] = []
-        rate_hz = fit.sample_rate(sample_rate_hz, noted.append)
-        kept = fit.clips(tag, clips, captions, noted.append)
-        for part in kept.slices(tag):
-            build = partial(_audio, part.tag, rate_hz, kept.captions[part.items])
-            self._pipeline.keep_tensors(step, Kind.AUDIO, kept.sounds[part.items], build)
-        self.faults.note_each("telemetry.audio", noted)
+        with self.faults.noting("telemetry.audio") as note:
+            rate_hz = fit.sample_rate(sample_rate_hz, note)
+            kept = fit.clips(tag, clips, captions, note)
+            for part in kept.slices(tag):
+                build = partial(_audio, part.tag, rate_hz, kept.captions[part.items])
+                self._pipeline.keep_tensors(step, Kind.AUDIO, kept.sounds[part.items], build)
 
     @telemetry_call
     def embedding(
@@ -326,11 +317,10 @@ class Telemetry:
         >>> telemetry.embedding(100, "animals", torch.randn(2, 8), metadata={"name": ["cat", "dog"]})
         """
         tag = self.faults.shown_tag("telemetry.embedding", tag)
-        noted: list[Exception] = []
-        points = gather_points(vectors, metadata, images, noted.append)
-        for tensors, build in split_points(points):
-            self._pipeline.keep_tensors(step, Kind.EMBEDDING, tensors, partial(build, tag))
-        self.faults.note_each("telemetry.embedding", noted)
+        with self.faults.noting("telemetry.embedding") as note:
+            points = gather_points(vectors, metadata, images, note)
+            for tensors, build in split_points(points):
+                self._pipeline.keep_tensors(step, Kind.EMBEDDING, tensors, partial(build, tag))
 
     @telemetry_call
     def hparams(self, step: int, parameters: object, metrics: Mapping[str, Scalar]) -> None:
@@ -344,12 +334,11 @@ class Telemetry:
         """
         plain = self.faults.parameters("telemetry.hparams", parameters)
         good = self.faults.convert_each("telemetry.hparams", metrics, check_scalar)
-        noted: list[Exception] = []
-        split = split_scalars(fit.first_values("metrics", good, noted.append))
-        self._pipeline.keep_tensors(
-            step, Kind.HPARAMS, split.on_device, lambda copied: messages.HParams(plain, split.merge(copied))
-        )
-        self.faults.note_each("telemetry.hparams", noted)
+        with self.faults.noting("telemetry.hparams") as note:
+            split = split_scalars(fit.first_values("metrics", good, note))
+            self._pipeline.keep_tensors(
+                step, Kind.HPARAMS, split.on_device, lambda copied: messages.HParams(plain, split.merge(copied))
+            )
 
     @telemetry_call
     def graph(self, step: int, graph: messages.Graph) -> None:
@@ -358,9 +347,8 @@ class Telemetry:
         >>> from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
         >>> telemetry.graph(0, trace_graph(torch.nn.Linear(3, 4), torch.zeros(1, 3)))
         """
-        noted: list[Exception] = []
-        self._pipeline.keep(step, fit.graph(graph, noted.append))
-        self.faults.note_each("telemetry.graph", noted)
+        with self.faults.noting("telemetry.graph") as note:
+            self._pipeline.keep(step, fit.graph(graph, note))
 
     @telemetry_call
     def layout(self, step: int, categories: Mapping[str, Mapping[str, messages.Chart | Sequence[Any]]]) -> None:
@@ -373,11 +361,10 @@ class Telemetry:
         >>> from tensorboard_sidecar.protocol.messages import Chart
         >>> telemetry.layout(0, {"Losses": {"both": Chart("multiline", ["^loss/train$", "^loss/val$"])}})
         """
-        noted: list[Exception] = []
-        fitting = fit.layout(categories, noted.append)
-        if fitting is not None:
-            self._pipeline.keep(step, fitting)
-        self.faults.note_each("telemetry.layout", noted)
+        with self.faults.noting("telemetry.layout") as note:
+            fitting = fit.layout(categories, note)
+            if fitting is not None:
+                self._pipeline.keep(step, fitting)
 
     def health(self) -> dict[str, float]:
         """Return measurements of telemetry itself by tag, for logging with :meth:`scalars`.

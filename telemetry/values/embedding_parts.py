@@ -23,8 +23,10 @@ from tensorboard_sidecar.protocol.limits import (
     RECORD_SIZE_MAX_BYTES,
 )
 from tensorboard_sidecar.protocol.messages import Embedding
-from tensorboard_sidecar.telemetry.values.arrays import as_tensor, thumbnails_to_uint8, to_float32
+from tensorboard_sidecar.telemetry.values.arrays import Note, as_tensor, thumbnails_to_uint8, to_float32
+from tensorboard_sidecar.telemetry.values.fit import Cut
 from tensorboard_sidecar.telemetry.values.python_values import cells
+from tensorboard_sidecar.telemetry.values.tags import CUT_MARK
 
 # A part fits a segment of the outbox. The thread that copies a part holds the interpreter for about a millisecond.
 PART_SIZE_MAX_BYTES: Final = 4 * 2**20 - 2**16
@@ -34,19 +36,6 @@ _HEAD_SIZE_MAX_BYTES: Final = 2**13
 _TEXT_HEAD_BYTES: Final = 5
 _UTF8_MAX_BYTES: Final = 4
 _EMPTY_CELL: Final = "-"
-_CUT_MARK: Final = "\N{HORIZONTAL ELLIPSIS}"
-
-
-class PointsChanged(ValueError):
-    """Points that are kept in another shape, or not all of them."""
-
-
-class MetadataChanged(ValueError):
-    """Metadata that is not kept as given; the points are kept."""
-
-
-class ThumbnailsLeftOut(ValueError):
-    """Thumbnails that are not kept; the points are kept."""
 
 
 class Points(NamedTuple):
@@ -76,7 +65,7 @@ class Part(NamedTuple):
     build: Callable[[str, Sequence[npt.NDArray[Any]]], Embedding]
 
 
-def gather_points(vectors: Any, metadata: Any, images: Any, note: Callable[[Exception], None]) -> Points:
+def gather_points(vectors: Any, metadata: Any, images: Any, note: Note) -> Points:
     """Return the points of a call with what can be kept of ``metadata`` and ``images``; ``note`` gets each change.
 
     Raises TypeError or ValueError for vectors without points or that are no dense numbers.
@@ -86,7 +75,7 @@ def gather_points(vectors: Any, metadata: Any, images: Any, note: Callable[[Exce
     return Points(tensor, columns, rows, _thumbnails(images, row_count, len(tensor), note))
 
 
-def by_column(rows: Iterable[Any], header: Iterable[Any]) -> tuple[dict[str, list[Any]], MetadataChanged | None]:
+def by_column(rows: Iterable[Any], header: Iterable[Any]) -> tuple[dict[str, list[Any]], Cut | None]:
     """Return rows of metadata as columns by name, and what was changed: rows without a cell for each name.
 
     >>> by_column([("cat", 4), ("hen", 2)], ["name", "legs"])
@@ -97,9 +86,7 @@ def by_column(rows: Iterable[Any], header: Iterable[Any]) -> tuple[dict[str, lis
     width = max(map(len, cells), default=0)
     wrong = sum(len(row) != len(names) for row in cells)
     names += [f"column {number}" for number in range(len(names) + 1, width + 1)]
-    change = MetadataChanged(
-        f"metadata: {wrong:,} rows do not have one cell for each name; missing cells are {_EMPTY_CELL!r}"
-    )
+    change = Cut("metadata", f"{wrong:,} rows do not have one cell for each name; missing cells are {_EMPTY_CELL!r}")
     distinct = [name if names.index(name) == place else f"{name} ({place + 1})" for place, name in enumerate(names)]
     columns = [column[1:] for column in zip_longest(distinct, *cells, fillvalue=_EMPTY_CELL)]
     return dict(zip(distinct, map(list, columns), strict=True)), change if wrong else None
@@ -138,11 +125,11 @@ def split_points(
 
 def plain_label(text: str) -> str:
     """Return a text for a cell: too long a text is cut and ends with an ellipsis, lone surrogates become ``?``."""
-    cut = text if len(text) <= LABEL_MAX_CHARACTERS else text[: LABEL_MAX_CHARACTERS - 1] + _CUT_MARK
+    cut = text if len(text) <= LABEL_MAX_CHARACTERS else text[: LABEL_MAX_CHARACTERS - 1] + CUT_MARK
     return cut.encode("utf-8", "replace").decode()
 
 
-def _vectors(vectors: Any, note: Callable[[Exception], None]) -> tuple[Tensor, int]:
+def _vectors(vectors: Any, note: Note) -> tuple[Tensor, int]:
     """Return vectors as float32 ``[N, D]`` within the limits, and the number of points that were given."""
     tensor = as_tensor(vectors)
     shape = tuple(tensor.shape)
@@ -157,13 +144,11 @@ def _vectors(vectors: Any, note: Callable[[Exception], None]) -> tuple[Tensor, i
             tensor = tensor.narrow(dimension, 0, limit)
             changes.append(f"are too large: the first {limit:,} {name} are kept")
     if changes:
-        note(PointsChanged(f"vectors of shape {list(shape)} {', and '.join(changes)}"))
+        note(Cut("points", f"vectors of shape {list(shape)} {', and '.join(changes)}"))
     return to_float32(tensor), shape[0]
 
 
-def _metadata(
-    metadata: Any, row_count: int, rows_kept: int, note: Callable[[Exception], None]
-) -> tuple[list[str], list[list[str]]]:
+def _metadata(metadata: Any, row_count: int, rows_kept: int, note: Note) -> tuple[list[str], list[list[str]]]:
     """Return the columns and rows of metadata, with one row for each of the points that are kept."""
     if metadata is None:
         return [], []
@@ -188,7 +173,7 @@ def _metadata(
         titles += _cut_cells([title], changes)
         columns.append(_cut_cells(texts, changes))
     if changes:
-        note(MetadataChanged(f"metadata: {'; '.join(dict.fromkeys(changes))}"))
+        note(Cut("metadata", "; ".join(dict.fromkeys(changes))))
     return titles, list(map(list, zip(*columns, strict=True)))
 
 
@@ -212,16 +197,16 @@ def _cut_cells(texts: list[str], changes: list[str]) -> list[str]:
     return cut
 
 
-def _thumbnails(images: Any, row_count: int, rows_kept: int, note: Callable[[Exception], None]) -> Tensor | None:
+def _thumbnails(images: Any, row_count: int, rows_kept: int, note: Note) -> Tensor | None:
     """Return thumbnails ``[N, H, W, 3]`` of the points that are kept, small enough for a sheet of all of them."""
     if images is None:
         return None
     try:
         thumbnails = thumbnails_to_uint8(images, note)
         if len(thumbnails) != row_count or not thumbnails.numel():
-            raise ThumbnailsLeftOut(f"thumbnails of shape {list(thumbnails.shape)} for {row_count:,} points")  # noqa: TRY301 - as errors of the conversion
+            raise ValueError(f"thumbnails of shape {list(thumbnails.shape)} for {row_count:,} points")  # noqa: TRY301 - as errors of the conversion
     except Exception as error:  # noqa: BLE001 - the points are kept, whatever the error
-        note(ThumbnailsLeftOut(f"images are left out: {error!s:.300}"))
+        note(Cut("thumbnails", f"images are left out: {error!s:.300}"))
         return None
     thumbnails = thumbnails[:rows_kept]
     side_max = IMAGE_SIDE_MAX // math.ceil(math.sqrt(rows_kept))

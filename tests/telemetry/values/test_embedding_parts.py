@@ -23,15 +23,13 @@ from tensorboard_sidecar.protocol.messages import Embedding
 from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES
 from tensorboard_sidecar.telemetry.values.embedding_parts import (
     PART_SIZE_MAX_BYTES,
-    MetadataChanged,
     Points,
-    PointsChanged,
-    ThumbnailsLeftOut,
     by_column,
     gather_points,
     plain_label,
     split_points,
 )
+from tensorboard_sidecar.telemetry.values.fit import Cut
 
 TWO: Final = torch.ones(2, 3)
 
@@ -136,7 +134,8 @@ def test_tensors_on_a_device_are_cut_on_the_device() -> None:
 def test_points_of_another_shape_are_kept_and_noted(vectors: Tensor, shape: tuple[int, int], reason: str) -> None:
     given, [noted] = gathered(vectors)
     assert given.vectors.shape == shape
-    assert isinstance(noted, PointsChanged)
+    assert isinstance(noted, Cut)
+    assert noted.part == "points"
     assert reason in str(noted)
 
 
@@ -178,7 +177,8 @@ def test_metadata_costs_no_point(metadata: Any, columns: list[str], rows: list[l
     given, [noted] = gathered(TWO, metadata)
     assert (given.columns, given.rows) == (columns, rows)
     assert torch.equal(given.vectors, TWO)
-    assert isinstance(noted, MetadataChanged)
+    assert isinstance(noted, Cut)
+    assert noted.part == "metadata"
     assert reason in str(noted)
 
 
@@ -208,7 +208,8 @@ def test_thumbnails_cost_no_point(images: Any) -> None:
     given, [noted] = gathered(TWO, {"a": ["x", "y"]}, images)
     assert given.thumbnails is None
     assert given.rows == [["x"], ["y"]]
-    assert isinstance(noted, ThumbnailsLeftOut)
+    assert isinstance(noted, Cut)
+    assert noted.part == "thumbnails"
 
 
 def test_many_thumbnails_are_small_enough_for_one_sheet() -> None:
@@ -228,5 +229,6 @@ def test_rows_of_metadata_become_columns() -> None:
 def test_rows_of_another_length_are_filled_up_and_their_further_cells_have_columns() -> None:
     columns, change = by_column([("a",), ("b", 2, 3), "c"], ["x", "x"])
     assert columns == {"x": ["a", "b", "c"], "x (2)": ["-", 2, "-"], "column 3": ["-", 3, "-"]}
-    assert isinstance(change, MetadataChanged)
+    assert isinstance(change, Cut)
+    assert change.part == "metadata"
     assert "3 rows" in str(change)
