@@ -190,6 +190,14 @@ def _check_run_end(_: messages.RunEnd) -> None:
     """Check nothing: the decoder takes no status that is not in the type."""
 
 
+def _check_tagged(message: Any) -> None:
+    check_tag(message.tag)
+
+
+def _check_event(event: messages.Event) -> None:
+    check_size("event in bytes", len(event.event), limits.RECORD_SIZE_MAX_BYTES)
+
+
 def node_parts(node: messages.GraphNode) -> int:
     """Return the parts of a node that count towards ``GRAPH_PARTS_MAX``."""
     links = len(node.inputs) + len(node.output_shapes) + len(node.attributes)
@@ -270,6 +278,16 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
     MessageKind(Kind.HPARAMS, messages.HParams, _check_hparams, 1.00, True, False),
     MessageKind(Kind.GAP, messages.Gap, _check_gap, 1.00, True, False),
     MessageKind(Kind.RUN_END, messages.RunEnd, _check_run_end, 1.00, False, False),
+    MessageKind(Kind.POINT, messages.Point, _check_tagged, 0.95, True, False),
+    MessageKind(Kind.OVERLAY, messages.Overlay, _check_tagged, 0.95, True, False),
+    MessageKind(Kind.EVENT, messages.Event, _check_event, 0.80, True, False),
+    MessageKind(Kind.VIDEO, messages.Video, _check_tagged, 0.70, True, True),
+    MessageKind(Kind.PR_CURVE, messages.PrCurve, _check_tagged, 0.80, True, False),
+    MessageKind(Kind.PR_CURVE_RAW, messages.PrCurveRaw, _check_tagged, 0.80, True, False),
+    MessageKind(Kind.MESH, messages.Mesh, _check_tagged, 0.80, True, False),
+    MessageKind(Kind.BOXES, messages.Boxes, _check_tagged, 0.70, True, True),
+    MessageKind(Kind.HISTOGRAM, messages.Histogram, _check_tagged, 0.80, True, False),
+    MessageKind(Kind.TENSOR, messages.Tensor, _check_tagged, 0.80, True, False),
 )
 PICTURES: Final[tuple[type[Message], ...]] = tuple(row.message_type for row in KINDS if row.picture)
 SILENT: Final = frozenset(int(row.kind) for row in KINDS if not row.shows)

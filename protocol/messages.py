@@ -39,10 +39,16 @@ class SegmentHead(msgspec.Struct, frozen=True):
 
 
 class RunStart(msgspec.Struct, frozen=True):
-    """First record of a stream. ``first_step`` is the last step of earlier attempts that stands (0 for a new run)."""
+    """First record of a stream. ``first_step`` is the last step of earlier attempts that stands (0 for a new run).
+
+    With ``continues``, all steps of earlier attempts stand, whatever ``first_step`` is. ``file_suffix`` ends the names
+    of the stream's event files.
+    """
 
     first_step: int = 0
     config: Parameters = {}
+    continues: bool = False
+    file_suffix: str = ""
 
 
 class Scalars(UserMessage, frozen=True):
@@ -111,12 +117,16 @@ class Text(UserMessage, frozen=True):
 
 
 class Audio(UserMessage, frozen=True):
-    """Sound clips: int16 ``[frames, channels]`` each; ``captions`` is empty or has one caption a clip."""
+    """Sound clips: int16 ``[frames, channels]`` each; ``captions`` is empty or has one caption a clip.
+
+    A clip that is ``single`` is shown as torch's ``SummaryWriter`` writes it, as a summary of one sound.
+    """
 
     tag: str
     clips: Annotated[list[Array], Meta(max_length=limits.CLIPS_MAX)]
     sample_rate_hz: int
     captions: Annotated[list[str], Meta(max_length=limits.CLIPS_MAX)] = []
+    single: bool = False
 
 
 class Embedding(UserMessage, frozen=True):
@@ -170,10 +180,129 @@ class Layout(UserMessage, frozen=True):
 
 
 class HParams(UserMessage, frozen=True):
-    """Hyperparameters of a run, and its final metrics."""
+    """Hyperparameters of a run, and its final metrics.
+
+    With a ``folder``, a path in the run's folder, the row has this folder and the metrics are curves there alone;
+    without, equal parameters share a row and the metrics are curves of the run. ``domains`` has the values that a
+    parameter may take.
+    """
 
     parameters: Parameters
     metrics: Values
+    folder: str = ""
+    domains: Annotated[dict[str, list[ParameterValue]], Meta(max_length=limits.TAGS_MAX)] = {}
+
+
+class Point(UserMessage, frozen=True):
+    """One point of one curve, in a form that :class:`Scalars` has not.
+
+    ``form`` is the field of the summary: "simple" as in Scalars, "float" or "double" a tensor of that precision.
+    ``display_name`` and ``description`` (markdown) are shown with the curve.
+    """
+
+    tag: str
+    value: float
+    form: Literal["simple", "float", "double"] = "simple"
+    display_name: str = ""
+    description: str = ""
+
+
+class Overlay(UserMessage, frozen=True):
+    """Points of several curves of one chart: the tag ``tag`` in several runs.
+
+    ``values`` has the value of each curve by its folder, a path in the run's folder (the rules of a run's name).
+    """
+
+    tag: str
+    values: Values
+
+
+class Event(UserMessage, frozen=True):
+    """A serialised ``tensorflow.Event`` of a program that makes summaries by itself, with a summary or a graph.
+
+    Step and time are those of the record. ``folder`` is a path in the run's folder, empty for the run's folder.
+    """
+
+    event: bytes
+    folder: str = ""
+
+
+class Video(UserMessage, frozen=True):
+    """Moving pictures: uint8 ``[N, T, H, W, C]`` with C of 1, 3 or 4; N clips are shown beside each other."""
+
+    tag: str
+    frames: Array
+    frames_per_second: float = 4.0
+
+
+class PrCurve(UserMessage, frozen=True):
+    """Samples of a precision-recall curve: ``labels`` uint8 ``[N]``, 0 or 1; ``predictions`` float32 ``[N]``, 0..1.
+
+    ``weights`` is float32 ``[N]`` or None (all 1). The logger counts at ``threshold_count`` thresholds.
+    """
+
+    tag: str
+    labels: Array
+    predictions: Array
+    threshold_count: int = 127
+    weights: Array | None = None
+
+
+class PrCurveRaw(UserMessage, frozen=True):
+    """A finished precision-recall curve: float32 ``[6, thresholds]``.
+
+    The rows are true positives, false positives, true negatives, false negatives, precision, recall.
+    """
+
+    tag: str
+    rows: Array
+
+
+class Mesh(UserMessage, frozen=True):
+    """Point clouds or meshes: ``vertices`` float32 ``[B, N, 3]``.
+
+    ``colors`` is uint8 ``[B, N, 3]`` or None, ``faces`` int32 ``[B, F, 3]`` or None, ``config`` a JSON object for the
+    scene, or empty.
+    """
+
+    tag: str
+    vertices: Array
+    colors: Array | None = None
+    faces: Array | None = None
+    config: str = ""
+
+
+class Boxes(UserMessage, frozen=True):
+    """A picture with boxes: uint8 ``[H, W, C]``, float32 ``[K, 4]`` of left, top, right, bottom in pixels.
+
+    ``labels`` is empty or has one text a box. The picture is shown ``scale`` times as large.
+    """
+
+    tag: str
+    image: Array
+    boxes: Array
+    labels: Annotated[list[str], Meta(max_length=limits.TAGS_MAX)] = []
+    scale: float = 1.0
+
+
+class Histogram(UserMessage, frozen=True):
+    """A finished histogram: ``limits`` float64 ``[B]``, the right edges, and ``counts`` float64 ``[B]``."""
+
+    tag: str
+    minimum: float
+    maximum: float
+    count: float
+    sum: float
+    sum_squares: float
+    limits: Array
+    counts: Array
+
+
+class Tensor(UserMessage, frozen=True):
+    """The values of a tensor themselves, of any dtype of an array."""
+
+    tag: str
+    values: Array
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -207,4 +336,14 @@ Message: TypeAlias = (
     | HParams
     | Gap
     | RunEnd
+    | Point
+    | Overlay
+    | Event
+    | Video
+    | PrCurve
+    | PrCurveRaw
+    | Mesh
+    | Boxes
+    | Histogram
+    | Tensor
 )

@@ -37,6 +37,16 @@ class Kind(IntEnum):
     HPARAMS = 11
     GAP = 12
     RUN_END = 13
+    POINT = 14
+    OVERLAY = 15
+    EVENT = 16
+    VIDEO = 17
+    PR_CURVE = 18
+    PR_CURVE_RAW = 19
+    MESH = 20
+    BOXES = 21
+    HISTOGRAM = 22
+    TENSOR = 23
 
 
 class Record(NamedTuple):

@@ -35,13 +35,13 @@ from tensorboard_sidecar.telemetry.ending import Ending, Status, status_after
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.silent import SilentPipeline, child_is_starting
-from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
 from tensorboard_sidecar.telemetry.values import arrays, fit, summaries
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
 from tensorboard_sidecar.telemetry.values.embedding_parts import gather_points, split_points
 from tensorboard_sidecar.telemetry.values.python_values import seconds, whole
 from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
 from tensorboard_sidecar.telemetry.values.tags import in_records
+from tensorboard_sidecar.telemetry.writer.methods import WriterMethods
 
 Arrays: TypeAlias = Sequence[npt.NDArray[Any]]
 """The tensors of a record, copied to host memory."""
@@ -116,7 +116,7 @@ class Telemetry:
         settings = {} if config is None else self.faults.parameters("config", config)
         start = encode_message(self._first_step, messages.RunStart(self._first_step, settings))
         folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
-        self.writer = SummaryWriter(self, str(folder / run) if folder else run)
+        self.writer = WriterMethods(self, str(folder / run) if folder else run)
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
         self._tags = CheckedTags()

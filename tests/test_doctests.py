@@ -11,8 +11,8 @@ import pytest
 from support.source import PACKAGE, ROOMS, Function, sources
 
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
+from tensorboard_sidecar.telemetry.writer.methods import WriterMethods
 
 PROMPT = ">>> "
 
@@ -51,7 +51,7 @@ def test_an_example_prints_what_it_says(
     assert not failed, "".join(report)
 
 
-@pytest.mark.parametrize("shown", [Telemetry, SummaryWriter, trace_graph], ids=lambda shown: shown.__name__)
+@pytest.mark.parametrize("shown", [Telemetry, WriterMethods, trace_graph], ids=lambda shown: shown.__name__)
 def test_everything_that_users_call_has_an_example(shown: object) -> None:
     methods = {name: method for name, method in vars(shown).items() if inspect.isclass(shown) and name[0] != "_"}
     missing = [name for name, method in methods.items() if PROMPT not in (inspect.getdoc(method) or "")]

@@ -174,6 +174,20 @@ def _events(message: messages.Message | None, record: Record, failures: list[Exc
             shown = _gap(message, record)
         case messages.RunEnd():
             shown = [values.text_value("run/status", f"**{message.status}** at step {record.step:,}")]
+        case messages.Point():
+            shown = [values.scalar_value(message.tag, message.value)]
+        case (
+            messages.Overlay()
+            | messages.Event()
+            | messages.Video()
+            | messages.PrCurve()
+            | messages.PrCurveRaw()
+            | messages.Mesh()
+            | messages.Boxes()
+            | messages.Histogram()
+            | messages.Tensor()
+        ):
+            raise NotImplementedError
         case messages.Embedding() | messages.SegmentHead() | None:
             shown = []  # files beside the events; read by the reader; an unknown kind
         case _:

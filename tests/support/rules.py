@@ -25,9 +25,10 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "telemetry.outbox": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values"),
     "telemetry.shipping": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.outbox"),
     "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.shipping"),
+    "telemetry.writer": ("protocol", "telemetry.values", "telemetry.calls"),
     "telemetry": (
         *("protocol", "protocol.storage", "protocol.outbox"),
-        *("telemetry.values", "telemetry.outbox", "telemetry.shipping"),
+        *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.writer"),
     ),
     "trainer.data": (),
     "trainer": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values", "trainer.data", ""),

@@ -35,8 +35,8 @@ from tensorboard_sidecar.protocol.messages import (
     TensorSummaries,
     Text,
 )
-from tensorboard_sidecar.telemetry.summary_writer import INSTEAD, SummaryWriter
 from tensorboard_sidecar.telemetry.values.arrays import pictures_to_uint8
+from tensorboard_sidecar.telemetry.writer.methods import INSTEAD, WriterMethods
 
 THEIRS: Final = {
     name: inspect.signature(method)
@@ -45,20 +45,20 @@ THEIRS: Final = {
 }
 
 
-def written(folder: Path, write: Callable[[SummaryWriter], object]) -> list[Said]:
+def written(folder: Path, write: Callable[[WriterMethods], object]) -> list[Said]:
     with Telemetry("run", endpoint=None, record=folder, strict=True) as telemetry:
         write(telemetry.writer)
     return read_said(folder)[1:-1]
 
 
-def one(folder: Path, write: Callable[[SummaryWriter], object]) -> Message:
+def one(folder: Path, write: Callable[[WriterMethods], object]) -> Message:
     [said] = written(folder, write)
     assert said.step == 7
     return said.message
 
 
 def test_a_scalar_is_a_record(tmp_path: Path) -> None:
-    def write(writer: SummaryWriter) -> None:
+    def write(writer: WriterMethods) -> None:
         writer.add_scalar("my_metric/name", 0.5, 7)
         writer.add_scalar("my_metric/name", torch.tensor(1.5), global_step=8)
         writer.add_scalar("my_metric/name", 2)
@@ -120,7 +120,7 @@ def test_pictures_are_of_their_format(tmp_path: Path, shape: tuple[int, ...], da
 
 
 def test_text_and_audio_are_records(tmp_path: Path) -> None:
-    def write(writer: SummaryWriter) -> None:
+    def write(writer: WriterMethods) -> None:
         writer.add_text("t", "**bold**", 7)
         writer.add_audio("a", torch.zeros(1, 100), 8, sample_rate=8000)
 
@@ -170,7 +170,7 @@ def test_a_graph_is_what_one_forward_pass_shows(tmp_path: Path, as_tuple: bool) 
 
 
 def test_hyperparameters_and_layouts_are_records(tmp_path: Path) -> None:
-    def write(writer: SummaryWriter) -> None:
+    def write(writer: WriterMethods) -> None:
         writer.add_hparams({"lr": 0.1, "beta": torch.tensor(0.5), "seed": None}, {"best": 0.5}, {}, "here", 7)
         writer.add_custom_scalars({"Losses": {"all": ["Multiline", ["loss/.*"]], "m": ["Margin", ["a", "b", "c"]]}})
 
@@ -186,7 +186,7 @@ def test_hyperparameters_and_layouts_are_records(tmp_path: Path) -> None:
 def test_hyperparameters_without_a_step_are_at_the_highest_step(tmp_path: Path) -> None:
     """At step 0, a metric that is also a curve would hide the curve from TensorBoard's default loader."""
 
-    def write(writer: SummaryWriter) -> None:
+    def write(writer: WriterMethods) -> None:
         writer.add_hparams({"lr": 0.1}, {})
         for step in (3, 9, 5):
             writer.add_scalar("accuracy", 0.5, step)
@@ -198,7 +198,7 @@ def test_hyperparameters_without_a_step_are_at_the_highest_step(tmp_path: Path) 
 
 
 def test_a_layout_of_one_chart_is_a_layout(tmp_path: Path) -> None:
-    def write(writer: SummaryWriter) -> None:
+    def write(writer: WriterMethods) -> None:
         writer.add_custom_scalars_multilinechart(["a", "b"], "Losses", "both")
         writer.add_custom_scalars_marginchart(["a", "b", "c"])
 
@@ -211,7 +211,7 @@ def test_a_layout_of_one_chart_is_a_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(THEIRS.keys() - INSTEAD))
 def test_a_method_has_the_parameters_that_people_know(name: str) -> None:
     """By name, by place and by default."""
-    ours = inspect.signature(getattr(SummaryWriter, name))
+    ours = inspect.signature(getattr(WriterMethods, name))
     found, expected = (
         [(parameter.name, parameter.kind, parameter.default) for parameter in signature.parameters.values()]
         for signature in (ours, THEIRS[name])
@@ -220,7 +220,7 @@ def test_a_method_has_the_parameters_that_people_know(name: str) -> None:
 
 
 def test_what_is_ignored_and_what_is_rounded_is_as_torch_takes_it(tmp_path: Path) -> None:
-    def write(writer: SummaryWriter) -> None:
+    def write(writer: WriterMethods) -> None:
         writer.add_scalar("a", 1.0, 5, 1722222222.0)
         writer.add_scalar("a", 1.0, 6, walltime=0.0, new_style=True, double_precision=True)
         writer.add_scalar("a", np.array([1.0]), 7.9)  # type: ignore[arg-type]
@@ -255,7 +255,7 @@ def test_what_is_not_kept_is_a_fault_that_says_what_there_is_instead(
 
 def test_what_is_not_kept_is_what_torch_has_more() -> None:
     assert INSTEAD.keys() <= THEIRS.keys()
-    assert all(hasattr(SummaryWriter, name) for text in INSTEAD.values() for name in re.findall(r"add_\w+", text))
+    assert all(hasattr(WriterMethods, name) for text in INSTEAD.values() for name in re.findall(r"add_\w+", text))
 
 
 def test_a_writer_has_no_other_attributes(tmp_path: Path) -> None:
