@@ -30,6 +30,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("protocol", "protocol.storage", "protocol.outbox"),
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.writer"),
     ),
+    "telemetry.integrations": ("telemetry",),
     "trainer.data": (),
     "trainer": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values", "trainer.data", ""),
     "logger_service.folders": ("protocol", "protocol.storage", "logger_service.errors"),
@@ -59,10 +60,15 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("logger_service.intake", "logger_service.projection", "logger_service.offline", "logger_service.monitoring"),
     ),
     "": ("telemetry",),
+    "integrations": ("telemetry.integrations",),
 }
 # One library, one place.
 LIBRARIES: Final = {
+    "accelerate": ("telemetry/integrations/accelerate.py",),
+    "ignite": ("telemetry/integrations/ignite.py",),
+    "lightning": ("telemetry/integrations/lightning.py",),
     "torch": ("telemetry/", "trainer/"),
+    "transformers": ("telemetry/integrations/transformers.py",),
     "torchvision": ("trainer/",),
     "torchaudio": ("trainer/",),
     "matplotlib": ("logger_service/rendering/",),
