@@ -288,6 +288,10 @@ class OrphanWorker:
             self._finish(self._current, now_seconds)
         return busy
 
+    def look_soon(self) -> None:
+        """Look for orphans in the next step."""
+        self._look_at_seconds = float("-inf")
+
     def close(self) -> None:
         """Release the orphan that is being delivered. The orphan stays, and another process can continue."""
         if self._current is not None:
