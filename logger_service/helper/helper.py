@@ -78,6 +78,7 @@ class Helper:
         self._folders: dict[Path, Watched] = {}
         self._folder_of: dict[int, Watched] = {}
         self._orphans = OrphanWorker(find_outboxes, Sink(self._finish_recording, _grace_seconds, recording=True))
+        self._adopting: Path | None = None  # the folder of the outbox that is appended to its recording
         self._idle_seconds = idle_seconds
         self._idle_since_seconds = monotonic()
         for folder in self._notes.read():
@@ -103,11 +104,14 @@ class Helper:
         """Give each folder a turn; return whether there is more to do at once."""
         now_seconds = monotonic()
         busy = self._orphans.step(now_seconds)
+        if self._adopting is not None and not self._orphans.delivering:
+            self._watch(self._adopting).look_again()
+            self._adopting = None
         for watched in list(self._folders.values()):
             for client, answer in watched.turn(now_seconds):
                 self._server.send(client, answer)
             busy |= not (watched.upto_date or watched.trouble)
-            if watched.settled:
+            if watched.settled and watched.folder != self._adopting:
                 watched.close()
                 del self._folders[watched.folder]
                 if not watched.trouble:
@@ -155,7 +159,7 @@ class Helper:
         if record is None:
             return None
         delivery = RecordingDelivery(orphan, record, wall_time_ns=time_ns())
-        self._watch(record.parent).upto_date = False
+        self._adopting = record.parent
         return delivery
 
     def _is_idle(self, now_seconds: float) -> bool:

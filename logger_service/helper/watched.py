@@ -49,6 +49,10 @@ class Watched:
         """Whether no client needs the folder and there is nothing to show that can be shown."""
         return not self.clients and (self.upto_date or bool(self.trouble))
 
+    def look_again(self) -> None:
+        """Look for records in the next turn before the folder counts as settled."""
+        self.upto_date = False
+
     def want(self, wanted: Wanted) -> None:
         """Answer a client as soon as its records are shown: the next :meth:`turn` looks at once."""
         self._wanted = [other for other in self._wanted if other[:2] != wanted[:2]] + [wanted]
@@ -66,7 +70,7 @@ class Watched:
             return []
         try:
             follower = self._opened()
-            busy = follower.turn(now_seconds, thorough=bool(self._wanted))
+            busy = follower.turn(now_seconds, thorough=bool(self._wanted) or not self.clients)
             answers = [] if not self._wanted else self._answers(follower)
             failures = follower.failures
         except Exception as error:  # noqa: BLE001 - a folder that fails must not cost the other folders
