@@ -5,6 +5,7 @@ Modules that draw are imported inside the commands that need them: ``serve`` dra
 
 import argparse
 import logging
+import os
 import shlex
 import shutil
 import sys
@@ -77,8 +78,8 @@ def replay(options: argparse.Namespace) -> int:
         for recording in one:
             print_line(recording)
         replayed += one
-    for logdir, _ in places:
-        print_line(f"to watch     tensorboard --logdir {logdir} --samples_per_plugin {_SAMPLES}")
+    above = os.path.commonpath([logdir for logdir, _ in places])
+    print_line(f"to watch     tensorboard --logdir {above} --samples_per_plugin {_SAMPLES}")
     return EXIT_WRONG if any(recording.failure for recording in replayed) else EXIT_DONE
 
 

@@ -25,7 +25,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "telemetry.values": ("protocol",),
     "telemetry.outbox": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values"),
     "telemetry.shipping": ("protocol", "protocol.storage", "protocol.outbox", "protocol.helper", "telemetry.outbox"),
-    "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.shipping"),
+    "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "protocol.helper", "telemetry.shipping"),
     "telemetry.writer": ("protocol", "telemetry.values", "telemetry.calls"),
     "telemetry": (
         *("protocol", "protocol.storage", "protocol.outbox", "protocol.helper"),
