@@ -13,7 +13,6 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from tensorboard_sidecar import __version__
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body
 from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.messages import Message, TensorSummaries
@@ -102,7 +101,7 @@ class Pipeline:
             background = BackgroundRecovery(
                 storage.find_outboxes, record=record, endpoint=endpoint, keys=keys, wall_time_ns=wall_time_ns
             )
-            helper = HelperLink(show_in, stream, __version__) if show_in else None
+            helper = HelperLink(show_in, stream) if show_in else None
             self.sender = Sender(self.backlog, link, recorder, self._pending.poll, background, helper)
             self.sender.start()
             undo.pop_all()

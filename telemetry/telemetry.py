@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Never, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Never, Self, TypeAlias
 
 import numpy.typing as npt
 import torch  # noqa: F401 - the examples use torch
@@ -50,6 +50,13 @@ Arrays: TypeAlias = Sequence[npt.NDArray[Any]]
 DRAIN_SECONDS: Final = 5.0
 UNANSWERED_DRAIN_SECONDS: Final = 1.0
 _log: Final = logging.getLogger(__name__)
+
+
+class _End(NamedTuple):
+    """What the last record of a run needs: its step where nothing was logged, and whether the status is shown."""
+
+    first_step: int
+    shown: bool
 
 
 class Telemetry:
@@ -127,10 +134,12 @@ class Telemetry:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
         run = _run(run)
         self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
-        self._first_step, self._plain = whole("first_step", first_step), plain
+        self._end = _End(whole("first_step", first_step), shown=not plain)
         self.faults = Faults(strict=strict, quiet=not enabled)
         settings = {} if config is None else self.faults.parameters("config", config)
-        start = encode_message(self._first_step, messages.RunStart(self._first_step, settings, continues, file_suffix))
+        start = encode_message(
+            self._end.first_step, messages.RunStart(self._end.first_step, settings, continues, file_suffix)
+        )
         folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
         self.writer = WriterMethods(self, str(folder / run) if folder else run)
         self.cost = StepCost()
@@ -148,7 +157,7 @@ class Telemetry:
                 keys=read_client_keys(server_key, client_key),
                 show_in=show_in,
             )
-            self._pipeline.append(Kind.RUN_START, self._first_step, start)
+            self._pipeline.append(Kind.RUN_START, self._end.first_step, start)
         self.check_open = self._pipeline.check_open
         self._ending = Ending(self.faults, self._begin_close, self._pipeline.close)
 
@@ -452,7 +461,8 @@ class Telemetry:
         given = self.drain_seconds if deadline_seconds is None else deadline_seconds
         limits = (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
         try:
-            self._pipeline.keep(max(self._first_step, self.cost.step), messages.RunEnd(status, shown=not self._plain))
+            step = max(self._end.first_step, self.cost.step)
+            self._pipeline.keep(step, messages.RunEnd(status, self._end.shown))
         finally:
             self.faults.log_total(self.run)
             self._summarizer.close()

@@ -148,6 +148,7 @@ def _finish(events: list[Event], record: Record, stream: bytes) -> list[bytes]:
     return [event.SerializeToString() for event in events]
 
 
+# Long: a case for each kind
 def _events(message: messages.Message | None, record: Record, failures: list[Exception]) -> list[Event]:
     match message:
         case messages.RunStart():

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from tensorboard_sidecar.protocol.outbox.outbox_files import private_folder
+from tensorboard_sidecar.protocol.version import VERSION
 
 LOCK_NAME: Final = "lock"
 SOCKET_NAME: Final = "socket"
@@ -33,12 +34,12 @@ _SOCKET_PATH_MAX_BYTES: Final = 103
 _KEY_SIZE_BYTES: Final = 6
 
 
-def helper_folder(version: str) -> Path:
-    """Return the folder of the helper for this process and this version of the package; make it with mode 0700.
+def helper_folder() -> Path:
+    """Return the folder of the helper for this process; make it with mode 0700.
 
     Raises PermissionError when the folder belongs to another user or is open to others, OSError.
     """
-    key = blake2s(repr(_key(version)).encode("utf-8", "backslashreplace"), digest_size=_KEY_SIZE_BYTES).hexdigest()
+    key = blake2s(repr(_key()).encode("utf-8", "backslashreplace"), digest_size=_KEY_SIZE_BYTES).hexdigest()
     folder = helper_root() / key
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / FOLDERS_NAME).mkdir(mode=0o700, exist_ok=True)
@@ -63,9 +64,9 @@ def helper_root() -> Path:
     raise failure or FileNotFoundError(f"no folder for the socket of a helper; tried {', '.join(map(str, bases))}")
 
 
-def _key(version: str) -> tuple[object, ...]:
+def _key() -> tuple[object, ...]:
     package = Path(__file__).absolute().parent.parent.parent
-    return _VERSION, version, str(package), os.getuid(), _cgroup(), *_namespaces()
+    return _VERSION, VERSION, str(package), os.getuid(), _cgroup(), *_namespaces()
 
 
 def _cgroup() -> bytes:

@@ -51,11 +51,11 @@ class HelperLink:
     Raises nothing: what is wrong is logged once, with the command that shows the recording later.
     """
 
-    def __init__(self, folder: Path, stream: Stream, version: str) -> None:
+    def __init__(self, folder: Path, stream: Stream) -> None:
         self.shown_sequence = 0
-        self._folder, self._stream, self._version = folder, stream, version
+        self._folder, self._stream = folder, stream
         self._asked_sequence = 0
-        self._starter = _Starter(version)
+        self._starter = _Starter()
         self._socket: socket.socket | None = None
         self._buffer = MessageBuffer()
         self._connect_at_seconds = float("-inf")
@@ -97,7 +97,7 @@ class HelperLink:
 
     def _connect(self, now_seconds: float) -> None:
         try:
-            place = helper_folder(self._version)
+            place = helper_folder()
             found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
             try:
                 found.connect(str(place / SOCKET_NAME))
@@ -167,10 +167,9 @@ class HelperLink:
 class _Starter:
     """Starts a helper, and starts the next one after a pause. ``failed``: none could be started."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self) -> None:
         self.failed = False
         self.failure = ""
-        self._version = version
         self._process: subprocess.Popen[bytes] | None = None
         self._start_at_seconds = float("-inf")
         self._give_up_at_seconds = float("inf")

@@ -63,7 +63,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("protocol", "protocol.storage", "protocol.outbox", "logger_service.folders", "logger_service.access"),
         *("logger_service.intake", "logger_service.projection", "logger_service.offline", "logger_service.monitoring"),
     ),
-    "": ("telemetry",),
+    "": ("telemetry", "protocol.version"),
 }
 # One library, one place.
 LIBRARIES: Final = {
