@@ -6,11 +6,13 @@ from ``tensorboard_sidecar.<room>``.
 
 from typing import TYPE_CHECKING
 
+from tensorboard_sidecar.protocol.version import VERSION
+
 if TYPE_CHECKING:
     from tensorboard_sidecar.telemetry import SummaryWriter, Telemetry
 
 __all__ = ["SummaryWriter", "Telemetry", "__version__"]
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> object:

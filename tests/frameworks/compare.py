@@ -16,8 +16,8 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from tensorboard_sidecar.logger_service.projection.replay import replay
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import RunEnd
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader, require_recordings
-from tensorboard_sidecar.telemetry.summary_writer import RECORDING_NAME
 
 # Tags that this project adds to a run.
 OUR_OWN: Final = re.compile(r"(run|telemetry)/")

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from tensorboard_sidecar import SummaryWriter
-from tensorboard_sidecar.telemetry.summary_writer import RECORDING_NAME
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
 
 # What each file of tests imports. A file without its framework is not collected.
 NEEDS: Final = {

@@ -9,7 +9,7 @@ import pytest
 from frameworks.compare import assert_same_events, events_of
 
 from tensorboard_sidecar.command_line import COMMANDS
-from tensorboard_sidecar.telemetry.summary_writer import RECORDING_NAME
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
 
 PROGRAMS: Final = sorted(Path(__file__).with_name("programs").glob("*.py"))
 
