@@ -7,7 +7,6 @@ from typing import Final
 import pytest
 
 from tensorboard_sidecar import SummaryWriter
-from tensorboard_sidecar.protocol.names import RECORDING_NAME
 
 # What each file of tests imports. A file without its framework is not collected.
 NEEDS: Final = {
@@ -30,19 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def whole_writer(tmp_path_factory: pytest.TempPathFactory, outboxes: Path) -> None:  # noqa: ARG001 - the outbox lies there
-    """Expect a failure while ``SummaryWriter`` keeps no finished summaries or does not open again after ``close``."""
-    folder = tmp_path_factory.mktemp("writer")
-    writer = SummaryWriter(log_dir=folder)
-    writer.close()
-    before = _recorded_bytes(folder)
-    writer.add_scalar("again", 1.0, 0)
-    writer.close()
-    if _recorded_bytes(folder) == before:
-        pytest.xfail("SummaryWriter does not open again after close")
-    if not hasattr(writer, "_get_file_writer"):
-        pytest.xfail("SummaryWriter has no _get_file_writer")
-
-
-def _recorded_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in (folder / RECORDING_NAME).rglob("*.segment"))
+def whole_writer() -> None:
+    """Expect a failure while the methods of ``SummaryWriter`` are not those of torch's writer."""
+    if not hasattr(SummaryWriter, "_get_file_writer"):
+        pytest.xfail("SummaryWriter keeps no finished summaries")

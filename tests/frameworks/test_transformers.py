@@ -36,7 +36,9 @@ def trained(folder: Path, monkeypatch: pytest.MonkeyPatch, *, stock: bool = Fals
     if stock:
         train(folder / "output", report_to="tensorboard")
     else:
-        train(folder / "output", report_to="none", callbacks=(SidecarCallback(),))
+        callback = SidecarCallback()
+        train(folder / "output", report_to="none", callbacks=(callback,))
+        callback.tb_writer.close()
     return in_any_output(events_of(folder), folder)
 
 
@@ -47,7 +49,6 @@ def test_a_training_logs_what_it_logs_with_the_stock_callback(tmp_path: Path, mo
     assert_same_events(ours, trained(tmp_path / "stock", monkeypatch, stock=True))
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_an_evaluation_after_the_training_adds_to_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = trained(tmp_path, monkeypatch)
     assert {curve.folder for curve in events} == {"."}
@@ -60,10 +61,11 @@ def test_a_given_writer_is_used_to_the_end(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
     callback = SidecarCallback(SummaryWriter(log_dir=tmp_path / "given"))
     train(tmp_path / "output", report_to="none", callbacks=(callback,))
-    tags = {curve.tag for curve in events_of(tmp_path / "given")}
-    assert {"train/loss", "eval/loss", "train/train_loss"} <= tags
-    assert not (tmp_path / "output/runs").exists()
     assert status_of(tmp_path / "given") == "completed"
+    callback.tb_writer.close()
+    tags = {curve.tag for curve in events_of(tmp_path / "given")}
+    assert {"train/loss", "eval/loss", "train/train_loss", "test/loss"} <= tags
+    assert not (tmp_path / "output/runs").exists()
 
 
 def test_the_callback_takes_the_place_of_the_stock_callback() -> None:
