@@ -15,6 +15,7 @@ PROGRAMS: Final = sorted(Path(__file__).with_name("programs").glob("*.py"))
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.usefixtures("whole_writer"),
     pytest.mark.skipif("run" not in COMMANDS, reason="tensorboard-sidecar has no command run yet"),
 ]
 
