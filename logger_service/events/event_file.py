@@ -280,8 +280,8 @@ class EventFile:
         elif names := self._own_names(folder):
             for name in names[-2:]:  # also the file of an object before this one, which may have ended before its sync
                 sync_file(folder / str(name))
-            for parent in (folder, *folder.relative_to(self._logdir).parents):
-                sync_folder(self._logdir / parent)
+            for parent in {folder, *(self._logdir / parent for parent in folder.relative_to(self._logdir).parents)}:
+                sync_folder(parent)
         if current is not None:
             current.synced_bytes = current.size_bytes
 

@@ -46,6 +46,10 @@ from tensorboard_sidecar.telemetry.outbox.state import (
 
 SEGMENT_SIZE_BYTES: Final = 4 * 2**20
 _GAP_SIZE_MAX_BYTES: Final = HEADER_SIZE_BYTES + 1024
+# An outbox of a script that ends within this time, with less records than this, needs no second segment: to make one
+# takes longer than the script logs. The rest of the first segment is populated at the same moment.
+_SHORT_NS: Final = 250_000_000
+_SHORT_BYTES: Final = 2**18
 
 
 class Allocator:
@@ -61,8 +65,9 @@ class Allocator:
         self._segment_size_bytes = segment_size_bytes
         self._limits = capacity_limits(capacity_bytes)
         self._spares: deque[MemorySegment] = deque()
+        self._begun_ns, self._unpopulated = wall_time_ns, True
         segment = MemorySegment(folder, segment_size_bytes)
-        segment.populate()
+        segment.populate(0, _SHORT_BYTES)
         segment.begin(stream, 1, wall_time_ns)
         segment.take_name()
         self.states = StateChain(OutboxState(Layout(segment), segment.first_frame, 1, ()))
@@ -98,7 +103,10 @@ class Allocator:
         else would make room again. Tell refusals when there is room.
         """
         state = self.states.latest()
-        if not self._spares and state.used_bytes < self._capacity_bytes:
+        if self._unpopulated and not self._is_short(state, wall_time_ns):
+            self._unpopulated = False
+            state.layout.last.populate(_SHORT_BYTES)
+        if not (self._spares or self._unpopulated) and state.used_bytes < self._capacity_bytes:
             with suppress(OSError):  # memory is full: a record that finds no room is refused and counted
                 spare = MemorySegment(self._folder, self._segment_size_bytes)
                 spare.populate()
@@ -110,6 +118,11 @@ class Allocator:
         state = self.states.latest()
         if state.layout.refusals and state.used_bytes + _GAP_SIZE_MAX_BYTES <= self._capacity_bytes:
             self._append_gap(state, wall_time_ns)
+
+    def _is_short(self, state: OutboxState, wall_time_ns: int) -> bool:
+        """Return whether the stream is young and has few records."""
+        few = state.end < min(_SHORT_BYTES // 2, self._segment_size_bytes // 8) and not state.layout.full
+        return few and wall_time_ns - self._begun_ns < _SHORT_NS
 
     def forget_written(self) -> None:
         """Give back the memory of records that are written: the outbox has their bytes."""
