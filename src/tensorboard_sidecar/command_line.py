@@ -101,7 +101,7 @@ COMMANDS: Final = {
 }
 _HIDDEN: Final = {
     "project": _of_logger("", "project", "tensorboardX"),
-    "helper": Command("", "logger_service.helper.command:helper", "logger", "tensorboardX"),
+    "helper": Command("", "logger_service.helper.command:helper", "writer", "tensorboardX"),
 }
 
 
