@@ -26,6 +26,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "telemetry.shipping": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.outbox"),
     "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.shipping"),
     "telemetry.writer": ("protocol", "telemetry.values", "telemetry.calls"),
+    "telemetry.replacement.startup": (),
+    "telemetry.replacement": ("protocol", "protocol.outbox", "telemetry.replacement.startup"),
     "telemetry": (
         *("protocol", "protocol.storage", "protocol.outbox"),
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.writer"),
@@ -80,6 +82,7 @@ COMMAND_LINES: Final = {
     "trainer/demo.py",
     "trainer/data/synthetic.py",
     "telemetry/recovery/commands.py",
+    "telemetry/replacement/commands.py",
     "logger_service/commands.py",
     "trainer/commands.py",
 }  # and every __main__.py
