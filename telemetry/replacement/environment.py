@@ -31,8 +31,8 @@ def with_replacement(environment: Mapping[str, str]) -> dict[str, str]:
 def without_replacement(environment: Mapping[str, str]) -> dict[str, str]:
     """Return ``environment`` as it was before :func:`with_replacement`, for processes of this project.
 
-    >>> without_replacement(with_replacement({"PYTHONPATH": "libs", "HOME": "/"}))
-    {'PYTHONPATH': 'libs', 'HOME': '/'}
+    >>> without_replacement(with_replacement({"HOME": "/", "PYTHONPATH": "libs"}))
+    {'HOME': '/', 'PYTHONPATH': 'libs'}
     """
     changed = {name: value for name, value in environment.items() if name != VARIABLE}
     folders = changed.get(PATH, "").split(os.pathsep)

@@ -148,4 +148,6 @@ if __name__ == "sitecustomize":
     _start()
     del sys.modules["sitecustomize"]
     # When no other is there, this raises the ImportError that Python expects from an interpreter without the module.
-    import sitecustomize  # type: ignore[import-not-found] # noqa: F401 - imported for what the module does
+    import sitecustomize  # type: ignore[import-not-found]
+
+    _in_its_place = sitecustomize
