@@ -212,6 +212,7 @@ def test_bash_completes_paths(bash_script: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     assert complete(bash_script, "verify", "recordings-") == ["recordings-of-may"]
     assert complete(bash_script, "serve", "--logdir", "recordings-") == ["recordings-of-may"]
+    assert complete(bash_script, "run", "-m", "recordings-") == ["recordings-of-may"]
 
 
 @needs_shtab

@@ -36,7 +36,7 @@ examples:
 
 exit codes:
   0    done
-  1    something is left behind (drain)
+  1    something is left behind (drain), or nothing would be replaced (run --check)
   2    wrong usage, or a file, folder or address that cannot be used
   3    something was lost (verify)
   130  stopped by Ctrl-C (143: by SIGTERM)
