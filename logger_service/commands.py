@@ -5,6 +5,7 @@ Modules that draw are imported inside the commands that need them: ``serve`` dra
 
 import argparse
 import logging
+import os
 import shlex
 import shutil
 import sys
@@ -26,6 +27,7 @@ from tensorboard_sidecar.logger_service.service import Service
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.printable import print_line
 from tensorboard_sidecar.protocol.storage import key_files
+from tensorboard_sidecar.protocol.storage.recording_reader import by_log_dir
 
 EXIT_DONE: Final = 0
 EXIT_LATE: Final = 1
@@ -68,11 +70,16 @@ def replay(options: argparse.Namespace) -> int:
     """Make event files from recordings; return 2 if one of them could not be replayed."""
     from tensorboard_sidecar.logger_service.projection.replay import replay  # noqa: PLC0415 - it draws
 
-    with ProgressLine(sys.stderr) as line:
-        replayed = replay(options.paths, options.logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
-    for recording in replayed:
-        print_line(recording)
-    print_line(f"to watch     tensorboard --logdir {options.logdir} --samples_per_plugin {_SAMPLES}")
+    places = [(options.logdir, options.paths)] if options.logdir else by_log_dir(options.paths)
+    replayed = []
+    for logdir, paths in places:
+        with ProgressLine(sys.stderr) as line:
+            one = replay(paths, logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
+        for recording in one:
+            print_line(recording)
+        replayed += one
+    above = os.path.commonpath([logdir for logdir, _ in places])
+    print_line(f"to watch     tensorboard --logdir {above} --samples_per_plugin {_SAMPLES}")
     return EXIT_WRONG if any(recording.failure for recording in replayed) else EXIT_DONE
 
 

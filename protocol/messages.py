@@ -316,9 +316,13 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class RunEnd(msgspec.Struct, frozen=True):
-    """Last record of a stream. "exited": the process ended, and nothing said whether the loop was complete."""
+    """Last record of a stream. "exited": the process ended, and nothing said whether the loop was complete.
+
+    With ``shown`` the status is a text of the run.
+    """
 
     status: Literal["completed", "failed", "interrupted", "exited"]
+    shown: bool = True
 
 
 Message: TypeAlias = (

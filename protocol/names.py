@@ -22,6 +22,8 @@ RUN_RESERVED: Final = re.compile(
     r"rank-\d+|attempt-\d+|hparams-[0-9a-f]{12}|projector|projector_config\.pbtxt|.*tfevents.*|stream-\d{4,}-\d{4,}-[0-9a-f]{32}",
     re.DOTALL,
 )
+# The folder of recordings in the folder of their event files; no run's name begins with a dot.
+RECORDING_NAME: Final = ".tensorboard-sidecar"
 # Control characters (Unicode category Cc), lone surrogates (Cs), and marks of text direction.
 UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 

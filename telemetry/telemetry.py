@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Never, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Never, Self, TypeAlias
 
 import numpy.typing as npt
 import torch  # noqa: F401 - the examples use torch
@@ -25,6 +25,7 @@ from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endpoint
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.run_names import shown_run
@@ -51,16 +52,28 @@ UNANSWERED_DRAIN_SECONDS: Final = 1.0
 _log: Final = logging.getLogger(__name__)
 
 
+class _End(NamedTuple):
+    """What the last record of a run needs: its step where nothing was logged, and whether the status is shown."""
+
+    first_step: int
+    shown: bool
+
+
 class Telemetry:
     """The telemetry of one process in one attempt of a run.
 
     ``run`` is a path below the log directory, under which TensorBoard shows the values. A name that TensorBoard cannot
     show is changed, and a log line has both names. ``endpoint`` is the ZeroMQ address of a logger; "none" or None: no
-    logger. ``record`` is a folder to write a recording into, or None. At least one of the two is needed. A logger on
-    another machine also needs ``server_key`` (the logger's public key, or a file with that key) and ``client_key`` (the
-    file with this trainer's secret key). A resumed run passes ``attempt`` (0, 1, 2 ...) and ``first_step``; each
-    process of a distributed run passes its ``rank``. TensorBoard shows ``config``: a mapping, an ``argparse.Namespace``
-    or a dataclass, nested or not, of any values.
+    logger. ``record`` is a folder to write a recording into, or None. At least one of the two is needed, or
+    ``log_dir``: a folder for event files, which a helper process makes from a recording in that folder; the helper is
+    started when it is needed, and ends by itself. A logger on another machine also needs ``server_key`` (the logger's
+    public key, or a file with that key) and ``client_key`` (the file with this trainer's secret key). A resumed run
+    passes ``attempt`` (0, 1, 2 ...) and ``first_step``; each process of a distributed run passes its ``rank``.
+    TensorBoard shows ``config``: a mapping, an ``argparse.Namespace`` or a dataclass, nested or not, of any values.
+
+    A Telemetry that is not ``enabled`` keeps nothing, and its calls do nothing. With ``continues``, all steps of
+    earlier attempts stand. ``file_suffix`` ends the names of the event files. With ``plain``, the event files hold the
+    given values alone, and no status at the end.
 
     Records wait in an outbox until the logger has acknowledged them or the recording holds them. The outbox takes
     ``outbox_bytes`` of memory (less where memory is small), in a private folder in ``outbox_dir`` (default: shared
@@ -92,6 +105,7 @@ class Telemetry:
         *,
         endpoint: str | None = DEFAULT_ENDPOINT,
         record: Path | str | None = None,
+        log_dir: Path | str | None = None,
         strict: bool = False,
         attempt: int = 0,
         first_step: int = 0,
@@ -104,25 +118,36 @@ class Telemetry:
         spill_bytes: int = SPILL_BYTES,
         server_key: Path | str | None = None,
         client_key: Path | str | None = None,
+        enabled: bool = True,
+        continues: bool = False,
+        file_suffix: str = "",
+        plain: bool = False,
     ) -> None:
+        show_in = None
+        if log_dir is not None:
+            show_in = Path(log_dir).absolute()
+            record = show_in / RECORDING_NAME
+            endpoint = None if endpoint == DEFAULT_ENDPOINT else endpoint
         if endpoint == NO_LOGGER:
             endpoint = None
         if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
         run = _run(run)
         self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
-        self._first_step = whole("first_step", first_step)
-        self.faults = Faults(strict=strict)
+        self._end = _End(whole("first_step", first_step), shown=not plain)
+        self.faults = Faults(strict=strict, quiet=not enabled)
         settings = {} if config is None else self.faults.parameters("config", config)
-        start = encode_message(self._first_step, messages.RunStart(self._first_step, settings))
+        start = encode_message(
+            self._end.first_step, messages.RunStart(self._end.first_step, settings, continues, file_suffix)
+        )
         folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
         self.writer = WriterMethods(self, str(folder / run) if folder else run)
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
         self._tags = CheckedTags()
         stream = Stream(run, whole("rank", rank), whole("attempt", attempt))
-        if child_is_starting():
-            self._pipeline: Pipeline = SilentPipeline(stream)
+        if child_is_starting() or not enabled:
+            self._pipeline: Pipeline = SilentPipeline(stream, wanted=not enabled)
         else:
             self._pipeline = Pipeline(
                 stream,
@@ -130,8 +155,9 @@ class Telemetry:
                 record=folder,
                 storage=Storage(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
                 keys=read_client_keys(server_key, client_key),
+                show_in=show_in,
             )
-            self._pipeline.append(Kind.RUN_START, self._first_step, start)
+            self._pipeline.append(Kind.RUN_START, self._end.first_step, start)
         self.check_open = self._pipeline.check_open
         self._ending = Ending(self.faults, self._begin_close, self._pipeline.close)
 
@@ -155,6 +181,24 @@ class Telemetry:
         'team/first-try'
         """
         return self._pipeline.stream.run
+
+    @property
+    def recording_name(self) -> str:
+        """The name of the folder of this stream's recording, below the run's folder.
+
+        >>> telemetry.recording_name.startswith("stream-0000-0000-")
+        True
+        """
+        return self._pipeline.stream.folder_name
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the event files of ``log_dir`` hold all records, durably; True without a ``log_dir``.
+
+        >>> telemetry.is_shown
+        True
+        """
+        return self._pipeline.is_shown
 
     @property
     def lag_seconds(self) -> float:
@@ -385,6 +429,16 @@ class Telemetry:
         """
         return {**self.cost.health(), **self._pipeline.health(), "telemetry/faults": float(self.faults.total)}
 
+    def show(self, seconds: float = 30.0) -> bool:
+        """Wait at most ``seconds`` until the event files of ``log_dir`` hold all records so far, durably.
+
+        Returns whether they do. Without a ``log_dir`` the result is True at once: the logger makes the event files.
+
+        >>> telemetry.show()
+        True
+        """
+        return self._pipeline.show(seconds)
+
     def close(self, deadline_seconds: float | None = None, *, status: Status | None = None) -> None:
         """End the run and ship the backlog, waiting at most ``deadline_seconds`` (None: ``drain_seconds``).
 
@@ -407,7 +461,8 @@ class Telemetry:
         given = self.drain_seconds if deadline_seconds is None else deadline_seconds
         limits = (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
         try:
-            self._pipeline.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
+            step = max(self._end.first_step, self.cost.step)
+            self._pipeline.keep(step, messages.RunEnd(status, self._end.shown))
         finally:
             self.faults.log_total(self.run)
             self._summarizer.close()

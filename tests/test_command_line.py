@@ -86,7 +86,7 @@ def test_no_command_is_wrong_usage_and_shows_the_help(capsys: pytest.CaptureFixt
 
 def test_a_wrong_flag_is_refused_with_the_usage_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "serve", "--port", "1").startswith("usage: tensorboard-sidecar ")
-    assert refused(capsys, "replay", "recordings").startswith("usage: tensorboard-sidecar replay ")
+    assert refused(capsys, "replay", "--logdir").startswith("usage: tensorboard-sidecar replay ")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ import stat
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -28,7 +29,7 @@ from tensorboard_sidecar.logger_service.events.identity import EventId, began_at
 from tensorboard_sidecar.logger_service.events.to_events import version_event
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.names import check_run
-from tensorboard_sidecar.protocol.storage.durable import sync_folder
+from tensorboard_sidecar.protocol.storage.durable import sync_file, sync_folder
 from tensorboard_sidecar.protocol.stream import Stream
 
 _LATE_PREFIX: Final = "attempt-"
@@ -44,15 +45,16 @@ _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROWS_KEPT: Final = 16
 
 
-def run_directory(logdir: Path, stream: Stream, row: str = "") -> Path:
+def run_directory(logdir: Path, stream: Stream, row: str = "", *, in_place: bool = False) -> Path:
     """Return ``<logdir>/<run>`` for rank 0, ``<logdir>/<run>/rank-<n>`` for other ranks; creates no folder.
 
-    ``row`` is the name of a folder in it: see :func:`row_name`.
+    ``row`` is the name of a folder in it: see :func:`row_name`. With ``in_place``, the log directory itself is the
+    folder of the run.
 
     Raises Malformed or TooLarge for a run that is no safe relative path, PermissionError when a symbolic link leads
     out of the log directory.
     """
-    parts = check_run(stream.run).split("/")
+    parts = [] if in_place else check_run(stream.run).split("/")
     if stream.rank:
         parts.append(f"rank-{stream.rank}")
     if row:
@@ -189,24 +191,33 @@ def in_order(attempts: Collection[Attempt]) -> list[Attempt]:
     return sorted(attempts, key=lambda each: (begins[each], each.number, each.start_seconds, each.stream))
 
 
+@dataclass(slots=True)
+class _Current:
+    """The file that is appended to: its size, and how much of it is durable."""
+
+    path: Path
+    size_bytes: int = 0
+    synced_bytes: int = 0
+
+
 class EventFile:
     """Appends the events of ``stream`` under ``logdir``; ``last_id`` is the id of the last event on disk, or None.
 
-    ``row`` is the name of a folder in the run's folder, which then takes the place of the run's folder.
+    ``row`` is the name of a folder in the run's folder, which then takes the place of the run's folder. ``in_place``:
+    see :func:`run_directory`.
     ``start_ns`` is the time of the first record of the stream, in all calls. Raises PermissionError when a link leads
     from the run's folder out of the log directory, OSError.
     """
 
-    def __init__(self, logdir: Path, stream: Stream, row: str = "") -> None:
-        self._logdir, self._stream = logdir, stream
+    def __init__(self, logdir: Path, stream: Stream, row: str = "", *, in_place: bool = False) -> None:
+        self._logdir, self._stream, self._in_place = logdir, stream, in_place
         self._writer = stream.attempt, stream.id.hex()[:8]
         # The run's folder, the folder for late events in it, and the folder for events that are late there as well.
-        self._folders, late = [run_directory(logdir, stream, row)], f"{_LATE_PREFIX}{stream.attempt}"
+        self._folders, late = [run_directory(logdir, stream, row, in_place=in_place)], f"{_LATE_PREFIX}{stream.attempt}"
         self._folders += (inside(logdir, self._folders[0].joinpath(*[late] * depth)) for depth in (1, 2))
         self._place = max((place for place, folder in enumerate(self._folders) if self._own_names(folder)), default=0)
         self._file = -1
-        self._path: Path | None = None
-        self._size_bytes = 0
+        self._current: _Current | None = None
         self._rows: OrderedDict[str, EventFile] = OrderedDict()
         # The last event in all folders: the stream may have left a folder long ago.
         self.last_id = max(filter(None, map(self._last_id, self._folders)), default=None)
@@ -230,16 +241,17 @@ class EventFile:
         """
         frames = [pack_frame(event) for event in events]
         directory = self.directory(start_ns)
-        if self._path is not None and self._path.parent != directory:
+        if self._current is not None and self._current.path.parent != directory:
+            self.sync()
             self.close()
-            self._path = None
-        if self._path is None:
-            self._path, self._size_bytes = self._begin(directory, wall_time_ns), 0
+            self._current = None
+        if self._current is None:
+            self._current = _Current(self._begin(directory, wall_time_ns))
             frames.insert(0, pack_frame(version_event(wall_time_ns)))
         else:
-            self._continue(self._path)
+            self._continue(self._current)
         view = memoryview(b"".join(frames))
-        self._size_bytes += len(view)
+        self._current.size_bytes += len(view)
         while view:
             view = view[os.write(self._file, view) :]
 
@@ -251,18 +263,27 @@ class EventFile:
 
     def row(self, name: str) -> "EventFile":
         """Return the event file of this stream in the folder ``name`` of the run's folder. Raises as the class."""
-        found = self._rows.pop(name, None) or EventFile(self._logdir, self._stream, name)
+        found = self._rows.pop(name, None) or EventFile(self._logdir, self._stream, name, in_place=self._in_place)
         self._rows[name] = found
         if len(self._rows) > _ROWS_KEPT:
             self._rows.popitem(last=False)
         return found
 
     def sync(self) -> None:
-        """Make what was appended durable, and the names of the file and its folders."""
-        if self._path is not None:
-            os.fsync(self._file)
-            for folder in self._path.relative_to(self._logdir).parents:
-                sync_folder(self._logdir / folder)
+        """Make durable what this stream has in its folder, and the names of the files and their folders."""
+        current = self._current
+        if current is not None and current.size_bytes == current.synced_bytes > 0:
+            return
+        folder = self._folders[self._place]
+        if current is not None and current.synced_bytes:
+            sync_file(current.path)
+        elif names := self._own_names(folder):
+            for name in names[-2:]:  # also the file of an object before this one, which may have ended before its sync
+                sync_file(folder / str(name))
+            for parent in (folder, *folder.relative_to(self._logdir).parents):
+                sync_folder(self._logdir / parent)
+        if current is not None:
+            current.synced_bytes = current.size_bytes
 
     def close(self) -> None:
         """Close the file; the next :meth:`append` opens the file again."""
@@ -284,12 +305,14 @@ class EventFile:
         self._file = os.open(path, flags, 0o644)
         return path
 
-    def _continue(self, path: Path) -> None:
+    def _continue(self, current: "_Current") -> None:
         if self._file < 0:
-            self._file = os.open(path, _APPEND)
+            self._file = os.open(current.path, _APPEND)
         found = os.fstat(self._file)
-        if not found.st_nlink or found.st_size != self._size_bytes:
-            raise FileNotFoundError(f"{path} was deleted or changed while it was written; events are written anew")
+        if not found.st_nlink or found.st_size != current.size_bytes:
+            raise FileNotFoundError(
+                f"{current.path} was deleted or changed while it was written; events are written anew"
+            )
 
     def _comes_late(self, folder: Path, start_ns: int) -> bool:
         """Tell whether the last attempt that began in a folder is later than this stream."""

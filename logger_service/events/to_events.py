@@ -148,6 +148,7 @@ def _finish(events: list[Event], record: Record, stream: bytes) -> list[bytes]:
     return [event.SerializeToString() for event in events]
 
 
+# Long: a case for each kind
 def _events(message: messages.Message | None, record: Record, failures: list[Exception]) -> list[Event]:
     match message:
         case messages.RunStart():
@@ -173,7 +174,8 @@ def _events(message: messages.Message | None, record: Record, failures: list[Exc
         case messages.Gap():
             shown = _gap(message, record)
         case messages.RunEnd():
-            shown = [values.text_value("run/status", f"**{message.status}** at step {record.step:,}")]
+            status = values.text_value("run/status", f"**{message.status}** at step {record.step:,}")
+            shown = [status] if message.shown else []
         case messages.Point():
             shown = [values.scalar_value(message.tag, message.value)]
         case (

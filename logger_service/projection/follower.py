@@ -182,6 +182,17 @@ class Follower:
             if followed.stream is not None:
                 yield followed.stream.stream.id, followed.stream.position
 
+    @property
+    def failures(self) -> list[str]:
+        """Why recordings cannot be projected at present: a text for each of them."""
+        return [f"{followed.folder}: {followed.failure}" for followed in self._followed.values() if followed.failure]
+
+    def sync(self) -> None:
+        """Make durable all events that were written. Raises OSError."""
+        for followed in self._followed.values():
+            if followed.stream is not None:
+                followed.stream.sync()
+
     def close(self) -> None:
         """Close all files."""
         for followed in self._followed.values():

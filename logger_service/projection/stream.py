@@ -14,6 +14,7 @@ attempts as they are. Its first records are read again, and shown, when such a r
 """
 
 import logging
+import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, takewhile
@@ -31,6 +32,7 @@ from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.kinds import PICTURES, SILENT
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import Beginning, RecordingReader, beginning_of
 from tensorboard_sidecar.protocol.stream import Stream
@@ -49,6 +51,7 @@ _log = logging.getLogger(__name__)
 class StreamProjection:
     """Projects the recording in ``folder``; continues where the event files under ``logdir`` end.
 
+    A recording below ``<logdir>/.tensorboard-sidecar`` is shown in ``logdir`` itself, whatever its run is called.
     ``next_sequence`` is the sequence number of the next record. ``beginning`` is complete once the recording has a
     record. ``waits`` is true while the next record waits for a hole to be filled, or as a suspect of ``suspects``. With
     ``begun`` the records are shown also while they are silent: another recording of the stream shows something.
@@ -71,7 +74,7 @@ class StreamProjection:
         self._hole = HoleWait()
         self._suspects = suspects or Quarantine()
         self._scalars = ScalarEvents(self.stream.id)
-        self._file = EventFile(logdir, self.stream)
+        self._file = EventFile(logdir, self.stream, in_place=belongs_to(folder, logdir))
         self._batch = EventBatch(self.stream.id, self._file.last_id, self._tail.records_before)
         self.next_sequence = self._batch.first_sequence
 
@@ -137,6 +140,10 @@ class StreamProjection:
         if self._tail.silent_ended and now_seconds is not None:
             self._tally.tell_once(NOT_SHOWN)
         return taken
+
+    def sync(self) -> None:
+        """Make the events durable that were written. Raises OSError."""
+        self._file.sync()
 
     def close(self) -> None:
         """Close the files; ``advance`` opens them again."""
@@ -350,6 +357,11 @@ class _Tally:
         if trouble not in self._warned:
             self._warned.add(trouble)
             _log.warning("%s: %s: %s (logged once; see %s)", self._run, trouble, reason, self._folder)
+
+
+def belongs_to(recording: Path, logdir: Path) -> bool:
+    """Tell whether a recording lies in the hidden folder for recordings of ``logdir``."""
+    return Path(os.path.realpath(recording)).is_relative_to(os.path.realpath(logdir / RECORDING_NAME))
 
 
 def _is_light(record: Record) -> bool:

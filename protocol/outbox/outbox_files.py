@@ -56,12 +56,12 @@ def outbox_root(base: Path | None = None) -> Path:
 
     Raises PermissionError when the folder belongs to another user or is open to others, OSError.
     """
-    return _private_folder(base or _usual(_SHARED_MEMORY), "tensorboard-sidecar")
+    return private_folder(base or _usual(_SHARED_MEMORY), "tensorboard-sidecar")
 
 
 def spill_root(base: Path | None = None) -> Path:
     """Return the folder of this user's spilled segments in ``base`` (default: /var/tmp), like :func:`outbox_root`."""
-    return _private_folder(base or _usual(_DISK), "tensorboard-sidecar-spill")
+    return private_folder(base or _usual(_DISK), "tensorboard-sidecar-spill")
 
 
 def check_private(folder: Path) -> None:
@@ -247,7 +247,8 @@ def _usual(base: Path) -> Path:
     return base if os.access(base, os.W_OK) else Path(tempfile.gettempdir())
 
 
-def _private_folder(base: Path, name: str) -> Path:
+def private_folder(base: Path, name: str) -> Path:
+    """Return the folder ``<name>-<user id>`` in ``base``; make it with mode 0700. Raises as :func:`check_private`."""
     folder = base.absolute() / f"{name}-{os.getuid()}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)

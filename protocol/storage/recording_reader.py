@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, End, Frame, read_frame
 from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES, SEQUENCE_MAX
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.record import Kind, Record, parse_record, parse_sequence
 from tensorboard_sidecar.protocol.storage.segment import (
     SEGMENT_SUFFIX,
@@ -208,3 +209,19 @@ def require_recordings(paths: Sequence[Path]) -> list[Path]:
             )
         found.update(dict.fromkeys(below))
     return list(found)
+
+
+def by_log_dir(paths: Sequence[Path]) -> list[tuple[Path, list[Path]]]:
+    """Return the recordings at or below ``paths`` by the log directory in whose hidden folder they lie.
+
+    Raises FileNotFoundError where there is no recording, and for a recording that lies in no log directory.
+    """
+    found: dict[Path, list[Path]] = {}
+    for folder in require_recordings(paths):
+        hidden = [parent for parent in folder.absolute().parents if parent.name == RECORDING_NAME]
+        if not hidden:
+            raise FileNotFoundError(
+                f"{folder} lies in no log directory; say where its event files shall be: --logdir DIR"
+            )
+        found.setdefault(hidden[0].parent, []).append(folder)
+    return list(found.items())

@@ -6,11 +6,13 @@ calls. All other names are imported from ``tensorboard_sidecar.<room>``.
 
 from typing import TYPE_CHECKING
 
+from tensorboard_sidecar.protocol.version import VERSION
+
 if TYPE_CHECKING:
     from tensorboard_sidecar.telemetry import GlobalSummaryWriter, SummaryWriter, Telemetry
 
 __all__ = ["GlobalSummaryWriter", "SummaryWriter", "Telemetry", "__version__"]
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> object:

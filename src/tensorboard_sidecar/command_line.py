@@ -99,7 +99,10 @@ COMMANDS: Final = {
         "print a shell script that completes this command line", "command_line:completion", "completion", "shtab"
     ),
 }
-_HIDDEN: Final = {"project": _of_logger("", "project", "tensorboardX")}
+_HIDDEN: Final = {
+    "project": _of_logger("", "project", "tensorboardX"),
+    "helper": Command("", "logger_service.helper.command:helper", "logger", "tensorboardX"),
+}
 
 
 class HelpFormatter(argparse.HelpFormatter):

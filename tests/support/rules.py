@@ -21,15 +21,16 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "protocol": (),
     "protocol.storage": ("protocol",),
     "protocol.outbox": ("protocol", "protocol.storage"),
+    "protocol.helper": ("protocol", "protocol.storage", "protocol.outbox"),
     "telemetry.values": ("protocol",),
     "telemetry.outbox": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values"),
-    "telemetry.shipping": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.outbox"),
-    "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.shipping"),
+    "telemetry.shipping": ("protocol", "protocol.storage", "protocol.outbox", "protocol.helper", "telemetry.outbox"),
+    "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "protocol.helper", "telemetry.shipping"),
     "telemetry.writer": ("protocol", "telemetry.values", "telemetry.calls"),
     "telemetry.replacement.startup": (),
     "telemetry.replacement": ("protocol", "protocol.outbox", "telemetry.replacement.startup"),
     "telemetry": (
-        *("protocol", "protocol.storage", "protocol.outbox"),
+        *("protocol", "protocol.storage", "protocol.outbox", "protocol.helper"),
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.writer"),
     ),
     "trainer.data": (),
@@ -50,6 +51,10 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("protocol", "protocol.storage"),
         *("logger_service.counters", "logger_service.events", "logger_service.folders"),
     ),
+    "logger_service.helper": (
+        *("protocol", "protocol.storage", "protocol.outbox", "protocol.helper"),
+        *("logger_service.folders", "logger_service.projection"),
+    ),
     "logger_service.offline": ("protocol", "protocol.storage", "logger_service.events"),
     "logger_service.monitoring": (
         *("logger_service.config", "logger_service.counters"),
@@ -60,7 +65,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("protocol", "protocol.storage", "protocol.outbox", "logger_service.folders", "logger_service.access"),
         *("logger_service.intake", "logger_service.projection", "logger_service.offline", "logger_service.monitoring"),
     ),
-    "": ("telemetry",),
+    "": ("telemetry", "protocol.version"),
 }
 # One library, one place.
 LIBRARIES: Final = {
@@ -89,6 +94,8 @@ COMMAND_LINES: Final = {
 # The modules that read the wall clock; all others take the time as an argument.
 CLOCKS: Final = {
     "logger_service/service.py",
+    "logger_service/helper/helper.py",
+    "telemetry/summary_writer.py",
     "trainer/commands.py",
     "telemetry/recovery/commands.py",
     "telemetry/pipeline.py",
