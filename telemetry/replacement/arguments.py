@@ -27,8 +27,8 @@ examples:
 follows imports of the program's own files, and executes none of them.
 
 exit codes: 0 with --check: a SummaryWriter that the program imports is replaced, 1 with --check: none is, because no
-library with a SummaryWriter is installed or because the writer cannot start, 2 wrong usage, or no such script. Without
---check, the exit code is the program's.
+library with a SummaryWriter is installed, or because the writer or its helper cannot start, 2 wrong usage, or no such
+script. Without --check, the exit code is the program's.
 """
 
 

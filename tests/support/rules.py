@@ -28,7 +28,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "protocol.helper", "telemetry.shipping"),
     "telemetry.writer": ("protocol", "telemetry.values", "telemetry.calls"),
     "telemetry.replacement.startup": (),
-    "telemetry.replacement": ("protocol", "protocol.outbox", "telemetry.replacement.startup"),
+    "telemetry.replacement": ("protocol", "protocol.outbox", "protocol.helper", "telemetry.replacement.startup"),
     "telemetry": (
         *("protocol", "protocol.storage", "protocol.outbox", "protocol.helper"),
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.writer"),

@@ -23,6 +23,7 @@ class Replaced(BaseException):
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a script, ``train.py`` in the current folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TENSORBOARD_SIDECAR_LOGGER", raising=False)
     (tmp_path / "train.py").write_text(SCRIPT)
     return tmp_path / "train.py"
 
@@ -109,11 +110,12 @@ def check(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, lis
 
 
 def test_the_check_tells_what_is_installed_and_replaced(capsys: pytest.CaptureFixture[str]) -> None:
-    code, [torch, tensorboardx, writer, script] = check("train.py", "--epochs", "3", capsys=capsys)
+    code, [torch, tensorboardx, writer, helper, script] = check("train.py", "--epochs", "3", capsys=capsys)
     assert code == 0
     assert torch.startswith("torch.utils.tensorboard: SummaryWriter replaced (torch 2.")
     assert tensorboardx.startswith("tensorboardX: SummaryWriter and GlobalSummaryWriter replaced (tensorboardX 2.")
     assert writer.startswith("the writer can start: ")
+    assert helper.startswith("a helper process makes the event files; its socket lies below /")
     assert script == "train.py line 1: from torch.utils.tensorboard import SummaryWriter: replaced"
 
 
@@ -185,6 +187,41 @@ def test_a_machine_without_memory_for_a_writer_fails_the_check(
     code, lines = check("train.py", capsys=capsys)
     assert code == 1
     assert lines[2] == "the writer cannot start: [Errno 28] no memory is free"
+
+
+@pytest.mark.parametrize(
+    ("logger", "said"),
+    [
+        (
+            "off",
+            "the writer makes a recording alone, as TENSORBOARD_SIDECAR_LOGGER is off: see tensorboard-sidecar replay",
+        ),
+        ("tcp://box:5555", "the logger at tcp://box:5555 makes the event files (TENSORBOARD_SIDECAR_LOGGER)"),
+    ],
+)
+def test_another_logger_than_a_helper_is_told(
+    logger: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TENSORBOARD_SIDECAR_LOGGER", logger)
+    code, lines = check("train.py", capsys=capsys)
+    assert (code, lines[3]) == (0, said)
+
+
+def test_a_machine_where_no_helper_can_start_fails_the_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = commands.find_spec
+    monkeypatch.setattr(commands, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    code, lines = check("train.py", capsys=capsys)
+    install = "pip install 'tensorboard-sidecar[logger]'"
+    assert (code, lines[3]) == (1, f"no event files: a helper process needs matplotlib: {install}")
+
+    def no_folder() -> Never:
+        raise PermissionError("no folder for the socket")
+
+    monkeypatch.setattr(commands, "helper_root", no_folder)
+    code, lines = check("train.py", capsys=capsys)
+    assert (code, lines[3]) == (1, "no event files: a helper process cannot start: no folder for the socket")
 
 
 @pytest.mark.parametrize(
