@@ -196,7 +196,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("way", ["subprocess", "spawn", "forkserver", "fork"])
+@pytest.mark.parametrize("way", ["subprocess", "spawn", "fork"])
 def test_the_writers_of_children_are_replaced(way: str, tmp_path: Path) -> None:
     write(tmp_path, train=CHILDREN)
     done = run("train.py", way, cwd=tmp_path)
@@ -241,16 +241,13 @@ def test_children_that_python_shields_and_those_without_the_variable_keep_their_
 
 
 def test_when_the_writer_cannot_be_imported_the_program_goes_on_with_its_own(tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        tensorboardX=SMALL_LIBRARY,
-        msgspec="raise ImportError('this one is\\nbroken')",
-        train=f"{USES_SMALL_LIBRARY}\nimport torch.utils.tensorboard",
-    )
-    done = run("train.py", cwd=tmp_path)
+    folder = tmp_path / "program"
+    folder.mkdir()
+    write(folder, tensorboardX=SMALL_LIBRARY, msgspec="raise ImportError('it is\\nbroken')", train=USES_SMALL_LIBRARY)
+    done = run("program/train.py", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "tensorboardX\n")
     assert done.stderr == (
-        "tensorboard-sidecar: the program uses tensorboardX's own SummaryWriter: ImportError: this one is broken\n"
+        "tensorboard-sidecar: the program uses tensorboardX's own SummaryWriter: ImportError: it is broken\n"
     )
 
 
