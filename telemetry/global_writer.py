@@ -66,7 +66,8 @@ class GlobalSummaryWriter:
     """A writer without steps: each call counts the step of its tag, from 0, across threads and forked children.
 
     The parameters of the constructor are those of :class:`SummaryWriter`; ``smw`` is the ``SummaryWriter`` that keeps
-    the values. Modules of a program share a writer with :meth:`getSummaryWriter`. A call waits while another thread or
+    the values. Modules of a program share a writer with :meth:`getSummaryWriter`. TensorBoard shows the values of a
+    forked child in a run of the child's own, ``rank-<process id>`` below this one. A call waits while another thread or
     process makes a call. A process that is killed within its call would block the others; after a second the others no
     longer wait for other processes.
 

@@ -34,8 +34,8 @@ def _no_shared_writer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
 
 
 def kept(folder: str | Path) -> list[tuple[str, int]]:
-    """Return the kind and the step of each value in the recording of a writer's folder."""
-    said = read_said(Path(folder) / ".tensorboard-sidecar")
+    """Return the kind and the step of each value in the only recording below a folder."""
+    said = read_said(Path(folder))
     return [(type(each.message).__name__, each.step) for each in said[1:-1]]
 
 
@@ -106,6 +106,20 @@ def test_forked_children_go_on_with_the_steps_of_their_parent() -> None:
     assert [counters.next("scalar", "loss") for _ in range(3)] == [0, 1, 2]
     in_child(lambda: [counters.next("scalar", tag) for tag in ("loss", "new", "new")])
     assert [counters.next("scalar", tag) for tag in ("loss", "new", "other")] == [4, 2, 0]
+
+
+def test_forked_children_keep_their_values_at_steps_of_their_own() -> None:
+    with closing(GlobalSummaryWriter("logs")) as writer:
+        writer.add_scalar("loss", 0.5)
+
+        def log_in_child() -> None:
+            writer.add_scalar("loss", 0.25)
+            writer.close()
+
+        in_child(log_in_child)
+        writer.add_scalar("loss", 0.125)
+    recordings = Path("logs/.tensorboard-sidecar/logs").iterdir()
+    assert sorted([step for _, step in kept(recording)] for recording in recordings) == [[0, 2], [1]]
 
 
 def test_when_the_table_is_full_a_process_counts_by_itself() -> None:
