@@ -27,6 +27,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "telemetry.shipping": ("protocol", "protocol.storage", "protocol.outbox", "protocol.helper", "telemetry.outbox"),
     "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "protocol.helper", "telemetry.shipping"),
     "telemetry.writer": ("protocol", "telemetry.values", "telemetry.calls"),
+    "telemetry.replacement.startup": (),
+    "telemetry.replacement": ("protocol", "protocol.outbox", "protocol.helper", "telemetry.replacement.startup"),
     "telemetry": (
         *("protocol", "protocol.storage", "protocol.outbox", "protocol.helper"),
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.writer"),
@@ -85,6 +87,7 @@ COMMAND_LINES: Final = {
     "trainer/demo.py",
     "trainer/data/synthetic.py",
     "telemetry/recovery/commands.py",
+    "telemetry/replacement/commands.py",
     "logger_service/commands.py",
     "trainer/commands.py",
 }  # and every __main__.py
