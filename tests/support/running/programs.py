@@ -1,24 +1,38 @@
 """This project's programs, started as a user starts them."""
 
-import secrets
+import os
+import random
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Final
 
 from support.machine.waiting import wait_until
 
+# Outside of the ephemeral range: a port of that range could become the local port of a connection.
+_PORTS: Final = range(20_000, 32_000)
+# Reservations of free_port() that this process keeps: more than the tests that share a fixture take.
+_KEPT_MAX: Final = 64
+_kept: Final[deque[int]] = deque()
+
 
 class LoggerProcess:
-    """``tensorboard-sidecar serve`` on a free port, with its folders under ``folder``."""
+    """``tensorboard-sidecar serve`` on a free port, with its folders under ``folder``.
+
+    The port stays reserved for as long as this object lives: a killed logger can start again on the port.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.recordings, self.logdir = folder / "recordings", folder / "runs"
         self.log = folder / "logger.log"
-        self.port = free_port()
+        reservation, self.port = reserve_port()
+        weakref.finalize(self, os.close, reservation)
         self.endpoint = f"tcp://127.0.0.1:{self.port}"
         self.program = [sys.executable, "-m", "tensorboard_sidecar"]
         self.health = self.adopt = "none"
@@ -89,12 +103,25 @@ def run_command(*arguments: str | Path, seconds: float = 300) -> subprocess.Comp
 
 
 def free_port() -> int:
-    """Return a free TCP port outside of the ephemeral range.
+    """Return a TCP port that no other test takes: the port stays reserved while this process takes 64 more."""
+    reservation, port = reserve_port()
+    _kept.append(reservation)
+    if len(_kept) > _KEPT_MAX:
+        os.close(_kept.popleft())
+    return port
 
-    A port of the ephemeral range could become the local port of a connection while a killed logger restarts.
+
+def reserve_port(ports: Sequence[int] = _PORTS) -> tuple[int, int]:
+    """Reserve one of ``ports`` of 127.0.0.1; return the file descriptor that holds the reservation, and the port.
+
+    The descriptor is a socket that is bound to the port, and does not listen. Every test process binds without
+    SO_REUSEADDR first, which fails for a port that any socket is bound to: two processes never reserve the same port.
+    The socket gets SO_REUSEADDR afterwards, so that a listener with SO_REUSEADDR (ZeroMQ's, and that of the health
+    page) can bind the port too, again and again. A connection is refused while no program listens.
     """
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    for port in random.sample(ports, len(ports)):
+        with socket.socket() as holder, suppress(OSError):
+            holder.bind(("127.0.0.1", port))
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            return holder.detach(), port
+    raise AssertionError("no port is free")
