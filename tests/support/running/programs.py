@@ -50,7 +50,7 @@ class LoggerProcess:
         while monotonic() < deadline and self.process.poll() is None:
             if b"listening on " in self.log.read_bytes()[said_bytes:]:
                 return
-            sleep(0.05)
+            sleep(0.01)
         raise AssertionError(f"the logger did not start:\n{self.log.read_text()}")
 
     @property
