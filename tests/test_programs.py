@@ -1,6 +1,5 @@
 """Ports of the programs that tests start: none is taken twice, and a killed program can start again on its port."""
 
-import gc
 import os
 import socket
 import subprocess
@@ -73,7 +72,6 @@ def test_a_loggers_port_is_reserved_for_as_long_as_it_may_start_again(tmp_path: 
     port = logger.port
     assert "no port is free" in take_elsewhere(port)
     del logger
-    gc.collect()
     assert take_elsewhere(port) == ""
 
 

@@ -1,6 +1,7 @@
 """How a telemetry ends: closed once, twice, by a with block, by the interpreter, or not at all."""
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -23,15 +24,34 @@ from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outb
 from tensorboard_sidecar.telemetry.ending import Status
 from tensorboard_sidecar.telemetry.telemetry import DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS
 
+# Each ending is a process of its own, forked from a process that has imported torch, and takes a whole interpreter
+# down. The first process writes down how the others ended.
 PROGRAM: Final = """
 import os, signal, sys
 from pathlib import Path
 import torch
 from tensorboard_sidecar.protocol.outbox import outbox_files
 from tensorboard_sidecar import Telemetry
-how, memory, record, endpoint = sys.argv[1:]
-outbox_files._SHARED_MEMORY = Path(memory)
-telemetry = Telemetry("run", endpoint=endpoint or None, record=record or None, drain_seconds=0.3, strict=True)
+endings = [argument.split("|") for argument in sys.argv[1:]]
+children = {}
+for how, folder, endpoint in endings:
+    child = os.fork()
+    if not child:
+        break
+    children[child] = Path(folder)
+else:
+    while children:
+        child, status = os.wait()
+        folder = children.pop(child)
+        (folder / "writing").write_text(str(os.waitstatus_to_exitcode(status)))
+        (folder / "writing").rename(folder / "code")
+    os._exit(0)
+folder = Path(folder)
+with (folder / "errors").open("w") as errors:
+    os.dup2(errors.fileno(), 2)
+outbox_files._SHARED_MEMORY = folder / "memory"
+record = None if endpoint else folder / "record"
+telemetry = Telemetry("run", endpoint=endpoint or None, record=record, drain_seconds=0.3, strict=True)
 for step in range(200):
     telemetry.scalars(step, {"loss": float(step)})
 telemetry.summaries(200, {"weights/a": torch.ones(9), "weights/b": torch.ones(9)})
@@ -52,40 +72,35 @@ match how:
 
 
 class Ending:
-    """A program that logs 200 steps and ends in its own way, without closing its telemetry."""
+    """A process that logs 200 steps and ends in its own way, without closing its telemetry."""
 
     def __init__(self, how: str, folder: Path, *, endpoint: str = "") -> None:
-        self.memory, self.record = folder / "memory", folder / "record"
-        self.memory.mkdir(parents=True)
-        record = "" if endpoint else str(self.record)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, how, str(self.memory), record, endpoint], stderr=subprocess.PIPE, text=True
-        )
+        self.record, self._folder = folder / "record", folder
+        self.argument = f"{how}|{folder}|{endpoint}"
+        (folder / "memory").mkdir(parents=True)
 
     def wait(self) -> tuple[int, str]:
         """Return the exit code and the error output."""
-        _, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, errors
+        code = self._folder / "code"
+        wait_until(code.exists, seconds=60, what=self.argument)
+        return int(code.read_text()), (self._folder / "errors").read_text()
 
     def outboxes(self) -> list[Path]:
-        [root] = self.memory.iterdir()
+        [root] = (self._folder / "memory").iterdir()
         return find_outboxes(root)
 
 
 @pytest.fixture(scope="module")
 def endings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ending]]:
-    """Return all of them, started together: most of their time is the import of torch."""
+    """Return all of them, started together."""
     folder = tmp_path_factory.mktemp("endings")
-    started = {
-        how: Ending(how, folder / how) for how in ("end", "exception", "interrupt", "fork", "os._exit", "sigterm")
-    }
-    started["no logger"] = Ending("end", folder / "no logger", endpoint=f"tcp://127.0.0.1:{free_port()}")
-    yield started
-    for ending in started.values():
-        ending.process.kill()
-        ending.process.wait()
-        if ending.process.stderr is not None:
-            ending.process.stderr.close()
+    made = {how: Ending(how, folder / how) for how in ("end", "exception", "interrupt", "fork", "os._exit", "sigterm")}
+    made["no logger"] = Ending("end", folder / "no logger", endpoint=f"tcp://127.0.0.1:{free_port()}")
+    command = [sys.executable, "-c", PROGRAM, *(ending.argument for ending in made.values())]
+    with subprocess.Popen(command, start_new_session=True) as program:
+        yield made
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
 
 
 @pytest.mark.system

@@ -19,20 +19,20 @@ from support.machine.waiting import wait_until
 _PORTS: Final = range(20_000, 32_000)
 # Reservations of free_port() that this process keeps: more than the tests that share a fixture take.
 _KEPT_MAX: Final = 64
+_TRIES_MAX: Final = 100
 _kept: Final[deque[int]] = deque()
 
 
 class LoggerProcess:
     """``tensorboard-sidecar serve`` on a free port, with its folders under ``folder``.
 
-    The port stays reserved for as long as this object lives: a killed logger can start again on the port.
+    No other test takes the port while this object lives: a killed logger can start again on the port.
     """
 
     def __init__(self, folder: Path) -> None:
         self.recordings, self.logdir = folder / "recordings", folder / "runs"
         self.log = folder / "logger.log"
-        reservation, self.port = reserve_port()
-        weakref.finalize(self, os.close, reservation)
+        self.port = port_for(self)
         self.endpoint = f"tcp://127.0.0.1:{self.port}"
         self.program = [sys.executable, "-m", "tensorboard_sidecar"]
         self.health = self.adopt = "none"
@@ -102,6 +102,13 @@ def run_command(*arguments: str | Path, seconds: float = 300) -> subprocess.Comp
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
 
 
+def port_for(owner: object) -> int:
+    """Return a TCP port that no other test takes while ``owner`` lives."""
+    reservation, port = reserve_port()
+    weakref.finalize(owner, os.close, reservation)
+    return port
+
+
 def free_port() -> int:
     """Return a TCP port that no other test takes: the port stays reserved while this process takes 64 more."""
     reservation, port = reserve_port()
@@ -119,7 +126,7 @@ def reserve_port(ports: Sequence[int] = _PORTS) -> tuple[int, int]:
     The socket gets SO_REUSEADDR afterwards, so that a listener with SO_REUSEADDR (ZeroMQ's, and that of the health
     page) can bind the port too, again and again. A connection is refused while no program listens.
     """
-    for port in random.sample(ports, len(ports)):
+    for port in random.SystemRandom().choices(ports, k=_TRIES_MAX):
         with socket.socket() as holder, suppress(OSError):
             holder.bind(("127.0.0.1", port))
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
