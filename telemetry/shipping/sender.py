@@ -8,8 +8,8 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
-from time import monotonic, sleep, time_ns
+from contextlib import ExitStack, suppress
+from time import monotonic, time_ns
 from typing import Final
 
 from tensorboard_sidecar.protocol.outbox.outbox_files import forget_recording
@@ -47,6 +47,9 @@ class Sender(threading.Thread):
         self._lag = LagMeter()
         self._finish_at: float | None = None
         self._unanswered_until = float("inf")
+        # Held, but for a moment after stop(). A lock and no Event: stop() may interrupt itself, in a signal handler.
+        self._wake = threading.Lock()
+        self._wake.acquire()
 
     @property
     def acked_sequence(self) -> int:
@@ -70,6 +73,8 @@ class Sender(threading.Thread):
         """
         self._unanswered_until = monotonic() + unanswered_seconds
         self._finish_at = monotonic() + deadline_seconds
+        with suppress(RuntimeError):  # the thread has not taken the lock since the last stop()
+            self._wake.release()
 
     def finish(self) -> bool:
         """Wait for the end of the thread, after :meth:`stop`; return whether everything was shipped.
@@ -140,7 +145,7 @@ class Sender(threading.Thread):
 
     def _wait(self) -> None:
         if self._link is None or not self._link.wait(WAKE_INTERVAL_SECONDS):
-            sleep(WAKE_INTERVAL_SECONDS)
+            self._wake.acquire(timeout=WAKE_INTERVAL_SECONDS)
 
 
 class LagMeter:
