@@ -1,12 +1,8 @@
 """How a telemetry ends: closed once, twice, by a with block, by the interpreter, or not at all."""
 
 import logging
-import os
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -14,6 +10,7 @@ from typing import Final
 import pytest
 from support.logger.fake_logger import FakeLogger, unpack_records
 from support.machine.waiting import wait_until
+from support.running.main_programs import MainProgram, run_main
 from support.running.programs import free_port
 from support.running.spoken import read_said
 
@@ -24,34 +21,15 @@ from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outb
 from tensorboard_sidecar.telemetry.ending import Status
 from tensorboard_sidecar.telemetry.telemetry import DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS
 
-# Each ending is a process of its own, forked from a process that has imported torch, and takes a whole interpreter
-# down. The first process writes down how the others ended.
 PROGRAM: Final = """
 import os, signal, sys
 from pathlib import Path
 import torch
 from tensorboard_sidecar.protocol.outbox import outbox_files
 from tensorboard_sidecar import Telemetry
-endings = [argument.split("|") for argument in sys.argv[1:]]
-children = {}
-for how, folder, endpoint in endings:
-    child = os.fork()
-    if not child:
-        break
-    children[child] = Path(folder)
-else:
-    while children:
-        child, status = os.wait()
-        folder = children.pop(child)
-        (folder / "writing").write_text(str(os.waitstatus_to_exitcode(status)))
-        (folder / "writing").rename(folder / "code")
-    os._exit(0)
-folder = Path(folder)
-with (folder / "errors").open("w") as errors:
-    os.dup2(errors.fileno(), 2)
-outbox_files._SHARED_MEMORY = folder / "memory"
-record = None if endpoint else folder / "record"
-telemetry = Telemetry("run", endpoint=endpoint or None, record=record, drain_seconds=0.3, strict=True)
+how, memory, record, endpoint = sys.argv[1:]
+outbox_files._SHARED_MEMORY = Path(memory)
+telemetry = Telemetry("run", endpoint=endpoint or None, record=record or None, drain_seconds=0.3, strict=True)
 for step in range(200):
     telemetry.scalars(step, {"loss": float(step)})
 telemetry.summaries(200, {"weights/a": torch.ones(9), "weights/b": torch.ones(9)})
@@ -72,35 +50,35 @@ match how:
 
 
 class Ending:
-    """A process that logs 200 steps and ends in its own way, without closing its telemetry."""
+    """A program that logs 200 steps and ends in its own way, without closing its telemetry."""
 
     def __init__(self, how: str, folder: Path, *, endpoint: str = "") -> None:
-        self.record, self._folder = folder / "record", folder
-        self.argument = f"{how}|{folder}|{endpoint}"
-        (folder / "memory").mkdir(parents=True)
+        self.memory, self.record = folder / "memory", folder / "record"
+        self.memory.mkdir(parents=True)
+        program = folder / "program.py"
+        program.write_text(PROGRAM)
+        record = "" if endpoint else str(self.record)
+        self._program = MainProgram(folder / "said", program, how, self.memory, record, endpoint)
 
     def wait(self) -> tuple[int, str]:
         """Return the exit code and the error output."""
-        code = self._folder / "code"
-        wait_until(code.exists, seconds=60, what=self.argument)
-        return int(code.read_text()), (self._folder / "errors").read_text()
+        ended = self._program.wait(60)
+        return ended.returncode, ended.stderr
 
     def outboxes(self) -> list[Path]:
-        [root] = (self._folder / "memory").iterdir()
+        [root] = self.memory.iterdir()
         return find_outboxes(root)
 
 
 @pytest.fixture(scope="module")
-def endings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ending]]:
+def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ending]:
     """Return all of them, started together."""
     folder = tmp_path_factory.mktemp("endings")
-    made = {how: Ending(how, folder / how) for how in ("end", "exception", "interrupt", "fork", "os._exit", "sigterm")}
-    made["no logger"] = Ending("end", folder / "no logger", endpoint=f"tcp://127.0.0.1:{free_port()}")
-    command = [sys.executable, "-c", PROGRAM, *(ending.argument for ending in made.values())]
-    with subprocess.Popen(command, start_new_session=True) as program:
-        yield made
-        if program.poll() is None:
-            os.killpg(program.pid, signal.SIGKILL)
+    started = {
+        how: Ending(how, folder / how) for how in ("end", "exception", "interrupt", "fork", "os._exit", "sigterm")
+    }
+    started["no logger"] = Ending("end", folder / "no logger", endpoint=f"tcp://127.0.0.1:{free_port()}")
+    return started
 
 
 @pytest.mark.system
@@ -318,13 +296,13 @@ ending._close_all()
 print(monotonic() - before)
 """
     endpoint = f"tcp://127.0.0.1:{free_port()}"
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path), endpoint], capture_output=True, text=True, check=False
-    )
+    (tmp_path / "program.py").write_text(program)
+    (tmp_path / "memory").mkdir()
+    ran = run_main(tmp_path / "said", tmp_path / "program.py", tmp_path / "memory", endpoint)
     assert ran.returncode == 0, ran.stderr
     assert len(ran.stderr.splitlines()) == 12  # each says how to finish
     assert UNANSWERED_DRAIN_SECONDS <= float(ran.stdout) < 12 * UNANSWERED_DRAIN_SECONDS
-    [root] = tmp_path.iterdir()
+    [root] = (tmp_path / "memory").iterdir()
     assert len(find_outboxes(root)) == 12
 
 
