@@ -30,6 +30,7 @@ from tensorboard_sidecar.telemetry.values.embedding_parts import by_column
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
 from tensorboard_sidecar.telemetry.values.python_values import on_host
 from tensorboard_sidecar.telemetry.values.scalars import Scalar
+from tensorboard_sidecar.telemetry.writer.plain_scalars import keeps_plain_scalars
 
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
@@ -175,6 +176,7 @@ class WriterMethods:
         """
         return self.log_dir
 
+    @keeps_plain_scalars
     @_guarded
     def add_scalar(
         self,
@@ -191,9 +193,7 @@ class WriterMethods:
 
         >>> writer.add_scalar("loss/train", 0.25, 100)
         """
-        # Part of ``_step`` stands here too: loops make this call at each step.
-        step = global_step if type(global_step) is int else _step(global_step)
-        self.telemetry.scalars(step, {tag: scalar_value})
+        self.telemetry.scalars(_step(global_step), {tag: scalar_value})
 
     @_guarded
     def add_scalars(

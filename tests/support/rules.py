@@ -99,6 +99,7 @@ CLOCKS: Final = {
     "trainer/commands.py",
     "telemetry/recovery/commands.py",
     "telemetry/pipeline.py",
+    "telemetry/scalar_calls.py",
     "telemetry/shipping/sender.py",
 }
 WALL_CLOCK: Final = {f"time.{name}" for name in ("time", "time_ns", "localtime", "gmtime", "strftime", "ctime")} | {
