@@ -126,6 +126,8 @@ class Telemetry:
     ) -> None:
         show_in = None
         if log_dir is not None:
+            if record is not None:
+                raise ValueError(f"the recording of a log_dir lies in it; got record={str(record)!r:.200} as well")
             show_in = Path(log_dir).absolute()
             record = show_in / RECORDING_NAME
             endpoint = None if endpoint == DEFAULT_ENDPOINT else endpoint
@@ -133,7 +135,7 @@ class Telemetry:
             endpoint = None
         if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
-        run = _run(run)
+        run = _run(run, told=not record or Path(record).name != RECORDING_NAME)
         self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
         self._end = _End(whole("first_step", first_step), shown=not plain)
         self.faults = Faults(strict=strict, quiet=not enabled)
@@ -470,13 +472,13 @@ class Telemetry:
             self._pipeline.stop(*limits)
 
 
-def _run(name: str | os.PathLike[str]) -> str:
-    """Return the run for a user's name, and tell the change. Raises TypeError, ProtocolError."""
+def _run(name: str | os.PathLike[str], *, told: bool) -> str:
+    """Return the run for a user's name; when ``told``, log the change. Raises TypeError, ProtocolError."""
     text = os.fspath(name) if isinstance(name, os.PathLike) else name
     if not isinstance(text, str):
         raise TypeError(f"run {name!r:.80}; expected a name")
     run, changes = shown_run(text)
-    if changes:
+    if changes and told:
         _log.warning("run %.300r is shown as %.300r: %s", text, run, "; ".join(changes))
     return run
 

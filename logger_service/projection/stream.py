@@ -97,6 +97,11 @@ class StreamProjection:
         return self._tail.silent_to > 0
 
     @property
+    def at_end(self) -> bool:
+        """Whether the last read took all that the recording holds at present."""
+        return self._tail.at_end
+
+    @property
     def position(self) -> int:
         """The sequence number of the first record that is not done; the records of a silent stream are done."""
         return max(self.next_sequence, self._tail.silent_to)
@@ -276,6 +281,11 @@ class _Tail:
     def in_last_segment(self) -> bool:
         """Whether the recording had no later segment at the last read."""
         return self._reader is not None and self._reader.in_last_segment
+
+    @property
+    def at_end(self) -> bool:
+        """Whether no record is unread, and the recording has not grown since the last read."""
+        return not self._unread and self._reader is not None and self._reader.at_end
 
     def read_on(self, next_sequence: int, size_max_bytes: int) -> deque[Record]:
         """Return the unread records, for the caller to take; read about ``size_max_bytes`` when there is none.

@@ -77,8 +77,10 @@ def _tell_writer() -> bool:
 def _tell_event_files() -> bool:
     """Print which process makes the event files; return False when a helper would, and none can be started."""
     logger = os.environ.get(LOGGER_VARIABLE, "").strip()
-    if logger == OFF:
-        print_line(f"the writer makes a recording alone, as {LOGGER_VARIABLE} is {OFF}: see tensorboard-sidecar replay")
+    if logger.lower() in OFF:
+        print_line(
+            f"the writer makes a recording alone, as {LOGGER_VARIABLE} is {logger}: see tensorboard-sidecar replay"
+        )
     elif logger:
         print_line(f"the logger at {printable(logger)} makes the event files ({LOGGER_VARIABLE})")
     if logger:

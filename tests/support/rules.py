@@ -94,6 +94,7 @@ COMMAND_LINES: Final = {
 # The modules that read the wall clock; all others take the time as an argument.
 CLOCKS: Final = {
     "logger_service/service.py",
+    "logger_service/helper/command.py",
     "logger_service/helper/helper.py",
     "telemetry/summary_writer.py",
     "trainer/commands.py",
