@@ -22,7 +22,7 @@ from tensorboard_sidecar.protocol.outbox.outbox_files import OUTBOX_VARIABLE, pr
 from tensorboard_sidecar.protocol.version import VERSION
 
 LOGGER_VARIABLE: Final = "TENSORBOARD_SIDECAR_LOGGER"
-"""The environment variable with the address of a logger in the place of a helper, or one of ``OFF`` for a recording alone."""
+"""The environment variable with the address of a logger in the place of a helper; ``OFF``: a recording alone."""
 
 OFF: Final = ("off", "none")
 LOCK_NAME: Final = "lock"
