@@ -32,7 +32,7 @@ from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.kinds import KINDS, MessageKind
-from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX
+from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX, STEP_MAX
 from tensorboard_sidecar.protocol.messages import Gap, HParams, Matrix, RunEnd, RunStart, Scalars, Text
 from tensorboard_sidecar.protocol.record import Kind, Record
 
@@ -260,7 +260,7 @@ def test_a_gap_of_the_trainer_is_shown_once_also_after_a_kill(tmp_path: Path) ->
         (Record(99, 2, 1, START_NS, b"new"), "unknown_kinds"),
         (Record(Kind.SCALARS, 2, 1, START_NS, b"\xc1"), "malformed"),
         (Record(Kind.SCALARS, 2, 1, START_NS, b""), "malformed"),
-        (Record(Kind.SCALARS, 2, -1, START_NS, encode_body(Scalars({"a": 1.0}))), "malformed"),
+        (Record(Kind.SCALARS, 2, -STEP_MAX - 1, START_NS, encode_body(Scalars({"a": 1.0}))), "malformed"),
         (Record(Kind.SCALARS, 2, 2**60, START_NS, encode_body(Scalars({"a": 1.0}))), "malformed"),
         (Record(Kind.SCALARS, 2, 1, START_NS, encode_body(Scalars({"": 1.0}))), "malformed"),
         (Record(Kind.MATRIX, 2, 1, START_NS, encode_body(Matrix("a", pack_array(np.zeros(3))))), "malformed"),
