@@ -37,6 +37,8 @@ def video(
     at its end. Raises TypeError or ValueError for other shapes and for no frames a second.
     """
     rate = _positive("fps", fps)
+    if rate > limits.VIDEO_RATE_MAX_HZ:
+        note(Cut("fps", f"{tag!r:.80}: {rate:g} frames a second; {limits.VIDEO_RATE_MAX_HZ:,} are shown"))
     letters = str(dataformats).upper()
     given = as_tensor(frames)
     if sorted(letters) != sorted(_VIDEO_LETTERS) or given.ndim != len(letters) or not given.numel():
@@ -46,7 +48,10 @@ def video(
         )
     given = given.permute([letters.index(letter) for letter in _VIDEO_LETTERS])
     clips, length = given.shape[:2]
-    length_max = max(1, size_max_bytes // _FRAME_SIZE_MIN_BYTES // clips)
+    if clips > limits.VIDEO_CLIPS_MAX:
+        note(Cut("clips", f"{tag!r:.80}: the first {limits.VIDEO_CLIPS_MAX:,} of {clips:,} clips are kept"))
+        given, clips = given[: limits.VIDEO_CLIPS_MAX], limits.VIDEO_CLIPS_MAX
+    length_max = min(limits.VIDEO_FRAMES_MAX, size_max_bytes // _FRAME_SIZE_MIN_BYTES // clips)
     if length > length_max:
         note(Cut("frames", f"{tag!r:.80}: the first {length_max:,} of {length:,} frames are kept"))
         given, length = given[:, :length_max], length_max
@@ -55,11 +60,15 @@ def video(
         tag,
         pixels,
         note,
-        side_max=max(1, limits.IMAGE_SIDE_MAX // math.ceil(math.sqrt(2 * clips))),
-        size_max_bytes=max(pixels.shape[-1], size_max_bytes // (clips * length)),
+        side_max=limits.IMAGE_SIDE_MAX // math.ceil(math.sqrt(2 * clips)),
+        size_max_bytes=size_max_bytes // (clips * length),
     )
     frames_NTHWC = pixels.reshape(clips, length, *pixels.shape[1:])
-    return Draft(Kind.VIDEO, [frames_NTHWC], lambda arrays: Video(tag, pack_array(arrays[0]), rate))
+    return Draft(
+        Kind.VIDEO,
+        [frames_NTHWC],
+        lambda arrays: Video(tag, pack_array(arrays[0]), min(rate, limits.VIDEO_RATE_MAX_HZ)),
+    )
 
 
 def boxes(tag: str, picture: Any, corners: Any, labels: Any, scale: Any, layout: str, note: Note) -> Draft:
@@ -68,10 +77,19 @@ def boxes(tag: str, picture: Any, corners: Any, labels: Any, scale: Any, layout:
     Several pictures become a grid of eight columns, and the boxes lie in the grid. ``labels`` is None or has a text for
     each box; other numbers of labels are left out. Raises TypeError or ValueError for other shapes and scales.
     """
-    factor = _positive("rescale", scale)
+    given = _positive("rescale", scale)
     pixels = pictures_to_uint8(picture, layout, note)
     pixels = _grid(pixels) if len(pixels) > 1 else pixels
     drawn = fit.pictures(tag, pixels, note)
+    sides = drawn.shape[1:3]
+    factor = min(max(given, 1 / min(sides)), limits.IMAGE_SIDE_MAX / max(sides))
+    if factor != given:
+        note(
+            Cut(
+                "rescale",
+                f"{tag!r:.80}: {given:g} becomes {factor:g}; a side has 1 to {limits.IMAGE_SIDE_MAX:,} pixels",
+            )
+        )
     corners_K4 = to_float32(as_tensor(corners))
     if corners_K4.ndim == 1 and corners_K4.numel() in (0, 4):
         corners_K4 = corners_K4.reshape(-1, 4)
@@ -80,12 +98,14 @@ def boxes(tag: str, picture: Any, corners: Any, labels: Any, scale: Any, layout:
             f"{tag!r:.80}: boxes of shape {tuple(corners_K4.shape)}; expected [number, 4]: left, top, right, bottom"
         )
     if drawn.shape != pixels.shape:
-        sides = (drawn.shape[2] / pixels.shape[2], drawn.shape[1] / pixels.shape[1]) * 2
-        corners_K4 = corners_K4 * torch.tensor(sides, device=corners_K4.device)
-    texts = _labels(labels, len(corners_K4), note)
+        shrunk = (drawn.shape[2] / pixels.shape[2], drawn.shape[1] / pixels.shape[1]) * 2
+        corners_K4 = corners_K4 * torch.tensor(shrunk, device=corners_K4.device)
+    if len(corners_K4) > limits.BOXES_MAX:
+        note(Cut("boxes", f"{tag!r:.80}: the first {limits.BOXES_MAX:,} of {len(corners_K4):,} boxes are drawn"))
+    texts = _labels(labels, len(corners_K4), note)[: limits.BOXES_MAX]
     return Draft(
         Kind.BOXES,
-        [drawn[0], corners_K4],
+        [drawn[0], corners_K4[: limits.BOXES_MAX]],
         lambda arrays: Boxes(tag, pack_array(arrays[0]), pack_array(arrays[1]), texts, factor),
     )
 

@@ -4,24 +4,26 @@ Shape suffixes: B meshes, N vertices, F faces.
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tensorboard_sidecar.protocol.array import pack_array
+from tensorboard_sidecar.protocol.limits import LABEL_MAX_CHARACTERS
 from tensorboard_sidecar.protocol.messages import Mesh
 from tensorboard_sidecar.protocol.record import Kind
-from tensorboard_sidecar.telemetry.values.arrays import as_tensor, to_float32
+from tensorboard_sidecar.telemetry.values.arrays import Note, as_tensor, to_float32
 from tensorboard_sidecar.telemetry.values.drafts import Arrays, Draft
+from tensorboard_sidecar.telemetry.values.fit import Cut
 
 
-def mesh(tag: str, vertices: Any, colors: Any, faces: Any, config: Any) -> Draft:
+def mesh(tag: str, vertices: Any, colors: Any, faces: Any, config: Any, note: Note) -> Draft:
     """Return the draft of meshes: ``vertices [B, N, 3]``, and ``colors [B, N, 3]`` and ``faces [B, F, 3]`` or None.
 
     An array of two dimensions is one mesh. Integer colours are in 0..255, floats in 0..1, or in 0..255 when any is
-    above 1. ``config`` is None or a mapping for the scene. Raises TypeError or ValueError for other shapes.
+    above 1. ``config`` is None or a mapping for the scene; another value is left out and noted. Raises TypeError or
+    ValueError for other shapes.
     """
     corners = to_float32(_triples("vertices", vertices))
     given = {"vertices": corners}
@@ -35,7 +37,7 @@ def mesh(tag: str, vertices: Any, colors: Any, faces: Any, config: Any) -> Draft
         given["faces"] = _triples("faces", faces).to(torch.int32)
         if len(given["faces"]) != len(corners):
             raise ValueError(f"{tag!r:.80}: faces of {len(given['faces'])} meshes, vertices of {len(corners)}")
-    names, scene = list(given), _json(config)
+    names, scene = list(given), _json(config, note)
 
     def build(arrays: Arrays) -> Mesh:
         packed = dict(zip(names, map(pack_array, arrays), strict=True))
@@ -62,9 +64,15 @@ def _to_uint8(colors: Tensor) -> Tensor:
     return floats.add(0.5).clamp(0, 255).to(torch.uint8)
 
 
-def _json(config: Any) -> str:
+def _json(config: Any, note: Note) -> str:
     if config is None:
         return ""
-    if not isinstance(config, Mapping):
-        raise TypeError(f"config_dict is a {type(config).__name__}; expected a dict of settings of the scene")
-    return json.dumps(config, sort_keys=True)
+    try:
+        text = json.dumps(dict(config), sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        note(Cut("config_dict", f"is left out, no settings of a scene: {error!s:.200}"))
+        return ""
+    if len(text) > LABEL_MAX_CHARACTERS:
+        note(Cut("config_dict", f"is left out: {len(text):,} characters of JSON, at most {LABEL_MAX_CHARACTERS:,}"))
+        return ""
+    return text

@@ -6,11 +6,11 @@ folder for its metrics. No function waits for a device.
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
-from tensorboard_sidecar.protocol.limits import TEXT_MAX_CHARACTERS
+from tensorboard_sidecar.protocol.limits import DOMAIN_VALUES_MAX, OVERLAY_CURVES_MAX, TEXT_MAX_CHARACTERS
 from tensorboard_sidecar.protocol.messages import HParams, Overlay, Parameters, ParameterValue, Point
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.run_names import shown_run
@@ -20,12 +20,9 @@ from tensorboard_sidecar.telemetry.values.drafts import Draft
 from tensorboard_sidecar.telemetry.values.fit import Cut
 from tensorboard_sidecar.telemetry.values.parameters import plain_parameters
 from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, split_scalars
-from tensorboard_sidecar.telemetry.values.tags import distinct_tag, in_records
+from tensorboard_sidecar.telemetry.values.tags import distinct_tag
 
 Form = Literal["simple", "float", "double"]
-
-# A domain lists the values that a person may choose for one hyperparameter.
-DOMAIN_VALUES_MAX: Final = 1_000
 
 
 def point(tag: str, value: Scalar, form: Form, display_name: Any, description: Any, note: Note) -> Draft:
@@ -67,7 +64,8 @@ def curve_folders(main_tag: str, names: Mapping[str, Any]) -> dict[str, str]:
 
 def overlays(tag: str, values: Mapping[str, float | Tensor]) -> Iterator[Draft]:
     """Yield the drafts of points with one tag in several folders: results of ``check_scalar`` by folder."""
-    for part in in_records(values) if values else ():
+    items = iter(values.items())
+    while part := dict(islice(items, OVERLAY_CURVES_MAX)):
         split = split_scalars(part)
 
         def build(copied: Any, split: Any = split) -> Overlay:
@@ -98,6 +96,9 @@ def _domains(domains: Any, parameters: Parameters, note: Note) -> dict[str, list
         bad.append(f"a {type(domains).__name__}; expected a list of values by parameter")
         domains = {}
     for name, values in domains.items():
+        if len(made) == DOMAIN_VALUES_MAX:
+            bad.append(f"more than {DOMAIN_VALUES_MAX:,}")
+            break
         try:
             made[str(name)] = _domain(name, values, parameters)
         except Exception as error:  # noqa: BLE001 - the other domains are kept, whatever the error

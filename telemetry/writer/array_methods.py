@@ -169,7 +169,9 @@ class ArrayMethods(WriterBase):
         >>> writer.add_mesh("cloud", torch.rand(1, 100, 3), torch.rand(1, 100, 3), global_step=100)
         """
         shown = self._tag("add_mesh", tag)
-        self._keep("add_mesh", global_step, walltime, lambda _: [mesh(shown, vertices, colors, faces, config_dict)])
+        self._keep(
+            "add_mesh", global_step, walltime, lambda note: [mesh(shown, vertices, colors, faces, config_dict, note)]
+        )
 
     @guarded
     def add_tensor(

@@ -104,3 +104,14 @@ def test_boxes_shrink_with_a_picture_that_is_too_large() -> None:
 def test_what_is_no_picture_with_boxes_is_an_error(picture: Any, corners: Any, scale: Any, layout: str) -> None:
     with pytest.raises((ValueError, TypeError)):
         boxes("b", picture, corners, None, scale, layout, no_note)
+
+
+def test_what_is_beyond_the_limits_is_cut_and_told() -> None:
+    notes: list[Exception] = []
+    message: Video = made(video("v", torch.ones(65, 3_001, 1, 1, 1), 2_000, "NTCHW", notes.append))
+    assert (message.frames.shape, message.frames_per_second) == ((64, 1_023, 1, 1, 1), 1_000)
+    assert len(notes) == 3
+    drawn: Boxes = made(boxes("b", PICTURE, np.ones((1_001, 4)), ["a"] * 1_001, 1e9, "CHW", notes.append))
+    assert (drawn.boxes.shape, len(drawn.labels), drawn.scale) == ((1_000, 4), 1_000, 1_024)
+    assert made(boxes("b", PICTURE, np.ones(4), None, 1e-9, "CHW", notes.append)).scale == 1 / 6
+    assert len(notes) == 6

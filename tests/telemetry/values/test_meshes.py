@@ -1,5 +1,6 @@
 """Meshes and point clouds."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,12 @@ from tensorboard_sidecar.telemetry.values.meshes import mesh
 CLOUD = torch.ones(2, 4, 3)
 
 
+def no_note(error: Exception) -> None:
+    raise error
+
+
 def made(*arguments: Any) -> Mesh:
-    draft = mesh("m", *arguments)
+    draft = mesh("m", *arguments, no_note)
     message = draft.build([tensor.numpy() for tensor in draft.tensors])
     assert isinstance(message, Mesh)
     return message
@@ -52,14 +57,26 @@ def test_colours_have_the_scale_of_their_dtype(colors: torch.Tensor, kept: list[
 
 
 @pytest.mark.parametrize(
-    ("vertices", "colors", "faces", "config"),
+    ("vertices", "colors", "faces"),
     [
-        *((None, None, None, None), (torch.ones(4), None, None, None), (torch.ones(1, 4, 2), None, None, None)),
-        *((torch.ones(1, 0, 3), None, None, None), (CLOUD, CLOUD[:1], None, None), (CLOUD, CLOUD[:, :3], None, None)),
-        *((CLOUD, None, CLOUD[:1], None), (CLOUD, None, object(), None), (CLOUD, None, None, "scene")),
-        *((CLOUD, None, None, {"a": object()}), (CLOUD, None, None, {1: 2, "a": 3})),
+        *((None, None, None), (torch.ones(4), None, None), (torch.ones(1, 4, 2), None, None)),
+        *((torch.ones(1, 0, 3), None, None), (CLOUD, CLOUD[:1], None), (CLOUD, CLOUD[:, :3], None)),
+        *((CLOUD, None, CLOUD[:1]), (CLOUD, None, object())),
     ],
 )
-def test_what_is_no_mesh_is_an_error(vertices: Any, colors: Any, faces: Any, config: Any) -> None:
+def test_what_is_no_mesh_is_an_error(vertices: Any, colors: Any, faces: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
-        mesh("m", vertices, colors, faces, config)
+        mesh("m", vertices, colors, faces, None, no_note)
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["scene", 5, {"a": object()}, {1: 2, "a": 3}, {"a": math.nan}, {"a": "x" * 5_000}],
+    ids=lambda config: f"{config!r:.20}",
+)
+def test_settings_that_cannot_be_shown_are_left_out(config: Any) -> None:
+    notes: list[Exception] = []
+    message = mesh("m", CLOUD, None, None, config, notes.append).build([CLOUD.numpy()])
+    assert isinstance(message, Mesh)
+    assert message.config == ""
+    assert len(notes) == 1

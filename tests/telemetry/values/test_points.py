@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorboard_sidecar.protocol.errors import Malformed
-from tensorboard_sidecar.protocol.limits import LABEL_MAX_CHARACTERS, TAGS_MAX
+from tensorboard_sidecar.protocol.limits import LABEL_MAX_CHARACTERS, OVERLAY_CURVES_MAX
 from tensorboard_sidecar.protocol.messages import HParams, Overlay, Point
 from tensorboard_sidecar.protocol.names import check_run
 from tensorboard_sidecar.telemetry.values.points import curve_folders, folder_in_run, hparams_row, overlays, point
@@ -51,9 +51,9 @@ def test_folders_never_lead_out() -> None:
 
 
 def test_more_curves_than_a_record_holds_are_several_records() -> None:
-    drafts = list(overlays("a", {str(number): 0.5 for number in range(TAGS_MAX + 1)}))
+    drafts = list(overlays("a", {str(number): 0.5 for number in range(OVERLAY_CURVES_MAX + 1)}))
     messages = [draft.build([]) for draft in drafts]
-    assert [len(message.values) for message in messages if isinstance(message, Overlay)] == [TAGS_MAX, 1]
+    assert [len(message.values) for message in messages if isinstance(message, Overlay)] == [OVERLAY_CURVES_MAX, 1]
 
 
 def test_a_row_has_numbers_of_devices_too() -> None:
