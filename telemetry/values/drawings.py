@@ -26,6 +26,8 @@ _VIDEO_LETTERS: Final = "NTCHW"
 # The least that a frame has to keep: a longer video loses frames at its end.
 _FRAME_SIZE_MIN_BYTES: Final = 2**10
 _GRID_COLUMNS: Final = 8
+# 49 * (1 / 49) is less than 1.
+_MORE: Final = 1 + 1e-9
 
 
 def video(
@@ -82,7 +84,7 @@ def boxes(tag: str, picture: Any, corners: Any, labels: Any, scale: Any, layout:
     pixels = _grid(pixels) if len(pixels) > 1 else pixels
     drawn = fit.pictures(tag, pixels, note)
     sides = drawn.shape[1:3]
-    factor = min(max(given, 1 / min(sides)), limits.IMAGE_SIDE_MAX / max(sides))
+    factor = min(max(given, _MORE / min(sides)), limits.IMAGE_SIDE_MAX / _MORE / max(sides))
     if factor != given:
         note(
             Cut(

@@ -169,11 +169,12 @@ class PictureMethods(WriterBase):
     def add_text(
         self, tag: str, text_string: str, global_step: int | None = None, walltime: float | None = None
     ) -> None:
-        """Keep a text; TensorBoard shows markdown.
+        """Keep a text, with the tag ``<tag>/text_summary`` as both peers; TensorBoard shows markdown.
 
         >>> writer.add_text("notes", "The **second** half of the data begins here.", 100)
         """
-        self.telemetry.text(self._step(global_step), tag, text_string, walltime=self._time(walltime))
+        shown = f"{self._tag('add_text', tag)}/text_summary"
+        self.telemetry.text(self._step(global_step), shown, text_string, walltime=self._time(walltime))
 
     def _images(self, tag: str, pictures: Any, global_step: Any, walltime: float | None, dataformats: str) -> None:
         self.telemetry.images(
