@@ -111,7 +111,7 @@ def sounds_and_texts() -> list[Call]:
     calls = [add("add_audio", "s/mono", wave, 1), add("add_audio", "s/rate", torch.tensor(wave) / 2, 2, 8_000)]
     calls += [add("add_audio", "s/float32", wave.astype(np.float32), step, sample_rate=16_000) for step in (1, 2)]
     texts = ["plain", "**bold**", "| a | b |\n| - | - |\n| 1 | 2 |", "", "käse 🧀", "x" * 5_000]
-    return [*calls, add("add_text", f"t/{number % 2}", text, number) for number, text in enumerate(texts)]
+    return [*calls, *(add("add_text", f"t/{number % 2}", text, number) for number, text in enumerate(texts))]
 
 
 def curves() -> list[Call]:
