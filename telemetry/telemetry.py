@@ -70,9 +70,9 @@ class Telemetry:
 
     The end of a ``with`` block, ``close`` and the end of the process wait at most ``drain_seconds`` for the logger
     (None: 5 seconds, 1 second for a logger that has never answered). Telemetries that are open when the process ends
-    drain together, within one deadline. Steps are whole numbers
-    from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
-    examples of the methods, ``telemetry`` is an open Telemetry.
+    drain together, within one deadline. Steps are whole numbers from -2**53 to 2**53; the steps of one tag must grow.
+    ``writer`` has the methods of torch's and tensorboardX's ``SummaryWriter``. In the examples of the methods,
+    ``telemetry`` is an open Telemetry.
 
     A spawned child process that imports the main module again gets a silent Telemetry, which keeps nothing and says so
     once: make the Telemetry under ``if __name__ == "__main__":``, or inside the function of the child.

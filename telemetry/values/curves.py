@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tensorboard_sidecar.protocol.array import Array, pack_array
+from tensorboard_sidecar.protocol.limits import HISTOGRAM_BUCKETS_MAX
 from tensorboard_sidecar.protocol.messages import Histogram, PrCurve, PrCurveRaw
 from tensorboard_sidecar.protocol.messages import Tensor as TensorMessage
 from tensorboard_sidecar.protocol.record import Kind
@@ -130,6 +131,7 @@ def binned(tag: str, values: Any, bins: Any, max_bins: Any) -> Draft:
     except one at the left. Raises ValueError when no value lies in the bins, and numpy's errors.
     """
     values_N = to_float64(values)
+    _check_bins(values_N, bins)
     counts_B, edges = np.histogram(values_N, on_host("bins", bins))
     if max_bins is not None and len(counts_B) > max_bins:
         joined = max(1, len(counts_B) // whole("max_bins", max_bins))
@@ -142,6 +144,21 @@ def binned(tag: str, values: Any, bins: Any, max_bins: Any) -> Draft:
     counts_B = counts_B[start - 1 : end] if start else np.concatenate(([0], counts_B[:end]))
     moments = values_N.min(), values_N.max(), values_N.size, values_N.sum(), values_N.dot(values_N)
     return histogram_raw(tag, moments, edges[start : end + 1], counts_B)
+
+
+def _check_bins(values_N: npt.NDArray[Any], bins: Any) -> None:
+    """Raise ValueError for more bins than a record takes: numpy would first allocate all of them.
+
+    Of numpy's names, "auto" and "fd" (the width of a bin is twice the quartiles' distance by the cube root of N) make
+    very many bins when a value lies far out.
+    """
+    number = bins if isinstance(bins, int) else 0
+    if isinstance(bins, str) and bins in ("auto", "fd") and values_N.size and np.isfinite(values_N).all():
+        low, high = np.percentile(values_N, [25, 75])
+        width = 2 * (high - low) / np.cbrt(values_N.size)
+        number = np.ptp(values_N) / width if width else 0
+    if number > HISTOGRAM_BUCKETS_MAX:
+        raise ValueError(f"more than {HISTOGRAM_BUCKETS_MAX:,} bins")
 
 
 def to_float64(values: Any) -> npt.NDArray[Any]:

@@ -121,6 +121,7 @@ class WriterBase:
         self.log_dir = log_dir
         self._default_step = 0
         self._default_walltime: float | None = None
+        self._closed = False
 
     @property
     def logdir(self) -> str:

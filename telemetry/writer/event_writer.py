@@ -95,27 +95,28 @@ class EventMethods(WriterBase):
     """``file_writer``, ``all_writers`` and ``_get_file_writer``."""
 
     @property
-    def file_writer(self) -> EventWriter:
-        """The writer below this writer, which takes summaries and events of protobuf.
+    def file_writer(self) -> Any:
+        """The writer below this writer, an :class:`EventWriter`; None after ``close``, as with both peers.
 
         >>> writer.file_writer.get_logdir() == writer.get_logdir()
         True
         """
-        return EventWriter(self)
+        return None if self._closed else EventWriter(self)
 
     @property
-    def all_writers(self) -> dict[str, EventWriter]:
-        """The writer below this writer, by its folder.
+    def all_writers(self) -> Any:
+        """The writer below this writer, by its folder; None after ``close``.
 
         >>> list(writer.all_writers) == [writer.get_logdir()]
         True
         """
-        return {self.get_logdir(): self.file_writer}
+        return None if self._closed else {self.get_logdir(): EventWriter(self)}
 
     def _get_file_writer(self) -> EventWriter:
-        """Return ``file_writer``: other programs call this method of torch's writer."""
-        return self.file_writer
+        """Return the writer below this writer: other programs call this method of torch's writer."""
+        return EventWriter(self)
 
+    @guarded
     def keep_event(self, event: bytes, step: Any, walltime: float | None) -> None:
         r"""Keep the bytes of a ``tensorflow.Event``, with the given step and time.
 

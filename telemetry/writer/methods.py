@@ -42,6 +42,7 @@ class WriterMethods(CurveMethods, ArrayMethods, PictureMethods, GraphMethods, Ev
         return self
 
     def __exit__(self, exc_type: object, exc_val: BaseException | None, exc_tb: object) -> None:
+        self._closed = True
         self.telemetry.__exit__(exc_type, exc_val, exc_tb)
 
     @guarded
@@ -111,4 +112,5 @@ class WriterMethods(CurveMethods, ArrayMethods, PictureMethods, GraphMethods, Ev
 
         >>> writer.close()
         """
+        self._closed = True
         self.telemetry.close()

@@ -46,6 +46,13 @@ def test_a_histogram_without_values_in_bins_is_an_error(values: list[float], bin
         binned("h", np.array(values), bins, None)
 
 
+@pytest.mark.parametrize("bins", ["auto", "fd", 10**9, 10**400], ids=["auto", "fd", "many", "huge"])
+def test_too_many_bins_are_an_error_before_they_are_made(bins: Any) -> None:
+    values = np.append(np.linspace(0, 1, 100), 1e12)
+    with pytest.raises(ValueError, match="more than 100,000 bins"):
+        binned("h", values, bins, None)
+
+
 @pytest.mark.parametrize(
     ("limits", "counts"), [([1.0], [1.0, 2.0]), ([], []), (None, [1.0]), (["x"], [1.0]), ([1j], [1.0])], ids=str
 )

@@ -7,7 +7,7 @@ from support.records.recordings import Said
 from support.running.writing import records, written
 
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.protocol.messages import Scalars, Text
+from tensorboard_sidecar.protocol.messages import Scalars
 from tensorboard_sidecar.telemetry.writer.base import read_step
 from tensorboard_sidecar.telemetry.writer.methods import WriterMethods
 
@@ -56,7 +56,3 @@ def test_a_folder_has_both_peers_names(tmp_path: Path) -> None:
     with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
         writer = telemetry.writer
         assert writer.log_dir == writer.logdir == writer.get_logdir() == str(tmp_path / "run")
-
-
-def test_texts_keep_their_steps(tmp_path: Path) -> None:
-    assert written(tmp_path, lambda writer: writer.add_text("t", "x", 9)) == [Said(9, Text("t", "x"))]

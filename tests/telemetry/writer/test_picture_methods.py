@@ -164,4 +164,5 @@ def test_sound_is_one_clip_of_any_shape_of_both_peers(
 
 
 def test_text_is_text(tmp_path: Path) -> None:
-    assert written(tmp_path, lambda writer: writer.add_text("t", "**bold**", 7)) == [Said(7, Text("t", "**bold**"))]
+    said = Said(7, Text("t/text_summary", "**bold**"))
+    assert written(tmp_path, lambda writer: writer.add_text("t", "**bold**", 7)) == [said]
