@@ -218,11 +218,10 @@ class _Current:
 class EventFile:
     """Appends the events of ``stream`` under ``logdir``; ``last_id`` is the id of the last event on disk, or None.
 
-    ``folder`` is the path of a folder in the run's folder, which then takes the place of the run's folder. ``in_place``:
-    see :func:`run_directory`.
-    ``start_ns`` is the time of the first record of the stream, in all calls. ``suffix`` ends the names of new files; at
-    first it is that of the newest file on disk. Raises PermissionError when a link leads from the run's folder out of
-    the log directory, NotADirectoryError when the folder is a file, OSError.
+    ``folder`` is the path of a folder in the run's folder, which then takes the place of the run's folder;
+    ``in_place``: see :func:`run_directory`. ``start_ns`` is the time of the first record of the stream, in all calls.
+    ``suffix`` ends the names of new files; at first it is that of the newest file on disk. Raises PermissionError when
+    a link leads from the run's folder out of the log directory, NotADirectoryError when the folder is a file, OSError.
     """
 
     def __init__(self, logdir: Path, stream: Stream, folder: str = "", *, in_place: bool = False) -> None:

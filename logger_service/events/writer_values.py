@@ -19,8 +19,8 @@ from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.array import Array
 
 # DT_* by dtype (tensorflow/core/framework/types.proto), and the field of a TensorProto for the numbers. tensorboardX's
-# protos have neither name nor field for uint32 and uint64: their numbers stand in ``tensor_content``, which readers take
-# for any type.
+# protos have neither name nor field for uint32 and uint64: their numbers stand in ``tensor_content``, which readers
+# take for any type.
 _FIELDS: Final[dict[str, tuple[str | int, str]]] = {
     "float32": ("DT_FLOAT", "float_val"),
     "float64": ("DT_DOUBLE", "double_val"),

@@ -23,7 +23,8 @@ def keeps_plain_scalars(method: _Method) -> _Method:
         else:
             method(*args, **kwargs)
             return
-        if not writer.telemetry.scalar_calls.keep(tag, value, step):
+        own_time = writer._default_walltime is not None  # noqa: SLF001 - the block of ``use_metadata``
+        if own_time or not writer.telemetry.scalar_calls.keep(tag, value, step):
             method(*args, **kwargs)
 
     return cast("_Method", call)

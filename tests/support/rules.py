@@ -72,7 +72,8 @@ LIBRARIES: Final = {
     "torch": ("telemetry/", "trainer/"),
     "torchvision": ("trainer/",),
     "torchaudio": ("trainer/",),
-    "matplotlib": ("logger_service/rendering/",),
+    "matplotlib": ("logger_service/rendering/", "telemetry/values/figures.py"),
+    "onnx": ("telemetry/values/model_files.py",),
     "prometheus_client": ("logger_service/monitoring/health.py",),
     "tensorboardX": ("logger_service/events/",),
     "zmq": (
@@ -102,6 +103,7 @@ CLOCKS: Final = {
     "telemetry/pipeline.py",
     "telemetry/scalar_calls.py",
     "telemetry/shipping/sender.py",
+    "telemetry/writer/curve_methods.py",
 }
 WALL_CLOCK: Final = {f"time.{name}" for name in ("time", "time_ns", "localtime", "gmtime", "strftime", "ctime")} | {
     f"{name}.{method}" for name in ("datetime", "datetime.datetime", "date") for method in ("now", "utcnow", "today")
