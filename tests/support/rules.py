@@ -33,6 +33,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("protocol", "protocol.storage", "protocol.outbox", "protocol.helper"),
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.writer"),
     ),
+    "telemetry.integrations": ("telemetry",),
     "trainer.data": (),
     "trainer": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values", "trainer.data", ""),
     "logger_service.folders": ("protocol", "protocol.storage", "logger_service.errors"),
@@ -66,10 +67,15 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("logger_service.intake", "logger_service.projection", "logger_service.offline", "logger_service.monitoring"),
     ),
     "": ("telemetry", "protocol.version"),
+    "integrations": ("telemetry.integrations",),
 }
 # One library, one place.
 LIBRARIES: Final = {
+    "accelerate": ("telemetry/integrations/accelerate.py",),
+    "ignite": ("telemetry/integrations/ignite.py",),
+    "lightning": ("telemetry/integrations/lightning.py",),
     "torch": ("telemetry/", "trainer/"),
+    "transformers": ("telemetry/integrations/transformers.py",),
     "torchvision": ("trainer/",),
     "torchaudio": ("trainer/",),
     "matplotlib": ("logger_service/rendering/", "telemetry/values/figures.py"),
