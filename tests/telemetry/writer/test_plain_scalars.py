@@ -13,6 +13,7 @@ class Writer:
     def __init__(self, *, keeps: bool) -> None:
         self.telemetry = self.scalar_calls = self
         self.keeps = keeps
+        self._default_walltime = None
         self.asked: list[tuple[Any, ...]] = []
         self.called: list[tuple[Any, ...]] = []
 
