@@ -1,5 +1,6 @@
 """How a ``SummaryWriter`` opens its telemetry, shares it with the other writers on the folder, and closes it."""
 
+import errno
 import logging
 import os
 import shutil
@@ -10,14 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from tensorboard_sidecar.protocol.helper.place import LOGGER_VARIABLE, OFF
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER
-from tensorboard_sidecar.protocol.run_names import shown_run
 from tensorboard_sidecar.telemetry.ending import Status
+from tensorboard_sidecar.telemetry.silent import child_is_starting
 from tensorboard_sidecar.telemetry.telemetry import Telemetry
 
-LOGGER_VARIABLE: Final = "TENSORBOARD_SIDECAR_LOGGER"
-OFF: Final = "off"
 _log = logging.getLogger(__name__)
 
 
@@ -36,6 +36,13 @@ class _Folders:
     lock: threading.Lock = field(default_factory=threading.Lock)
     open: dict[Path, _Shared] = field(default_factory=dict)
     inherited: set[Path] = field(default_factory=set)
+
+    def repeated(self, folder: Path) -> bool:
+        """Return whether a spawned child repeats a line of its parent, which writes to the folder."""
+        repeats = child_is_starting()
+        if repeats:
+            self.inherited.add(folder)
+        return repeats
 
     def forked(self) -> None:
         """In a forked child: nothing is open, and the parent writes to the folders that were."""
@@ -62,45 +69,65 @@ class Opening:
     strict: bool
     enabled: bool
 
+    def is_repeated(self) -> bool:
+        """Return whether this is a spawned child that repeats a line of its parent while it imports the main module.
+
+        The writer is opened at its first call then, beside the writer of the parent.
+        """
+        return self.enabled and _FOLDERS.repeated(self.folder)
+
     def open(self) -> Telemetry:
         """Return the telemetry of the folder, which another writer may have opened. Raises as ``Telemetry``."""
-        folders = _FOLDERS
-        with folders.lock:
-            shared = folders.open.get(self.folder) if self.enabled else None
+        if not self.enabled:
+            return self._make()
+        with _FOLDERS.lock:
+            shared = _FOLDERS.open.get(self.folder)
             if shared is not None:
                 shared.users += 1
                 return shared.telemetry
             telemetry = self._make()
-            if self.enabled:
-                folders.open[self.folder] = _Shared(telemetry)
+            _FOLDERS.open[self.folder] = _Shared(telemetry)
             return telemetry
 
     def open_again(self) -> Telemetry:
         """Return the telemetry of the folder as :meth:`open`; what was written before stands."""
         return replace(self, purge_step=None).open()
 
+    def open_silent(self) -> Telemetry:
+        """Return a telemetry that keeps nothing and says so, for calls while a spawned child begins."""
+        return self._make()
+
     def close(self, telemetry: Telemetry, status: Status | None) -> None:
         """Close ``telemetry`` if no other writer uses it; in both cases wait until the event files are complete."""
-        with _FOLDERS.lock:
-            shared = _FOLDERS.open.get(self.folder)
-            if shared is not None and shared.telemetry is telemetry:
-                shared.users -= 1
-                if shared.users:
-                    self.show(telemetry)
-                    return
-                del _FOLDERS.open[self.folder]
+        if self._is_used(telemetry):
+            self.show(telemetry)
+            return
         telemetry.close(self.close_seconds, status=status)
         if not self.keep_recording and telemetry.is_shown:
             _remove(self.folder / RECORDING_NAME, telemetry)
 
     def show(self, telemetry: Telemetry) -> None:
-        """Wait until the event files hold all records so far; warn when that takes longer than ``close_seconds``."""
+        """Wait until the event files hold all records so far, at most ``close_seconds``; warn when they do not."""
         if not telemetry.show(self.close_seconds):
-            _log.warning("event files in %s are not complete after %g s", self.folder, self.close_seconds)
+            _log.warning(
+                "event files in %s do not hold all values yet; tensorboard-sidecar status says more", self.folder
+            )
+
+    def _is_used(self, telemetry: Telemetry) -> bool:
+        """Count a writer less; return whether another writer still uses the telemetry."""
+        with _FOLDERS.lock:
+            shared = _FOLDERS.open.get(self.folder)
+            if shared is None or shared.telemetry is not telemetry:
+                return False
+            shared.users -= 1
+            if not shared.users:
+                del _FOLDERS.open[self.folder]
+            return shared.users > 0
 
     def _make(self) -> Telemetry:
-        self.folder.mkdir(parents=True, exist_ok=True)
         logger = self.endpoint or os.environ.get(LOGGER_VARIABLE, "").strip() or None
+        if self.enabled and not child_is_starting():
+            _make_folder(self.folder)
         inherited = self.folder in _FOLDERS.inherited
         make = partial(
             Telemetry,
@@ -113,13 +140,15 @@ class Opening:
             file_suffix=self.file_suffix,
             plain=True,
         )
+        off = logger is not None and logger.lower() in OFF
+        run = self.folder.name if self.folder.name not in ("", "~") else "run"
         if self.record is not None:
-            return make(_run(self.folder), endpoint=logger or NO_LOGGER, record=self.record)
-        if logger is None:
-            return make(_run(self.folder), log_dir=self.folder)
-        if logger == OFF:
+            return make(run, endpoint=NO_LOGGER if off else logger or NO_LOGGER, record=self.record)
+        if off:
             _log.info("event files in %s: tensorboard-sidecar replay %s", self.folder, self.folder)
-            return make(_run(self.folder), endpoint=NO_LOGGER, record=self.folder / RECORDING_NAME)
+            return make(run, endpoint=NO_LOGGER, record=self.folder / RECORDING_NAME)
+        if logger is None:
+            return make(run, log_dir=self.folder)
         return make(_run_below(Path.cwd(), self.folder), endpoint=logger)
 
 
@@ -128,9 +157,12 @@ def absolute(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
 
 
-def _run(folder: Path) -> str:
-    """Return the run of a recording: its name matters only where the recording is shown in another folder."""
-    return shown_run(folder.name or "run")[0]
+def _make_folder(folder: Path) -> None:
+    """Make a folder that events are written to. Raises NotADirectoryError, PermissionError, OSError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
 
 
 def _run_below(root: Path, folder: Path) -> str:
@@ -139,12 +171,16 @@ def _run_below(root: Path, folder: Path) -> str:
 
 
 def _remove(recordings: Path, telemetry: Telemetry) -> None:
-    """Delete the recording of a telemetry, and the folders above that are empty then."""
+    """Delete the recording of a telemetry, and the folders above that are empty then.
+
+    The hidden files of ``recordings`` (a lock, for example) go with the last recording.
+    """
     recording = recordings / telemetry.run / telemetry.recording_name
     with suppress(OSError):
         shutil.rmtree(recording)
-    for folder in (recording.parent, recordings):
-        with suppress(OSError):
-            for leftover in folder.glob(".tensorboard-sidecar*"):
-                leftover.unlink()
-            folder.rmdir()
+        recording.parent.rmdir()
+        hidden = [path for path in recordings.iterdir() if path.name.startswith(RECORDING_NAME)]
+        if len(hidden) == len(list(recordings.iterdir())):
+            for path in hidden:
+                path.unlink()
+            recordings.rmdir()

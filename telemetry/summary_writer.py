@@ -7,6 +7,7 @@ is started beside the first writer and shared by all, makes the event files in `
 import os
 import re
 import socket
+import threading
 import weakref
 from time import localtime, strftime
 from typing import Any, Final, Never, cast
@@ -71,7 +72,7 @@ class SummaryWriter(WriterMethods):
         self._opening = Opening(
             absolute(given),
             endpoint=endpoint,
-            record=absolute(record) if record else None,
+            record=absolute(os.path.expanduser(record)) if record else None,  # noqa: PTH111 - as above
             purge_step=None if purge_step is None else whole("purge_step", purge_step),
             file_suffix=str(filename_suffix or ""),
             keep_recording=keep_recording,
@@ -79,8 +80,12 @@ class SummaryWriter(WriterMethods):
             strict=strict,
             enabled=bool(write_to_disk),
         )
-        self._current: Telemetry | None = self._opening.open()
-        super().__init__(self._current, given)
+        self._opens = threading.Lock()
+        self._current: Telemetry | None = None
+        self._silent: Telemetry | None = None
+        super().__init__(cast("Telemetry", _OpensAgain(self)), given)
+        if not self._opening.is_repeated():
+            self.telemetry = self._current = self._opening.open()
         forked = weakref.WeakMethod(self._forked)
         os.register_at_fork(after_in_child=lambda: (mark := forked()) and mark())
 
@@ -111,18 +116,31 @@ class SummaryWriter(WriterMethods):
         self._close(None)
 
     def _close(self, status: Status | None) -> None:
-        current = self._current
-        self._forked()
+        with self._opens:
+            current = self._current
+            self._detach()
+            self._closed = True
         if current is not None:
             self._opening.close(current, status)
 
     def _open_again(self) -> Telemetry:
-        self.telemetry = self._current = self._opening.open_again()
-        return self._current
+        with self._opens:
+            if self._current is None:
+                if self._opening.is_repeated():
+                    self._silent = self._silent or self._opening.open_silent()
+                    return self._silent
+                self.telemetry = self._current = self._opening.open_again()
+                self._closed = False
+            return self._current
+
+    def _detach(self) -> None:
+        """Open again at the next call."""
+        self._current, self.telemetry = None, cast("Telemetry", _OpensAgain(self))
 
     def _forked(self) -> None:
-        """Open again at the next call: the writer is closed, or the telemetry belongs to the parent process."""
-        self._current, self.telemetry = None, cast("Telemetry", _OpensAgain(self))
+        """Open again at the next call, in a forked child: the telemetry belongs to the parent process."""
+        self._opens = threading.Lock()
+        self._detach()
 
 
 class _OpensAgain:

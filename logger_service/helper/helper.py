@@ -10,7 +10,6 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from hashlib import blake2s
 from pathlib import Path
 from time import monotonic, time_ns
 from typing import Final, assert_never
@@ -26,7 +25,7 @@ from tensorboard_sidecar.protocol.helper.messages import (
     Trouble,
     Watch,
 )
-from tensorboard_sidecar.protocol.helper.place import FOLDERS_NAME, SOCKET_NAME
+from tensorboard_sidecar.protocol.helper.place import FOLDERS_NAME, SOCKET_NAME, note_path, read_note, write_note
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.outbox.orphan_delivery import NEVER, OrphanWorker, RecordingDelivery, Sink
@@ -34,6 +33,10 @@ from tensorboard_sidecar.protocol.outbox.outbox_files import Destination
 
 IDLE_SECONDS: Final = 10.0
 _TURN_SECONDS: Final = 0.2
+# A helper looks for the outboxes of killed programs this often: several times before it ends because it is idle.
+_LOOK_SECONDS: Final = 2.0
+# SIGTERM: how long the helper goes on with what there is to show. The next helper continues.
+_STOP_SECONDS: Final = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -46,25 +49,22 @@ class Notes:
     def add(self, folder: Path) -> None:
         """Note a folder. On failure the next writer in that folder has its recordings shown."""
         with suppress(OSError):
-            self._file(folder).write_bytes(bytes(folder))
+            write_note(self._place, folder)
 
     def remove(self, folder: Path) -> None:
         """Forget a folder."""
         with suppress(OSError):
-            self._file(folder).unlink(missing_ok=True)
+            note_path(self._place, folder).unlink(missing_ok=True)
 
     def read(self) -> Iterator[Path]:
         """Yield the noted folders that still hold recordings; delete the other notes."""
-        for note in sorted(self._place.iterdir()):
+        for note in sorted((self._place / FOLDERS_NAME).iterdir()):
             with suppress(OSError):
-                path = Path(os.fsdecode(note.read_bytes()))
-                if path.is_absolute() and (path / RECORDING_NAME).is_dir():
-                    yield path
+                folder = read_note(note)
+                if folder is not None and (folder / RECORDING_NAME).is_dir():
+                    yield folder
                 else:
                     note.unlink()
-
-    def _file(self, folder: Path) -> Path:
-        return self._place / blake2s(bytes(folder), digest_size=16).hexdigest()
 
 
 class Helper:
@@ -74,10 +74,11 @@ class Helper:
         self, place: Path, find_outboxes: Callable[[], list[Path]], idle_seconds: float = IDLE_SECONDS
     ) -> None:
         self._server = Server(place / SOCKET_NAME)
-        self._notes = Notes(place / FOLDERS_NAME)
+        self._notes = Notes(place)
         self._folders: dict[Path, Watched] = {}
         self._folder_of: dict[int, Watched] = {}
-        self._orphans = OrphanWorker(find_outboxes, Sink(self._finish_recording, _grace_seconds, recording=True))
+        sink = Sink(self._finish_recording, _grace_seconds, recording=True)
+        self._orphans = OrphanWorker(find_outboxes, sink, _LOOK_SECONDS)
         self._adopting: Path | None = None  # the folder of the outbox that is appended to its recording
         self._idle_seconds = idle_seconds
         self._idle_since_seconds = monotonic()
@@ -92,7 +93,8 @@ class Helper:
                 for client, message in self._server.receive(0.0 if busy else _TURN_SECONDS):
                     self._take(client, message)
                 busy = self._work()
-            while stopping() and self._work():
+            until_seconds = monotonic() + _STOP_SECONDS
+            while stopping() and self._work() and monotonic() < until_seconds:
                 pass
         finally:
             self._server.close()
@@ -110,7 +112,7 @@ class Helper:
         for watched in list(self._folders.values()):
             for client, answer in watched.turn(now_seconds):
                 self._server.send(client, answer)
-            busy |= not (watched.upto_date or watched.trouble)
+            busy |= watched.busy
             if watched.settled and watched.folder != self._adopting:
                 watched.close()
                 del self._folders[watched.folder]
@@ -124,12 +126,7 @@ class Helper:
                 self._leave(client)
                 self._orphans.look_soon()  # the client may have been killed
             case Watch(folder):
-                self._leave(client)
-                watched = self._watch(Path(os.fsdecode(folder)))
-                watched.clients.add(client)
-                self._folder_of[client] = watched
-                if watched.trouble:
-                    self._server.send(client, Trouble(watched.trouble))
+                self._begin(client, folder)
             case Sync(stream, sequence):
                 if (found := self._folder_of.get(client)) is not None:
                     found.want(Wanted(client, stream, sequence))
@@ -142,7 +139,20 @@ class Helper:
             case _:
                 assert_never(message)
 
+    def _begin(self, client: int, folder: bytes) -> None:
+        """Watch a folder for a client."""
+        self._leave(client)
+        if not folder.startswith(b"/") or b"\0" in folder:
+            self._server.send(client, Trouble(f"{folder!r:.200} is not the absolute path of a folder"))
+            return
+        watched = self._watch(Path(os.fsdecode(folder)))
+        watched.clients.add(client)
+        self._folder_of[client] = watched
+        if watched.trouble:
+            self._server.send(client, Trouble(watched.trouble))
+
     def _watch(self, folder: Path) -> Watched:
+        folder = Path(os.path.realpath(folder))  # a folder with two names has one lock
         watched = self._folders.get(folder)
         if watched is None:
             watched = self._folders[folder] = Watched(folder)
@@ -169,8 +179,13 @@ class Helper:
 
 
 def _grace_seconds(destination: Destination) -> float:
-    """Take the outboxes of ``SummaryWriter`` at once, and no other outbox."""
-    return 0.0 if destination.record is not None and destination.record.name == RECORDING_NAME else NEVER
+    """Take the outboxes of ``SummaryWriter`` at once, and no other outbox.
+
+    Where the folder is not there, a user has deleted the folder, or the program ran in another container.
+    """
+    record = destination.record
+    mine = record is not None and record.name == RECORDING_NAME and os.path.isdir(record.parent)  # noqa: PTH112 - raises nothing
+    return 0.0 if mine else NEVER
 
 
 def _memory_bytes() -> int:

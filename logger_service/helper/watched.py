@@ -10,6 +10,7 @@ from tensorboard_sidecar.logger_service.projection.follower import Follower
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.protocol.helper.messages import FolderReport, Shown, Trouble
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
+from tensorboard_sidecar.protocol.printable import printable
 
 # A folder that another process shows, or that cannot be used, is tried again after this time.
 _RETRY_SECONDS: Final = 1.0
@@ -27,14 +28,16 @@ class Wanted(NamedTuple):
 class Watched:
     """Shows the recordings below ``folder/.tensorboard-sidecar`` in ``folder``. ``clients`` are the numbers of clients.
 
-    All times are of one monotonic clock. No method raises: a trouble is logged once and told to the clients.
+    ``busy``: there is more to show at once. All times are of one monotonic clock. No method raises: a trouble is logged
+    once and told to the clients.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.clients: set[int] = set()
         self.trouble = ""
-        self.upto_date = False
+        self.busy = True
+        self._waits = False
         self._wanted: list[Wanted] = []
         self._resources = ExitStack()
         self._follower: Follower | None = None
@@ -47,38 +50,40 @@ class Watched:
     @property
     def settled(self) -> bool:
         """Whether no client needs the folder and there is nothing to show that can be shown."""
-        return not self.clients and (self.upto_date or bool(self.trouble))
+        return not (self.clients or self.busy or self._waits)
 
     def look_again(self) -> None:
         """Look for records in the next turn before the folder counts as settled."""
-        self.upto_date = False
+        self.busy = True
 
     def want(self, wanted: Wanted) -> None:
         """Answer a client as soon as its records are shown: the next :meth:`turn` looks at once."""
         self._wanted = [other for other in self._wanted if other[:2] != wanted[:2]] + [wanted]
-        self.upto_date = False
+        self.busy = True
 
     def forget(self, client: int) -> None:
         """Forget a client that is gone."""
         self.clients.discard(client)
         self._wanted = [wanted for wanted in self._wanted if wanted.client != client]
-        self.upto_date = False
+        self.busy = True
 
     def turn(self, now_seconds: float) -> list[tuple[int, Shown | Trouble]]:
         """Show some records; return the answers that are due, with the numbers of their clients."""
         if now_seconds < self._try_at_seconds:
+            self.busy = False
             return []
         try:
             follower = self._opened()
-            busy = follower.turn(now_seconds, thorough=bool(self._wanted) or not self.clients)
+            self.busy = follower.turn(now_seconds, thorough=bool(self._wanted) or not self.clients)
+            self._waits = follower.waits_for_a_record
             answers = [] if not self._wanted else self._answers(follower)
             failures = follower.failures
         except Exception as error:  # noqa: BLE001 - a folder that fails must not cost the other folders
             self.close()
+            self.busy = self._waits = False
             self._try_at_seconds = now_seconds + _RETRY_SECONDS
             return self._tell(str(error) or repr(error), log=not isinstance(error, FolderInUse))
-        self.upto_date = not busy and not follower.waits
-        if self.upto_date:
+        if not (self.busy or self._waits or follower.waits):
             self._behind_since_seconds = None
         elif self._behind_since_seconds is None:
             self._behind_since_seconds = now_seconds
@@ -97,8 +102,11 @@ class Watched:
         self._resources.close()
 
     def _opened(self) -> Follower:
+        recordings = self.folder / RECORDING_NAME
+        if not recordings.is_dir():  # the lock would make the folder of a deleted run again
+            raise FileNotFoundError(f"{recordings} was moved or deleted")
         if self._follower is None:
-            recordings, suspects = self.folder / RECORDING_NAME, Quarantine()
+            suspects = Quarantine()
             self._resources.enter_context(folder_lock(recordings, "recordings"))
             suspects.open(recordings)
             self._resources.callback(suspects.close)
@@ -117,6 +125,7 @@ class Watched:
 
     def _tell(self, trouble: str, *, log: bool) -> list[tuple[int, Shown | Trouble]]:
         """Tell a new trouble to the clients; an empty text: there is none."""
+        trouble = printable(trouble)
         changed, self.trouble = trouble != self.trouble, trouble
         if not (changed and trouble):
             return []

@@ -108,5 +108,5 @@ class MessageBuffer:
             del self._data[:end]
             try:
                 yield _DECODER.decode(body)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise Malformed(f"no message of a helper or its client: {error}") from None

@@ -18,9 +18,13 @@ from hashlib import blake2s
 from pathlib import Path
 from typing import Final
 
-from tensorboard_sidecar.protocol.outbox.outbox_files import private_folder
+from tensorboard_sidecar.protocol.outbox.outbox_files import OUTBOX_VARIABLE, private_folder
 from tensorboard_sidecar.protocol.version import VERSION
 
+LOGGER_VARIABLE: Final = "TENSORBOARD_SIDECAR_LOGGER"
+"""The environment variable with the address of a logger in the place of a helper; ``OFF``: a recording alone."""
+
+OFF: Final = ("off", "none")
 LOCK_NAME: Final = "lock"
 SOCKET_NAME: Final = "socket"
 LOG_NAME: Final = "log"
@@ -46,6 +50,22 @@ def helper_folder() -> Path:
     return folder
 
 
+def note_path(place: Path, folder: Path) -> Path:
+    """Return the file in ``folders/`` that holds the path of ``folder``, a folder with recordings."""
+    return place / FOLDERS_NAME / blake2s(bytes(folder), digest_size=16).hexdigest()
+
+
+def write_note(place: Path, folder: Path) -> None:
+    """Note that ``folder`` may not be shown completely. Raises OSError."""
+    note_path(place, folder).write_bytes(bytes(folder))
+
+
+def read_note(note: Path) -> Path | None:
+    """Return the folder that a file in ``folders/`` names; None for a file that names none. Raises OSError."""
+    named = note.read_bytes()
+    return Path(os.fsdecode(named)) if named.startswith(b"/") and b"\0" not in named else None
+
+
 def helper_root() -> Path:
     """Return the folder of this user's helpers, of all keys: in XDG_RUNTIME_DIR, else in shared memory.
 
@@ -66,7 +86,8 @@ def helper_root() -> Path:
 
 def _key() -> tuple[object, ...]:
     package = Path(__file__).absolute().parent.parent.parent
-    return _VERSION, VERSION, str(package), os.getuid(), _cgroup(), *_namespaces()
+    outboxes = os.environ.get(OUTBOX_VARIABLE, "")
+    return _VERSION, VERSION, str(package), os.getuid(), outboxes, _cgroup(), *_namespaces()
 
 
 def _cgroup() -> bytes:

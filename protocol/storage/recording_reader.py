@@ -68,6 +68,12 @@ class RecordingReader:
         """Whether the last read found no later segment."""
         return self._stop_sequence == SEQUENCE_MAX
 
+    @property
+    def at_end(self) -> bool:
+        """Whether everything that the recording holds at present has been read. Raises OSError."""
+        in_file = self._file >= 0 and os.fstat(self._file).st_size <= self._offset
+        return in_file and self.in_last_segment and not self._following_segment()
+
     def close(self) -> None:
         """Close the open segment."""
         if self._file >= 0:

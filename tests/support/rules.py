@@ -27,6 +27,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "telemetry.shipping": ("protocol", "protocol.storage", "protocol.outbox", "protocol.helper", "telemetry.outbox"),
     "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "protocol.helper", "telemetry.shipping"),
     "telemetry.writer": ("protocol", "telemetry.values", "telemetry.calls"),
+    "telemetry.replacement.startup": (),
+    "telemetry.replacement": ("protocol", "protocol.outbox", "protocol.helper", "telemetry.replacement.startup"),
     "telemetry": (
         *("protocol", "protocol.storage", "protocol.outbox", "protocol.helper"),
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.writer"),
@@ -76,7 +78,8 @@ LIBRARIES: Final = {
     "transformers": ("telemetry/integrations/transformers.py",),
     "torchvision": ("trainer/",),
     "torchaudio": ("trainer/",),
-    "matplotlib": ("logger_service/rendering/",),
+    "matplotlib": ("logger_service/rendering/", "telemetry/values/figures.py"),
+    "onnx": ("telemetry/values/model_files.py",),
     "prometheus_client": ("logger_service/monitoring/health.py",),
     "tensorboardX": ("logger_service/events/",),
     "zmq": (
@@ -91,18 +94,22 @@ COMMAND_LINES: Final = {
     "trainer/demo.py",
     "trainer/data/synthetic.py",
     "telemetry/recovery/commands.py",
+    "telemetry/replacement/commands.py",
     "logger_service/commands.py",
     "trainer/commands.py",
 }  # and every __main__.py
 # The modules that read the wall clock; all others take the time as an argument.
 CLOCKS: Final = {
     "logger_service/service.py",
+    "logger_service/helper/command.py",
     "logger_service/helper/helper.py",
     "telemetry/summary_writer.py",
     "trainer/commands.py",
     "telemetry/recovery/commands.py",
     "telemetry/pipeline.py",
+    "telemetry/scalar_calls.py",
     "telemetry/shipping/sender.py",
+    "telemetry/writer/curve_methods.py",
 }
 WALL_CLOCK: Final = {f"time.{name}" for name in ("time", "time_ns", "localtime", "gmtime", "strftime", "ctime")} | {
     f"{name}.{method}" for name in ("datetime", "datetime.datetime", "date") for method in ("now", "utcnow", "today")
