@@ -19,10 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from tensorboard_sidecar.integrations.lightning import SidecarLogger
 
-pytestmark = pytest.mark.usefixtures("outboxes")
 
-
-@pytest.mark.usefixtures("whole_writer")
 def test_a_training_logs_what_it_logs_with_the_stock_logger(tmp_path: Path) -> None:
     """Scalars, overlaid curves, histograms, texts, hyperparameters and the graph: from fit, validation and test."""
     train(SidecarLogger(tmp_path / "ours", log_graph=True))
@@ -30,7 +27,6 @@ def test_a_training_logs_what_it_logs_with_the_stock_logger(tmp_path: Path) -> N
     assert_same_events(events_of(tmp_path / "ours"), events_of(tmp_path / "stock"))
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_the_scalars_of_fit_are_those_of_the_stock_logger(tmp_path: Path) -> None:
     train(SidecarLogger(tmp_path / "ours"))
     train(TensorBoardLogger(tmp_path / "stock"))
@@ -40,7 +36,6 @@ def test_the_scalars_of_fit_are_those_of_the_stock_logger(tmp_path: Path) -> Non
         assert ours[tag][: len(stock[tag])] == stock[tag], tag
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_the_hyperparameters_are_in_the_file_that_the_stock_logger_writes(tmp_path: Path) -> None:
     train(SidecarLogger(tmp_path / "ours"))
     train(TensorBoardLogger(tmp_path / "stock"))
@@ -49,7 +44,6 @@ def test_the_hyperparameters_are_in_the_file_that_the_stock_logger_writes(tmp_pa
     assert ours.read_text() == stock.read_text()
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_a_test_after_fit_adds_to_the_run_of_fit(tmp_path: Path) -> None:
     train(SidecarLogger(tmp_path, version="one"))
     events = events_of(tmp_path)
@@ -62,13 +56,11 @@ def test_a_test_after_fit_adds_to_the_run_of_fit(tmp_path: Path) -> None:
     assert [step for step, _ in accuracy] == [BATCHES * EPOCHS]
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_a_training_that_ends_has_completed(tmp_path: Path) -> None:
     train(SidecarLogger(tmp_path, version="one"))
     assert status_of(tmp_path / "lightning_logs/one") == "completed"
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_a_training_that_raises_has_failed(tmp_path: Path) -> None:
     with pytest.raises(ArithmeticError):
         train(SidecarLogger(tmp_path, version="one"), fails_at=3)
