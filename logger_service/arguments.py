@@ -26,11 +26,14 @@ exit codes: 0 stopped in order, 2 wrong usage, or a folder or address that canno
 _REPLAY: Final = """\
 Make event files from recordings, now or years later. They hold the same bytes as those of the logger that received the
 records. Events that the log directory holds already are not written again. No torch is needed.
+
+Without --logdir, a recording that a SummaryWriter made in its log_dir is shown there.
 """
 _REPLAY_EXAMPLES: Final = """\
 examples:
   tensorboard-sidecar replay recordings --logdir runs
   tensorboard-sidecar replay recordings/team/run --logdir one-run
+  tensorboard-sidecar replay runs/first-try     (the log_dir of a SummaryWriter, or a folder above)
   tensorboard-sidecar replay recordings --logdir runs && tensorboard --logdir runs
 
 exit codes: 0 done, 2 wrong usage, or a recording or folder that cannot be used, 130 stopped by Ctrl-C
@@ -118,7 +121,7 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
     """Describe ``replay``."""
     parser.description, parser.epilog = _REPLAY, _REPLAY_EXAMPLES
     _add_paths(parser, "a recording, or a folder above recordings")
-    _add_logdir(parser, required=True)
+    _add_logdir(parser)
 
 
 def add_inspect(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ Each command imports its own program, so that no command waits for the libraries
 
 import argparse
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from tensorboard_sidecar.logger_service.config import ServeConfig
 from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.printable import print_line
+from tensorboard_sidecar.protocol.storage.recording_reader import by_log_dir
 
 EXIT_DONE: Final = 0
 EXIT_LATE: Final = 1
@@ -62,11 +64,16 @@ def replay(options: argparse.Namespace) -> int:
     """Make event files from recordings; return 2 if one of them could not be replayed."""
     from tensorboard_sidecar.logger_service.projection.replay import replay  # noqa: PLC0415 - see above
 
-    with ProgressLine(sys.stderr) as line:
-        replayed = replay(options.paths, options.logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
-    for recording in replayed:
-        print_line(recording)
-    print_line(f"to watch     tensorboard --logdir {options.logdir} --samples_per_plugin {_SAMPLES}")
+    places = [(options.logdir, options.paths)] if options.logdir else by_log_dir(options.paths)
+    replayed = []
+    for logdir, paths in places:
+        with ProgressLine(sys.stderr) as line:
+            one = replay(paths, logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
+        for recording in one:
+            print_line(recording)
+        replayed += one
+    above = os.path.commonpath([logdir for logdir, _ in places])
+    print_line(f"to watch     tensorboard --logdir {above} --samples_per_plugin {_SAMPLES}")
     return EXIT_WRONG if any(recording.failure for recording in replayed) else EXIT_DONE
 
 

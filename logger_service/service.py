@@ -7,7 +7,6 @@ acknowledged record is lost.
 
 import logging
 import os
-import resource
 import signal
 import tempfile
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Final
 from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF, ServeConfig, parse_health_address
 from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
+from tensorboard_sidecar.logger_service.folders.open_files import raise_open_files_limit
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
@@ -79,7 +79,7 @@ class Service:
         journal = Journal(
             config.recordings,
             time_ns,
-            open_files_max=min(STREAMS_MAX, _open_files_limit() // JOURNAL_FILES_DIVISOR),
+            open_files_max=min(STREAMS_MAX, raise_open_files_limit() // JOURNAL_FILES_DIVISOR),
             disk_reserve_bytes=config.disk_reserve_bytes,
         )
         receiver = Receiver(journal, config.bind, keys=config.keys)
@@ -174,12 +174,3 @@ def _sync_above(folder: Path) -> None:
     for path in Path(os.path.realpath(folder)).parents:
         with suppress(OSError):
             sync_folder(path)
-
-
-def _open_files_limit() -> int:
-    """Raise the limit on open files to its maximum, and return it: each connection and each written stream is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # some systems report an unlimited maximum, and refuse to set it
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return hard
-    return soft

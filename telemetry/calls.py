@@ -29,11 +29,12 @@ class BadValue(ValueError):
 class Faults:
     """Counts faults in ``total`` and logs the first of each kind; with ``strict`` it raises each fault instead.
 
-    A value that is kept, but shown in another form than the user gave, is no fault: it is logged once.
+    A value that is kept, but shown in another form than the user gave, is no fault: it is logged once. ``quiet``: the
+    telemetry is not enabled, and nothing is a fault.
     """
 
-    def __init__(self, *, strict: bool) -> None:
-        self.strict = strict
+    def __init__(self, *, strict: bool, quiet: bool = False) -> None:
+        self.strict, self.quiet = strict, quiet
         self.total = 0
         self._logged: set[tuple[str, object]] = set()
 
@@ -42,6 +43,8 @@ class Faults:
 
         The log has one line for each method and type of error, for cuts one for each method and part.
         """
+        if self.quiet:
+            return
         self.total += 1
         if self.strict:
             raise error
@@ -65,7 +68,7 @@ class Faults:
 
     def tell(self, call: str, subject: str, change: str) -> None:
         """Log that a value is shown in another form, once for each method and subject."""
-        if (call, subject) not in self._logged:
+        if not self.quiet and (call, subject) not in self._logged:
             self._logged.add((call, subject))
             _log.warning("%s: %.500s (logged once)", call, change)
 
@@ -126,18 +129,18 @@ class StepCost:
 
     def __init__(self) -> None:
         self.step = self.highest_step = -1
-        self._ns = 0
+        self.ns = 0
         self._finished_ns: deque[int] = deque(maxlen=_STEPS_KEPT)
 
     def add(self, step: int, ns: int) -> None:
         """Add a call of ``ns`` nanoseconds to the sum of ``step``."""
         if step != self.step:
-            if self._ns:
-                self._finished_ns.append(self._ns)
-            self.step, self._ns = step, 0
+            if self.ns:
+                self._finished_ns.append(self.ns)
+            self.step, self.ns = step, 0
             if step > self.highest_step:  # noqa: PLR1730 - a call of max takes as long as the rest of this method
                 self.highest_step = step
-        self._ns += ns
+        self.ns += ns
 
     def percentile_us(self, percent: float) -> float:
         """Return a percentile (nearest rank) over the finished steps, in microseconds; 0.0 without a finished step."""

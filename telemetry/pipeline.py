@@ -23,6 +23,7 @@ from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, PendingRecords
 from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
+from tensorboard_sidecar.telemetry.shipping.helper_link import HelperLink
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 from tensorboard_sidecar.telemetry.shipping.sender import Sender
@@ -35,6 +36,10 @@ _UNSHIPPED: Final = (
 _UNRECORDED: Final = (
     "not all telemetry of run %s is recorded; the rest waits in memory%s. "
     "Finish the recording with: tensorboard-sidecar drain %s, when %s can be written"
+)
+_UNSHOWN: Final = (
+    "the event files of run %s are not complete yet; a helper completes them in the background (tensorboard-sidecar "
+    "status shows it), or this command: tensorboard-sidecar replay %s"
 )
 _log = logging.getLogger(__name__)
 
@@ -57,7 +62,8 @@ def encode_message(step: int, message: Message) -> bytes:
 class Pipeline:
     """Carries ``stream`` to a logger at ``endpoint``, to a recording under ``record``, or to both.
 
-    ``keys`` encrypt the link to the logger. The pipeline also ships the outboxes that dead trainers left in the folder
+    ``keys`` encrypt the link to the logger. A helper shows the recording as event files in ``show_in``. The pipeline
+    also ships the outboxes that dead trainers left in the folder
     of ``storage`` for the same logger or the same recording folder. Raises ProtocolError for a stream that readers
     would reject, ValueError for a wrong endpoint or size, OSError when memory or a folder is not available.
     """
@@ -70,6 +76,7 @@ class Pipeline:
         record: Path | None,
         storage: Storage,
         keys: ClientKeys | None = None,
+        show_in: Path | None = None,
     ) -> None:
         encode_message(0, stream.segment_head(1))
         self.stream = stream
@@ -78,6 +85,7 @@ class Pipeline:
         self._stopped = False
         record = record and Path(os.path.realpath(record))
         self._unfinished = (_UNSHIPPED, endpoint) if endpoint else (_UNRECORDED, record)
+        self._shown_in = show_in
         with ExitStack() as undo:
             self.backlog = storage.make(stream, wall_time_ns=wall_time_ns)
             self.outbox = self.backlog.outbox
@@ -93,7 +101,8 @@ class Pipeline:
             background = BackgroundRecovery(
                 storage.find_outboxes, record=record, endpoint=endpoint, keys=keys, wall_time_ns=wall_time_ns
             )
-            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, background)
+            helper = HelperLink(show_in, stream) if show_in else None
+            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, background, helper)
             self.sender.start()
             undo.pop_all()
         # A forked child shares the outbox's memory but has no sender, and would corrupt records.
@@ -122,28 +131,52 @@ class Pipeline:
         """Keep a record with an encoded body. Raises RuntimeError when closed, TooLarge for a body above the limit."""
         self.outbox.append(kind, step, time_ns(), body)
 
-    def keep(self, step: int, message: Message) -> None:
-        """Keep a message. Raises ProtocolError or TypeError for one that no reader takes, and as :meth:`append`."""
-        self.append(kind_of(message), step, encode_message(step, message))
+    def keep(self, step: int, message: Message, *, wall_time_ns: int | None = None) -> None:
+        """Keep a message, with the wall time now or the given one.
+
+        Raises ProtocolError or TypeError for a message that no reader takes, and as :meth:`append`.
+        """
+        body = encode_message(step, message)
+        self.outbox.append(kind_of(message), step, time_ns() if wall_time_ns is None else wall_time_ns, body)
 
     def keep_tensors(
-        self, step: int, kind: int, tensors: Sequence[Tensor], build: Build, *, size_max_bytes: int = 0
+        self,
+        step: int,
+        kind: int,
+        tensors: Sequence[Tensor],
+        build: Build,
+        *,
+        size_max_bytes: int = 0,
+        wall_time_ns: int | None = None,
     ) -> None:
         """Keep the message ``build(arrays)``, where ``arrays`` are the tensors as numpy arrays.
 
         With all tensors in host memory the record is complete at once. Otherwise the call reserves a slot, and the
         sender thread fills the slot when the copies have arrived. ``size_max_bytes`` bounds the encoded message where
-        its size depends on the values. Raises as :meth:`keep`.
+        its size depends on the values. ``wall_time_ns`` and errors are as for :meth:`keep`.
         """
+        wall_time_ns = time_ns() if wall_time_ns is None else wall_time_ns
         if all(tensor.is_cpu for tensor in tensors):
-            self.keep(step, build([tensor.numpy() for tensor in tensors]))
+            self.keep(step, build([tensor.numpy() for tensor in tensors]), wall_time_ns=wall_time_ns)
             return
         zeros = [torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu").numpy() for tensor in tensors]
         template = encode_message(step, build(zeros))
         copies = [start_copy(tensor) for tensor in tensors]  # before the slot: a failing copy leaves no unfilled slot
         self._pending.let_go()
         size = max(BODY_SIZE_MIN_BYTES, size_max_bytes, len(template))
-        self.outbox.reserve(kind, step, time_ns(), size, (copies, build))
+        self.outbox.reserve(kind, step, wall_time_ns, size, (copies, build))
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the event files hold all records, durably; True where no helper makes them."""
+        return self.sender.shown
+
+    def show(self, seconds: float) -> bool:
+        """Wait at most ``seconds`` until the event files hold all records so far; return whether they do."""
+        self.check_open()
+        sequence = self.backlog.next_sequence
+        self.sender.show(sequence)
+        return self.sender.wait_shown(sequence, seconds)
 
     def health(self) -> dict[str, float]:
         """Return the lag, the bytes in memory and on disk, and the number of refused records, by tag."""
@@ -183,6 +216,8 @@ class Pipeline:
                 on_disk = " and on disk" if self.backlog.spilled_bytes else ""
                 unfinished, where = self._unfinished
                 _log.warning(unfinished, self.outbox.stream.run, on_disk, self.outbox.folder, where)
+        if shipped and not (self.sender.shown or self.sender.unshowable):
+            _log.warning(_UNSHOWN, self.stream.run, self._shown_in)
         if not self.sender.is_alive():  # a live sender still uses the outbox, which survives the end of the process
             self.backlog.close(keep=not shipped)
         return shipped
@@ -191,3 +226,4 @@ class Pipeline:
         """Reject records from now on."""
         if not self._unusable:
             self._unusable = "a Telemetry does not work in a forked child; make a new Telemetry in the child process"
+            self.outbox.seal()  # the child's copy of the state: ``append_scalar`` looks at nothing else

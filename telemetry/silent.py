@@ -33,15 +33,28 @@ def child_is_starting() -> bool:
 
 
 class SilentPipeline(Pipeline):
-    """A pipeline that was never open: it rejects each record, as a pipeline in a forked child does; warns once."""
+    """A pipeline that was never open: it rejects each record, as a pipeline in a forked child does.
 
-    def __init__(self, stream: Stream) -> None:
+    Warns once, unless it is ``wanted``.
+    """
+
+    def __init__(self, stream: Stream, *, wanted: bool = False) -> None:
         self.stream = stream
-        self._unusable, self._stopped = _REASON, False
-        _log.warning("run %s: %s", stream.run, _REASON)
+        self._unusable, self._stopped = "this Telemetry is not enabled" if wanted else _REASON, False
+        if not wanted:
+            _log.warning("run %s: %s", stream.run, _REASON)
 
     def __repr__(self) -> str:
         return "<SilentPipeline>"
+
+    @property
+    def is_shown(self) -> bool:
+        """True: no record waits."""
+        return True
+
+    def show(self, seconds: float) -> bool:  # noqa: ARG002 - nothing to wait for
+        """Return True: no record waits."""
+        return True
 
     @property
     def lag_seconds(self) -> float:

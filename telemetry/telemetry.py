@@ -13,10 +13,10 @@ Start-up fails fast: a setting that cannot work raises in the constructor.
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Never, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Never, Self, TypeAlias
 
 import numpy.typing as npt
 import torch  # noqa: F401 - the examples use torch
@@ -25,6 +25,7 @@ from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endpoint
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.run_names import shown_run
@@ -34,12 +35,14 @@ from tensorboard_sidecar.telemetry.calls import Faults, StepCost, telemetry_call
 from tensorboard_sidecar.telemetry.ending import Ending, Status, status_after
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
+from tensorboard_sidecar.telemetry.scalar_calls import ScalarCalls
 from tensorboard_sidecar.telemetry.silent import SilentPipeline, child_is_starting
 from tensorboard_sidecar.telemetry.values import arrays, fit, summaries
-from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
+from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Note, Pictures
+from tensorboard_sidecar.telemetry.values.drafts import Draft
 from tensorboard_sidecar.telemetry.values.embedding_parts import gather_points, split_points
 from tensorboard_sidecar.telemetry.values.python_values import seconds, whole
-from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
+from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, host_scalars, split_scalars
 from tensorboard_sidecar.telemetry.values.tags import in_records
 from tensorboard_sidecar.telemetry.writer.methods import WriterMethods
 
@@ -51,16 +54,28 @@ UNANSWERED_DRAIN_SECONDS: Final = 1.0
 _log: Final = logging.getLogger(__name__)
 
 
+class _End(NamedTuple):
+    """What the last record of a run needs: its step where nothing was logged, and whether the status is shown."""
+
+    first_step: int
+    shown: bool
+
+
 class Telemetry:
     """The telemetry of one process in one attempt of a run.
 
     ``run`` is a path below the log directory, under which TensorBoard shows the values. A name that TensorBoard cannot
     show is changed, and a log line has both names. ``endpoint`` is the ZeroMQ address of a logger; "none" or None: no
-    logger. ``record`` is a folder to write a recording into, or None. At least one of the two is needed. A logger on
-    another machine also needs ``server_key`` (the logger's public key, or a file with that key) and ``client_key`` (the
-    file with this trainer's secret key). A resumed run passes ``attempt`` (0, 1, 2 ...) and ``first_step``; each
-    process of a distributed run passes its ``rank``. TensorBoard shows ``config``: a mapping, an ``argparse.Namespace``
-    or a dataclass, nested or not, of any values.
+    logger. ``record`` is a folder to write a recording into, or None. At least one of the two is needed, or
+    ``log_dir``: a folder for event files, which a helper process makes from a recording in that folder; the helper is
+    started when it is needed, and ends by itself. A logger on another machine also needs ``server_key`` (the logger's
+    public key, or a file with that key) and ``client_key`` (the file with this trainer's secret key). A resumed run
+    passes ``attempt`` (0, 1, 2 ...) and ``first_step``; each process of a distributed run passes its ``rank``.
+    TensorBoard shows ``config``: a mapping, an ``argparse.Namespace`` or a dataclass, nested or not, of any values.
+
+    A Telemetry that is not ``enabled`` keeps nothing, and its calls do nothing. With ``continues``, all steps of
+    earlier attempts stand. ``file_suffix`` ends the names of the event files. With ``plain``, the event files hold the
+    given values alone, and no status at the end.
 
     Records wait in an outbox until the logger has acknowledged them or the recording holds them. The outbox takes
     ``outbox_bytes`` of memory (less where memory is small), in a private folder in ``outbox_dir`` (default: shared
@@ -69,9 +84,9 @@ class Telemetry:
 
     The end of a ``with`` block, ``close`` and the end of the process wait at most ``drain_seconds`` for the logger
     (None: 5 seconds, 1 second for a logger that has never answered). Telemetries that are open when the process ends
-    drain together, within one deadline. Steps are whole numbers
-    from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
-    examples of the methods, ``telemetry`` is an open Telemetry.
+    drain together, within one deadline. Steps are whole numbers from -2**53 to 2**53; the steps of one tag must grow.
+    ``writer`` has the methods of torch's and tensorboardX's ``SummaryWriter``. In the examples of the methods,
+    ``telemetry`` is an open Telemetry.
 
     A spawned child process that imports the main module again gets a silent Telemetry, which keeps nothing and says so
     once: make the Telemetry under ``if __name__ == "__main__":``, or inside the function of the child.
@@ -92,6 +107,7 @@ class Telemetry:
         *,
         endpoint: str | None = DEFAULT_ENDPOINT,
         record: Path | str | None = None,
+        log_dir: Path | str | None = None,
         strict: bool = False,
         attempt: int = 0,
         first_step: int = 0,
@@ -104,25 +120,37 @@ class Telemetry:
         spill_bytes: int = SPILL_BYTES,
         server_key: Path | str | None = None,
         client_key: Path | str | None = None,
+        enabled: bool = True,
+        continues: bool = False,
+        file_suffix: str = "",
+        plain: bool = False,
     ) -> None:
+        show_in = None
+        if log_dir is not None:
+            if record is not None:
+                raise ValueError(f"the recording of a log_dir lies in it; got record={str(record)!r:.200} as well")
+            show_in = Path(log_dir).absolute()
+            record = show_in / RECORDING_NAME
+            endpoint = None if endpoint == DEFAULT_ENDPOINT else endpoint
         if endpoint == NO_LOGGER:
             endpoint = None
         if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
-        run = _run(run)
+        run = _run(run, told=not record or Path(record).name != RECORDING_NAME)
         self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
-        self._first_step = whole("first_step", first_step)
-        self.faults = Faults(strict=strict)
+        self._end = _End(whole("first_step", first_step), shown=not plain)
+        self.faults = Faults(strict=strict, quiet=not enabled)
         settings = {} if config is None else self.faults.parameters("config", config)
-        start = encode_message(self._first_step, messages.RunStart(self._first_step, settings))
+        start = encode_message(
+            self._end.first_step, messages.RunStart(self._end.first_step, settings, continues, file_suffix)
+        )
         folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
         self.writer = WriterMethods(self, str(folder / run) if folder else run)
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
-        self._tags = CheckedTags()
         stream = Stream(run, whole("rank", rank), whole("attempt", attempt))
-        if child_is_starting():
-            self._pipeline: Pipeline = SilentPipeline(stream)
+        if child_is_starting() or not enabled:
+            self._pipeline: Pipeline = SilentPipeline(stream, wanted=not enabled)
         else:
             self._pipeline = Pipeline(
                 stream,
@@ -130,9 +158,11 @@ class Telemetry:
                 record=folder,
                 storage=Storage(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
                 keys=read_client_keys(server_key, client_key),
+                show_in=show_in,
             )
-            self._pipeline.append(Kind.RUN_START, self._first_step, start)
+            self._pipeline.append(Kind.RUN_START, self._end.first_step, start)
         self.check_open = self._pipeline.check_open
+        self.scalar_calls = ScalarCalls(self._pipeline, self.faults, self.cost)
         self._ending = Ending(self.faults, self._begin_close, self._pipeline.close)
 
     def __repr__(self) -> str:
@@ -157,6 +187,24 @@ class Telemetry:
         return self._pipeline.stream.run
 
     @property
+    def recording_name(self) -> str:
+        """The name of the folder of this stream's recording, below the run's folder.
+
+        >>> telemetry.recording_name.startswith("stream-0000-0000-")
+        True
+        """
+        return self._pipeline.stream.folder_name
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the event files of ``log_dir`` hold all records, durably; True without a ``log_dir``.
+
+        >>> telemetry.is_shown
+        True
+        """
+        return self._pipeline.is_shown
+
+    @property
     def lag_seconds(self) -> float:
         """The age of the oldest record that is not yet on the logger's disk or in the recording; 0.0 without one.
 
@@ -176,8 +224,8 @@ class Telemetry:
         >>> telemetry.scalars(100, {"loss/train": torch.tensor(0.25), "optimization/lr": 1e-3})
         """
         try:
-            if not self._tags.issuperset(values):
-                self._tags.learn(values)
+            if not self.scalar_calls.tags.issuperset(values):
+                self.scalar_calls.tags.learn(values)
             numbers = host_scalars(values)
         except Exception:  # noqa: BLE001 - the fast path failed; the slow path below reports which tag is bad
             numbers = None
@@ -189,25 +237,28 @@ class Telemetry:
             self._pipeline.keep_tensors(step, Kind.SCALARS, split.on_device, split.message)
 
     @telemetry_call
-    def summaries(self, step: int, tensors: Mapping[str, ArrayLike]) -> None:
+    def summaries(self, step: int, tensors: Mapping[str, ArrayLike], *, walltime: float | None = None) -> None:
         """Keep the histogram and the moments of each tensor (any shape, any real dtype) in one record.
 
         The values are those at the time of the call. When two or more tags share their first component, the logger
         also draws an overview of them, ``histograms/<component>``. A value that is no dense tensor (a gradient that is
-        None or sparse) is a fault; the other tensors of the call are kept.
+        None or sparse) is a fault; the other tensors of the call are kept. ``walltime`` is as for :meth:`keep`.
 
         >>> layer = torch.nn.Linear(128, 64)
         >>> telemetry.summaries(100, {f"weights/{name}": values for name, values in layer.named_parameters()})
         """
         good = self.faults.convert_each("telemetry.summaries", tensors, arrays.as_tensor)
-        for split in self._summarizer.split(good).records() if good or not tensors else ():
-            self._pipeline.keep_tensors(
-                step,
-                Kind.TENSOR_SUMMARIES,
-                split.on_device,
-                split.message,
-                size_max_bytes=split.size_max_bytes,
-            )
+        with self.faults.noting("telemetry.summaries") as note:
+            wall_time_ns = fit.wall_time_ns(walltime, note)
+            for split in self._summarizer.split(good).records() if good or not tensors else ():
+                self._pipeline.keep_tensors(
+                    step,
+                    Kind.TENSOR_SUMMARIES,
+                    split.on_device,
+                    split.message,
+                    size_max_bytes=split.size_max_bytes,
+                    wall_time_ns=wall_time_ns,
+                )
 
     @telemetry_call
     def matrix(
@@ -246,34 +297,47 @@ class Telemetry:
             )
 
     @telemetry_call
-    def images(self, step: int, tag: str, images: Pictures, captions: Sequence[str] = (), *, layout: str = "") -> None:
+    def images(
+        self,
+        step: int,
+        tag: str,
+        images: Pictures,
+        captions: Sequence[str] = (),
+        *,
+        layout: str = "",
+        walltime: float | None = None,
+    ) -> None:
         """Keep pictures with 1 to 4 channels: a tensor, an array, an image of Pillow, or a list of equal pictures.
 
         Floats are in 0..1, uint16 in 0..65535, other integers in 0..255; bools, and integers (except uint8) of 0 and 1
         only, are black and white. Values beyond are clipped; in host memory, that is a fault. ``layout`` names the
         dimensions in any order: H and W, with N and C where they are. The default is NCHW, CHW or HW, by the number of
         dimensions. ``captions`` is empty or has one text for each picture. Pictures that do not fit one record (256
-        pictures, 64 MiB) are several records, with the tags ``tag``, ``tag (2 of 3)`` and so on.
+        pictures, 64 MiB) are several records, with the tags ``tag``, ``tag (2 of 3)`` and so on. ``walltime`` is as for
+        :meth:`keep`.
 
         >>> telemetry.images(100, "samples/images", torch.rand(2, 3, 32, 32), captions=["a dog", "a cat"])
         """
         tag = self.faults.shown_tag("telemetry.images", tag)
         with self.faults.noting("telemetry.images") as note:
+            wall_time_ns = fit.wall_time_ns(walltime, note)
             for record in fit.picture_records(tag, images, layout, captions, note):
                 build = partial(_images, record.tag, record.captions)
-                self._pipeline.keep_tensors(step, Kind.IMAGES, [record.pictures], build)
+                self._pipeline.keep_tensors(step, Kind.IMAGES, [record.pictures], build, wall_time_ns=wall_time_ns)
 
     @telemetry_call
-    def text(self, step: int, tag: str, text: object) -> None:
+    def text(self, step: int, tag: str, text: object, *, walltime: float | None = None) -> None:
         """Keep a text; TensorBoard shows markdown. Any other value is kept as its text.
 
-        Of a text of more than a million characters the first part is kept, and the last line says so.
+        Of a text of more than a million characters the first part is kept, and the last line says so. ``walltime`` is
+        as for :meth:`keep`.
 
         >>> telemetry.text(100, "notes", "The **second** half of the data begins here.")
         """
         tag = self.faults.shown_tag("telemetry.text", tag)
         with self.faults.noting("telemetry.text") as note:
-            self._pipeline.keep(step, messages.Text(tag, fit.text(tag, text, note)))
+            wall_time_ns = fit.wall_time_ns(walltime, note)
+            self._pipeline.keep(step, messages.Text(tag, fit.text(tag, text, note)), wall_time_ns=wall_time_ns)
 
     @telemetry_call
     def audio(
@@ -366,6 +430,33 @@ class Telemetry:
             if fitting is not None:
                 self._pipeline.keep(step, fitting)
 
+    @telemetry_call
+    def keep(
+        self,
+        step: int,
+        drafts: Callable[[Note], Iterable[Draft]],
+        *,
+        call: str = "telemetry.keep",
+        walltime: float | None = None,
+    ) -> None:
+        """Keep messages of any kind: the drafts that ``drafts(note)`` makes, in order.
+
+        ``note`` takes errors about values that are kept, but not as given; ``call`` names the caller in the log.
+        ``walltime`` is the time of the records in seconds since 1970 (None: now). A value that is no time is a fault,
+        and the records have the time now.
+
+        >>> from tensorboard_sidecar.protocol.messages import Text
+        >>> from tensorboard_sidecar.telemetry.values.drafts import finished
+        >>> telemetry.keep(100, lambda note: [finished(Text("notes", "older"))], walltime=1_722_222_222.0)
+        """
+        try:
+            with self.faults.noting(call) as note:
+                wall_time_ns = fit.wall_time_ns(walltime, note)
+                for kind, tensors, build in drafts(note):
+                    self._pipeline.keep_tensors(step, kind, tensors, build, wall_time_ns=wall_time_ns)
+        except Exception as error:  # noqa: BLE001 - no error of any type may end training
+            self.faults.note(call, error)
+
     def health(self) -> dict[str, float]:
         """Return measurements of telemetry itself by tag, for logging with :meth:`scalars`.
 
@@ -384,6 +475,16 @@ class Telemetry:
         telemetry/step_cost_us_p99
         """
         return {**self.cost.health(), **self._pipeline.health(), "telemetry/faults": float(self.faults.total)}
+
+    def show(self, seconds: float = 30.0) -> bool:
+        """Wait at most ``seconds`` until the event files of ``log_dir`` hold all records so far, durably.
+
+        Returns whether they do. Without a ``log_dir`` the result is True at once: the logger makes the event files.
+
+        >>> telemetry.show()
+        True
+        """
+        return self._pipeline.show(seconds)
 
     def close(self, deadline_seconds: float | None = None, *, status: Status | None = None) -> None:
         """End the run and ship the backlog, waiting at most ``deadline_seconds`` (None: ``drain_seconds``).
@@ -407,20 +508,21 @@ class Telemetry:
         given = self.drain_seconds if deadline_seconds is None else deadline_seconds
         limits = (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
         try:
-            self._pipeline.keep(max(self._first_step, self.cost.step), messages.RunEnd(status))
+            step = max(self._end.first_step, self.cost.step)
+            self._pipeline.keep(step, messages.RunEnd(status, self._end.shown))
         finally:
             self.faults.log_total(self.run)
             self._summarizer.close()
             self._pipeline.stop(*limits)
 
 
-def _run(name: str | os.PathLike[str]) -> str:
-    """Return the run for a user's name, and tell the change. Raises TypeError, ProtocolError."""
+def _run(name: str | os.PathLike[str], *, told: bool) -> str:
+    """Return the run for a user's name; when ``told``, log the change. Raises TypeError, ProtocolError."""
     text = os.fspath(name) if isinstance(name, os.PathLike) else name
     if not isinstance(text, str):
         raise TypeError(f"run {name!r:.80}; expected a name")
     run, changes = shown_run(text)
-    if changes:
+    if changes and told:
         _log.warning("run %.300r is shown as %.300r: %s", text, run, "; ".join(changes))
     return run
 

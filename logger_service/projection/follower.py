@@ -15,6 +15,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -146,7 +147,7 @@ class Follower:
             if run_and_rank not in behind:
                 advanced = self._advance(followed, stream, now_seconds)
                 busy |= advanced
-                if advanced or stream.waits:
+                if stream.waits or (advanced and not _is_at_end(stream)):
                     behind.add(run_and_rank)
                 if place >= open_max:
                     stream.close()
@@ -159,6 +160,12 @@ class Follower:
     def waits(self) -> bool:
         """Whether nothing is written because the disk is nearly full."""
         return self._low_water.low
+
+    @property
+    def waits_for_a_record(self) -> bool:
+        """Whether the next record of a stream waits: for missing records before it, or as a suspect."""
+        streams = (followed.stream for followed in self._followed.values())
+        return any(stream is not None and stream.waits for stream in streams)
 
     def state(self) -> ProjectionState:
         """Return the state for a report."""
@@ -181,6 +188,17 @@ class Follower:
         for followed in self._followed.values():
             if followed.stream is not None:
                 yield followed.stream.stream.id, followed.stream.position
+
+    @property
+    def failures(self) -> list[str]:
+        """Why recordings cannot be projected at present: a text for each of them."""
+        return [f"{followed.folder}: {followed.failure}" for followed in self._followed.values() if followed.failure]
+
+    def sync(self) -> None:
+        """Make durable all events that were written. Raises OSError."""
+        for followed in self._followed.values():
+            if followed.stream is not None:
+                followed.stream.sync()
 
     def close(self) -> None:
         """Close all files."""
@@ -250,6 +268,12 @@ class Follower:
             else:
                 _log.info("%s: %s: there is room again, event files are written", self._logdir, self._low_water)
         return not self._low_water.low
+
+
+def _is_at_end(stream: StreamProjection) -> bool:
+    with suppress(OSError):  # the next turn fails, and that is reported
+        return stream.at_end
+    return False
 
 
 def _open_streams_max() -> int:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -11,10 +12,12 @@ from tensorboard_sidecar.logger_service.projection.report import ProjectionCount
 from tensorboard_sidecar.logger_service.projection.stream import (
     NOT_SHOWN,
     StreamProjection,
+    belongs_to,
     in_stream_order,
     shows_something,
 )
 from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.recording_reader import beginning_of, require_recordings
 from tensorboard_sidecar.protocol.stream import Stream
@@ -54,8 +57,10 @@ def replay(
     found = _in_order(require_recordings(paths))
     begun = _begun_streams(found)
     suspects = Quarantine()
-    with folder_lock(logdir, "--logdir"):
-        suspects.open(logdir)
+    with ExitStack() as locks:
+        for place in {lock_place(folder, logdir) for folder, _ in found}:
+            locks.enter_context(folder_lock(place, "--logdir"))
+            suspects.open(place)
         try:
             return [
                 _replay_one(folder, logdir, suspects, progress, begun=stream is not None and stream.id in begun)
@@ -63,6 +68,11 @@ def replay(
             ]
         finally:
             suspects.close()
+
+
+def lock_place(recording: Path, logdir: Path) -> Path:
+    """Return the folder whose lock a process holds that shows ``recording`` in ``logdir``."""
+    return logdir / RECORDING_NAME if belongs_to(recording, logdir) else logdir
 
 
 def _replay_one(

@@ -14,28 +14,38 @@ attempts as they are. Its first records are read again, and shown, when such a r
 """
 
 import logging
+import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Final, TypeVar, assert_never
 
+from tensorboard_sidecar.logger_service.events.beside import write_beside
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
 from tensorboard_sidecar.logger_service.events.event_file import Attempt, EventFile, in_order
 from tensorboard_sidecar.logger_service.events.hparams_rows import ROWS_MAX, write_row
-from tensorboard_sidecar.logger_service.events.to_events import Projected, ScalarEvents, blank, first_new_step, project
+from tensorboard_sidecar.logger_service.events.to_events import (
+    Projected,
+    ScalarEvents,
+    beside,
+    blank,
+    first_new_step,
+    project,
+)
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.logger_service.projection.stream_parts import EventBatch, HoleWait, missing, with_gaps
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.codec import decode_message
-from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.kinds import PICTURES, SILENT
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import Beginning, RecordingReader, beginning_of
 from tensorboard_sidecar.protocol.stream import Stream
 
-# Scalars up to this size take microseconds and cannot kill the process: the quarantine does not note them.
+# Scalars and points up to this size take microseconds and cannot kill the process: the quarantine does not note them.
 _LIGHT_MAX_BYTES: Final = 2**16
 # The start and the end of a run. A stream with more records than these is shown whatever their kinds.
 _SILENT_RECORDS_MAX: Final = 2
@@ -49,6 +59,7 @@ _log = logging.getLogger(__name__)
 class StreamProjection:
     """Projects the recording in ``folder``; continues where the event files under ``logdir`` end.
 
+    A recording below ``<logdir>/.tensorboard-sidecar`` is shown in ``logdir`` itself, whatever its run is called.
     ``next_sequence`` is the sequence number of the next record. ``beginning`` is complete once the recording has a
     record. ``waits`` is true while the next record waits for a hole to be filled, or as a suspect of ``suspects``. With
     ``begun`` the records are shown also while they are silent: another recording of the stream shows something.
@@ -71,7 +82,7 @@ class StreamProjection:
         self._hole = HoleWait()
         self._suspects = suspects or Quarantine()
         self._scalars = ScalarEvents(self.stream.id)
-        self._file = EventFile(logdir, self.stream)
+        self._file = EventFile(logdir, self.stream, in_place=belongs_to(folder, logdir))
         self._batch = EventBatch(self.stream.id, self._file.last_id, self._tail.records_before)
         self.next_sequence = self._batch.first_sequence
 
@@ -92,6 +103,11 @@ class StreamProjection:
     def silent(self) -> bool:
         """Whether the recording holds records, and none of them shows something."""
         return self._tail.silent_to > 0
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the last read took all that the recording holds at present."""
+        return self._tail.at_end
 
     @property
     def position(self) -> int:
@@ -138,6 +154,10 @@ class StreamProjection:
             self._tally.tell_once(NOT_SHOWN)
         return taken
 
+    def sync(self) -> None:
+        """Make the events durable that were written. Raises OSError."""
+        self._file.sync()
+
     def close(self) -> None:
         """Close the files; ``advance`` opens them again."""
         self._tail.close()
@@ -177,13 +197,18 @@ class StreamProjection:
             self._tally.note_undecoded(record, error)
             self._add(blank(record, self.stream.id), record)
             return
-        if message is None:
+        if isinstance(message, messages.RunStart):
+            self._file.suffix = message.file_suffix
+        elif message is None:
             self.counts.unknown_kinds += 1
             advice = "a newer trainer sent it; upgrade the logger to see it"
             self._tally.warn_once(f"kind {record.kind} is unknown", advice)
         events, failures = self._draw(message, record)
         for failure in failures:
-            self._tally.note_undrawn(record, failure)
+            if isinstance(failure, Malformed):
+                self._tally.note_undecoded(record, failure)
+            else:
+                self._tally.note_undrawn(record, failure)
         self.counts.drawings += isinstance(message, PICTURES) and not failures
         self._add(events, record)
 
@@ -203,11 +228,12 @@ class StreamProjection:
         """Update what a record changes besides the run's events; return the errors of what is not shown."""
         match message:
             case messages.RunStart():
-                return self._projector().rewind(first_new_step(message), record.wall_time_ns)
+                if not message.continues:
+                    return self._projector().rewind(first_new_step(message), record.wall_time_ns)
             case messages.Gap():
                 self.counts.gaps += 1
                 self.counts.missing_records += record.span
-            case messages.Embedding() | messages.HParams():
+            case messages.Embedding() | messages.HParams() | messages.Overlay() | messages.Event():
                 try:
                     return self._write_files(message, record)
                 except OSError:
@@ -220,11 +246,18 @@ class StreamProjection:
                 assert_never(message)
         return []
 
-    def _write_files(self, message: messages.Embedding | messages.HParams, record: Record) -> list[Exception]:
-        """Write the files of an embedding, or of a set of hyperparameters; return the errors of lost embeddings."""
+    def _write_files(
+        self, message: messages.Embedding | messages.HParams | messages.Overlay | messages.Event, record: Record
+    ) -> list[Exception]:
+        """Write the files of an embedding or of a set of hyperparameters, or add events for folders to the batch.
+
+        Returns the errors of lost embeddings.
+        """
         if isinstance(message, messages.Embedding):
             return self._projector().write(message, record)
-        if not write_row(self._file, message, record, self.beginning.start_ns):
+        if not isinstance(message, messages.HParams) or message.folder:
+            self._batch.add_beside(beside(message, record, self.stream.id))
+        elif not write_row(self._file, message, record, self.beginning.start_ns):
             self.counts.rows_left_out += 1
             self._tally.warn_once("hyperparameters not shown", f"a run has {ROWS_MAX:,} sets of them at most")
         return []
@@ -243,6 +276,9 @@ class StreamProjection:
     def _write(self) -> None:
         batch = self._batch
         if batch.events:
+            for events, reason in write_beside(self._file, batch.beside, self.beginning.start_ns):
+                self.counts.folders_left_out += events
+                self._tally.warn_once("events for a folder not shown", reason)
             self._file.append(batch.events, batch.wall_time_ns, self.beginning.start_ns)
             self.counts.events += len(batch.events)
             self.counts.event_bytes += batch.size_bytes
@@ -269,6 +305,11 @@ class _Tail:
     def in_last_segment(self) -> bool:
         """Whether the recording had no later segment at the last read."""
         return self._reader is not None and self._reader.in_last_segment
+
+    @property
+    def at_end(self) -> bool:
+        """Whether no record is unread, and the recording has not grown since the last read."""
+        return not self._unread and self._reader is not None and self._reader.at_end
 
     def read_on(self, next_sequence: int, size_max_bytes: int) -> deque[Record]:
         """Return the unread records, for the caller to take; read about ``size_max_bytes`` when there is none.
@@ -352,8 +393,13 @@ class _Tally:
             _log.warning("%s: %s: %s (logged once; see %s)", self._run, trouble, reason, self._folder)
 
 
+def belongs_to(recording: Path, logdir: Path) -> bool:
+    """Tell whether a recording lies in the hidden folder for recordings of ``logdir``."""
+    return Path(os.path.realpath(recording)).is_relative_to(os.path.realpath(logdir / RECORDING_NAME))
+
+
 def _is_light(record: Record) -> bool:
-    return record.kind == Kind.SCALARS and len(record.body) <= _LIGHT_MAX_BYTES
+    return record.kind in (Kind.SCALARS, Kind.POINT) and len(record.body) <= _LIGHT_MAX_BYTES
 
 
 def _are_silent(records: deque[Record]) -> bool:

@@ -273,6 +273,11 @@ class OrphanWorker:
         """The number of outboxes without an owner whose delivery failed."""
         return sum(bool(candidate.failure) for candidate in self._candidates.values())
 
+    @property
+    def delivering(self) -> bool:
+        """Whether the delivery of an orphan has begun and not ended."""
+        return self._current is not None
+
     def step(self, now_seconds: float) -> bool:
         """Look for orphans, claim an orphan, or deliver a part; return whether more can be done at once."""
         if self._current is None:
@@ -287,6 +292,10 @@ class OrphanWorker:
         if self._current.ended:
             self._finish(self._current, now_seconds)
         return busy
+
+    def look_soon(self) -> None:
+        """Look for orphans in the next step."""
+        self._look_at_seconds = float("-inf")
 
     def close(self) -> None:
         """Release the orphan that is being delivered. The orphan stays, and another process can continue."""

@@ -44,6 +44,8 @@ DESTINATION_NAMES: Final = (ENDPOINT_NAME, RECORD_NAME, KEY_NAME)
 SPILL_POINTER: Final = "spilled"
 ORIGIN_POINTER: Final = "spilled_from"
 NO_LOGGER: Final = "none"
+OUTBOX_VARIABLE: Final = "TENSORBOARD_SIDECAR_OUTBOX_DIR"
+"""Environment variable: the folder for outboxes and spilled segments of programs that name no other folder."""
 _SIZE_MAX_BYTES: Final = 4096
 _NAMES: Final = {SPILL_POINTER, ORIGIN_POINTER, *DESTINATION_NAMES, OWNER_LOCK}
 _SUFFIXES: Final = (SEGMENT_SUFFIX, ".spare", ".new")
@@ -52,16 +54,17 @@ _ANY_HOST: Final = {"0.0.0.0", "::", "*"}  # noqa: S104 - compared with a logger
 
 
 def outbox_root(base: Path | None = None) -> Path:
-    """Return the folder of this user's outboxes in ``base`` (default: shared memory); make it with mode 0700.
+    """Return the folder of this user's outboxes in ``base``; make it with mode 0700.
 
+    The default is the folder that the environment variable TENSORBOARD_SIDECAR_OUTBOX_DIR names, else shared memory.
     Raises PermissionError when the folder belongs to another user or is open to others, OSError.
     """
-    return _private_folder(base or _usual(_SHARED_MEMORY), "tensorboard-sidecar")
+    return private_folder(base or _given() or _usual(_SHARED_MEMORY), "tensorboard-sidecar")
 
 
 def spill_root(base: Path | None = None) -> Path:
     """Return the folder of this user's spilled segments in ``base`` (default: /var/tmp), like :func:`outbox_root`."""
-    return _private_folder(base or _usual(_DISK), "tensorboard-sidecar-spill")
+    return private_folder(base or _given() or _usual(_DISK), "tensorboard-sidecar-spill")
 
 
 def check_private(folder: Path) -> None:
@@ -243,11 +246,17 @@ def _text(value: bytes) -> str:
     return ""
 
 
+def _given() -> Path | None:
+    """Return the folder that the environment names, None where it names none."""
+    return Path(os.environ[OUTBOX_VARIABLE]) if os.environ.get(OUTBOX_VARIABLE) else None
+
+
 def _usual(base: Path) -> Path:
     return base if os.access(base, os.W_OK) else Path(tempfile.gettempdir())
 
 
-def _private_folder(base: Path, name: str) -> Path:
+def private_folder(base: Path, name: str) -> Path:
+    """Return the folder ``<name>-<user id>`` in ``base``; make it with mode 0700. Raises as :func:`check_private`."""
     folder = base.absolute() / f"{name}-{os.getuid()}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES, HEAD_SIZE_BYTES, End, Frame, read_frame
 from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES, SEQUENCE_MAX
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.record import Kind, Record, parse_record, parse_sequence
 from tensorboard_sidecar.protocol.storage.segment import (
     SEGMENT_SUFFIX,
@@ -66,6 +67,12 @@ class RecordingReader:
     def in_last_segment(self) -> bool:
         """Whether the last read found no later segment."""
         return self._stop_sequence == SEQUENCE_MAX
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything that the recording holds at present has been read. Raises OSError."""
+        in_file = self._file >= 0 and os.fstat(self._file).st_size <= self._offset
+        return in_file and self.in_last_segment and not self._following_segment()
 
     def close(self) -> None:
         """Close the open segment."""
@@ -208,3 +215,19 @@ def require_recordings(paths: Sequence[Path]) -> list[Path]:
             )
         found.update(dict.fromkeys(below))
     return list(found)
+
+
+def by_log_dir(paths: Sequence[Path]) -> list[tuple[Path, list[Path]]]:
+    """Return the recordings at or below ``paths`` by the log directory in whose hidden folder they lie.
+
+    Raises FileNotFoundError where there is no recording, and for a recording that lies in no log directory.
+    """
+    found: dict[Path, list[Path]] = {}
+    for folder in require_recordings(paths):
+        hidden = [parent for parent in folder.absolute().parents if parent.name == RECORDING_NAME]
+        if not hidden:
+            raise FileNotFoundError(
+                f"{folder} lies in no log directory; say where its event files shall be: --logdir DIR"
+            )
+        found.setdefault(hidden[0].parent, []).append(folder)
+    return list(found.items())

@@ -8,7 +8,8 @@ from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT
 
 _STATUS: Final = """\
 List the outboxes on this machine: the process and run of each, whether that process still runs, which records wait
-there, where they lie, and for which logger they are. Nothing is changed.
+there, where they lie, and for which logger they are. Before them, list the helpers, which make the event files of
+SummaryWriter: their folders, how far the event files are behind, and their memory. Nothing is changed.
 
 An outbox keeps a trainer's records until a logger has them on its own disk. It lies in shared memory, and from half of
 its size on also on disk. The outbox of a killed trainer stays, and so does that of a trainer that had no logger.

@@ -20,6 +20,7 @@ from tensorboard_sidecar.protocol.printable import print_line, printable
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys, read_client_keys
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 from tensorboard_sidecar.protocol.storage.segment import SEGMENT_SUFFIX, SegmentFile, list_segments
+from tensorboard_sidecar.telemetry.recovery.helpers import describe_helpers
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink, check_endpoint
 
 _POLL_INTERVAL_SECONDS: Final = 0.01
@@ -44,7 +45,7 @@ def _guarded(options: argparse.Namespace, run: Callable[[argparse.Namespace, lis
         if folder is not None and not folder.is_dir():
             raise NotADirectoryError(f"{folder} is no folder; give an outbox, or a folder of them")
         folders = find_outboxes(folder.absolute()) if folder is not None else find_outboxes(outbox_root(), spill_root())
-        if not folders:
+        if not folders and run is not _list:
             print_line("nothing is left behind")
         return run(options, folders)
     except (OSError, ValueError, BadKey) as error:
@@ -52,13 +53,18 @@ def _guarded(options: argparse.Namespace, run: Callable[[argparse.Namespace, lis
         return 2
 
 
-def _list(_options: argparse.Namespace, folders: list[Path]) -> int:
+def _list(options: argparse.Namespace, folders: list[Path]) -> int:
+    helpers = list(describe_helpers()) if options.folder is None else []
+    for line in helpers:
+        print_line(line)
     for folder in folders:
         try:
             line = describe_outbox(folder, wall_time_ns=time_ns())
         except (ProtocolError, OSError) as error:
             line = f"unreadable: {error}"
         print_line(f"{folder}: {line}")
+    if not (helpers or folders):
+        print_line("nothing is left behind")
     return 0
 
 

@@ -1,0 +1,134 @@
+"""A folder whose recordings a helper shows: its lock, its projection, and the answers that its clients wait for."""
+
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tensorboard_sidecar.logger_service.folders.logger_lock import FolderInUse, folder_lock
+from tensorboard_sidecar.logger_service.projection.follower import Follower
+from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
+from tensorboard_sidecar.protocol.helper.messages import FolderReport, Shown, Trouble
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
+from tensorboard_sidecar.protocol.printable import printable
+
+# A folder that another process shows, or that cannot be used, is tried again after this time.
+_RETRY_SECONDS: Final = 1.0
+_log = logging.getLogger(__name__)
+
+
+class Wanted(NamedTuple):
+    """A client that waits until the records of ``stream`` before ``sequence`` are shown."""
+
+    client: int
+    stream: bytes
+    sequence: int
+
+
+class Watched:
+    """Shows the recordings below ``folder/.tensorboard-sidecar`` in ``folder``. ``clients`` are the numbers of clients.
+
+    ``busy``: there is more to show at once. All times are of one monotonic clock. No method raises: a trouble is logged
+    once and told to the clients.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clients: set[int] = set()
+        self.trouble = ""
+        self.busy = True
+        self._waits = False
+        self._wanted: list[Wanted] = []
+        self._resources = ExitStack()
+        self._follower: Follower | None = None
+        self._try_at_seconds = float("-inf")
+        self._behind_since_seconds: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Watched {self.folder}, {len(self.clients)} clients>"
+
+    @property
+    def settled(self) -> bool:
+        """Whether no client needs the folder and there is nothing to show that can be shown."""
+        return not (self.clients or self.busy or self._waits)
+
+    def look_again(self) -> None:
+        """Look for records in the next turn before the folder counts as settled."""
+        self.busy = True
+
+    def want(self, wanted: Wanted) -> None:
+        """Answer a client as soon as its records are shown: the next :meth:`turn` looks at once."""
+        self._wanted = [other for other in self._wanted if other[:2] != wanted[:2]] + [wanted]
+        self.busy = True
+
+    def forget(self, client: int) -> None:
+        """Forget a client that is gone."""
+        self.clients.discard(client)
+        self._wanted = [wanted for wanted in self._wanted if wanted.client != client]
+        self.busy = True
+
+    def turn(self, now_seconds: float) -> list[tuple[int, Shown | Trouble]]:
+        """Show some records; return the answers that are due, with the numbers of their clients."""
+        if now_seconds < self._try_at_seconds:
+            self.busy = False
+            return []
+        try:
+            follower = self._opened()
+            self.busy = follower.turn(now_seconds, thorough=bool(self._wanted) or not self.clients)
+            self._waits = follower.waits_for_a_record
+            answers = [] if not self._wanted else self._answers(follower)
+            failures = follower.failures
+        except Exception as error:  # noqa: BLE001 - a folder that fails must not cost the other folders
+            self.close()
+            self.busy = self._waits = False
+            self._try_at_seconds = now_seconds + _RETRY_SECONDS
+            return self._tell(str(error) or repr(error), log=not isinstance(error, FolderInUse))
+        if not (self.busy or self._waits or follower.waits):
+            self._behind_since_seconds = None
+        elif self._behind_since_seconds is None:
+            self._behind_since_seconds = now_seconds
+        waits = f"the disk of {self.folder} is nearly full" if follower.waits else ""
+        return answers + self._tell(waits or "; ".join(failures[:1]), log=bool(waits))
+
+    def report(self, now_seconds: float) -> FolderReport:
+        """Return the state of the folder for ``status``."""
+        since = self._behind_since_seconds
+        lag_seconds = 0.0 if since is None else now_seconds - since
+        return FolderReport(bytes(self.folder), len(self.clients), lag_seconds, self.trouble)
+
+    def close(self) -> None:
+        """Close the files and release the lock; a later turn opens them again."""
+        self._follower = None
+        self._resources.close()
+
+    def _opened(self) -> Follower:
+        recordings = self.folder / RECORDING_NAME
+        if not recordings.is_dir():  # the lock would make the folder of a deleted run again
+            raise FileNotFoundError(f"{recordings} was moved or deleted")
+        if self._follower is None:
+            suspects = Quarantine()
+            self._resources.enter_context(folder_lock(recordings, "recordings"))
+            suspects.open(recordings)
+            self._resources.callback(suspects.close)
+            follower = Follower(recordings, self.folder, suspects=suspects)
+            self._resources.callback(follower.close)
+            self._follower = follower
+        return self._follower
+
+    def _answers(self, follower: Follower) -> list[tuple[int, Shown | Trouble]]:
+        positions = dict(follower.positions())
+        due = [wanted for wanted in self._wanted if positions.get(wanted.stream, 0) >= wanted.sequence]
+        if due:
+            follower.sync()
+            self._wanted = [wanted for wanted in self._wanted if wanted not in due]
+        return [(wanted.client, Shown(wanted.stream, wanted.sequence)) for wanted in due]
+
+    def _tell(self, trouble: str, *, log: bool) -> list[tuple[int, Shown | Trouble]]:
+        """Tell a new trouble to the clients; an empty text: there is none."""
+        trouble = printable(trouble)
+        changed, self.trouble = trouble != self.trouble, trouble
+        if not (changed and trouble):
+            return []
+        if log:
+            _log.error("%s: %s", self.folder, trouble)
+        return [(client, Trouble(trouble)) for client in self.clients]
