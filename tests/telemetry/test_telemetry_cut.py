@@ -339,8 +339,8 @@ def test_a_step_without_a_fraction_is_a_step(tmp_path: Path, step: Any) -> None:
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        (-1, "step -1; expected 0 to 9,007,199,254,740,992"),
-        (2**53 + 1, "step 9007199254740993; expected 0 to"),
+        (-(2**53) - 1, "step -9007199254740993; expected -9,007,199,254,740,992 to 9,007,199,254,740,992"),
+        (2**53 + 1, "step 9007199254740993; expected -9,007,199,254,740,992 to"),
         (0.5, "step 0.5; expected a whole number"),
         (float("nan"), "step nan; expected a whole number"),
         (None, "step None; expected a whole number"),
