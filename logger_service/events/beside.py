@@ -10,8 +10,8 @@ folders are durable before the run's own events tell that their records are proj
 the last event of the run are projected again, and a folder takes those events that its files do not hold.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from tensorboard_sidecar.logger_service.events.event_file import EventFile
 from tensorboard_sidecar.logger_service.events.to_events import BesideEvent
@@ -22,25 +22,41 @@ FOLDERS_MAX: Final = 1_000
 _LOOKED_INTO_MAX: Final = 10_000
 
 
-class NotWritten(ValueError):
-    """Events for a folder that are left out: the stream has too many folders, or a file has the folder's name."""
+class LeftOut(NamedTuple):
+    """The number of events of one folder that are not written, and the reason."""
+
+    events: int
+    reason: str
 
 
-def write_beside(run: EventFile, folder: str, events: Sequence[BesideEvent], start_ns: int) -> None:
-    """Write the events of one folder, durably, but for those that the folder holds already.
+def write_beside(run: EventFile, events: Mapping[str, Sequence[BesideEvent]], start_ns: int) -> list[LeftOut]:
+    """Write the events by folder, durably, but for those that a folder holds already.
 
-    ``run`` is the event file of the stream that began at ``start_ns``. Raises NotWritten, OSError.
+    ``run`` is the event file of the stream that began at ``start_ns``. Returns what is left out because the stream has
+    too many folders, or because a file has the name of a folder. Raises OSError.
     """
+    left_out, count = [], None
+    for folder, several in events.items():
+        try:
+            file = run.beside(folder)
+        except NotADirectoryError:
+            left_out.append(LeftOut(len(several), f"{folder}: a file is in the way of the folder"))
+            continue
+        new = [event for _, identity, event in several if file.last_id is None or identity > file.last_id]
+        if new and not file.begun:
+            count = run.count_beside(_LOOKED_INTO_MAX) if count is None else count
+            if count >= FOLDERS_MAX:
+                run.forget(folder)
+                left_out.append(LeftOut(len(several), f"{folder}: a stream has {FOLDERS_MAX:,} folders at most"))
+                continue
+            count += 1
+        if new:
+            _append(file, new, start_ns)
+    return left_out
+
+
+def _append(file: EventFile, events: Sequence[bytes], start_ns: int) -> None:
     try:
-        file = run.beside(folder)
-    except NotADirectoryError:
-        raise NotWritten(f"{folder}: a file is in the way of the folder") from None
-    new = [event for _, identity, event in events if file.last_id is None or identity > file.last_id]
-    if not new:
-        return
-    if not file.begun and run.count_beside(_LOOKED_INTO_MAX) >= FOLDERS_MAX:
-        raise NotWritten(f"{folder}: a stream has {FOLDERS_MAX:,} folders at most")
-    try:
-        file.sync(names=file.append(new, start_ns, start_ns))
+        file.sync(names=file.append(events, start_ns, start_ns))
     finally:
         file.close()

@@ -42,9 +42,9 @@ _ANY_NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\..*", re.DOTA
 # The next second has one more digit, and its name would sort before all others.
 _SECONDS_MAX: Final = 9_999_999_999
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-# LRU: a folder that comes again when this many others came since then begins a new file. As many as a stream has, so
-# that an overlay of many curves keeps its files.
-_BESIDE_KEPT: Final = 1_024
+# LRU: a folder that comes again when this many others came since then begins a new file. More than a stream has (1,000
+# rows of hyperparameters and 1,000 folders that messages name): a closed file takes some kilobytes of memory.
+_BESIDE_KEPT: Final = 2_048
 
 
 def run_directory(logdir: Path, stream: Stream, folder: str = "") -> Path:
@@ -286,6 +286,10 @@ class EventFile:
         if len(self._beside) > _BESIDE_KEPT:
             self._beside.popitem(last=False)
         return found
+
+    def forget(self, folder: str) -> None:
+        """Drop the event file of a folder in the run's folder: nothing is written there."""
+        self._beside.pop(folder, None)
 
     def count_beside(self, folders_max: int) -> int:
         """Return the number of folders in the run's folder with files of this stream, without rows of hyperparameters.

@@ -60,23 +60,26 @@ def parse_event(data: bytes) -> Event:
 def _check_parts(data: bytes, parts_max: int = PARTS_MAX) -> None:
     """Raise Malformed for bytes that are no message, or that have too many parts."""
     parts = 0
-    unread: list[tuple[int, int, Any, int]] = [(0, len(data), Event.DESCRIPTOR, 0)]
-    while unread:
-        start, end, descriptor, depth = unread.pop()
-        if depth > _DEPTH_MAX:
-            raise Malformed(f"an event nested deeper than {_DEPTH_MAX}")
-        kinds = _kinds(descriptor)
-        while start < end:
-            key, start = _varint(data, start, end)
-            first, start = _step(data, start, end, key & 7)
-            inner = kinds.get(key >> 3) if key & 7 == _BYTES else None
-            if inner is _PACKED:
-                parts += (start - first) // _PACKED_BYTES_A_PART
-            elif inner is not None:
-                unread.append((first, start, inner, depth + 1))
-            parts += 1
-            if parts > parts_max:
-                raise Malformed(f"an event of more than {parts_max:,} fields")
+    outer: list[tuple[int, int, dict[int, Any]]] = []  # the messages around the present one: place, end, kinds
+    start, end, kinds = 0, len(data), _kinds(Event.DESCRIPTOR)
+    while True:
+        while start >= end:
+            if not outer:
+                return
+            start, end, kinds = outer.pop()
+        key, start = _varint(data, start, end)
+        first, start = _step(data, start, end, key & 7)
+        inner = kinds.get(key >> 3) if key & 7 == _BYTES else None
+        if inner is _PACKED:
+            parts += (start - first) // _PACKED_BYTES_A_PART
+        elif inner is not None:
+            outer.append((start, end, kinds))
+            if len(outer) > _DEPTH_MAX:
+                raise Malformed(f"an event nested deeper than {_DEPTH_MAX}")
+            start, end, kinds = first, start, _kinds(inner)
+        parts += 1
+        if parts > parts_max:
+            raise Malformed(f"an event of more than {parts_max:,} fields")
 
 
 @lru_cache(maxsize=256)
@@ -111,6 +114,8 @@ def _step(data: bytes, start: int, end: int, wire_type: int) -> tuple[int, int]:
 
 def _varint(data: bytes, start: int, end: int) -> tuple[int, int]:
     """Return a whole number of protobuf, and the place behind it."""
+    if start < end and data[start] < 0x80:  # nearly all
+        return data[start], start + 1
     number = shift = 0
     for place in range(start, min(end, start + _VARINT_MAX_BYTES)):
         byte = data[place]

@@ -18,10 +18,10 @@ from tensorboard_sidecar.logger_service.rendering.animation import Animation
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.array import Array
 
-# DT_* by dtype (tensorboardX/proto/types.proto), and the field of a TensorProto for the numbers. TensorProto of
-# tensorboardX has no field for uint32 and uint64: their numbers stand in ``tensor_content``, which readers take for any
-# type.
-_FIELDS: Final = {
+# DT_* by dtype (tensorflow/core/framework/types.proto), and the field of a TensorProto for the numbers. tensorboardX's
+# protos have neither name nor field for uint32 and uint64: their numbers stand in ``tensor_content``, which readers take
+# for any type.
+_FIELDS: Final[dict[str, tuple[str | int, str]]] = {
     "float32": ("DT_FLOAT", "float_val"),
     "float64": ("DT_DOUBLE", "double_val"),
     "float16": ("DT_HALF", "half_val"),
@@ -31,8 +31,8 @@ _FIELDS: Final = {
     "uint16": ("DT_UINT16", "int_val"),
     "int32": ("DT_INT32", "int_val"),
     "int64": ("DT_INT64", "int64_val"),
-    "uint32": ("DT_UINT32", "tensor_content"),
-    "uint64": ("DT_UINT64", "tensor_content"),
+    "uint32": (22, "tensor_content"),
+    "uint64": (23, "tensor_content"),
 }
 # Whole numbers that a Python list may hold: 36 bytes each. More of them stand in ``tensor_content``.
 _LIST_MAX: Final = 2**20

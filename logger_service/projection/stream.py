@@ -20,7 +20,7 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import Final, TypeVar, assert_never
 
-from tensorboard_sidecar.logger_service.events.beside import NotWritten, write_beside
+from tensorboard_sidecar.logger_service.events.beside import write_beside
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
 from tensorboard_sidecar.logger_service.events.event_file import Attempt, EventFile, in_order
 from tensorboard_sidecar.logger_service.events.hparams_rows import ROWS_MAX, write_row
@@ -264,12 +264,9 @@ class StreamProjection:
     def _write(self) -> None:
         batch = self._batch
         if batch.events:
-            for folder, events in batch.beside.items():
-                try:
-                    write_beside(self._file, folder, events, self.beginning.start_ns)
-                except NotWritten as error:
-                    self.counts.folders_left_out += len(events)
-                    self._tally.warn_once("events for a folder not shown", error)
+            for events, reason in write_beside(self._file, batch.beside, self.beginning.start_ns):
+                self.counts.folders_left_out += events
+                self._tally.warn_once("events for a folder not shown", reason)
             self._file.append(batch.events, batch.wall_time_ns, self.beginning.start_ns)
             self.counts.events += len(batch.events)
             self.counts.event_bytes += batch.size_bytes

@@ -11,7 +11,8 @@ from tensorboard_sidecar.logger_service.rendering.canvas import Canvas, Picture,
 from tensorboard_sidecar.logger_service.rendering.pictures import on_white
 from tensorboard_sidecar.logger_service.rendering.text import ascent, fit, line_height, presentable, text_width
 from tensorboard_sidecar.logger_service.rendering.theme import INK, Colour, Pixels, TextStyle
-from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
+from tensorboard_sidecar.protocol.limits import IMAGE_SIDE_MAX
 
 _FRAME: Final[Colour] = (255, 0, 0)
 _THICKNESS: Final = 2
@@ -34,11 +35,12 @@ def draw_boxes(
     if len(labels) not in (0, len(boxes)):
         raise Malformed(f"{len(labels)} labels for {len(boxes)} boxes; expected as many")
     height, width = (max(1, int(side * scale)) for side in image.shape[:2])
+    if max(height, width) > IMAGE_SIDE_MAX:
+        raise TooLarge("side of a picture in pixels", max(height, width), IMAGE_SIDE_MAX)
     pixels = on_white(image)
     if (height, width) != image.shape[:2]:
         pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
     canvas = Canvas.over(pixels)
-    check_pixels(canvas.pixels)
     sides = (width, height, width, height)
     scaled = np.clip(boxes.astype(np.float64) * scale, -_OUTSIDE, np.add(sides, _OUTSIDE)).round().astype(int)
     for place, (x1, y1, x2, y2) in enumerate(scaled.tolist()):
