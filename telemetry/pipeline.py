@@ -203,3 +203,4 @@ class Pipeline:
         """Reject records from now on."""
         if not self._unusable:
             self._unusable = "a Telemetry does not work in a forked child; make a new Telemetry in the child process"
+            self.outbox.seal()  # the child's copy of the state: ``append_scalar`` looks at nothing else

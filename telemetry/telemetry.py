@@ -34,13 +34,14 @@ from tensorboard_sidecar.telemetry.calls import Faults, StepCost, telemetry_call
 from tensorboard_sidecar.telemetry.ending import Ending, Status, status_after
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
+from tensorboard_sidecar.telemetry.scalar_calls import ScalarCalls
 from tensorboard_sidecar.telemetry.silent import SilentPipeline, child_is_starting
 from tensorboard_sidecar.telemetry.values import arrays, fit, summaries
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Note, Pictures
 from tensorboard_sidecar.telemetry.values.drafts import Draft
 from tensorboard_sidecar.telemetry.values.embedding_parts import gather_points, split_points
 from tensorboard_sidecar.telemetry.values.python_values import seconds, whole
-from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
+from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, host_scalars, split_scalars
 from tensorboard_sidecar.telemetry.values.tags import in_records
 from tensorboard_sidecar.telemetry.writer.methods import WriterMethods
 
@@ -120,7 +121,6 @@ class Telemetry:
         self.writer = WriterMethods(self, str(folder / run) if folder else run)
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
-        self._tags = CheckedTags()
         stream = Stream(run, whole("rank", rank), whole("attempt", attempt))
         if child_is_starting():
             self._pipeline: Pipeline = SilentPipeline(stream)
@@ -134,6 +134,7 @@ class Telemetry:
             )
             self._pipeline.append(Kind.RUN_START, self._first_step, start)
         self.check_open = self._pipeline.check_open
+        self.scalar_calls = ScalarCalls(self._pipeline, self.faults, self.cost)
         self._ending = Ending(self.faults, self._begin_close, self._pipeline.close)
 
     def __repr__(self) -> str:
@@ -177,8 +178,8 @@ class Telemetry:
         >>> telemetry.scalars(100, {"loss/train": torch.tensor(0.25), "optimization/lr": 1e-3})
         """
         try:
-            if not self._tags.issuperset(values):
-                self._tags.learn(values)
+            if not self.scalar_calls.tags.issuperset(values):
+                self.scalar_calls.tags.learn(values)
             numbers = host_scalars(values)
         except Exception:  # noqa: BLE001 - the fast path failed; the slow path below reports which tag is bad
             numbers = None

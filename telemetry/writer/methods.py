@@ -23,6 +23,7 @@ from tensorboard_sidecar.telemetry.writer.curve_methods import CurveMethods
 from tensorboard_sidecar.telemetry.writer.event_writer import EventMethods
 from tensorboard_sidecar.telemetry.writer.graph_methods import GraphMethods
 from tensorboard_sidecar.telemetry.writer.picture_methods import PictureMethods
+from tensorboard_sidecar.telemetry.writer.plain_scalars import keeps_plain_scalars
 
 
 class WriterMethods(CurveMethods, ArrayMethods, PictureMethods, GraphMethods, EventMethods):
@@ -45,6 +46,7 @@ class WriterMethods(CurveMethods, ArrayMethods, PictureMethods, GraphMethods, Ev
         self._closed = True
         self.telemetry.__exit__(exc_type, exc_val, exc_tb)
 
+    @keeps_plain_scalars
     @guarded
     def add_scalar(
         self,
@@ -77,9 +79,7 @@ class WriterMethods(CurveMethods, ArrayMethods, PictureMethods, GraphMethods, Ev
             names = (display_name, summary_description)
             self._add_point(tag, scalar_value, global_step, walltime, (new_style, double_precision), names)
             return
-        # Part of ``_step`` stands here too: loops make this call at each step.
-        step = global_step if type(global_step) is int else self._step(global_step)
-        self.telemetry.scalars(step, {tag: scalar_value})
+        self.telemetry.scalars(self._step(global_step), {tag: scalar_value})
 
     def _add_point(
         self,

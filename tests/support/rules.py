@@ -90,6 +90,7 @@ CLOCKS: Final = {
     "trainer/commands.py",
     "telemetry/recovery/commands.py",
     "telemetry/pipeline.py",
+    "telemetry/scalar_calls.py",
     "telemetry/shipping/sender.py",
     "telemetry/writer/curve_methods.py",
 }
