@@ -22,6 +22,7 @@ from tensorboard_sidecar.logger_service.access.authenticator import make_key_pai
 from tensorboard_sidecar.logger_service.arguments import serve_config
 from tensorboard_sidecar.logger_service.config import ServeConfig
 from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.logger_service.folders.logger_lock import FolderInUse
 from tensorboard_sidecar.logger_service.projection.process import run_projection
 from tensorboard_sidecar.logger_service.service import Service
 from tensorboard_sidecar.protocol.errors import ProtocolError
@@ -36,6 +37,8 @@ EXIT_LOSSY: Final = 3
 
 # TensorBoard shows ten pictures and a thousand points of a tag, unless these flags ask for more.
 _SAMPLES: Final = "scalars=100000,images=200,text=200,audio=50"
+
+_log = logging.getLogger(__name__)
 
 _SHOW_INTERVAL_SECONDS: Final = 0.25
 _CLEAR_LINE: Final = "\r\x1b[K"
@@ -71,16 +74,22 @@ def replay(options: argparse.Namespace) -> int:
     from tensorboard_sidecar.logger_service.projection.replay import replay  # noqa: PLC0415 - it draws
 
     places = [(options.logdir, options.paths)] if options.logdir else by_log_dir(options.paths)
-    replayed = []
+    replayed, in_use = [], False
     for logdir, paths in places:
         with ProgressLine(sys.stderr) as line:
-            one = replay(paths, logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
+            try:
+                one = replay(paths, logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
+            except FolderInUse as error:
+                if not places[1:]:
+                    raise
+                _log.error("%s", error)
+                one, in_use = [], True
         for recording in one:
             print_line(recording)
         replayed += one
     above = os.path.commonpath([logdir for logdir, _ in places])
     print_line(f"to watch     tensorboard --logdir {above} --samples_per_plugin {_SAMPLES}")
-    return EXIT_WRONG if any(recording.failure for recording in replayed) else EXIT_DONE
+    return EXIT_WRONG if in_use or any(recording.failure for recording in replayed) else EXIT_DONE
 
 
 @_command

@@ -31,7 +31,7 @@ def describe_helpers() -> Iterator[str]:
 
 def noted_folders(place: Path) -> list[Path]:
     """Return the folders that a helper has not shown completely."""
-    found = []
+    found: list[Path] = []
     with suppress(OSError):
         for note in sorted((place / FOLDERS_NAME).iterdir()):
             with suppress(OSError):
