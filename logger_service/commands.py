@@ -1,33 +1,25 @@
 """The logger's commands: serve, replay, inspect, verify, keys, and project for the projection's process.
 
-Modules that draw are imported inside the commands that need them: ``serve`` draws nothing itself, and must start fast.
+Each command imports its own program, so that no command waits for the libraries of another command.
 """
 
 import argparse
 import logging
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from pathlib import Path
 from time import monotonic
 from typing import Final, Self, TextIO
 
-from tensorboard_sidecar.logger_service.access import allow_list
-from tensorboard_sidecar.logger_service.access.allow_list import ALLOW_COMMAND, ALLOWED_NAME
-from tensorboard_sidecar.logger_service.access.authenticator import make_key_pair
 from tensorboard_sidecar.logger_service.arguments import serve_config
 from tensorboard_sidecar.logger_service.config import ServeConfig
 from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.folders.logger_lock import FolderInUse
-from tensorboard_sidecar.logger_service.projection.process import run_projection
-from tensorboard_sidecar.logger_service.service import Service
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.printable import print_line
-from tensorboard_sidecar.protocol.storage import key_files
 from tensorboard_sidecar.protocol.storage.recording_reader import by_log_dir
 
 EXIT_DONE: Final = 0
@@ -64,6 +56,8 @@ def _command(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
 def serve(options: argparse.Namespace) -> int:
     """Run a logger until SIGTERM or SIGINT."""
     config = serve_config(options)
+    from tensorboard_sidecar.logger_service.service import Service  # noqa: PLC0415 - see above
+
     Service(config, lambda endpoint: _announce(config, endpoint)).run()
     return EXIT_DONE
 
@@ -71,7 +65,7 @@ def serve(options: argparse.Namespace) -> int:
 @_command
 def replay(options: argparse.Namespace) -> int:
     """Make event files from recordings; return 2 if one of them could not be replayed."""
-    from tensorboard_sidecar.logger_service.projection.replay import replay  # noqa: PLC0415 - it draws
+    from tensorboard_sidecar.logger_service.projection.replay import replay  # noqa: PLC0415 - see above
 
     places = [(options.logdir, options.paths)] if options.logdir else by_log_dir(options.paths)
     replayed, in_use = [], False
@@ -95,7 +89,7 @@ def replay(options: argparse.Namespace) -> int:
 @_command
 def inspect(options: argparse.Namespace) -> int:
     """Print the contents of recordings."""
-    from tensorboard_sidecar.logger_service.offline.inspection import inspect  # noqa: PLC0415 - takes long to load
+    from tensorboard_sidecar.logger_service.offline.inspection import inspect  # noqa: PLC0415 - see above
 
     print_line(inspect(options.paths).removesuffix("\n"))
     return EXIT_DONE
@@ -104,7 +98,7 @@ def inspect(options: argparse.Namespace) -> int:
 @_command
 def verify(options: argparse.Namespace) -> int:
     """Check recordings and event files; return 3 if a record or an event is missing or damaged."""
-    from tensorboard_sidecar.logger_service.offline.verification import verify  # noqa: PLC0415 - takes long to load
+    from tensorboard_sidecar.logger_service.offline.verification import verify  # noqa: PLC0415 - see above
 
     lossy = False
     for path in options.paths:
@@ -117,21 +111,25 @@ def verify(options: argparse.Namespace) -> int:
 @_command
 def keys(options: argparse.Namespace) -> int:
     """Create, allow, list or revoke keys."""
+    from tensorboard_sidecar.logger_service.access import key_commands  # noqa: PLC0415 - see above
+
     match options.action:
         case "create":
-            print_line(create_keys(options.folder, options.name))
+            print_line(key_commands.create_keys(options.folder, options.name))
         case "allow":
-            print_line(allow_key(options.keys, options.name, options.public_key))
+            print_line(key_commands.allow_key(options.keys, options.name, options.public_key))
         case "list":
-            print_line(list_keys(options.keys))
+            print_line(key_commands.list_keys(options.keys))
         case "revoke":
-            print_line(revoke_key(options.keys, options.name))
+            print_line(key_commands.revoke_key(options.keys, options.name))
     return EXIT_DONE
 
 
 @_command
 def project(options: argparse.Namespace) -> int:
     """Run the projection's process, as ``serve`` starts it; return 1 if the event files are behind at the end."""
+    from tensorboard_sidecar.logger_service.projection.process import run_projection  # noqa: PLC0415 - see above
+
     upto_date = run_projection(
         options.recordings,
         options.logdir,
@@ -178,81 +176,3 @@ class ProgressLine:
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
-
-
-def create_keys(folder: Path, name: str) -> str:
-    """Make the key pair ``name`` in ``folder``: of the logger when the name is ``server``, else of a trainer.
-
-    Raises BadKey for a name or folder that cannot be used, and for a pair that exists; OSError.
-    """
-    public, secret = make_key_pair()
-    public_path, secret_path = key_files.write_key_pair(folder, name, public=public, secret=secret)
-    lines = [
-        f"public key  {public}  in {public_path}",
-        f"secret key  in {secret_path}; keep the file on this machine, readable by you alone",
-        "",
-    ]
-    if name == key_files.SERVER_NAME:
-        key_files.make_private_folder(folder / ALLOWED_NAME)
-        lines += [
-            "Next, on the machine of the trainer (choose any NAME):",
-            "  tensorboard-sidecar keys create KEYS --name NAME",
-            "then here, with the public key that the command prints:",
-            f"  {ALLOW_COMMAND} --keys {_quote(folder)}",
-            f"  tensorboard-sidecar serve --keys {_quote(folder)} --bind tcp://0.0.0.0:5555",
-            "and on the machine of the trainer:",
-            _how_to_train("THIS-HOST", _quote(public), f"KEYS/NAME{key_files.SECRET_SUFFIX}"),
-        ]
-    else:
-        lines += [
-            "Next, on the machine of the logger (KEYS is the logger's folder of keys):",
-            f"  tensorboard-sidecar keys allow {name} {_quote(public)} --keys KEYS",
-            "then here, with the logger's public key from KEYS/server.pub on that machine:",
-            _how_to_train("LOGGER-HOST", "PUBLIC_KEY", _quote(secret_path)),
-        ]
-    return "\n".join(lines)
-
-
-def allow_key(keys: Path, name: str, public_key: str) -> str:
-    """Allow a trainer, given its public key or the file of the key. Raises BadKey, TooLarge, OSError."""
-    _check_is_made(keys)
-    path = allow_list.allow(keys, key_files.check_key_name(name), key_files.read_public_key(public_key))
-    return f"{name} may send from now on ({path})"
-
-
-def list_keys(keys: Path) -> str:
-    """Return the logger's public key and a line for each allowed key. Raises BadKey, TooLarge, OSError."""
-    _check_is_made(keys)
-    public = key_files.read_public_key(keys / (key_files.SERVER_NAME + key_files.PUBLIC_SUFFIX))
-    allowed, complaints = allow_list.read_allowed(keys / ALLOWED_NAME)
-    lines = [f"{public}  {key_files.SERVER_NAME} (this logger; trainers need this key as --server_key)"]
-    lines += [f"{key}  {name}" for key, name in allowed.items()]
-    if not allowed:
-        lines.append(f"no trainer may send yet; allow a key: {ALLOW_COMMAND} --keys {_quote(keys)}")
-    return "\n".join([*lines, *complaints])
-
-
-def revoke_key(keys: Path, name: str) -> str:
-    """Revoke a trainer's key. Raises BadKey when the name is not on the list, OSError."""
-    _check_is_made(keys)
-    allow_list.revoke(keys, name)
-    return f"{name} may no longer send; a running logger refuses the key within a second"
-
-
-def _how_to_train(host: str, server_key: str, client_key: str) -> str:
-    return (
-        f"  tensorboard-sidecar train --endpoint tcp://{host}:5555 --server_key {server_key} --client_key {client_key}"
-    )
-
-
-def _check_is_made(keys: Path) -> None:
-    secret = keys / (key_files.SERVER_NAME + key_files.SECRET_SUFFIX)
-    if not secret.exists():
-        raise key_files.BadKey(
-            f"{keys} holds no {secret.name}; give the logger's folder with --keys, or make the key with:"
-            f" tensorboard-sidecar keys create {_quote(keys)}"
-        )
-
-
-def _quote(text: str | Path) -> str:
-    return shlex.quote(str(text))

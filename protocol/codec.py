@@ -20,15 +20,30 @@ from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.frame import Buffer
 from tensorboard_sidecar.protocol.kinds import KINDS, chart_parts, check_size, find_kind, node_parts
 from tensorboard_sidecar.protocol.limits import GRAPH_NODES_MAX, GRAPH_PARTS_MAX, LAYOUT_CHARTS_MAX, LAYOUT_PARTS_MAX
-from tensorboard_sidecar.protocol.messages import Charts, Embedding, Graph, GraphNode, Layout, Message
+from tensorboard_sidecar.protocol.messages import (
+    Audio,
+    Charts,
+    Embedding,
+    Graph,
+    GraphNode,
+    HParams,
+    Layout,
+    Message,
+    RunStart,
+)
 from tensorboard_sidecar.protocol.names import check_step
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 T = TypeVar("T")
 
-# Fields that are left out of the body while they are 0: bodies without them stay byte for byte as they were before
-# these fields.
-_OMITTED_WHEN_ZERO: Final[dict[type, tuple[str, ...]]] = {Embedding: ("first_row", "row_count")}
+# Fields that are left out of the body while they are 0, false or empty: bodies without them stay byte for byte as they
+# were before these fields.
+_OMITTED_WHEN_ZERO: Final[dict[type, tuple[str, ...]]] = {
+    RunStart: ("continues", "file_suffix"),
+    Audio: ("single",),
+    Embedding: ("first_row", "row_count"),
+    HParams: ("folder", "domains"),
+}
 
 
 class _GraphPieces(msgspec.Struct):

@@ -15,16 +15,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+import msgspec
 import numpy as np
 
 from tensorboard_sidecar.protocol import limits, messages
-from tensorboard_sidecar.protocol.array import check_array
+from tensorboard_sidecar.protocol.array import DTYPES, Array, check_array
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.messages import Message
-from tensorboard_sidecar.protocol.names import check_run, check_step, check_tag
+from tensorboard_sidecar.protocol.names import check_file_suffix, check_folder, check_run, check_step, check_tag
 from tensorboard_sidecar.protocol.record import Kind
 
 M = TypeVar("M")
+
+_JSON_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ def _check_segment_head(head: messages.SegmentHead) -> None:
 
 def _check_run_start(start: messages.RunStart) -> None:
     check_step(start.first_step)
+    if start.first_step < 0:
+        raise Malformed(f"run start: first step {start.first_step}; expected 0 or more")
+    check_file_suffix(start.file_suffix)
     _check_parameters("run start", start.config)
 
 
@@ -123,6 +129,8 @@ def _check_audio(audio: messages.Audio) -> None:
                 f" {limits.AUDIO_CHANNELS_MAX}"
             )
     _check_labels(audio.tag, audio.captions, (0, len(audio.clips)))
+    if audio.single and len(audio.clips) != 1:
+        raise Malformed(f"{audio.tag}: {len(audio.clips)} clips in a summary of a single sound")
 
 
 def _check_embedding(embedding: messages.Embedding) -> None:
@@ -177,6 +185,13 @@ def _check_hparams(hparams: messages.HParams) -> None:
     _check_tags(hparams.parameters)
     _check_parameters("hyperparameters", hparams.parameters)
     _check_tags(hparams.metrics)
+    _check_folder(hparams.folder)
+    check_size("hyperparameters with a domain", len(hparams.domains), limits.DOMAIN_VALUES_MAX)
+    if foreign := hparams.domains.keys() - hparams.parameters.keys():
+        raise Malformed(f"a domain of {min(foreign)!r:.80}, which is none of the hyperparameters")
+    for name, domain in hparams.domains.items():
+        check_size(f"domain of {name!r:.80}", len(domain), limits.DOMAIN_VALUES_MAX)
+        _check_labels("domain", [value for value in domain if isinstance(value, str)])
 
 
 def _check_gap(gap: messages.Gap) -> None:
@@ -190,12 +205,129 @@ def _check_run_end(_: messages.RunEnd) -> None:
     """Check nothing: the decoder takes no status that is not in the type."""
 
 
-def _check_tagged(message: Any) -> None:
-    check_tag(message.tag)
+def _check_point(point: messages.Point) -> None:
+    """Check the texts; any float is a value."""
+    check_tag(point.tag)
+    _check_labels(point.tag, [point.display_name])
+    check_size(f"{point.tag}: description in characters", len(point.description), limits.TEXT_MAX_CHARACTERS)
+
+
+def _check_overlay(overlay: messages.Overlay) -> None:
+    """Check the tag and the folders; any float is a value."""
+    check_tag(overlay.tag)
+    check_size(f"{overlay.tag}: curves", len(overlay.values), limits.OVERLAY_CURVES_MAX)
+    for folder in overlay.values:
+        check_folder(folder)
 
 
 def _check_event(event: messages.Event) -> None:
-    check_size("event in bytes", len(event.event), limits.RECORD_SIZE_MAX_BYTES)
+    """Check the folder. The logger parses the event: this room knows none of TensorBoard's types."""
+    _check_folder(event.folder)
+    if not event.event:
+        raise Malformed("an event of 0 bytes")
+
+
+def _check_video(video: messages.Video) -> None:
+    tag, frames = check_tag(video.tag), video.frames
+    check_array(tag, frames, dtypes=("uint8",), dimensions=5)
+    _check_sides(tag, frames.shape[2:4], limits.IMAGE_SIDE_MAX)
+    _check_sides(f"{tag}: clips", frames.shape[:1], limits.VIDEO_CLIPS_MAX)
+    _check_sides(f"{tag}: pictures of a clip", frames.shape[1:2], limits.VIDEO_FRAMES_MAX)
+    if frames.shape[4] not in (1, 3, 4):
+        raise Malformed(f"{tag}: {frames.shape[4]} channels; expected uint8 [N, T, H, W, C] with C of 1, 3 or 4")
+    if not 0 < video.frames_per_second <= limits.VIDEO_RATE_MAX_HZ:
+        rate = f"{video.frames_per_second} pictures a second"
+        raise Malformed(f"{tag}: {rate}; expected more than 0 and at most {limits.VIDEO_RATE_MAX_HZ:,}")
+
+
+def _check_pr_curve(curve: messages.PrCurve) -> None:
+    """Check that there are as many labels and weights as predictions; a prediction outside of 0..1 counts nowhere."""
+    tag = check_tag(curve.tag)
+    check_array(f"{tag}: labels", curve.labels, dtypes=("uint8",), dimensions=1)
+    check_array(f"{tag}: predictions", curve.predictions, dtypes=("float32",), dimensions=1)
+    if curve.labels.shape != curve.predictions.shape:
+        raise Malformed(f"{tag}: {curve.labels.shape[0]} labels for {curve.predictions.shape[0]} predictions")
+    if (curve.labels.numpy() > 1).any():
+        raise Malformed(f"{tag}: a label that is neither 0 nor 1")
+    if curve.weights is not None:
+        check_array(f"{tag}: weights", curve.weights, dtypes=("float32",), dimensions=1)
+        if curve.weights.shape != curve.predictions.shape:
+            raise Malformed(f"{tag}: {curve.weights.shape[0]} weights for {curve.predictions.shape[0]} predictions")
+        _check_finite(f"{tag}: weights", curve.weights)
+    if curve.threshold_count < 1:
+        raise Malformed(f"{tag}: {curve.threshold_count} thresholds; expected 1 or more")
+    check_size(f"{tag}: thresholds", curve.threshold_count, limits.PR_THRESHOLDS_MAX)
+
+
+def _check_pr_curve_raw(curve: messages.PrCurveRaw) -> None:
+    """Check the shape; any float is a value (a precision of no samples is NaN)."""
+    tag = check_tag(curve.tag)
+    check_array(tag, curve.rows, dtypes=("float32",), dimensions=2)
+    if curve.rows.shape[0] != 6:
+        raise Malformed(f"{tag}: {curve.rows.shape[0]} rows; expected float32 [6, thresholds]")
+    _check_sides(f"{tag}: thresholds", curve.rows.shape[1:], limits.PR_THRESHOLDS_MAX)
+
+
+def _check_mesh(mesh: messages.Mesh) -> None:
+    tag, (batch, points) = check_tag(mesh.tag), _check_triples(mesh.tag, "vertices", mesh.vertices, "float32")
+    if mesh.colors is not None and _check_triples(tag, "colors", mesh.colors, "uint8") != (batch, points):
+        raise Malformed(f"{tag}: colors of shape {mesh.colors.shape} for vertices of shape {mesh.vertices.shape}")
+    if mesh.faces is not None and _check_triples(tag, "faces", mesh.faces, "int32")[0] != batch:
+        raise Malformed(f"{tag}: faces of shape {mesh.faces.shape} for vertices of shape {mesh.vertices.shape}")
+    _check_labels(f"{tag}: config", [mesh.config])
+    if mesh.config:
+        try:
+            _JSON_OBJECT.decode(mesh.config)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            raise Malformed(f"{tag}: config {mesh.config!r:.80}; expected a JSON object") from None
+
+
+def _check_triples(tag: str, name: str, array: Array, dtype: str) -> tuple[int, int]:
+    """Check an array ``[B, N, 3]``; return B and N."""
+    check_array(f"{tag}: {name}", array, dtypes=(dtype,), dimensions=3)
+    if min(array.shape) < 1 or array.shape[2] != 3:
+        raise Malformed(f"{tag}: {name} of shape {array.shape}; expected [B, N, 3]")
+    return array.shape[0], array.shape[1]
+
+
+def _check_boxes(message: messages.Boxes) -> None:
+    tag, image, boxes = check_tag(message.tag), message.image, message.boxes
+    check_array(tag, image, dtypes=("uint8",), dimensions=3)
+    _check_sides(tag, image.shape[:2], limits.IMAGE_SIDE_MAX)
+    if image.shape[2] not in (1, 3, 4):
+        raise Malformed(f"{tag}: {image.shape[2]} channels; expected uint8 [H, W, C] with C of 1, 3 or 4")
+    check_array(f"{tag}: boxes", boxes, dtypes=("float32",), dimensions=2)
+    if boxes.shape[1] != 4:
+        raise Malformed(f"{tag}: boxes of shape {boxes.shape}; expected float32 [K, 4]")
+    check_size(f"{tag}: boxes", boxes.shape[0], limits.BOXES_MAX)
+    _check_finite(f"{tag}: boxes", boxes)
+    _check_labels(tag, message.labels, (0, boxes.shape[0]))
+    scaled = [side * message.scale for side in image.shape[:2]]
+    if not 1 <= min(scaled) <= max(scaled) <= limits.IMAGE_SIDE_MAX:
+        size = f"a picture of {image.shape[0]} x {image.shape[1]} at scale {message.scale}"
+        raise Malformed(f"{tag}: {size}; expected sides of 1 to {limits.IMAGE_SIDE_MAX:,}")
+
+
+def _check_histogram(histogram: messages.Histogram) -> None:
+    """Check that edges ascend, counts are not negative, and minimum and maximum are numbers."""
+    tag, edges, counts = check_tag(histogram.tag), histogram.limits, histogram.counts
+    for name, array in (("limits", edges), ("counts", counts)):
+        check_array(f"{tag}: {name}", array, dtypes=("float64",), dimensions=1)
+    if edges.shape != counts.shape:
+        raise Malformed(f"{tag}: {edges.shape[0]} limits for {counts.shape[0]} counts")
+    _check_sides(f"{tag}: buckets", edges.shape, limits.HISTOGRAM_BUCKETS_MAX)
+    if not (edges.numpy()[1:] >= edges.numpy()[:-1]).all() or math.isnan(edges.numpy()[0]):
+        raise Malformed(f"{tag}: limits that do not ascend")
+    if not (counts.numpy() >= 0).all():
+        raise Malformed(f"{tag}: a count is negative or no number")
+    _check_finite(f"{tag}: counts", counts)
+    if math.isnan(histogram.minimum) or math.isnan(histogram.maximum):
+        raise Malformed(f"{tag}: minimum {histogram.minimum}, maximum {histogram.maximum}; expected numbers")
+
+
+def _check_tensor(tensor: messages.Tensor) -> None:
+    """Check the array; any number is a value, and sides may be 0."""
+    check_array(check_tag(tensor.tag), tensor.values, dtypes=tuple(DTYPES))
 
 
 def node_parts(node: messages.GraphNode) -> int:
@@ -250,6 +382,17 @@ def _check_labels(subject: str, labels: list[str], allowed_lengths: tuple[int, .
         check_size(f"{subject}: label in characters", len(label), limits.LABEL_MAX_CHARACTERS)
 
 
+def _check_folder(folder: str) -> None:
+    """Check a folder in the run's folder; an empty text is the run's folder itself."""
+    if folder:
+        check_folder(folder)
+
+
+def _check_finite(subject: str, array: Array) -> None:
+    if not np.isfinite(array.numpy()).all():
+        raise Malformed(f"{subject} that are not finite")
+
+
 def _check_sides(subject: str, sides: tuple[int, ...], limit: int) -> None:
     if min(sides) < 1:
         raise Malformed(f"{subject}: shape {sides} is empty")
@@ -278,16 +421,16 @@ KINDS: Final[tuple[MessageKind[Any], ...]] = (
     MessageKind(Kind.HPARAMS, messages.HParams, _check_hparams, 1.00, True, False),
     MessageKind(Kind.GAP, messages.Gap, _check_gap, 1.00, True, False),
     MessageKind(Kind.RUN_END, messages.RunEnd, _check_run_end, 1.00, False, False),
-    MessageKind(Kind.POINT, messages.Point, _check_tagged, 0.95, True, False),
-    MessageKind(Kind.OVERLAY, messages.Overlay, _check_tagged, 0.95, True, False),
+    MessageKind(Kind.POINT, messages.Point, _check_point, 0.95, True, False),
+    MessageKind(Kind.OVERLAY, messages.Overlay, _check_overlay, 0.95, True, False),
     MessageKind(Kind.EVENT, messages.Event, _check_event, 0.80, True, False),
-    MessageKind(Kind.VIDEO, messages.Video, _check_tagged, 0.70, True, True),
-    MessageKind(Kind.PR_CURVE, messages.PrCurve, _check_tagged, 0.80, True, False),
-    MessageKind(Kind.PR_CURVE_RAW, messages.PrCurveRaw, _check_tagged, 0.80, True, False),
-    MessageKind(Kind.MESH, messages.Mesh, _check_tagged, 0.80, True, False),
-    MessageKind(Kind.BOXES, messages.Boxes, _check_tagged, 0.70, True, True),
-    MessageKind(Kind.HISTOGRAM, messages.Histogram, _check_tagged, 0.80, True, False),
-    MessageKind(Kind.TENSOR, messages.Tensor, _check_tagged, 0.80, True, False),
+    MessageKind(Kind.VIDEO, messages.Video, _check_video, 0.70, True, True),
+    MessageKind(Kind.PR_CURVE, messages.PrCurve, _check_pr_curve, 0.80, True, False),
+    MessageKind(Kind.PR_CURVE_RAW, messages.PrCurveRaw, _check_pr_curve_raw, 0.80, True, False),
+    MessageKind(Kind.MESH, messages.Mesh, _check_mesh, 0.80, True, False),
+    MessageKind(Kind.BOXES, messages.Boxes, _check_boxes, 0.70, True, True),
+    MessageKind(Kind.HISTOGRAM, messages.Histogram, _check_histogram, 0.80, True, False),
+    MessageKind(Kind.TENSOR, messages.Tensor, _check_tensor, 0.80, True, False),
 )
 PICTURES: Final[tuple[type[Message], ...]] = tuple(row.message_type for row in KINDS if row.picture)
 SILENT: Final = frozenset(int(row.kind) for row in KINDS if not row.shows)

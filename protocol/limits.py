@@ -41,6 +41,10 @@ RUN_DEPTH_MAX: Final = 32
 RUN_COMPONENT_MAX_BYTES: Final = 255
 RUN_MAX_BYTES: Final = 1_024
 
+# The end of an event file's name, which a user gives: together with the other parts of the name, below the 255 bytes of
+# a file system.
+FILE_SUFFIX_MAX_BYTES: Final = 128
+
 # TensorBoard shows tags in cards and menus; a longer tag is a mistake, and every tag is held in memory.
 TAG_MAX_CHARACTERS: Final = 512
 
@@ -53,7 +57,8 @@ TEXT_MAX_CHARACTERS: Final = 1_000_000
 # Captions, metadata cells, labels: shown on one line.
 LABEL_MAX_CHARACTERS: Final = 4_096
 
-# Steps are int64 in event files; TensorBoard's front end counts in doubles, exact up to 2**53.
+# The largest step and, negative, the smallest. Steps are int64 in event files; TensorBoard's front end counts in
+# doubles, exact up to 2**53.
 STEP_MAX: Final = 2**53
 
 # Occupied histogram buckets of a tensor: without mantissa bits there are 512, so that coarser buckets always fit.
@@ -99,6 +104,30 @@ GRAPH_NODE_LINKS_MAX: Final = 256
 # Inputs, outputs, attributes and sides of outputs of all nodes together: ten a node. Within the limits of single nodes
 # a graph of 13 MB would take gigabytes. ResNet-152 has 3,600, an encoder of 96 transformer layers 8,500.
 GRAPH_PARTS_MAX: Final = 10 * GRAPH_NODES_MAX
+
+# Curves of one overlay: each curve is a folder and a run in TensorBoard's list, and a chart with more lines is a blot.
+OVERLAY_CURVES_MAX: Final = 1_000
+
+# Values that a hyperparameter may take, and hyperparameters with such values: TensorBoard shows a check box a value.
+DOMAIN_VALUES_MAX: Final = 1_000
+
+# Clips in one video: a grid of 8 by 8.
+VIDEO_CLIPS_MAX: Final = 64
+
+# Pictures of one clip: two minutes at 24 a second. Each picture takes milliseconds to encode.
+VIDEO_FRAMES_MAX: Final = 3_000
+
+# Pictures a second of a clip: no screen shows more.
+VIDEO_RATE_MAX_HZ: Final = 1_000
+
+# Thresholds of a precision-recall curve: more points than a chart has pixels.
+PR_THRESHOLDS_MAX: Final = 10_000
+
+# Boxes in one picture: each takes up to a millisecond to draw.
+BOXES_MAX: Final = 1_000
+
+# Buckets of a finished histogram: torch's default has 1,549, and TensorBoard shows 30.
+HISTOGRAM_BUCKETS_MAX: Final = 100_000
 
 # Charts of one category, and categories: more than anybody scrolls through.
 LAYOUT_CHARTS_MAX: Final = 1_000

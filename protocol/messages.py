@@ -18,6 +18,7 @@ from tensorboard_sidecar.protocol.array import Array
 
 ParameterValue: TypeAlias = bool | int | float | str
 Parameters: TypeAlias = Annotated[dict[str, ParameterValue], Meta(max_length=limits.TAGS_MAX)]
+Domain: TypeAlias = Annotated[list[ParameterValue], Meta(max_length=limits.DOMAIN_VALUES_MAX)]
 Values: TypeAlias = Annotated[dict[str, float], Meta(max_length=limits.TAGS_MAX)]
 Cells: TypeAlias = Annotated[list[str], Meta(max_length=limits.EMBEDDING_COLUMNS_MAX)]
 Links: TypeAlias = Annotated[list[str], Meta(max_length=limits.GRAPH_NODE_LINKS_MAX)]
@@ -190,7 +191,7 @@ class HParams(UserMessage, frozen=True):
     parameters: Parameters
     metrics: Values
     folder: str = ""
-    domains: Annotated[dict[str, list[ParameterValue]], Meta(max_length=limits.TAGS_MAX)] = {}
+    domains: Annotated[dict[str, Domain], Meta(max_length=limits.DOMAIN_VALUES_MAX)] = {}
 
 
 class Point(UserMessage, frozen=True):
@@ -281,7 +282,7 @@ class Boxes(UserMessage, frozen=True):
     tag: str
     image: Array
     boxes: Array
-    labels: Annotated[list[str], Meta(max_length=limits.TAGS_MAX)] = []
+    labels: Annotated[list[str], Meta(max_length=limits.BOXES_MAX)] = []
     scale: float = 1.0
 
 

@@ -39,15 +39,32 @@ def check_run(run: str) -> str:
     >>> check_run("team/first-try")
     'team/first-try'
     """
-    size = len(run.encode("utf-8", "surrogatepass"))
-    if size > limits.RUN_MAX_BYTES:
-        raise TooLarge("run name in bytes", size, limits.RUN_MAX_BYTES)
-    components = run.split("/")
-    if len(components) > limits.RUN_DEPTH_MAX:
-        raise TooLarge("run name's depth", len(components), limits.RUN_DEPTH_MAX)
-    for component in components:
-        _check_component(run, component)
-    return run
+    return _check_path("run", run)
+
+
+def check_folder(folder: str) -> str:
+    """Return ``folder``, a path in the folder of a run, with the rules of :func:`check_run`; raises as that function.
+
+    >>> check_folder("loss_train")
+    'loss_train'
+    """
+    return _check_path("folder", folder)
+
+
+def check_file_suffix(suffix: str) -> str:
+    """Return ``suffix``, the end of a file name, which may be empty.
+
+    Raises TooLarge for a long suffix, Malformed for a suffix with slashes, backslashes or characters that do not print.
+
+    >>> check_file_suffix(".trial-7")
+    '.trial-7'
+    """
+    size = len(suffix.encode("utf-8", "surrogatepass"))
+    if size > limits.FILE_SUFFIX_MAX_BYTES:
+        raise TooLarge("file suffix in bytes", size, limits.FILE_SUFFIX_MAX_BYTES)
+    if UNPRINTABLE.search(suffix) or "/" in suffix or "\\" in suffix:
+        raise Malformed(f"file suffix {suffix!r} holds control characters or a separator of folders")
+    return suffix
 
 
 def check_tag(tag: str) -> str:
@@ -61,9 +78,12 @@ def check_tag(tag: str) -> str:
 
 
 def check_step(step: int) -> int:
-    """Return ``step``; raise Malformed for a step that TensorBoard cannot show: expected 0 to 2**53."""
-    if not 0 <= step <= STEP_MAX:
-        raise Malformed(f"step {step}; expected 0 to {STEP_MAX:,}")
+    """Return ``step``; raise Malformed for a step that TensorBoard cannot show: expected -2**53 to 2**53.
+
+    A negative step is a place before the first step of the training: programs use -1 for "before training".
+    """
+    if not -STEP_MAX <= step <= STEP_MAX:
+        raise Malformed(f"step {step}; expected {-STEP_MAX:,} to {STEP_MAX:,}")
     return step
 
 
@@ -79,20 +99,34 @@ def _check_text(tag: str) -> str:
     return tag
 
 
-def _check_component(run: str, component: str) -> None:
+def _check_path(subject: str, path: str) -> str:
+    size = len(path.encode("utf-8", "surrogatepass"))
+    if size > limits.RUN_MAX_BYTES:
+        raise TooLarge(f"{subject} name in bytes", size, limits.RUN_MAX_BYTES)
+    components = path.split("/")
+    if len(components) > limits.RUN_DEPTH_MAX:
+        raise TooLarge(f"{subject} name's depth", len(components), limits.RUN_DEPTH_MAX)
+    for component in components:
+        _check_component(f"{subject} {path!r}", component)
+    return path
+
+
+def _check_component(subject: str, component: str) -> None:
     if not component or component.startswith("."):
         raise Malformed(
-            f"run {run!r}: a component is empty or begins with a dot; expected something like 'team/first-try'"
+            f"{subject}: a component is empty or begins with a dot; expected something like 'team/first-try'"
         )
     if RUN_RESERVED.fullmatch(component):
         raise Malformed(
-            f"run {run!r}: names like {component!r} are those of files and folders that the logger itself makes in a"
+            f"{subject}: names like {component!r} are those of files and folders that the logger itself makes in a"
             " run's folder; choose another name"
         )
     if component != component.strip():
-        raise Malformed(f"run {run!r}: a component begins or ends with a space")
+        raise Malformed(f"{subject}: a component begins or ends with a space")
     size = len(component.encode("utf-8", "surrogatepass"))
     if size > limits.RUN_COMPONENT_MAX_BYTES:
-        raise TooLarge("run name's component in bytes", size, limits.RUN_COMPONENT_MAX_BYTES)
+        raise TooLarge(
+            f"{subject.split(maxsplit=1)[0]} name's component in bytes", size, limits.RUN_COMPONENT_MAX_BYTES
+        )
     if UNPRINTABLE.search(component) or any(character in component for character in RUN_FORBIDDEN):
-        raise Malformed(f"run {run!r} holds control characters or one of {' '.join(RUN_FORBIDDEN)}")
+        raise Malformed(f"{subject} holds control characters or one of {' '.join(RUN_FORBIDDEN)}")

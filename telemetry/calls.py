@@ -129,18 +129,18 @@ class StepCost:
 
     def __init__(self) -> None:
         self.step = self.highest_step = -1
-        self._ns = 0
+        self.ns = 0
         self._finished_ns: deque[int] = deque(maxlen=_STEPS_KEPT)
 
     def add(self, step: int, ns: int) -> None:
         """Add a call of ``ns`` nanoseconds to the sum of ``step``."""
         if step != self.step:
-            if self._ns:
-                self._finished_ns.append(self._ns)
-            self.step, self._ns = step, 0
+            if self.ns:
+                self._finished_ns.append(self.ns)
+            self.step, self.ns = step, 0
             if step > self.highest_step:  # noqa: PLR1730 - a call of max takes as long as the rest of this method
                 self.highest_step = step
-        self._ns += ns
+        self.ns += ns
 
     def percentile_us(self, percent: float) -> float:
         """Return a percentile (nearest rank) over the finished steps, in microseconds; 0.0 without a finished step."""

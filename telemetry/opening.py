@@ -11,14 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from tensorboard_sidecar.protocol.helper.place import LOGGER_VARIABLE, OFF
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER
 from tensorboard_sidecar.telemetry.ending import Status
 from tensorboard_sidecar.telemetry.silent import child_is_starting
 from tensorboard_sidecar.telemetry.telemetry import Telemetry
 
-LOGGER_VARIABLE: Final = "TENSORBOARD_SIDECAR_LOGGER"
-OFF: Final = ("off", NO_LOGGER)
 _log = logging.getLogger(__name__)
 
 

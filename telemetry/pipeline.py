@@ -131,28 +131,40 @@ class Pipeline:
         """Keep a record with an encoded body. Raises RuntimeError when closed, TooLarge for a body above the limit."""
         self.outbox.append(kind, step, time_ns(), body)
 
-    def keep(self, step: int, message: Message) -> None:
-        """Keep a message. Raises ProtocolError or TypeError for one that no reader takes, and as :meth:`append`."""
-        self.append(kind_of(message), step, encode_message(step, message))
+    def keep(self, step: int, message: Message, *, wall_time_ns: int | None = None) -> None:
+        """Keep a message, with the wall time now or the given one.
+
+        Raises ProtocolError or TypeError for a message that no reader takes, and as :meth:`append`.
+        """
+        body = encode_message(step, message)
+        self.outbox.append(kind_of(message), step, time_ns() if wall_time_ns is None else wall_time_ns, body)
 
     def keep_tensors(
-        self, step: int, kind: int, tensors: Sequence[Tensor], build: Build, *, size_max_bytes: int = 0
+        self,
+        step: int,
+        kind: int,
+        tensors: Sequence[Tensor],
+        build: Build,
+        *,
+        size_max_bytes: int = 0,
+        wall_time_ns: int | None = None,
     ) -> None:
         """Keep the message ``build(arrays)``, where ``arrays`` are the tensors as numpy arrays.
 
         With all tensors in host memory the record is complete at once. Otherwise the call reserves a slot, and the
         sender thread fills the slot when the copies have arrived. ``size_max_bytes`` bounds the encoded message where
-        its size depends on the values. Raises as :meth:`keep`.
+        its size depends on the values. ``wall_time_ns`` and errors are as for :meth:`keep`.
         """
+        wall_time_ns = time_ns() if wall_time_ns is None else wall_time_ns
         if all(tensor.is_cpu for tensor in tensors):
-            self.keep(step, build([tensor.numpy() for tensor in tensors]))
+            self.keep(step, build([tensor.numpy() for tensor in tensors]), wall_time_ns=wall_time_ns)
             return
         zeros = [torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu").numpy() for tensor in tensors]
         template = encode_message(step, build(zeros))
         copies = [start_copy(tensor) for tensor in tensors]  # before the slot: a failing copy leaves no unfilled slot
         self._pending.let_go()
         size = max(BODY_SIZE_MIN_BYTES, size_max_bytes, len(template))
-        self.outbox.reserve(kind, step, time_ns(), size, (copies, build))
+        self.outbox.reserve(kind, step, wall_time_ns, size, (copies, build))
 
     @property
     def is_shown(self) -> bool:
@@ -214,3 +226,4 @@ class Pipeline:
         """Reject records from now on."""
         if not self._unusable:
             self._unusable = "a Telemetry does not work in a forked child; make a new Telemetry in the child process"
+            self.outbox.seal()  # the child's copy of the state: ``append_scalar`` looks at nothing else

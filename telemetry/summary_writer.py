@@ -118,7 +118,8 @@ class SummaryWriter(WriterMethods):
     def _close(self, status: Status | None) -> None:
         with self._opens:
             current = self._current
-            self._closed()
+            self._detach()
+            self._closed = True
         if current is not None:
             self._opening.close(current, status)
 
@@ -129,16 +130,17 @@ class SummaryWriter(WriterMethods):
                     self._silent = self._silent or self._opening.open_silent()
                     return self._silent
                 self.telemetry = self._current = self._opening.open_again()
+                self._closed = False
             return self._current
 
-    def _closed(self) -> None:
+    def _detach(self) -> None:
         """Open again at the next call."""
         self._current, self.telemetry = None, cast("Telemetry", _OpensAgain(self))
 
     def _forked(self) -> None:
         """Open again at the next call, in a forked child: the telemetry belongs to the parent process."""
         self._opens = threading.Lock()
-        self._closed()
+        self._detach()
 
 
 class _OpensAgain:

@@ -13,7 +13,7 @@ Start-up fails fast: a setting that cannot work raises in the constructor.
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Never, Self, TypeAlias
@@ -35,12 +35,14 @@ from tensorboard_sidecar.telemetry.calls import Faults, StepCost, telemetry_call
 from tensorboard_sidecar.telemetry.ending import Ending, Status, status_after
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
+from tensorboard_sidecar.telemetry.scalar_calls import ScalarCalls
 from tensorboard_sidecar.telemetry.silent import SilentPipeline, child_is_starting
 from tensorboard_sidecar.telemetry.values import arrays, fit, summaries
-from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Pictures
+from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Note, Pictures
+from tensorboard_sidecar.telemetry.values.drafts import Draft
 from tensorboard_sidecar.telemetry.values.embedding_parts import gather_points, split_points
 from tensorboard_sidecar.telemetry.values.python_values import seconds, whole
-from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, Scalar, check_scalar, host_scalars, split_scalars
+from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, host_scalars, split_scalars
 from tensorboard_sidecar.telemetry.values.tags import in_records
 from tensorboard_sidecar.telemetry.writer.methods import WriterMethods
 
@@ -82,9 +84,9 @@ class Telemetry:
 
     The end of a ``with`` block, ``close`` and the end of the process wait at most ``drain_seconds`` for the logger
     (None: 5 seconds, 1 second for a logger that has never answered). Telemetries that are open when the process ends
-    drain together, within one deadline. Steps are whole numbers
-    from 0 to 2**53; the steps of one tag must grow. ``writer`` has the methods of torch's ``SummaryWriter``. In the
-    examples of the methods, ``telemetry`` is an open Telemetry.
+    drain together, within one deadline. Steps are whole numbers from -2**53 to 2**53; the steps of one tag must grow.
+    ``writer`` has the methods of torch's and tensorboardX's ``SummaryWriter``. In the examples of the methods,
+    ``telemetry`` is an open Telemetry.
 
     A spawned child process that imports the main module again gets a silent Telemetry, which keeps nothing and says so
     once: make the Telemetry under ``if __name__ == "__main__":``, or inside the function of the child.
@@ -146,7 +148,6 @@ class Telemetry:
         self.writer = WriterMethods(self, str(folder / run) if folder else run)
         self.cost = StepCost()
         self._summarizer = summaries.Summarizer()
-        self._tags = CheckedTags()
         stream = Stream(run, whole("rank", rank), whole("attempt", attempt))
         if child_is_starting() or not enabled:
             self._pipeline: Pipeline = SilentPipeline(stream, wanted=not enabled)
@@ -161,6 +162,7 @@ class Telemetry:
             )
             self._pipeline.append(Kind.RUN_START, self._end.first_step, start)
         self.check_open = self._pipeline.check_open
+        self.scalar_calls = ScalarCalls(self._pipeline, self.faults, self.cost)
         self._ending = Ending(self.faults, self._begin_close, self._pipeline.close)
 
     def __repr__(self) -> str:
@@ -222,8 +224,8 @@ class Telemetry:
         >>> telemetry.scalars(100, {"loss/train": torch.tensor(0.25), "optimization/lr": 1e-3})
         """
         try:
-            if not self._tags.issuperset(values):
-                self._tags.learn(values)
+            if not self.scalar_calls.tags.issuperset(values):
+                self.scalar_calls.tags.learn(values)
             numbers = host_scalars(values)
         except Exception:  # noqa: BLE001 - the fast path failed; the slow path below reports which tag is bad
             numbers = None
@@ -235,25 +237,28 @@ class Telemetry:
             self._pipeline.keep_tensors(step, Kind.SCALARS, split.on_device, split.message)
 
     @telemetry_call
-    def summaries(self, step: int, tensors: Mapping[str, ArrayLike]) -> None:
+    def summaries(self, step: int, tensors: Mapping[str, ArrayLike], *, walltime: float | None = None) -> None:
         """Keep the histogram and the moments of each tensor (any shape, any real dtype) in one record.
 
         The values are those at the time of the call. When two or more tags share their first component, the logger
         also draws an overview of them, ``histograms/<component>``. A value that is no dense tensor (a gradient that is
-        None or sparse) is a fault; the other tensors of the call are kept.
+        None or sparse) is a fault; the other tensors of the call are kept. ``walltime`` is as for :meth:`keep`.
 
         >>> layer = torch.nn.Linear(128, 64)
         >>> telemetry.summaries(100, {f"weights/{name}": values for name, values in layer.named_parameters()})
         """
         good = self.faults.convert_each("telemetry.summaries", tensors, arrays.as_tensor)
-        for split in self._summarizer.split(good).records() if good or not tensors else ():
-            self._pipeline.keep_tensors(
-                step,
-                Kind.TENSOR_SUMMARIES,
-                split.on_device,
-                split.message,
-                size_max_bytes=split.size_max_bytes,
-            )
+        with self.faults.noting("telemetry.summaries") as note:
+            wall_time_ns = fit.wall_time_ns(walltime, note)
+            for split in self._summarizer.split(good).records() if good or not tensors else ():
+                self._pipeline.keep_tensors(
+                    step,
+                    Kind.TENSOR_SUMMARIES,
+                    split.on_device,
+                    split.message,
+                    size_max_bytes=split.size_max_bytes,
+                    wall_time_ns=wall_time_ns,
+                )
 
     @telemetry_call
     def matrix(
@@ -292,34 +297,47 @@ class Telemetry:
             )
 
     @telemetry_call
-    def images(self, step: int, tag: str, images: Pictures, captions: Sequence[str] = (), *, layout: str = "") -> None:
+    def images(
+        self,
+        step: int,
+        tag: str,
+        images: Pictures,
+        captions: Sequence[str] = (),
+        *,
+        layout: str = "",
+        walltime: float | None = None,
+    ) -> None:
         """Keep pictures with 1 to 4 channels: a tensor, an array, an image of Pillow, or a list of equal pictures.
 
         Floats are in 0..1, uint16 in 0..65535, other integers in 0..255; bools, and integers (except uint8) of 0 and 1
         only, are black and white. Values beyond are clipped; in host memory, that is a fault. ``layout`` names the
         dimensions in any order: H and W, with N and C where they are. The default is NCHW, CHW or HW, by the number of
         dimensions. ``captions`` is empty or has one text for each picture. Pictures that do not fit one record (256
-        pictures, 64 MiB) are several records, with the tags ``tag``, ``tag (2 of 3)`` and so on.
+        pictures, 64 MiB) are several records, with the tags ``tag``, ``tag (2 of 3)`` and so on. ``walltime`` is as for
+        :meth:`keep`.
 
         >>> telemetry.images(100, "samples/images", torch.rand(2, 3, 32, 32), captions=["a dog", "a cat"])
         """
         tag = self.faults.shown_tag("telemetry.images", tag)
         with self.faults.noting("telemetry.images") as note:
+            wall_time_ns = fit.wall_time_ns(walltime, note)
             for record in fit.picture_records(tag, images, layout, captions, note):
                 build = partial(_images, record.tag, record.captions)
-                self._pipeline.keep_tensors(step, Kind.IMAGES, [record.pictures], build)
+                self._pipeline.keep_tensors(step, Kind.IMAGES, [record.pictures], build, wall_time_ns=wall_time_ns)
 
     @telemetry_call
-    def text(self, step: int, tag: str, text: object) -> None:
+    def text(self, step: int, tag: str, text: object, *, walltime: float | None = None) -> None:
         """Keep a text; TensorBoard shows markdown. Any other value is kept as its text.
 
-        Of a text of more than a million characters the first part is kept, and the last line says so.
+        Of a text of more than a million characters the first part is kept, and the last line says so. ``walltime`` is
+        as for :meth:`keep`.
 
         >>> telemetry.text(100, "notes", "The **second** half of the data begins here.")
         """
         tag = self.faults.shown_tag("telemetry.text", tag)
         with self.faults.noting("telemetry.text") as note:
-            self._pipeline.keep(step, messages.Text(tag, fit.text(tag, text, note)))
+            wall_time_ns = fit.wall_time_ns(walltime, note)
+            self._pipeline.keep(step, messages.Text(tag, fit.text(tag, text, note)), wall_time_ns=wall_time_ns)
 
     @telemetry_call
     def audio(
@@ -411,6 +429,33 @@ class Telemetry:
             fitting = fit.layout(categories, note)
             if fitting is not None:
                 self._pipeline.keep(step, fitting)
+
+    @telemetry_call
+    def keep(
+        self,
+        step: int,
+        drafts: Callable[[Note], Iterable[Draft]],
+        *,
+        call: str = "telemetry.keep",
+        walltime: float | None = None,
+    ) -> None:
+        """Keep messages of any kind: the drafts that ``drafts(note)`` makes, in order.
+
+        ``note`` takes errors about values that are kept, but not as given; ``call`` names the caller in the log.
+        ``walltime`` is the time of the records in seconds since 1970 (None: now). A value that is no time is a fault,
+        and the records have the time now.
+
+        >>> from tensorboard_sidecar.protocol.messages import Text
+        >>> from tensorboard_sidecar.telemetry.values.drafts import finished
+        >>> telemetry.keep(100, lambda note: [finished(Text("notes", "older"))], walltime=1_722_222_222.0)
+        """
+        try:
+            with self.faults.noting(call) as note:
+                wall_time_ns = fit.wall_time_ns(walltime, note)
+                for kind, tensors, build in drafts(note):
+                    self._pipeline.keep_tensors(step, kind, tensors, build, wall_time_ns=wall_time_ns)
+        except Exception as error:  # noqa: BLE001 - no error of any type may end training
+            self.faults.note(call, error)
 
     def health(self) -> dict[str, float]:
         """Return measurements of telemetry itself by tag, for logging with :meth:`scalars`.

@@ -15,7 +15,7 @@ import pytest
 from tensorboard_sidecar import __version__, command_line
 from tensorboard_sidecar.command_line import COMMANDS, main
 
-SHOWN = {"train", "serve", "replay", "inspect", "verify", "keys", "status", "drain", "demo-data", "completion"}
+SHOWN = {"train", "serve", "replay", "inspect", "verify", "keys", "status", "drain", "demo-data", "completion", "run"}
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -117,6 +117,7 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(
     find_spec = command_line.find_spec
     monkeypatch.setattr(command_line, "find_spec", lambda name: None if name == library else find_spec(name))
     needed = {
+        "run": ["train.py"],
         "replay": ["recordings", "--logdir", "runs"],
         "inspect": ["."],
         "verify": ["."],
@@ -211,6 +212,7 @@ def test_bash_completes_paths(bash_script: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     assert complete(bash_script, "verify", "recordings-") == ["recordings-of-may"]
     assert complete(bash_script, "serve", "--logdir", "recordings-") == ["recordings-of-may"]
+    assert complete(bash_script, "run", "-m", "recordings-") == ["recordings-of-may"]
 
 
 @needs_shtab

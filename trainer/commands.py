@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from tensorboard_sidecar.trainer.settings import Config, settings
+from tensorboard_sidecar.trainer.settings import Config, ConfigError, check_given, settings
 
 _DESCRIPTION: Final = """\
 Train the reference model: align text, image and audio on Flickr8k with spoken captions. Everything is logged to
@@ -58,6 +58,10 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def train(options: argparse.Namespace) -> int:
     """Train; return 0, or 2 for wrong settings, data or checkpoint. Raises Interrupted after Ctrl-C or SIGTERM."""
+    try:
+        check_given(given_settings(options))  # before torch loads, which takes seconds
+    except ConfigError as error:
+        return _complain(error)
     # torch's threads read this policy when torch is loaded, below. On a CPU shared with a logger, threads that wait by
     # spinning make a step several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -72,11 +76,15 @@ def train(options: argparse.Namespace) -> int:
     try:
         summary = launch(given_settings(options), progress, default_run=default_run)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _complain(error)
     if summary is not None:
         progress.lines("", *summary.lines())
     return 0
+
+
+def _complain(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
 
 
 def _shown(default: object) -> str:

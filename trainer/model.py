@@ -18,7 +18,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tensorboard_sidecar.trainer.data.decode import RATE_HZ
+from tensorboard_sidecar.trainer.data.resampling import RATE_HZ
 
 SPACES: Final = ("text", "image", "audio", "global")
 HEADS: Final = 4

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.messages import Chart
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
-from tensorboard_sidecar.trainer.data.decode import RATE_HZ
 from tensorboard_sidecar.trainer.data.loader import Batch
+from tensorboard_sidecar.trainer.data.resampling import RATE_HZ
 from tensorboard_sidecar.trainer.evaluation import DIRECTIONS, MODALITY_PAIRS, Evaluation
 from tensorboard_sidecar.trainer.losses import Losses
 from tensorboard_sidecar.trainer.model import SPACES, Latents

@@ -172,6 +172,21 @@ def from_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
+def check_given(given: Mapping[str, Any]) -> None:
+    """Raise ConfigError for given settings that no run can use.
+
+    For a run that resumes, only the bounds are checked: its other settings come from the checkpoint.
+
+    >>> check_given({"epochs": 3, "resume": Path("last.pt"), "endpoint": "none"})
+    """
+    if given.get("resume") is None:
+        Config(**given)
+        return
+    described = settings()
+    for name, value in given.items():
+        described[name][1].check(name, value)
+
+
 def settings() -> dict[str, tuple[type, Setting]]:
     """Return type (Path for one that may be None) and description of each setting, in order."""
     hints = {name: get_args(hint) for name, hint in get_type_hints(Config, include_extras=True).items()}

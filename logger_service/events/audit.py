@@ -6,7 +6,7 @@ from pathlib import Path
 from tensorboardX.proto.event_pb2 import Event
 
 from tensorboard_sidecar.logger_service.events.event_file import comes_late, is_row, names_in
-from tensorboard_sidecar.logger_service.events.identity import EventId, find_id, read_events
+from tensorboard_sidecar.logger_service.events.identity import BESIDE_PLACE, EventId, find_id, read_events
 from tensorboard_sidecar.logger_service.events.to_events import GAP_RECORDS_TAG
 from tensorboard_sidecar.protocol.frame import Damage, End
 
@@ -29,8 +29,8 @@ class Audit:
 def audit(folder: Path) -> Audit:
     """Read every event file of a folder in TensorBoard's order. Raises OSError.
 
-    The events in a folder for late events continue those in the run's own folder. The folder of a set of
-    hyperparameters has the events of some records only: no event is missing there.
+    The events in a folder for late events continue those in the run's own folder. A folder of a set of hyperparameters,
+    and every other folder beside the run's events, has the events of some records only: no event is missing there.
     """
     found = Audit(folder, parts=is_row(folder))
     if comes_late(folder):
@@ -59,7 +59,7 @@ def _check_event(found: Audit, event: Event, name: str) -> None:
         found.losses.append(f"{name}: {identity} comes twice or late, after {last}")
         return
     found.last_ids[identity.stream] = identity
-    if found.parts:
+    if found.parts or identity.place >= BESIDE_PLACE:
         return
     is_gap = event.WhichOneof("what") == "summary" and event.summary.value[0].tag == GAP_RECORDS_TAG
     found.losses += (f"{name}: {loss}" for loss in _losses_before(identity, last, is_gap=is_gap))

@@ -11,8 +11,8 @@ Rule 4: a folder has one writer. After a later attempt has begun in the run's fo
 (they were in the memory of a killed trainer, or the trainer still runs) go to the folder ``attempt-<n>`` in the run's
 folder: in the run's folder they would hide the newer events. A stream never returns to a folder that it left.
 
-A stream also writes to a folder in the run's folder for each set of hyperparameters (see ``events.hparams_rows``): the
-same rules hold there.
+A stream also writes to folders in the run's folder: one for each set of hyperparameters (see ``events.hparams_rows``),
+and those that a message names (see ``events.beside``). The same rules hold there.
 """
 
 import os
@@ -36,20 +36,22 @@ _LATE_PREFIX: Final = "attempt-"
 _ROW_PREFIX: Final = "hparams-"
 _ROW: Final = re.compile(rf"{_ROW_PREFIX}[0-9a-f]{{12}}")
 _PREFIX: Final = "events.out.tfevents."
-_NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\.([0-9]{4,})\.([0-9a-f]{8})\.([0-9]{4,})")
+_NAME: Final = re.compile(
+    r"events\.out\.tfevents\.([0-9]{10})\.([0-9]{4,})\.([0-9a-f]{8})\.([0-9]{4,})((?:[_-].*)?)", re.DOTALL
+)
 _ANY_NAME: Final = re.compile(r"events\.out\.tfevents\.([0-9]{10})\..*", re.DOTALL)
 # The next second has one more digit, and its name would sort before all others.
 _SECONDS_MAX: Final = 9_999_999_999
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-# LRU: a set of hyperparameters that comes again when this many others came since then begins a new file.
-_ROWS_KEPT: Final = 16
+# LRU: a folder that comes again when this many others came since then begins a new file. More than a stream has (1,000
+# rows of hyperparameters and 1,000 folders that messages name): a closed file takes some kilobytes of memory.
+_BESIDE_KEPT: Final = 2_048
 
 
-def run_directory(logdir: Path, stream: Stream, row: str = "", *, in_place: bool = False) -> Path:
+def run_directory(logdir: Path, stream: Stream, folder: str = "", *, in_place: bool = False) -> Path:
     """Return ``<logdir>/<run>`` for rank 0, ``<logdir>/<run>/rank-<n>`` for other ranks; creates no folder.
 
-    ``row`` is the name of a folder in it: see :func:`row_name`. With ``in_place``, the log directory itself is the
-    folder of the run.
+    ``folder`` is the path of a folder in it. With ``in_place``, the log directory itself is the folder of the run.
 
     Raises Malformed or TooLarge for a run that is no safe relative path, PermissionError when a symbolic link leads
     out of the log directory.
@@ -57,8 +59,8 @@ def run_directory(logdir: Path, stream: Stream, row: str = "", *, in_place: bool
     parts = [] if in_place else check_run(stream.run).split("/")
     if stream.rank:
         parts.append(f"rank-{stream.rank}")
-    if row:
-        parts.append(row)
+    if folder:
+        parts.append(folder)
     return inside(logdir, logdir.joinpath(*parts))
 
 
@@ -94,21 +96,33 @@ def inside(root: Path, path: Path) -> Path:
 
 
 class EventFileName(NamedTuple):
-    """``events.out.tfevents.<start, seconds>.<attempt>.<stream, first 8 hex digits>.<counter>``."""
+    """``events.out.tfevents.<start, seconds>.<attempt>.<stream, first 8 hex digits>.<counter><suffix>``.
+
+    ``suffix`` is empty or begins with ``_`` or ``-``: see :meth:`with_suffix`.
+    """
 
     start_seconds: int
     attempt: int
     stream: str
     counter: int
+    suffix: str = ""
 
     def __str__(self) -> str:
-        return f"{_PREFIX}{self.start_seconds:010d}.{self.attempt:04d}.{self.stream}.{self.counter:04d}"
+        return f"{_PREFIX}{self.start_seconds:010d}.{self.attempt:04d}.{self.stream}.{self.counter:04d}{self.suffix}"
+
+    def with_suffix(self, suffix: str) -> Self:
+        """Return the name with another suffix, after ``_`` if the suffix begins with neither ``_`` nor ``-``.
+
+        Without this sign a digit would belong to the counter, and a copy with ".bak" at its end would be a file of this
+        program.
+        """
+        return self._replace(suffix=suffix if suffix[:1] in ("", "_", "-") else f"_{suffix}")
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
         """Return the parts of a name that this program gave; None for the name of another program."""
         match = _NAME.fullmatch(name)
-        return None if match is None else cls(int(match[1]), int(match[2]), match[3], int(match[4]))
+        return None if match is None else cls(int(match[1]), int(match[2]), match[3], int(match[4]), match[5])
 
     @property
     def writer(self) -> tuple[int, str]:
@@ -134,7 +148,7 @@ def own_names_in(directory: Path) -> list[EventFileName]:
     return list(filter(None, map(EventFileName.parse, names_in(directory))))
 
 
-def next_name(directory: Path, attempt: int, stream: str, wall_time_ns: int) -> EventFileName:
+def next_name(directory: Path, attempt: int, stream: str, wall_time_ns: int, suffix: str = "") -> EventFileName:
     """Return the name of the next file of a stream, which sorts behind all files in the folder.
 
     Raises FileExistsError when no name sorts behind them.
@@ -145,7 +159,8 @@ def next_name(directory: Path, attempt: int, stream: str, wall_time_ns: int) -> 
     others = map(_ANY_NAME.fullmatch, set(names) - set(map(str, own)))
     newest_other = max((int(match[1]) for match in others if match is not None), default=-1)
     start_seconds = max(own[-1].start_seconds if own else wall_time_ns // 10**9, newest_other + 1, 0)
-    name = EventFileName(start_seconds, attempt, stream, max((name.counter + 1 for name in own), default=0))
+    counter = max((name.counter + 1 for name in own), default=0)
+    name = EventFileName(start_seconds, attempt, stream, counter).with_suffix(suffix)
     if own and str(name) < str(own[-1]):  # the counter has one more digit: 10000 sorts before 9999
         name = name._replace(start_seconds=start_seconds + 1)
     if name.start_seconds > _SECONDS_MAX:
@@ -203,22 +218,26 @@ class _Current:
 class EventFile:
     """Appends the events of ``stream`` under ``logdir``; ``last_id`` is the id of the last event on disk, or None.
 
-    ``row`` is the name of a folder in the run's folder, which then takes the place of the run's folder. ``in_place``:
-    see :func:`run_directory`.
-    ``start_ns`` is the time of the first record of the stream, in all calls. Raises PermissionError when a link leads
-    from the run's folder out of the log directory, OSError.
+    ``folder`` is the path of a folder in the run's folder, which then takes the place of the run's folder;
+    ``in_place``: see :func:`run_directory`. ``start_ns`` is the time of the first record of the stream, in all calls.
+    ``suffix`` ends the names of new files; at first it is that of the newest file on disk. Raises PermissionError when
+    a link leads from the run's folder out of the log directory, NotADirectoryError when the folder is a file, OSError.
     """
 
-    def __init__(self, logdir: Path, stream: Stream, row: str = "", *, in_place: bool = False) -> None:
+    def __init__(self, logdir: Path, stream: Stream, folder: str = "", *, in_place: bool = False) -> None:
         self._logdir, self._stream, self._in_place = logdir, stream, in_place
-        self._writer = stream.attempt, stream.id.hex()[:8]
         # The run's folder, the folder for late events in it, and the folder for events that are late there as well.
-        self._folders, late = [run_directory(logdir, stream, row, in_place=in_place)], f"{_LATE_PREFIX}{stream.attempt}"
+        self._folders, late = (
+            [run_directory(logdir, stream, folder, in_place=in_place)],
+            f"{_LATE_PREFIX}{stream.attempt}",
+        )
         self._folders += (inside(logdir, self._folders[0].joinpath(*[late] * depth)) for depth in (1, 2))
-        self._place = max((place for place, folder in enumerate(self._folders) if self._own_names(folder)), default=0)
+        names = [self._own_names(each) for each in self._folders]
+        self._place = max((place for place, own in enumerate(names) if own), default=0)
+        self.suffix = names[self._place][-1].suffix if names[self._place] else ""
         self._file = -1
         self._current: _Current | None = None
-        self._rows: OrderedDict[str, EventFile] = OrderedDict()
+        self._beside: OrderedDict[str, EventFile] = OrderedDict()
         # The last event in all folders: the stream may have left a folder long ago.
         self.last_id = max(filter(None, map(self._last_id, self._folders)), default=None)
 
@@ -228,9 +247,18 @@ class EventFile:
         return self._folders[0]
 
     @property
+    def begun(self) -> bool:
+        """Whether the stream has a file in the folder."""
+        return self._current is not None or any(map(self._own_names, self._folders))
+
+    @property
     def stream_id(self) -> bytes:
         """The id of the stream."""
         return self._stream.id
+
+    @property
+    def _writer(self) -> tuple[int, str]:
+        return self._stream.attempt, self._stream.id.hex()[:8]
 
     def append(self, events: Sequence[bytes], wall_time_ns: int, start_ns: int) -> None:
         """Append serialised events by one write.
@@ -261,13 +289,33 @@ class EventFile:
             self._place += 1
         return self._folders[self._place]
 
-    def row(self, name: str) -> "EventFile":
-        """Return the event file of this stream in the folder ``name`` of the run's folder. Raises as the class."""
-        found = self._rows.pop(name, None) or EventFile(self._logdir, self._stream, name, in_place=self._in_place)
-        self._rows[name] = found
-        if len(self._rows) > _ROWS_KEPT:
-            self._rows.popitem(last=False)
+    def beside(self, folder: str) -> "EventFile":
+        """Return the event file of this stream in a folder of the run's folder. Raises as the class."""
+        found = self._beside.pop(folder, None) or EventFile(self._logdir, self._stream, folder, in_place=self._in_place)
+        found.suffix = self.suffix
+        self._beside[folder] = found
+        if len(self._beside) > _BESIDE_KEPT:
+            self._beside.popitem(last=False)
         return found
+
+    def forget(self, folder: str) -> None:
+        """Drop the event file of a folder in the run's folder: nothing is written there."""
+        self._beside.pop(folder, None)
+
+    def count_beside(self, folders_max: int) -> int:
+        """Return the number of folders in the run's folder with files of this stream, without rows of hyperparameters.
+
+        At most ``folders_max`` folders, of any kind, are looked into.
+        """
+        unread, seen, found = [self.folder], 0, set()
+        while unread and seen < folders_max:
+            directory, seen = unread.pop(), seen + 1
+            if self._own_names(directory):
+                found.add(next(each for each in (directory, *directory.parents) if not comes_late(each)))
+            with suppress(OSError), os.scandir(directory) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+                unread += [directory / name for name in sorted(names) if not (name[0] == "." or _ROW.fullmatch(name))]
+        return len(found - {self.folder})
 
     def sync(self) -> None:
         """Make durable what this stream has in its folder, and the names of the files and their folders."""
@@ -280,8 +328,8 @@ class EventFile:
         elif names := self._own_names(folder):
             for name in names[-2:]:  # also the file of an object before this one, which may have ended before its sync
                 sync_file(folder / str(name))
-            for parent in (folder, *folder.relative_to(self._logdir).parents):
-                sync_folder(self._logdir / parent)
+            for parent in {folder, *(self._logdir / parent for parent in folder.relative_to(self._logdir).parents)}:
+                sync_folder(parent)
         if current is not None:
             current.synced_bytes = current.size_bytes
 
@@ -299,13 +347,13 @@ class EventFile:
             path, flags = directory / str(newest), _APPEND
         else:
             path, flags = (
-                directory / str(next_name(directory, *self._writer, wall_time_ns)),
+                directory / str(next_name(directory, *self._writer, wall_time_ns, self.suffix)),
                 _APPEND | os.O_CREAT | os.O_EXCL,
             )
         self._file = os.open(path, flags, 0o644)
         return path
 
-    def _continue(self, current: "_Current") -> None:
+    def _continue(self, current: _Current) -> None:
         if self._file < 0:
             self._file = os.open(current.path, _APPEND)
         found = os.fstat(self._file)

@@ -9,6 +9,7 @@ folder beside them. Therefore each set of hyperparameters has a folder, which ho
   the row of the first trial would show the last loss of the last.
 - Records with equal parameters are one row: parameters at the start of a run and metrics at the end, or an attempt that
   goes on. The name of the folder is a digest of the parameters, so that nothing must be remembered.
+- A message that names a folder has its row there: ``events.beside`` writes it.
 - The columns are the hyperparameters and the metrics that were given, and not all curves of the run.
 """
 
@@ -44,7 +45,7 @@ def write_row(run: EventFile, message: HParams, record: Record, start_ns: int) -
     ``run`` is the event file of the stream that began at ``start_ns``. The row is durable before the events of the run
     tell that the record is projected. Raises OSError.
     """
-    file = run.row(name_of(message.parameters))
+    file = run.beside(name_of(message.parameters))
     identity, event = row_event(message, record, run.stream_id)
     if file.last_id is not None and identity <= file.last_id:
         return True

@@ -22,6 +22,9 @@ from tensorboardX.proto.graph_pb2 import GraphDef
 from tensorboard_sidecar.protocol.frame import Damage, End, Frame, read_frame
 
 GRAPH_ATTRIBUTE: Final = "_telemetry_id"
+# The place of an event that lies in a folder in the run's folder: its folder has the events of some records only. The
+# event of the same record in the run's folder has a smaller place.
+BESIDE_PLACE: Final = 100_000_000
 _PATTERN: Final = re.compile(r"([0-9a-f]{32})/([0-9]{1,20})/([0-9]{1,9})")
 # An event holds a whole record with its pictures: larger than the record, far smaller than this.
 EVENT_SIZE_MAX_BYTES: Final = 2**30

@@ -15,8 +15,11 @@ from typing import Final, NamedTuple, assert_never
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from tensorboard_sidecar.logger_service.events import values
-from tensorboard_sidecar.logger_service.events.identity import EventId, name_event
+from tensorboard_sidecar.logger_service.events import values, writer_values
+from tensorboard_sidecar.logger_service.events.foreign_event import parse_event
+from tensorboard_sidecar.logger_service.events.identity import BESIDE_PLACE, EventId, name_event
+from tensorboard_sidecar.logger_service.rendering.animation import animation
+from tensorboard_sidecar.logger_service.rendering.boxes import draw_boxes
 from tensorboard_sidecar.logger_service.rendering.canvas import encode_png
 from tensorboard_sidecar.logger_service.rendering.heatmap import heatmap
 from tensorboard_sidecar.logger_service.rendering.layer_overview import NAMES_SHOWN_MAX, layer_overview
@@ -86,6 +89,33 @@ def version_event(wall_time_ns: int) -> bytes:
     return serialised
 
 
+class BesideEvent(NamedTuple):
+    """An event for a folder in the run's folder, beside the event that the run's folder has of the record."""
+
+    folder: str
+    identity: EventId
+    event: bytes
+
+
+def beside(message: messages.Message | None, record: Record, stream: bytes) -> list[BesideEvent]:
+    """Return the events of a record that belong to folders in the run's folder, one a folder. Raises Malformed."""
+    summaries: dict[str, Event] = {}
+    if isinstance(message, messages.Overlay):
+        for folder, number in message.values.items():
+            summaries[folder] = Event(summary=Summary(value=[values.scalar_value(message.tag, number)]))
+    elif isinstance(message, messages.Event) and message.folder:
+        summaries[message.folder] = parse_event(message.event)
+    elif isinstance(message, messages.HParams) and message.folder:
+        summaries[message.folder] = Event(summary=Summary(value=values.hparams_values(message)))
+    identity = EventId(stream, record.next_sequence - 1, BESIDE_PLACE)
+    found = []
+    for folder, event in summaries.items():
+        event.wall_time, event.step = record.wall_time_ns / 1e9, record.step
+        name_event(event, identity)
+        found.append(BesideEvent(folder, identity, event.SerializeToString()))
+    return found
+
+
 class ScalarEvents:
     """Packs the scalars of one stream: makes an event once a set of tags, and fills in the numbers of each record."""
 
@@ -148,7 +178,7 @@ def _finish(events: list[Event], record: Record, stream: bytes) -> list[bytes]:
     return [event.SerializeToString() for event in events]
 
 
-# Long: a case for each kind
+# Long: one case a kind, so that mypy finds a kind that is forgotten.
 def _events(message: messages.Message | None, record: Record, failures: list[Exception]) -> list[Event]:
     match message:
         case messages.RunStart():
@@ -170,44 +200,81 @@ def _events(message: messages.Message | None, record: Record, failures: list[Exc
         case messages.Layout():
             shown = [values.layout_value(message)]
         case messages.HParams():
-            shown = values.metric_values(message)  # the parameters are in a file beside the events: see row_event
+            # The parameters are in a folder beside: see row_event and beside. With a folder, the metrics are there too.
+            shown = [] if message.folder else values.metric_values(message)
         case messages.Gap():
             shown = _gap(message, record)
         case messages.RunEnd():
             status = values.text_value("run/status", f"**{message.status}** at step {record.step:,}")
             shown = [status] if message.shown else []
-        case messages.Point():
-            shown = [values.scalar_value(message.tag, message.value)]
+        case messages.Event():
+            return [] if message.folder else [parse_event(message.event)]
         case (
-            messages.Overlay()
-            | messages.Event()
-            | messages.Video()
+            messages.Point()
             | messages.PrCurve()
             | messages.PrCurveRaw()
             | messages.Mesh()
-            | messages.Boxes()
             | messages.Histogram()
             | messages.Tensor()
+            | messages.Video()
+            | messages.Boxes()
         ):
-            raise NotImplementedError
-        case messages.Embedding() | messages.SegmentHead() | None:
-            shown = []  # files beside the events; read by the reader; an unknown kind
+            shown = _writer_values(message)
+        case messages.Overlay() | messages.Embedding() | messages.SegmentHead() | None:
+            shown = []  # in other folders; files beside the events; read by the reader; an unknown kind
         case _:
             assert_never(message)
     return [Event(summary=Summary(value=shown))] if shown else []
 
 
+def _writer_values(
+    message: messages.Point
+    | messages.PrCurve
+    | messages.PrCurveRaw
+    | messages.Mesh
+    | messages.Histogram
+    | messages.Tensor
+    | messages.Video
+    | messages.Boxes,
+) -> list[Summary.Value]:
+    """Return the values of the kinds that a SummaryWriter makes."""
+    match message:
+        case messages.Point():
+            return [writer_values.point_value(message)]
+        case messages.PrCurve():
+            return [writer_values.pr_curve_value(message.tag, writer_values.count_at_thresholds(message))]
+        case messages.PrCurveRaw():
+            return [writer_values.pr_curve_value(message.tag, message.rows.numpy())]
+        case messages.Mesh():
+            return writer_values.mesh_values(message)
+        case messages.Histogram():
+            return [writer_values.finished_histogram_value(message)]
+        case messages.Tensor():
+            return [writer_values.tensor_value(message)]
+        case messages.Video():
+            shown = animation(message.frames.numpy(), message.frames_per_second)
+            return [writer_values.animation_value(message.tag, shown)]
+        case messages.Boxes():
+            picture = draw_boxes(message.image.numpy(), message.boxes.numpy(), message.labels, scale=message.scale)
+            return [values.image_value(message.tag, picture)]
+        case _:
+            assert_never(message)
+
+
 def _run_start(message: messages.RunStart) -> list[Event]:
     """Return a session start, and the config.
 
-    At a session start the slow loader drops the points of earlier attempts from the step of the start on.
+    At a session start the slow loader drops the points of earlier attempts from the step of the start on: an attempt
+    that continues earlier attempts has none.
     """
-    start = Event(step=first_new_step(message), session_log=SessionLog(status=SessionLog.START))
+    start = [Event(step=first_new_step(message), session_log=SessionLog(status=SessionLog.START))]
+    if message.continues:
+        start = []
     if not message.config:
-        return [start]
+        return start
     rows = [(name, str(value)) for name, value in message.config.items()]
     text = values.text_value("run/config", values.markdown_table(("setting", "value"), rows))
-    return [start, Event(summary=Summary(value=[text]))]
+    return [*start, Event(summary=Summary(value=[text]))]
 
 
 def _summaries(
@@ -263,7 +330,10 @@ def _audio(message: messages.Audio) -> list[Summary.Value]:
     """Return the clips as samples of one tag, and the captions as a text: TensorBoard's audio tab shows no captions."""
     if not message.clips:
         return []
-    shown = [values.audio_value(message.tag, message.clips, message.sample_rate_hz)]
+    if message.single:
+        shown = [writer_values.single_audio_value(message)]
+    else:
+        shown = [values.audio_value(message.tag, message.clips, message.sample_rate_hz)]
     if message.captions:
         shown.append(values.text_value(f"{message.tag}/captions", values.numbered_list(message.captions)))
     return shown

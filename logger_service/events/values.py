@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from tensorboardX.proto import layout_pb2
-from tensorboardX.proto.api_pb2 import Status
+from tensorboardX.proto.api_pb2 import DataType, Experiment, HParamInfo, MetricInfo, MetricName, Status
 from tensorboardX.proto.attr_value_pb2 import AttrValue
 from tensorboardX.proto.graph_pb2 import GraphDef
 from tensorboardX.proto.node_def_pb2 import NodeDef
@@ -38,8 +38,14 @@ _AUDIO_IS_WAV: Final = b"\x10\x0b"
 # The tag that tensorboard/plugins/custom_scalar/metadata.py looks for.
 _LAYOUT_TAG: Final = "custom_scalars__config__"
 # Tags of tensorboard/plugins/hparams/metadata.py.
+_EXPERIMENT_TAG: Final = "_hparams_/experiment"
 _SESSION_START_TAG: Final = "_hparams_/session_start_info"
 _SESSION_END_TAG: Final = "_hparams_/session_end_info"
+_DATA_TYPES: Final[dict[type, DataType]] = {
+    bool: DataType.DATA_TYPE_BOOL,
+    float: DataType.DATA_TYPE_FLOAT64,
+    str: DataType.DATA_TYPE_STRING,
+}
 # Doubles hold every whole number up to this one.
 _EXACT_MAX: Final = 2**53
 # The attribute of a node that holds the labels of its edges (tensorboard/plugins/graph/tf_graph_common/graph.ts).
@@ -80,7 +86,7 @@ def image_value(tag: str, picture: Picture) -> Value:
 def text_value(tag: str, text: str) -> Value:
     """Return a markdown text."""
     content = TextPluginData(version=0).SerializeToString()
-    return _plugin_value(tag, "text", content, tensor=_string_tensor([text.encode("utf-8", "replace")]))
+    return plugin_value(tag, "text", content, tensor=_string_tensor([text.encode("utf-8", "replace")]))
 
 
 def escape_markdown(text: str) -> str:
@@ -116,7 +122,7 @@ def numbered_list(items: Iterable[str]) -> str:
 def audio_value(tag: str, clips: Sequence[Array], sample_rate_hz: int) -> Value:
     """Return the clips, int16 ``[frames, channels]`` each, as the samples of one tag."""
     sounds = [encode_wav(clip, sample_rate_hz) for clip in clips]
-    return _plugin_value(tag, "audio", _AUDIO_IS_WAV, tensor=_string_tensor(sounds, (len(sounds),)))
+    return plugin_value(tag, "audio", _AUDIO_IS_WAV, tensor=_string_tensor(sounds, (len(sounds),)))
 
 
 def encode_wav(clip: Array, sample_rate_hz: int) -> bytes:
@@ -137,7 +143,7 @@ def layout_value(layout: messages.Layout) -> Value:
         for title, charts in layout.categories.items()
     ]
     content = layout_pb2.Layout(category=categories).SerializeToString()
-    return _plugin_value(_LAYOUT_TAG, "custom_scalars", tensor=_string_tensor([content]))
+    return plugin_value(_LAYOUT_TAG, "custom_scalars", tensor=_string_tensor([content]))
 
 
 def shown_parameter(value: messages.ParameterValue) -> bool | float | str:
@@ -158,13 +164,15 @@ def shown_parameter(value: messages.ParameterValue) -> bool | float | str:
 def hparams_values(message: messages.HParams) -> list[Value]:
     """Return start and end of a session of TensorBoard's HParams, and one scalar a metric.
 
-    There is no value for the experiment. TensorBoard takes the columns of all its rows from the first experiment that
-    it finds; without an experiment, it takes the columns from all sessions, and from the scalars beside them.
-    tensorboardX's own builder serialises maps in an order that differs between processes; these bytes are
-    deterministic.
+    The value for the experiment is there only with domains, which have no other place. TensorBoard takes the columns of
+    all its rows from the first experiment that it finds; without an experiment, it takes the columns from all sessions,
+    and from the scalars beside them. tensorboardX's own builder serialises maps in an order that differs between
+    processes; these bytes are deterministic.
     """
     start, end = _session_start(message.parameters), SessionEndInfo(status=Status.STATUS_SUCCESS)
+    experiment = [_experiment(message)] if message.domains else []
     return [
+        *(_hparams_value(_EXPERIMENT_TAG, HParamsPluginData(experiment=one)) for one in experiment),
         _hparams_value(_SESSION_START_TAG, HParamsPluginData(session_start_info=start)),
         _hparams_value(_SESSION_END_TAG, HParamsPluginData(session_end_info=end)),
         *metric_values(message),
@@ -184,23 +192,24 @@ def graph_bytes(graph: messages.Graph) -> bytes:
     return serialised
 
 
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _plugin_value(tag: str, plugin: str, content: bytes = b"", tensor: TensorProto | None = None) -> Value:
+def plugin_value(tag: str, plugin: str, content: bytes = b"", tensor: TensorProto | None = None) -> Value:
     """Return a value whose metadata assigns the value to one of TensorBoard's plugins."""
     metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin, content=content))
     return Value(tag=tag, metadata=metadata, tensor=tensor)
 
 
+def tensor_shape(sides: Sequence[int]) -> TensorShapeProto:
+    """Return the shape of a tensor, the outermost side first."""
+    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=side) for side in sides])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def _string_tensor(items: Iterable[bytes], shape: Sequence[int] = ()) -> TensorProto:
     """Return a tensor of byte strings, with no dimension by default."""
-    return TensorProto(dtype="DT_STRING", string_val=items, tensor_shape=_shape(shape))
-
-
-def _shape(sides: Sequence[int]) -> TensorShapeProto:
-    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=side) for side in sides])
+    return TensorProto(dtype="DT_STRING", string_val=items, tensor_shape=tensor_shape(shape))
 
 
 def _chart(title: str, chart: messages.Chart) -> layout_pb2.Chart:
@@ -224,13 +233,26 @@ def _session_start(parameters: Mapping[str, messages.ParameterValue]) -> Session
     return start
 
 
+def _experiment(message: messages.HParams) -> Experiment:
+    """Return the columns of the table, with the domains of those hyperparameters that have one."""
+    infos = []
+    for name, value in message.parameters.items():
+        info = HParamInfo(name=name, type=_DATA_TYPES[type(shown_parameter(value))])
+        if name in message.domains:
+            info.domain_discrete.extend(map(shown_parameter, message.domains[name]))
+        infos.append(info)
+    return Experiment(
+        hparam_infos=infos, metric_infos=[MetricInfo(name=MetricName(tag=tag)) for tag in message.metrics]
+    )
+
+
 def _hparams_value(tag: str, content: HParamsPluginData) -> Value:
-    return _plugin_value(tag, "hparams", content.SerializeToString(deterministic=True))
+    return plugin_value(tag, "hparams", content.SerializeToString(deterministic=True))
 
 
 def _node(node: messages.GraphNode) -> NodeDef:
     attributes = {key: AttrValue(s=text.encode("utf-8", "replace")) for key, text in node.attributes.items()}
     if node.output_shapes:
-        shapes = [_shape(sides) for sides in node.output_shapes]
+        shapes = [tensor_shape(sides) for sides in node.output_shapes]
         attributes[_OUTPUT_SHAPES] = AttrValue(list=AttrValue.ListValue(shape=shapes))
     return NodeDef(name=node.name, op=node.operation, input=node.inputs, attr=attributes)

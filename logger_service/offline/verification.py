@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tensorboard_sidecar.logger_service.events.audit import audit
 from tensorboard_sidecar.logger_service.events.embedding_projector import MARKER_FILE_SUFFIX
+from tensorboard_sidecar.logger_service.events.event_file import EventFileName
 from tensorboard_sidecar.logger_service.offline.inspection import losses, read_contents
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.printable import printable
@@ -66,5 +67,5 @@ def _event_folders(path: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(path):
         folders.sort()
         names = [name for name in files if name.startswith("events.out.tfevents.")]
-        if any(not name.endswith(MARKER_FILE_SUFFIX) for name in names):
+        if any(not name.endswith(MARKER_FILE_SUFFIX) or EventFileName.parse(name) for name in names):
             yield Path(folder)

@@ -27,7 +27,8 @@ from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ReportedHealth, ReportReader, ReportWriter
 
 # The child may take this much more memory than it has after its imports. A record that takes more is not drawn, so that
-# the trainer keeps its memory. A record of 20,000 full summaries takes 1.0 GB, pictures of 64 MB take 0.6 GB.
+# the trainer keeps its memory. A record of 20,000 full summaries takes 1.0 GB, pictures of 64 MB take 0.6 GB, and
+# matplotlib, which the first drawing imports, 30 MB.
 MEMORY_MAX_BYTES: Final = 5 * 2**28
 # OpenBLAS uses no work buffer for smaller matrices (up to 100 on a side).
 _BLAS_SIDE: Final = 128

@@ -51,6 +51,7 @@ class ProjectionCounts(Counters):
     missing_records: _Number = counter("records that these gaps stand for")
     damages: _Number = counter("damaged places in recordings")
     rows_left_out: _Number = counter("sets of hyperparameters without a row: the run has too many")
+    folders_left_out: _Number = counter("events for folders in a run's folder that were left out: too many folders")
     stream_failures: _Number = counter("times a recording could not be projected")
 
 

@@ -21,23 +21,31 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import Final, TypeVar, assert_never
 
+from tensorboard_sidecar.logger_service.events.beside import write_beside
 from tensorboard_sidecar.logger_service.events.embedding_projector import EmbeddingProjector
 from tensorboard_sidecar.logger_service.events.event_file import Attempt, EventFile, in_order
 from tensorboard_sidecar.logger_service.events.hparams_rows import ROWS_MAX, write_row
-from tensorboard_sidecar.logger_service.events.to_events import Projected, ScalarEvents, blank, first_new_step, project
+from tensorboard_sidecar.logger_service.events.to_events import (
+    Projected,
+    ScalarEvents,
+    beside,
+    blank,
+    first_new_step,
+    project,
+)
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.logger_service.projection.stream_parts import EventBatch, HoleWait, missing, with_gaps
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.codec import decode_message
-from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.kinds import PICTURES, SILENT
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import Beginning, RecordingReader, beginning_of
 from tensorboard_sidecar.protocol.stream import Stream
 
-# Scalars up to this size take microseconds and cannot kill the process: the quarantine does not note them.
+# Scalars and points up to this size take microseconds and cannot kill the process: the quarantine does not note them.
 _LIGHT_MAX_BYTES: Final = 2**16
 # The start and the end of a run. A stream with more records than these is shown whatever their kinds.
 _SILENT_RECORDS_MAX: Final = 2
@@ -189,13 +197,18 @@ class StreamProjection:
             self._tally.note_undecoded(record, error)
             self._add(blank(record, self.stream.id), record)
             return
-        if message is None:
+        if isinstance(message, messages.RunStart):
+            self._file.suffix = message.file_suffix
+        elif message is None:
             self.counts.unknown_kinds += 1
             advice = "a newer trainer sent it; upgrade the logger to see it"
             self._tally.warn_once(f"kind {record.kind} is unknown", advice)
         events, failures = self._draw(message, record)
         for failure in failures:
-            self._tally.note_undrawn(record, failure)
+            if isinstance(failure, Malformed):
+                self._tally.note_undecoded(record, failure)
+            else:
+                self._tally.note_undrawn(record, failure)
         self.counts.drawings += isinstance(message, PICTURES) and not failures
         self._add(events, record)
 
@@ -215,11 +228,12 @@ class StreamProjection:
         """Update what a record changes besides the run's events; return the errors of what is not shown."""
         match message:
             case messages.RunStart():
-                return self._projector().rewind(first_new_step(message), record.wall_time_ns)
+                if not message.continues:
+                    return self._projector().rewind(first_new_step(message), record.wall_time_ns)
             case messages.Gap():
                 self.counts.gaps += 1
                 self.counts.missing_records += record.span
-            case messages.Embedding() | messages.HParams():
+            case messages.Embedding() | messages.HParams() | messages.Overlay() | messages.Event():
                 try:
                     return self._write_files(message, record)
                 except OSError:
@@ -232,11 +246,18 @@ class StreamProjection:
                 assert_never(message)
         return []
 
-    def _write_files(self, message: messages.Embedding | messages.HParams, record: Record) -> list[Exception]:
-        """Write the files of an embedding, or of a set of hyperparameters; return the errors of lost embeddings."""
+    def _write_files(
+        self, message: messages.Embedding | messages.HParams | messages.Overlay | messages.Event, record: Record
+    ) -> list[Exception]:
+        """Write the files of an embedding or of a set of hyperparameters, or add events for folders to the batch.
+
+        Returns the errors of lost embeddings.
+        """
         if isinstance(message, messages.Embedding):
             return self._projector().write(message, record)
-        if not write_row(self._file, message, record, self.beginning.start_ns):
+        if not isinstance(message, messages.HParams) or message.folder:
+            self._batch.add_beside(beside(message, record, self.stream.id))
+        elif not write_row(self._file, message, record, self.beginning.start_ns):
             self.counts.rows_left_out += 1
             self._tally.warn_once("hyperparameters not shown", f"a run has {ROWS_MAX:,} sets of them at most")
         return []
@@ -255,6 +276,9 @@ class StreamProjection:
     def _write(self) -> None:
         batch = self._batch
         if batch.events:
+            for events, reason in write_beside(self._file, batch.beside, self.beginning.start_ns):
+                self.counts.folders_left_out += events
+                self._tally.warn_once("events for a folder not shown", reason)
             self._file.append(batch.events, batch.wall_time_ns, self.beginning.start_ns)
             self.counts.events += len(batch.events)
             self.counts.event_bytes += batch.size_bytes
@@ -375,7 +399,7 @@ def belongs_to(recording: Path, logdir: Path) -> bool:
 
 
 def _is_light(record: Record) -> bool:
-    return record.kind == Kind.SCALARS and len(record.body) <= _LIGHT_MAX_BYTES
+    return record.kind in (Kind.SCALARS, Kind.POINT) and len(record.body) <= _LIGHT_MAX_BYTES
 
 
 def _are_silent(records: deque[Record]) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tensorboard_sidecar.logger_service.events.identity import EventId
+from tensorboard_sidecar.logger_service.events.to_events import BesideEvent
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.limits import STEP_MAX
 from tensorboard_sidecar.protocol.messages import Gap
@@ -92,6 +93,7 @@ def missing(first_sequence: int, record: Record) -> Record:
 class EventBatch:
     """Collects the serialised events of the stream ``stream_id`` that wait for the next write.
 
+    ``events`` are those of the run's folder; ``beside`` holds, by folder, those of folders in the run's folder.
     ``last_id`` is the last event in the files, or None: the batch leaves out the events that the files hold already.
     ``records_before(n)`` returns the records before the sequence number ``n``, gaps included, on all of which the place
     of a gap depends.
@@ -101,6 +103,7 @@ class EventBatch:
     last_id: EventId | None
     records_before: Callable[[int], Iterable[Record]]
     events: list[bytes] = field(default_factory=list, repr=False)
+    beside: dict[str, list[BesideEvent]] = field(default_factory=dict, repr=False)
     size_bytes: int = 0
     wall_time_ns: int = 0
     _gaps: GapPlace | None = None
@@ -145,6 +148,12 @@ class EventBatch:
             self.size_bytes += len(event)
         return len(self.events) > count
 
+    def add_beside(self, events: Iterable[BesideEvent]) -> None:
+        """Add the events of a record for other folders; :meth:`add` must follow with the event of the run's folder."""
+        for event in events:
+            self.beside.setdefault(event.folder, []).append(event)
+            self.size_bytes += len(event.event)
+
     def clear(self) -> None:
         """Forget the events, which are written."""
-        self.events, self.size_bytes = [], 0
+        self.events, self.beside, self.size_bytes = [], {}, 0

@@ -1,4 +1,4 @@
-"""Numbers to PNG pictures: heatmaps, histogram overviews, contact sheets; the only room that imports matplotlib.
+"""Numbers to PNG pictures: heatmaps, overviews, contact sheets; the same numbers give the same bytes.
 
-The same numbers give the same bytes. May import ``protocol``.
+The only room that imports matplotlib, which takes a second: the functions that draw import it. May import ``protocol``.
 """

@@ -14,20 +14,21 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from tensorboard_sidecar.logger_service.rendering import theme
 from tensorboard_sidecar.logger_service.rendering.text import ascent, coverage, fit, presentable, text_width
 from tensorboard_sidecar.logger_service.rendering.theme import Colour, Pixels, TextStyle
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.limits import IMAGE_SIDE_MAX
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 Align: TypeAlias = Literal["left", "centre", "right"]
 
@@ -153,19 +154,21 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
-def new_figure(width: int, height: int) -> Figure:
+def new_figure(width: int, height: int) -> "Figure":
     """Return a white matplotlib figure of exactly this size in pixels, unknown to pyplot."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - see the room
+
     return Figure(figsize=(width / theme.DPI, height / theme.DPI), dpi=theme.DPI, facecolor="white")
 
 
-def style_text(text: Text, style: TextStyle) -> None:
+def style_text(text: "Text", style: TextStyle) -> None:
     """Apply a style to a text of a figure; ``$`` stays a dollar sign."""
     text.set_fontproperties(theme.font(style))
     text.set_color(theme.fraction(style.colour))
     text.set_parse_math(False)
 
 
-def style_ticks(axes: Axes) -> None:
+def style_ticks(axes: "Axes") -> None:
     """Apply the theme to ticks and their labels."""
     axes.tick_params(length=4, width=1, pad=4, color=theme.fraction(theme.LINE))
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
@@ -173,7 +176,7 @@ def style_ticks(axes: Axes) -> None:
 
 
 def draw_colour_bar(
-    axes: Axes, colours: Pixels, span: tuple[float, float], ticks: Sequence[float], labels: Sequence[str]
+    axes: "Axes", colours: Pixels, span: tuple[float, float], ticks: Sequence[float], labels: Sequence[str]
 ) -> None:
     """Draw colours, uint8 ``[N, 3]``, as a vertical bar over ``span``, the first at the bottom, ticks on the right."""
     axes.imshow(colours[:, None], aspect="auto", interpolation="nearest", origin="lower", extent=(0, 1, *span))
@@ -184,8 +187,10 @@ def draw_colour_bar(
     style_ticks(axes)
 
 
-def figure_pixels(figure: Figure) -> Pixels:
+def figure_pixels(figure: "Figure") -> Pixels:
     """Draw a figure with Agg and return its pixels, read-only uint8 ``[H, W, 3]``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - see the room
+
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib's backends have no annotations
     canvas.draw()
     pixels = np.array(np.asarray(canvas.buffer_rgba())[:, :, :3])

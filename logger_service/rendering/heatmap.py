@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from tensorboard_sidecar.logger_service.rendering import theme
 from tensorboard_sidecar.logger_service.rendering.canvas import (
@@ -30,6 +28,9 @@ from tensorboard_sidecar.logger_service.rendering.text import fit, presentable
 from tensorboard_sidecar.logger_service.rendering.theme import Pixels
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.limits import MATRIX_SIDE_MAX
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Values: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -131,6 +132,8 @@ def choose_range(given: tuple[float, float] | None, extent: tuple[float, float] 
     Round limits do not change while values change little: colours keep their meaning from step to step, and the cached
     background stays valid. ``extent`` is the smallest and largest finite value; None without finite values.
     """
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - see the room
+
     if given is not None:
         return ColourRange(float(given[0]), float(given[1]))
     if extent is None:
@@ -147,6 +150,8 @@ def choose_range(given: tuple[float, float] | None, extent: tuple[float, float] 
 
 def round_ticks(scale: ColourRange, ticks_max: int, *, whole: bool = False) -> list[float]:
     """Return round numbers inside the range, at most about ``ticks_max``; integers if ``whole``."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - see the room
+
     locator = MaxNLocator(max(1, ticks_max), steps=(1, 2, 5, 10), integer=whole, min_n_ticks=1)
     slack = (scale.high - scale.low) * _SAME
     ticks = (float(tick) for tick in locator.tick_values(scale.low, scale.high))
@@ -292,7 +297,7 @@ def _static_parts(layout: _Layout) -> Pixels:
     return canvas.pixels
 
 
-def _draw_axes(axes: Axes, layout: _Layout) -> None:
+def _draw_axes(axes: "Axes", layout: _Layout) -> None:
     """Draw the row and column numbers (from 0, at the centre of cells) and the axis labels."""
     cells = layout.cells
     rows, columns = cells.rows * cells.row_block, cells.columns * cells.column_block
@@ -311,7 +316,7 @@ def _draw_axes(axes: Axes, layout: _Layout) -> None:
         style_text(label, theme.LABEL)
 
 
-def _draw_bar(axes: Axes, layout: _Layout) -> None:
+def _draw_bar(axes: "Axes", layout: _Layout) -> None:
     scale = layout.scale
     ticks = round_ticks(scale, min(layout.cells.height // 24, 8))
     draw_colour_bar(axes, _palette(scale)[:_LEVELS], (scale.low, scale.high), ticks, format_ticks(ticks))

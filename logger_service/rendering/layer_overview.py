@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from os.path import commonprefix
-from typing import Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 
 from tensorboard_sidecar.logger_service.rendering import theme
 from tensorboard_sidecar.logger_service.rendering.canvas import (
@@ -34,6 +33,9 @@ from tensorboard_sidecar.protocol.buckets import bucket_octaves
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.limits import TAGS_MAX
 from tensorboard_sidecar.protocol.messages import TensorSummary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -295,7 +297,7 @@ def _static_parts(layout: _Layout) -> Pixels:
     with theme.settings():
         figure = new_figure(width, height)
 
-        def add(x: int, columns: int, rows_height: int) -> Axes:
+        def add(x: int, columns: int, rows_height: int) -> "Axes":
             bottom = height - layout.top - rows_height
             axes = figure.add_axes((x / width, bottom / height, columns / width, rows_height / height))
             axes.set_facecolor(theme.fraction(theme.GROUND))
@@ -316,7 +318,7 @@ def _static_parts(layout: _Layout) -> Pixels:
     return canvas.pixels
 
 
-def _label_columns(axes: Axes, names: Sequence[str], layout: _Layout) -> None:
+def _label_columns(axes: "Axes", names: Sequence[str], layout: _Layout) -> None:
     axes.set_xlim(0, len(names))
     axes.set_yticks([])
     axes.set_xticks(np.arange(len(names)) + 0.5, names)
@@ -324,7 +326,7 @@ def _label_columns(axes: Axes, names: Sequence[str], layout: _Layout) -> None:
     style_ticks(axes)
 
 
-def _draw_octaves_axis(axes: Axes, layout: _Layout) -> None:
+def _draw_octaves_axis(axes: "Axes", layout: _Layout) -> None:
     """Draw ticks at powers of ten on an axis in powers of two."""
     axes.set_xlim(layout.low, layout.high)
     axes.set_yticks([])
@@ -343,7 +345,7 @@ def _power_of_ten(decade: int) -> str:
     return f"1e{decade}".replace("-", "\N{MINUS SIGN}") if decade else "1"
 
 
-def _draw_bar(axes: Axes) -> None:
+def _draw_bar(axes: "Axes") -> None:
     """Draw the colour bar of shares, on a square-root scale, which makes small shares visible."""
     colours = theme.colours(theme.SEQUENTIAL, (np.arange(_LEVELS) + 0.5) / _LEVELS)
     ticks = [math.sqrt(share) for share in _BAR_SHARES]

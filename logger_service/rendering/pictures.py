@@ -53,7 +53,7 @@ def grid(images: Pixels) -> Picture:
     for place, image in enumerate(images):
         row, column = divmod(place, columns)
         y, x = row * (tile_height + _GRID_GAP), column * (tile_width + _GRID_GAP)
-        whole[y : y + tile_height, x : x + tile_width] = _reduce(image, factor)
+        whole[y : y + tile_height, x : x + tile_width] = average_blocks(image, factor)
     return encode_png(whole)
 
 
@@ -93,9 +93,9 @@ def thumbnail(image: Pixels, side: int) -> Pixels:
     longest = max(height, width)
     if longest <= side:
         factor = side // longest
-        return _on_white(image).repeat(factor, axis=0).repeat(factor, axis=1)
+        return on_white(image).repeat(factor, axis=0).repeat(factor, axis=1)
     size = (max(1, round(width * side / longest)), max(1, round(height * side / longest)))
-    return np.asarray(Image.fromarray(_on_white(image)).resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0))
+    return np.asarray(Image.fromarray(on_white(image)).resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0))
 
 
 def _check_images(images: Pixels) -> None:
@@ -129,7 +129,7 @@ def _write_caption(canvas: Canvas, x: int, y: int, number: int, lines: Sequence[
         canvas.write(x + _indent(number), y + place * _LINE_PITCH - 3, line, theme.CAPTION)
 
 
-def _on_white(image: Pixels) -> Pixels:
+def on_white(image: Pixels) -> Pixels:
     """Return a grey, RGB or RGBA picture as RGB, transparent pixels blended with white."""
     channels = image.shape[2]
     if channels == 1:
@@ -141,7 +141,7 @@ def _on_white(image: Pixels) -> Pixels:
     return ((blended + 127) // 255).astype(np.uint8)
 
 
-def _reduce(image: Pixels, factor: int) -> Pixels:
+def average_blocks(image: Pixels, factor: int) -> Pixels:
     """Average blocks of ``factor`` by ``factor`` pixels; sizes are rounded up."""
     if factor == 1:
         return image

@@ -13,8 +13,6 @@ from itertools import accumulate, takewhile
 from typing import Any, Final
 
 import numpy as np
-from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.font_manager import get_font
 
 from tensorboard_sidecar.logger_service.rendering import theme
 from tensorboard_sidecar.logger_service.rendering.theme import Pixels, TextStyle
@@ -30,7 +28,6 @@ _ESTIMATE_SLACK: Final = 1.1  # for kerning and ligatures; a text with a larger 
 _EM_PIXELS: Final = 1000
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs"})  # controls, joiners and direction marks, lone surrogates
 _COMBINING: Final = frozenset({"Mn", "Me"})
-_UNTYPED_RENDERER: Final[Any] = RendererAgg  # matplotlib's backends have no annotations
 
 
 def presentable(text: str) -> str:
@@ -57,9 +54,12 @@ def coverage(text: str, style: TextStyle) -> Pixels:
 
     H is :func:`line_height`, the baseline lies at :func:`ascent`, and W is the visible width.
     """
+    from matplotlib.backends.backend_agg import RendererAgg  # noqa: PLC0415 - see the room
+
+    untyped_renderer: Any = RendererAgg  # matplotlib's backends have no annotations
     origin = style.size_pixels
     width = 2 * origin + int(_ADVANCE_MAX * style.size_pixels * len(text))
-    renderer = _UNTYPED_RENDERER(width, line_height(style), theme.DPI)
+    renderer = untyped_renderer(width, line_height(style), theme.DPI)
     with theme.settings(text_only=True):
         renderer.draw_text(renderer.new_gc(), origin, ascent(style), text, theme.font(style), 0)
     alpha: Pixels = np.asarray(renderer.buffer_rgba())[:, :, 3]
@@ -141,6 +141,8 @@ def _advance(character: str, style: TextStyle) -> float:
 
 @lru_cache(maxsize=_CHARACTERS_KEPT)
 def _em_advance(character: str, bold: bool) -> float:
+    from matplotlib.font_manager import get_font  # noqa: PLC0415 - see the room
+
     face = get_font(theme.font_path(theme.TITLE if bold else theme.NOTE))
     face.set_size(_EM_PIXELS, 72)
     return float(face.load_char(ord(character)).linearHoriAdvance / 0x10000 / _EM_PIXELS)
@@ -159,6 +161,8 @@ def _replacement(character: str) -> str:
 @lru_cache(maxsize=1)
 def _glyphs() -> frozenset[int]:
     """Return the code points with a visible glyph in both weights of the font."""
+    from matplotlib.font_manager import get_font  # noqa: PLC0415 - see the room
+
     regular, bold = (get_font(theme.font_path(style)).get_charmap() for style in (theme.NOTE, theme.TITLE))
     visible = set(regular) & set(bold)
     return frozenset(point for point in visible if unicodedata.category(chr(point)) not in _INVISIBLE)

@@ -4,14 +4,15 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.font_manager import FontProperties
+
+if TYPE_CHECKING:
+    from matplotlib.font_manager import FontProperties
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Colour: TypeAlias = tuple[int, int, int]
@@ -53,12 +54,16 @@ CAPTION: Final = TextStyle(12, INK)
 
 def font_path(style: TextStyle) -> str:
     """Return the path of the font file; a path, because a font name could find another font of the host."""
+    import matplotlib as mpl  # noqa: PLC0415 - see the room
+
     name = "DejaVuSans-Bold.ttf" if style.bold else "DejaVuSans.ttf"
     return str(Path(mpl.get_data_path(), "fonts", "ttf", name))
 
 
-def font(style: TextStyle) -> FontProperties:
+def font(style: TextStyle) -> "FontProperties":
     """Return the style's font and size for matplotlib."""
+    from matplotlib.font_manager import FontProperties  # noqa: PLC0415 - see the room
+
     return FontProperties(fname=font_path(style), size=style.size_pixels * 72 / DPI)
 
 
@@ -73,6 +78,8 @@ def colours(anchors: Sequence[str], positions: npt.ArrayLike) -> Pixels:
 
     The map is made here: the number of levels of matplotlib's registered maps is a setting of the host.
     """
+    from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415 - see the room
+
     colour_map = LinearSegmentedColormap.from_list("", list(anchors), N=1024)
     rgba: Pixels = colour_map(np.asarray(positions, np.float64), bytes=True)
     return np.ascontiguousarray(rgba[..., :3])
@@ -82,10 +89,6 @@ def colours(anchors: Sequence[str], positions: npt.ArrayLike) -> Pixels:
 _DRAWING_SETTINGS: Final = re.compile(
     r"(agg|axes|figure|font|grid|image|lines|patch|path|text|xaxis|xtick|yaxis|ytick)\."
 )
-_DEFAULTS: Final[dict[Any, Any]] = {
-    name: value for name, value in mpl.rcParamsDefault.items() if _DRAWING_SETTINGS.match(name)
-}
-_TEXT_DEFAULTS: Final = {name: value for name, value in _DEFAULTS.items() if name.startswith(("font.", "text."))}
 
 
 def settings(*, text_only: bool = False) -> AbstractContextManager[None]:
@@ -94,7 +97,17 @@ def settings(*, text_only: bool = False) -> AbstractContextManager[None]:
     With ``text_only``, only the settings that affect a line of text. The context is empty, a millisecond faster, if
     they are already set.
     """
-    defaults = _TEXT_DEFAULTS if text_only else _DEFAULTS
+    import matplotlib as mpl  # noqa: PLC0415 - see the room
+
+    defaults = _defaults(text_only=text_only)
     if all(mpl.rcParams[name] == value for name, value in defaults.items()):
         return nullcontext()
     return mpl.rc_context(defaults)
+
+
+@cache
+def _defaults(*, text_only: bool) -> dict[Any, Any]:
+    import matplotlib as mpl  # noqa: PLC0415 - see the room
+
+    found = {name: value for name, value in mpl.rcParamsDefault.items() if _DRAWING_SETTINGS.match(name)}
+    return {name: value for name, value in found.items() if name.startswith(("font.", "text.")) or not text_only}

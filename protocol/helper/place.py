@@ -21,6 +21,10 @@ from typing import Final
 from tensorboard_sidecar.protocol.outbox.outbox_files import OUTBOX_VARIABLE, private_folder
 from tensorboard_sidecar.protocol.version import VERSION
 
+LOGGER_VARIABLE: Final = "TENSORBOARD_SIDECAR_LOGGER"
+"""The environment variable with the address of a logger in the place of a helper; ``OFF``: a recording alone."""
+
+OFF: Final = ("off", "none")
 LOCK_NAME: Final = "lock"
 SOCKET_NAME: Final = "socket"
 LOG_NAME: Final = "log"

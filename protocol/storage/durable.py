@@ -34,10 +34,15 @@ def make_folder(folder: Path, root: Path | None = None) -> None:
     ``root`` is a parent of ``folder``. Names below ``root`` are made durable also when they exist already: the process
     that made the folders may have been killed before the sync.
     """
-    to_sync = [path for path in (folder, *folder.parents) if root in path.parents or not path.exists()]
+    to_sync = unsynced_parents(folder, root)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in to_sync:
-        sync_folder(path.parent)
+    for parent in to_sync:
+        sync_folder(parent)
+
+
+def unsynced_parents(folder: Path, root: Path | None = None) -> list[Path]:
+    """Return the folders that hold names which :func:`make_folder` makes durable; call before making ``folder``."""
+    return [path.parent for path in (folder, *folder.parents) if root in path.parents or not path.exists()]
 
 
 def sync_file(path: Path) -> None:

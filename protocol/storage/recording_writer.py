@@ -19,7 +19,7 @@ from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.frame import Frame, read_frames
 from tensorboard_sidecar.protocol.limits import SEGMENT_SIZE_MAX_BYTES, SEQUENCE_MAX
 from tensorboard_sidecar.protocol.record import FrameBatch, Kind, parse_sequence
-from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_file, sync_folder
+from tensorboard_sidecar.protocol.storage.durable import sync_file, sync_folder, unsynced_parents
 from tensorboard_sidecar.protocol.storage.segment import (
     SegmentFile,
     list_segments,
@@ -131,9 +131,11 @@ class RecordingWriter:
         self._segment_size_max_bytes = segment_size_max_bytes
         self._segment = SegmentAppender()
         self.next_sequence = 1
-        make_folder(folder, root)
+        self._unsynced = unsynced_parents(folder, root)
+        folder.mkdir(parents=True, exist_ok=True)
         segments = list_segments(folder)
         if segments:
+            self._sync_folders()
             self._continue(segments, first_held_sequence)
         self.durable_sequence = self.next_sequence
 
@@ -185,9 +187,16 @@ class RecordingWriter:
         if self._segment.is_open:
             self.sync()
             self._segment.close()
+        self._sync_folders()
         # The head is written twice: with its only head damaged, the segment would not say whose records it holds.
         head = 2 * pack_segment_head(self.stream, first_sequence, self._wall_time_ns)
         self._segment.begin(segment_path(self.folder, first_sequence), head)
+
+    def _sync_folders(self) -> None:
+        """Make the names of the folders durable. The first segment does that, so that the constructor is fast."""
+        for parent in self._unsynced:
+            sync_folder(parent)
+        self._unsynced = []
 
     def _go_back(self) -> None:
         self._segment.cut()

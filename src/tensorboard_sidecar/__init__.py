@@ -1,7 +1,7 @@
 """TensorBoard logging that never makes a training loop wait.
 
-``SummaryWriter`` takes the place of torch's; ``Telemetry`` is what a training loop calls. All other names are imported
-from ``tensorboard_sidecar.<room>``.
+``SummaryWriter`` takes the place of torch's, ``GlobalSummaryWriter`` of tensorboardX's. ``Telemetry`` is what a loop
+calls. All other names are imported from ``tensorboard_sidecar.<room>``.
 """
 
 from typing import TYPE_CHECKING
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from tensorboard_sidecar.protocol.version import VERSION
 
 if TYPE_CHECKING:
-    from tensorboard_sidecar.telemetry import SummaryWriter, Telemetry
+    from tensorboard_sidecar.telemetry import GlobalSummaryWriter, SummaryWriter, Telemetry
 
-__all__ = ["SummaryWriter", "Telemetry", "__version__"]
+__all__ = ["GlobalSummaryWriter", "SummaryWriter", "Telemetry", "__version__"]
 __version__ = VERSION
 
 
 def __getattr__(name: str) -> object:
     """Import the client library at its first use: the logger imports this package too, and has no torch."""
-    if name in ("SummaryWriter", "Telemetry"):
+    if name in ("GlobalSummaryWriter", "SummaryWriter", "Telemetry"):
         from tensorboard_sidecar import telemetry  # noqa: PLC0415 - see above
 
         return getattr(telemetry, name)

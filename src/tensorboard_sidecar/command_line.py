@@ -36,7 +36,7 @@ examples:
 
 exit codes:
   0    done
-  1    something is left behind (drain)
+  1    something is left behind (drain), or nothing would be replaced (run --check)
   2    wrong usage, or a file, folder or address that cannot be used
   3    something was lost (verify)
   130  stopped by Ctrl-C (143: by SIGTERM)
@@ -78,12 +78,12 @@ def _of_logger(summary: str, name: str, library: str = "zmq") -> Command:
     return Command(summary, f"logger_service.commands:{name}", "logger", library, "logger_service.arguments")
 
 
-def _of_telemetry(summary: str, name: str) -> Command:
-    room = "telemetry.recovery"
+def _of_telemetry(summary: str, name: str, room: str = "telemetry.recovery") -> Command:
     return Command(summary, f"{room}.commands:{name}", "telemetry", "zmq", f"{room}.arguments")
 
 
 COMMANDS: Final = {
+    "run": _of_telemetry("run a program with its SummaryWriter replaced", "run", "telemetry.replacement"),
     "train": Command("train the reference model on Flickr8k", "trainer.commands:train", "trainer", "torchvision"),
     "demo-data": Command(
         "write a small data set to train on", "trainer.data.synthetic:demo_data", "trainer", "torchvision"
@@ -101,7 +101,7 @@ COMMANDS: Final = {
 }
 _HIDDEN: Final = {
     "project": _of_logger("", "project", "tensorboardX"),
-    "helper": Command("", "logger_service.helper.command:helper", "logger", "tensorboardX"),
+    "helper": Command("", "logger_service.helper.command:helper", "writer", "tensorboardX"),
 }
 
 
@@ -178,7 +178,7 @@ def completion(options: argparse.Namespace) -> int:
 
     parser = make_parser(list(_describable()))
     for action in _actions(parser):
-        if action.type is Path:
+        if action.type in (Path, os.fspath):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     print(shtab.complete(parser, options.shell))
     return 0

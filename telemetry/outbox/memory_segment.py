@@ -120,16 +120,17 @@ class MemorySegment(Frames):
         finally:
             os.close(file)
 
-    def populate(self) -> None:
-        """Take all page faults now, before other threads know of the segment, so that appends take none.
+    def populate(self, start: int = 0, end: int | None = None) -> None:
+        """Take the page faults of the bytes from ``start`` to ``end`` now, so that appends take none.
 
         Other threads run meanwhile: a call by ctypes releases the interpreter, Python's own ``mmap.madvise`` does not.
         On a system without MADV_POPULATE_WRITE the appends take the page faults.
         """
         address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
-        for start in range(0, self.size_bytes, _POPULATE_BYTES):
-            size = ctypes.c_size_t(min(_POPULATE_BYTES, self.size_bytes - start))
-            _LIBC.madvise(ctypes.c_void_p(address + start), size, _POPULATE_WRITE)
+        end = self.size_bytes if end is None else min(end, self.size_bytes)
+        for at in range(start, end, _POPULATE_BYTES):
+            size = ctypes.c_size_t(min(_POPULATE_BYTES, end - at))
+            _LIBC.madvise(ctypes.c_void_p(address + at), size, _POPULATE_WRITE)
 
     def finish(self, end: int, next_sequence: int) -> "MemorySegment":
         """Note where the frames of a segment that takes no more records end; return the segment."""

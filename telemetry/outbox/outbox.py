@@ -15,6 +15,8 @@ a sequence number; before the next record that fits, a Gap says which numbers, o
 thread appends the Gap when no record comes.
 Rule 6: numbers of slots and of refused records are noted in the owner's lock file, so that an orphaned outbox tells
 these numbers too when no record follows.
+Rule 7: a scalar's record has a shorter way, ``append_scalar``, by the same rules. Where the rules ask for more than the
+next place, ``append_scalar`` leaves the record to ``append``.
 """
 
 import shutil
@@ -30,6 +32,7 @@ from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES
 from tensorboard_sidecar.protocol.limits import RECORD_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.outbox.owner_lock import OwnerLock
 from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, FrameBatch, Kind
+from tensorboard_sidecar.protocol.scalar_template import ScalarTemplate
 from tensorboard_sidecar.protocol.storage.segment import SEGMENT_HEAD_MAX_BYTES
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.outbox.memory_segment import BatchCutter, MemorySegment
@@ -39,6 +42,7 @@ from tensorboard_sidecar.telemetry.outbox.state import (
     Layout,
     OutboxState,
     Refusals,
+    ScalarSlot,
     Slot,
     StateChain,
     capacity_limits,
@@ -46,6 +50,10 @@ from tensorboard_sidecar.telemetry.outbox.state import (
 
 SEGMENT_SIZE_BYTES: Final = 4 * 2**20
 _GAP_SIZE_MAX_BYTES: Final = HEADER_SIZE_BYTES + 1024
+# An outbox of a script that ends within this time, with less records than this, needs no second segment: to make one
+# takes longer than the script logs. The rest of the first segment is populated at the same moment.
+_SHORT_NS: Final = 250_000_000
+_SHORT_BYTES: Final = 2**18
 
 
 class Allocator:
@@ -61,11 +69,13 @@ class Allocator:
         self._segment_size_bytes = segment_size_bytes
         self._limits = capacity_limits(capacity_bytes)
         self._spares: deque[MemorySegment] = deque()
+        self._begun_ns, self._unpopulated = wall_time_ns, True
         segment = MemorySegment(folder, segment_size_bytes)
-        segment.populate()
+        segment.populate(0, _SHORT_BYTES)
         segment.begin(stream, 1, wall_time_ns)
         segment.take_name()
-        self.states = StateChain(OutboxState(Layout(segment), segment.first_frame, 1, ()))
+        layout = Layout(segment, scalars_max_bytes=self._limits[Kind.SCALARS])
+        self.states = StateChain(OutboxState(layout, segment.first_frame, 1, (), layout.scalars_end))
 
     def place(self, slot: Slot) -> bool:
         """Give ``slot`` a place and a number; or only a number, and return False, when its record is refused.
@@ -98,7 +108,10 @@ class Allocator:
         else would make room again. Tell refusals when there is room.
         """
         state = self.states.latest()
-        if not self._spares and state.used_bytes < self._capacity_bytes:
+        if self._unpopulated and not self._is_short(state, wall_time_ns):
+            self._unpopulated = False
+            state.layout.last.populate(_SHORT_BYTES)
+        if not (self._spares or self._unpopulated) and state.used_bytes < self._capacity_bytes:
             with suppress(OSError):  # memory is full: a record that finds no room is refused and counted
                 spare = MemorySegment(self._folder, self._segment_size_bytes)
                 spare.populate()
@@ -110,6 +123,11 @@ class Allocator:
         state = self.states.latest()
         if state.layout.refusals and state.used_bytes + _GAP_SIZE_MAX_BYTES <= self._capacity_bytes:
             self._append_gap(state, wall_time_ns)
+
+    def _is_short(self, state: OutboxState, wall_time_ns: int) -> bool:
+        """Return whether the stream is young and has few records."""
+        few = state.end < min(_SHORT_BYTES // 2, self._segment_size_bytes // 8) and not state.layout.full
+        return few and wall_time_ns - self._begun_ns < _SHORT_NS
 
     def forget_written(self) -> None:
         """Give back the memory of records that are written: the outbox has their bytes."""
@@ -297,8 +315,28 @@ class Outbox:
                 slot.write()
         finally:
             if not slot.written:
-                self._owner.give(self.next_sequence - 1)
+                self._note_given()
         return slot.sequence
+
+    def append_scalar(self, template: ScalarTemplate, step: int, wall_time_ns: int, value: float) -> bool:
+        """Keep the record of one scalar if the record needs no more than the next place, as nearly always.
+
+        False: nothing is kept and nothing is counted. :meth:`append` with the same record makes room, or refuses.
+        """
+        try:
+            slot = self._states.place_scalar(template, step, wall_time_ns, value)
+            if slot is None:
+                return False
+            try:  # as ``slot.write``, without its call
+                template.write(slot.segment.map, slot.start, slot.sequence, step, wall_time_ns, value)
+            except ValueError:
+                if not slot.written:
+                    raise
+            slot.written = True
+        except BaseException:
+            self._note_given()
+            raise
+        return True
 
     def reserve(
         self, kind: int, step: int, wall_time_ns: int, body_size_max_bytes: int, values: Any = None
@@ -312,7 +350,7 @@ class Outbox:
             if not self._allocator.place(slot):
                 return None
         finally:
-            self._owner.give(self.next_sequence - 1)
+            self._note_given()
         slot.mark()
         return slot
 
@@ -368,6 +406,14 @@ class Outbox:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._owner.close()
 
+    def _note_given(self) -> None:
+        """Note the last number that was given out, as rule 6 says.
+
+        A handler may have closed the outbox in the middle of the call; its exception, an exit, goes on.
+        """
+        with suppress(ValueError):
+            self._owner.give(self.next_sequence - 1)
+
 
 def _extents(state: OutboxState) -> tuple[FullSegment, ...]:
     """Return all segments, and how far they are in use."""
@@ -388,7 +434,7 @@ def _first_waiting(state: OutboxState) -> Slot | None:
     waiting = None
     for slot in state.slots:
         if not slot.written:
-            if isinstance(slot, HostSlot):
+            if isinstance(slot, HostSlot | ScalarSlot):
                 slot.write()
             elif waiting is None:
                 waiting = slot

@@ -27,6 +27,7 @@ from tensorboard_sidecar.protocol.wire import Bye, Data, WireMessage, decode_wir
 
 _TCP: Final = re.compile(r"tcp://(\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]+):([0-9]{1,5})")
 _IPC: Final = re.compile(r"ipc://[^\0]+")
+HANDSHAKE_MAX_MS: Final = 4000  # less than the logger's 5 s: the logger closes silently
 _BYE_LINGER_MS: Final = 200
 _COMPLAINT_INTERVAL_SECONDS: Final = 60.0
 _RELEASED: Final = "acknowledged before by a journal that this logger does not have"
@@ -292,7 +293,7 @@ class LoggerLink:
         socket.setsockopt(zmq.MAXMSGSIZE, CONTROL_MESSAGE_SIZE_MAX_BYTES)
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, 4000)  # less than the logger's 5 s: the logger closes silently
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MAX_MS)
         if self._keys is not None:
             socket.setsockopt(zmq.CURVE_SERVERKEY, self._keys.server_public.encode())
             socket.setsockopt(zmq.CURVE_PUBLICKEY, self.public_key.encode())

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from time import monotonic, sleep, time_ns
 from typing import Final
 
@@ -186,7 +186,9 @@ class Showing:
     def __init__(self, helper: HelperLink | None) -> None:
         self._helper = helper
         self._wanted_sequence = 0
-        self._wake = threading.Event()
+        # A lock, not an Event: a signal handler may close a telemetry in the middle of another close.
+        self._wake = threading.Lock()
+        self._wake.acquire()
 
     @property
     def wanted(self) -> bool:
@@ -205,7 +207,8 @@ class Showing:
     def want(self, sequence: int) -> None:
         """Have all records before ``sequence`` shown soon."""
         self._wanted_sequence = max(self._wanted_sequence, sequence)
-        self._wake.set()
+        with suppress(RuntimeError):  # the thread has not taken the lock since the last call
+            self._wake.release()
 
     def step(self, now_seconds: float, durable_sequence: int) -> None:
         """Ask the helper for what is wanted and recorded; take its answers."""
@@ -217,8 +220,7 @@ class Showing:
     def wait(self, seconds: float) -> None:
         """Wait at most ``seconds``, less if somebody wants records shown."""
         if self._helper is None or not self.wanted:
-            self._wake.wait(seconds)
-            self._wake.clear()
+            self._wake.acquire(timeout=seconds)
         elif not self._helper.wait(seconds):
             sleep(_LOOK_SECONDS)
 

@@ -14,6 +14,7 @@ Shape suffixes: N pictures, H height, W width, C channels, F frames.
 """
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from itertools import groupby, islice
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 from zlib import crc32
@@ -49,6 +50,7 @@ LABEL_SIZE_MAX_BYTES: Final = _UTF8_MAX_BYTES * limits.LABEL_MAX_CHARACTERS + 8
 # Upper bound for the encoded size of an array without its data: names, dtype, shape.
 _ARRAY_HEAD_BYTES: Final = 128
 _SIDE_MAX: Final = 2**63 - 1
+_TIME_MAX_NS: Final = 2**63 - 1
 _CHART_KINDS: Final[dict[str, Literal["multiline", "margin"]]] = {"multiline": "multiline", "margin": "margin"}
 
 
@@ -426,6 +428,23 @@ def sample_rate(value: Any, note: Note) -> int:
     if rate != round(rate):
         note(Cut("sample_rate_hz", f"{rate} is rounded to {round(rate)}"))
     return round(rate)
+
+
+def wall_time_ns(walltime: Any, note: Note) -> int | None:
+    """Return a time in seconds since 1970 as nanoseconds; None, the time now, for None and for a value that is no time.
+
+    A record holds 64 bits of nanoseconds: the years 1677 to 2262.
+    """
+    if walltime is None:
+        return None
+    try:
+        time_ns = round(Fraction(float(on_host("walltime", walltime))) * 10**9)
+        if abs(time_ns) > _TIME_MAX_NS:
+            raise ValueError(f"walltime {walltime!s:.80}; expected seconds since 1970")  # noqa: TRY301 - noted as others
+    except Exception as error:  # noqa: BLE001 - the record is kept, whatever the error
+        note(Cut("walltime", f"the record has the time of the call: {error!s:.200}"))
+        return None
+    return time_ns
 
 
 def layout(categories: Mapping[Any, Any], note: Note) -> Layout | None:

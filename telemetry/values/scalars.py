@@ -20,6 +20,8 @@ _EXACT_IN_FLOAT32: Final = {
     *(torch.float32, torch.float16, torch.bfloat16, torch.bool),
     *(torch.uint8, torch.int8, torch.int16, torch.uint16),
 }
+# Types of numbers whose conversion to a float runs no code of a user.
+_NUMBERS: Final = {float, int, bool, np.float64, np.float32, np.float16, np.int64, np.int32, np.bool_}
 _is_cpu = Tensor.is_cpu.__get__  # type: ignore[attr-defined]
 _item: Callable[[Any], Any] = Tensor.item
 
@@ -50,6 +52,16 @@ def host_scalars(values: Mapping[str, Scalar]) -> dict[str, float] | None:
     if any(isinstance(number, Tensor) and not number.is_cpu for number in numbers):
         return None
     return {tag: float(number.item() if isinstance(number, Tensor) else number) for tag, number in values.items()}
+
+
+def host_number(value: Any) -> float | None:
+    """Return a number of a common type, or a tensor of one element in host memory, as a float; None for other values.
+
+    Raises RuntimeError for a tensor of several elements, OverflowError for an int beyond the floats.
+    """
+    if type(value) is Tensor and value.is_cpu:
+        value = value.item()
+    return float(value) if type(value) in _NUMBERS else None
 
 
 def check_scalar(value: Scalar) -> float | Tensor:

@@ -6,12 +6,14 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from network.boxes import BoxedLogger, Boxes, two_boxes, why_no_boxes
 from network.trainer_program import RUN, TAG, TEXT
 from support.logger.key_ring import KeyRing
 from support.machine.waiting import wait_until
+from support.running.main_programs import MainProgram
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.messages import Scalars
@@ -57,12 +59,23 @@ def logger_with(
         logger.stop()
 
 
+def start_trainer(
+    boxes: Boxes,
+    logger: BoxedLogger,
+    outbox: Path,
+    *keys: str | Path,
+    steps: int = STEPS,
+    drain_seconds: float = 0.0,
+    program: str = "network.trainer_program",
+) -> MainProgram:
+    arguments = (logger.endpoint, outbox, str(steps), str(drain_seconds), *keys)
+    return MainProgram(outbox.with_name("said"), program, *arguments, network=boxes.trainer)
+
+
 def train(
-    boxes: Boxes, logger: BoxedLogger, outbox: Path, *keys: str | Path, drain_seconds: float = 0.0
+    boxes: Boxes, logger: BoxedLogger, outbox: Path, *keys: str | Path, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    return boxes.run(
-        boxes.trainer, "network.trainer_program", logger.endpoint, outbox, str(STEPS), str(drain_seconds), *keys
-    )
+    return start_trainer(boxes, logger, outbox, *keys, **options).wait(120)
 
 
 def drain(boxes: Boxes, logger: BoxedLogger, outbox: Path, ring: KeyRing, client: Path) -> str:
@@ -161,14 +174,13 @@ def test_with_a_revoked_key_it_trains_on_and_says_why(
     """Revoked in mid-run, by the command; what it sent before is kept, and the rest comes with its next key."""
     ring.make_trainer()
     with logger_with(boxes, tmp_path, ring) as logger:
-        arguments = (logger.endpoint, outbox, "1000", "0", ring.server_key, ring.client_key())
-        with boxes.running(boxes.trainer, "network.trainer_program", *arguments) as trainer:
-            wait_until(lambda: steps_in(logger), seconds=60, what="records arrive")
-            revoked = boxes.run(boxes.logger, "tensorboard_sidecar", "keys", "revoke", "gpu-box", "--keys", ring.logger)
-            assert revoked.returncode == 0, revoked.stderr
-            output, errors = trainer.communicate(timeout=120)
-        assert (trainer.returncode, output) == (0, "trained 1000 steps\n")
-        assert "keys allow NAME PUBLIC_KEY" in errors
+        trainer = start_trainer(boxes, logger, outbox, ring.server_key, ring.client_key(), steps=1000)
+        wait_until(lambda: steps_in(logger), seconds=60, what="records arrive")
+        revoked = boxes.run(boxes.logger, "tensorboard_sidecar", "keys", "revoke", "gpu-box", "--keys", ring.logger)
+        assert revoked.returncode == 0, revoked.stderr
+        trained = trainer.wait(120)
+        assert (trained.returncode, trained.stdout) == (0, "trained 1000 steps\n")
+        assert "keys allow NAME PUBLIC_KEY" in trained.stderr
         wait_until(lambda: refused_by(logger) >= 1)
         before = steps_in(logger)
         assert 0 < len(before) < 1000
@@ -178,10 +190,11 @@ def test_with_a_revoked_key_it_trains_on_and_says_why(
 
 
 def test_with_a_dead_authenticator_nobody_is_let_in(boxes: Boxes, ring: KeyRing, tmp_path: Path, outbox: Path) -> None:
-    """The handshake hangs for five seconds: a trainer of 300 steps is through before it knows, so this one drains."""
+    """The handshake hangs: a trainer of 300 steps is through before its link gives up, so this trainer drains."""
     ring.make_trainer()
     with logger_with(boxes, tmp_path, ring, "network.dead_authenticator_program") as logger:
-        trained = train(boxes, logger, outbox, ring.server_key, ring.client_key(), drain_seconds=8)
+        hasty = "network.hasty_trainer_program"
+        trained = train(boxes, logger, outbox, ring.server_key, ring.client_key(), drain_seconds=4, program=hasty)
         assert (trained.returncode, trained.stdout) == (0, f"trained {STEPS} steps\n")
         assert "its authenticator is dead" in trained.stderr
         wait_until(lambda: refused_by(logger) >= 1)

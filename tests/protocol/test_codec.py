@@ -19,7 +19,7 @@ from tensorboard_sidecar.protocol.codec import decode_message, encode_body, enco
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge
 from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.limits import EMBEDDING_ROWS_MAX, STEP_MAX
-from tensorboard_sidecar.protocol.messages import Embedding, Message, Scalars, Text
+from tensorboard_sidecar.protocol.messages import Audio, Embedding, HParams, Message, RunStart, Scalars, Text
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 MEBIBYTE = 2**20
@@ -80,7 +80,7 @@ def test_fields_of_later_versions_are_ignored() -> None:
 def test_missing_fields_get_their_defaults_or_are_named() -> None:
     message = decode_message(record_of(Kind.RUN_START, b"\x80"))
     assert message is not None
-    assert msgspec.to_builtins(message) == {"first_step": 0, "config": {}}
+    assert msgspec.to_builtins(message) == {"first_step": 0, "config": {}, "continues": False, "file_suffix": ""}
     with pytest.raises(Malformed, match="Scalars: Object missing required field `values`"):
         decode_message(record_of(Kind.SCALARS, b"\x80"))
 
@@ -124,10 +124,16 @@ def test_bytes_behind_the_body_are_malformed() -> None:
         decode_message(record_of(Kind.RUN_END, RECORDS["run_end"].record.body + b"\x00"))
 
 
-@pytest.mark.parametrize("step", [-1, STEP_MAX + 1, 2**63 - 1])
+@pytest.mark.parametrize("step", [-STEP_MAX - 1, -(2**63), STEP_MAX + 1, 2**63 - 1])
 def test_a_step_that_tensorboard_cannot_show_is_malformed(step: int) -> None:
-    with pytest.raises(Malformed, match=f"step {step}; expected 0 to"):
+    with pytest.raises(Malformed, match=f"step {step}; expected -9,007,199,254,740,992 to 9,007,199,254,740,992"):
         decode_message(RECORDS["scalars"].record._replace(step=step))
+
+
+@pytest.mark.parametrize("step", [-1, -STEP_MAX])
+def test_a_negative_step_is_a_step(step: int) -> None:
+    """Programs of torch use -1 for "before training"."""
+    assert decode_message(RECORDS["scalars"].record._replace(step=step)) == RECORDS["scalars"].message
 
 
 @given(KNOWN, st.binary(max_size=200))
@@ -191,6 +197,13 @@ BOMBS: dict[str, tuple[Kind, Callable[[], bytes]]] = {
         Kind.MATRIX,
         lambda: field("values", field("shape", list_of(MEBIBYTE) + b"\x01" * MEBIBYTE)),
     ),
+    "a million values of a hyperparameter": (
+        Kind.HPARAMS,
+        lambda: field("domains", b"\x81\xa2lr" + list_of(MEBIBYTE) + b"\x01" * MEBIBYTE),
+    ),
+    "a million curves": (Kind.OVERLAY, lambda: field("values", map_of(MEBIBYTE) + b"\xa1a\x00" * MEBIBYTE)),
+    "a million labels of boxes": (Kind.BOXES, lambda: field("labels", list_of(MEBIBYTE) + b"\xa0" * MEBIBYTE)),
+    "an event of four gigabytes": (Kind.EVENT, lambda: field("event", b"\xc6\xff\xff\xff\xff")),
     "a million kinds": (Kind.GAP, lambda: field("kinds", map_of(MEBIBYTE) + b"\xa1a\x01" * MEBIBYTE)),
 }
 
@@ -246,6 +259,23 @@ def test_a_part_of_an_embedding_names_its_place_and_a_whole_embedding_does_not()
     assert encode_body(first) == b"\x86" + encode_body(whole)[1:] + b"\xa9row_count\x05"
     for message in (whole, part, first):
         assert decode_message(record_of(Kind.EMBEDDING, encode_body(message))) == message
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (RunStart(7), RunStart(7, continues=True, file_suffix=".x")),
+        (Audio("a", [], 8_000), Audio("a", [], 8_000, single=True)),
+        (HParams({}, {}), HParams({}, {}, "row", {"lr": [1]})),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_field_of_a_later_version_is_left_out_while_it_says_nothing(old: Message, new: Message) -> None:
+    """The bodies of earlier versions stay byte for byte."""
+    later = [name for name in new.__struct_fields__ if getattr(old, name) != getattr(new, name)]
+    unpacked = msgpack.unpackb(encode_body(old))
+    assert not set(later) & set(unpacked)
+    assert list(msgpack.unpackb(encode_body(new))) == [*unpacked, *later]
 
 
 def test_the_largest_metadata_still_fits() -> None:

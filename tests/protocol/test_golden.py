@@ -36,7 +36,12 @@ def test_another_msgpack_library_agrees(name: str) -> None:
     """The bodies are plain msgpack: the field names as keys, every number and length in its shortest form."""
     body = RECORDS[name].payload[HEADER_SIZE_BYTES:]
     unpacked = msgpack.unpackb(body)
-    later = {"first_row", "row_count"}  # left out while they are 0: these bodies are older than the fields
+    later = {  # left out while they are 0, false or empty: these bodies are older than the fields
+        "run_start": {"continues", "file_suffix"},
+        "audio": {"single"},
+        "embedding": {"first_row", "row_count"},
+        "hparams": {"folder", "domains"},
+    }.get(name, set())
     assert list(unpacked) == [field for field in RECORDS[name].message.__struct_fields__ if field not in later]
     assert msgpack.packb(unpacked) == body
 

@@ -21,14 +21,17 @@ from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.kinds import KINDS, PICTURES, SILENT, MessageKind, check_message, find_kind, kind_of
 from tensorboard_sidecar.protocol.limits import KINDS_MAX, TEXT_MAX_CHARACTERS
 from tensorboard_sidecar.protocol.messages import (
+    Boxes,
     Embedding,
     Gap,
     Images,
     Matrix,
     Message,
     SegmentHead,
+    Tensor,
     TensorSummaries,
     UserMessage,
+    Video,
 )
 from tensorboard_sidecar.protocol.record import Kind, Record
 
@@ -56,7 +59,7 @@ def test_every_share_of_the_outbox_is_a_share() -> None:
 
 
 def test_pictures_are_the_kinds_that_are_drawn() -> None:
-    assert (TensorSummaries, Matrix, Images, Embedding) == PICTURES
+    assert (TensorSummaries, Matrix, Images, Embedding, Video, Boxes) == PICTURES
 
 
 def test_all_but_the_records_about_the_stream_itself_show_something() -> None:
@@ -102,7 +105,9 @@ def hostile_changes() -> Iterator[tuple[str, str, Any]]:
             if field == "tag":
                 yield name, field, ""
                 yield name, field, "line\nbreak"
-            if field in ("values", "summaries", "parameters", "metrics") and golden.message.__class__ is not Matrix:
+            if field in ("values", "summaries", "parameters", "metrics") and not isinstance(
+                golden.message, Matrix | Tensor
+            ):
                 yield name, field, {"": next(iter(getattr(golden.message, field).values()))}
 
 

@@ -39,6 +39,10 @@ def zeros(dtype: str, *shape: int) -> Array:
     return pack_array(np.zeros(shape, dtype))
 
 
+def histogram(edges: list[float], counts: list[float]) -> Message:
+    return changed("histogram", limits=pack_array(np.array(edges)), counts=pack_array(np.array(counts)))
+
+
 MALFORMED: list[tuple[Message, str]] = [
     (changed("segment", stream=b"short"), "stream of 5 bytes"),
     (changed("segment", first_sequence=0), "first sequence 0"),
@@ -91,6 +95,60 @@ MALFORMED: list[tuple[Message, str]] = [
     (changed("graph", nodes=[GraphNode("n", "Linear", output_shapes=[[2**63]])]), "output shapes"),
     (Layout({"a": {"b": Chart("margin", ["value"])}}), "1 labels came; expected 3"),
     (changed("gap", kinds={"matrix": -1}), "negative counts"),
+    (changed("run_start", first_step=-(2**53)), "first step -9007199254740992; expected 0 or more"),
+    (changed("run_start", file_suffix="a/b"), "separator of folders"),
+    (changed("audio", single=True, clips=[], captions=[]), "0 clips in a summary of a single sound"),
+    (changed("hparams", folder="../up"), "folder '../up': a component is empty or begins with a dot"),
+    (changed("hparams", folder="hparams-0a1b2c3d4e5f"), "the logger itself makes"),
+    (changed("hparams", domains={"momentum": [0.5]}), "a domain of 'momentum', which is none of the hyperparameters"),
+    (changed("overlay", values={"": 1.0}), "folder ''"),
+    (changed("overlay", values={"a/../../b": 1.0}), "folder 'a/../../b'"),
+    (changed("overlay", values={"/tmp": 1.0}), "folder '/tmp'"),
+    (changed("event", folder="projector"), "the logger itself makes"),
+    (changed("event", event=b""), "an event of 0 bytes"),
+    (changed("video", frames=zeros("uint8", 1, 1, 1, 3)), "4 dimensions came; expected 5"),
+    (changed("video", frames=zeros("uint8", 1, 1, 1, 1, 2)), "2 channels"),
+    (changed("video", frames=zeros("uint8", 1, 0, 1, 1, 3)), "is empty"),
+    (changed("video", frames=zeros("uint8", 0, 1, 1, 1, 3)), "is empty"),
+    (changed("video", frames_per_second=0.0), "0.0 pictures a second; expected more than 0"),
+    (changed("video", frames_per_second=math.nan), "nan pictures a second"),
+    (changed("video", frames_per_second=math.inf), "inf pictures a second"),
+    (changed("pr_curve", labels=zeros("uint8", 3)), "3 labels for 2 predictions"),
+    (changed("pr_curve", labels=pack_array(np.array([2, 0], np.uint8))), "neither 0 nor 1"),
+    (changed("pr_curve", predictions=zeros("float64", 2)), "expected one of float32"),
+    (changed("pr_curve", weights=zeros("float32", 3)), "3 weights for 2 predictions"),
+    (changed("pr_curve", weights=pack_array(np.array([1, math.nan], np.float32))), "weights that are not finite"),
+    (changed("pr_curve", threshold_count=0), "0 thresholds; expected 1 or more"),
+    (changed("pr_curve_raw", rows=zeros("float32", 5, 1)), "5 rows; expected float32 [6, thresholds]"),
+    (changed("pr_curve_raw", rows=zeros("float32", 6, 0)), "is empty"),
+    (changed("mesh", vertices=zeros("float32", 1, 3, 2)), "vertices of shape (1, 3, 2); expected [B, N, 3]"),
+    (changed("mesh", vertices=zeros("float32", 3, 3)), "2 dimensions came; expected 3"),
+    (changed("mesh", vertices=zeros("float32", 0, 3, 3)), "expected [B, N, 3]"),
+    (changed("mesh", colors=zeros("uint8", 1, 2, 3)), "colors of shape (1, 2, 3) for vertices of shape (1, 3, 3)"),
+    (changed("mesh", faces=zeros("int32", 2, 1, 3)), "faces of shape (2, 1, 3) for vertices of shape (1, 3, 3)"),
+    (changed("mesh", faces=zeros("int64", 1, 1, 3)), "expected one of int32"),
+    (changed("mesh", config="[]"), "expected a JSON object"),
+    (changed("mesh", config='{"a": NaN}'), "expected a JSON object"),
+    (changed("mesh", config='{"a": \ud800}'), "expected a JSON object"),
+    (changed("mesh", config='{"a": ' + "[" * 4_000), "expected a JSON object"),
+    (changed("boxes", image=zeros("uint8", 2, 2)), "2 dimensions came; expected 3"),
+    (changed("boxes", image=zeros("uint8", 2, 2, 2)), "2 channels"),
+    (changed("boxes", boxes=zeros("float32", 1, 5)), "boxes of shape (1, 5); expected float32 [K, 4]"),
+    (changed("boxes", boxes=pack_array(np.full((1, 4), math.inf, np.float32))), "boxes that are not finite"),
+    (changed("boxes", labels=["one", "two"]), "2 labels came; expected 1"),
+    (changed("boxes", scale=math.nan), "a picture of 2 x 2 at scale nan"),
+    (changed("boxes", scale=-1.0), "at scale -1.0; expected sides of 1 to 8,192"),
+    (changed("boxes", scale=1e9), "at scale 1000000000.0"),
+    (changed("histogram", limits=zeros("float64", 2)), "2 limits for 1 counts"),
+    (changed("histogram", limits=zeros("float64", 0), counts=zeros("float64", 0)), "is empty"),
+    (changed("histogram", limits=pack_array(np.array([math.nan]))), "limits that do not ascend"),
+    (histogram([2.0, 1.0], [1.0, 1.0]), "limits that do not ascend"),
+    (histogram([1.0, math.nan], [1.0, 1.0]), "limits that do not ascend"),
+    (histogram([1.0, 2.0], [1.0, -1.0]), "a count is negative or no number"),
+    (histogram([1.0, 2.0], [1.0, math.nan]), "a count is negative or no number"),
+    (histogram([1.0, 2.0], [1.0, math.inf]), "counts that are not finite"),
+    (changed("histogram", minimum=math.nan), "minimum nan, maximum 1.0; expected numbers"),
+    (changed("tensor", values=Array("float128", (1,), bytes(16))), "dtype 'float128' came"),
 ]
 TOO_LARGE: list[tuple[Message, str]] = [
     (changed("run_start", config={"a": LONG}), "label in characters"),
@@ -114,6 +172,29 @@ TOO_LARGE: list[tuple[Message, str]] = [
     (Layout({"a": {str(n): Chart("multiline", [""] * 1000) for n in range(20)}}), "layout: parts"),
     (changed("hparams", parameters={"lr": LONG}), "label in characters"),
     (changed("gap", reason=LONG), "label in characters"),
+    (changed("run_start", file_suffix="x" * (limits.FILE_SUFFIX_MAX_BYTES + 1)), "file suffix in bytes"),
+    (changed("hparams", folder="x" * 300), "folder name's component in bytes"),
+    (changed("hparams", domains={"lr": [0.5] * (limits.DOMAIN_VALUES_MAX + 1)}), "domain of 'lr'"),
+    (changed("hparams", domains={"lr": [LONG]}), "label in characters"),
+    (
+        changed("hparams", domains={str(n): [1] for n in range(limits.DOMAIN_VALUES_MAX + 1)}),
+        "hyperparameters with a domain",
+    ),
+    (changed("point", display_name=LONG), "label in characters"),
+    (changed("point", description="x" * (limits.TEXT_MAX_CHARACTERS + 1)), "description in characters"),
+    (changed("overlay", values=dict.fromkeys(map(str, range(limits.OVERLAY_CURVES_MAX + 1)), 0.0)), "curves"),
+    (changed("overlay", values={"/".join("a" * 33): 0.0}), "folder name's depth"),
+    (changed("event", folder="/".join(["x" * 205] * 5)), "folder name in bytes"),
+    (changed("video", frames=zeros("uint8", limits.VIDEO_CLIPS_MAX + 1, 1, 1, 1, 1)), "clips"),
+    (changed("video", frames=zeros("uint8", 1, limits.VIDEO_FRAMES_MAX + 1, 1, 1, 1)), "pictures of a clip"),
+    (changed("video", frames=zeros("uint8", 1, 1, 1, limits.IMAGE_SIDE_MAX + 1, 1)), "largest side"),
+    (changed("pr_curve", threshold_count=limits.PR_THRESHOLDS_MAX + 1), "thresholds"),
+    (changed("pr_curve_raw", rows=zeros("float32", 6, limits.PR_THRESHOLDS_MAX + 1)), "thresholds"),
+    (changed("mesh", config='{"a": "' + LONG + '"}'), "label in characters"),
+    (changed("boxes", image=zeros("uint8", 1, limits.IMAGE_SIDE_MAX + 1, 1)), "largest side"),
+    (changed("boxes", boxes=zeros("float32", limits.BOXES_MAX + 1, 4), labels=[]), "boxes"),
+    (changed("boxes", labels=[LONG]), "label in characters"),
+    (histogram([0.0] * (limits.HISTOGRAM_BUCKETS_MAX + 1), [0.0] * (limits.HISTOGRAM_BUCKETS_MAX + 1)), "buckets"),
 ]
 
 
@@ -156,3 +237,10 @@ def test_what_is_too_large_for_the_types_is_refused_by_the_checks_too() -> None:
 def test_numbers_that_are_not_finite_are_values_too() -> None:
     check_message(Scalars({"nan": math.nan, "inf": math.inf}))
     check_message(summary(sum=math.inf, sum_squares=math.nan))
+    check_message(changed("point", value=math.nan))
+    check_message(changed("overlay", values={"a": math.inf}))
+    check_message(changed("pr_curve", predictions=pack_array(np.array([math.nan, -5], np.float32))))
+    check_message(changed("pr_curve_raw", rows=pack_array(np.full((6, 1), math.nan, np.float32))))
+    check_message(changed("mesh", vertices=pack_array(np.full((1, 3, 3), math.inf, np.float32))))
+    check_message(histogram([-math.inf, 0.0, math.inf], [0.0, 1.0, 2.0]))
+    check_message(changed("tensor", values=pack_array(np.full((1, 0), math.nan))))

@@ -10,13 +10,14 @@ from support.records.strategies import runs
 
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError, TooLarge
 from tensorboard_sidecar.protocol.limits import (
+    FILE_SUFFIX_MAX_BYTES,
     RUN_COMPONENT_MAX_BYTES,
     RUN_DEPTH_MAX,
     RUN_MAX_BYTES,
     STEP_MAX,
     TAG_MAX_CHARACTERS,
 )
-from tensorboard_sidecar.protocol.names import check_run, check_step, check_tag
+from tensorboard_sidecar.protocol.names import check_file_suffix, check_folder, check_run, check_step, check_tag
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,28 @@ def test_a_reserved_name_is_said_with_its_reason(run: str) -> None:
 def test_long_runs_are_too_large(run: str) -> None:
     with pytest.raises(TooLarge):
         check_run(run)
+
+
+@pytest.mark.parametrize("folder", [*NO_PATHS, *RESERVED, *(f"a{character}b" for character in FORBIDDEN)])
+def test_a_folder_keeps_the_rules_of_a_run(folder: str) -> None:
+    assert check_folder("loss_train/a") == "loss_train/a"
+    with pytest.raises(Malformed, match="folder "):
+        check_folder(folder)
+    with pytest.raises(TooLarge, match="folder name"):
+        check_folder("x" * (RUN_COMPONENT_MAX_BYTES + 1))
+
+
+@pytest.mark.parametrize("suffix", ["", ".trial-7", "7", "-é", "x" * FILE_SUFFIX_MAX_BYTES, ".tfevents", ".."])
+def test_ordinary_file_suffixes_pass(suffix: str) -> None:
+    assert check_file_suffix(suffix) == suffix
+
+
+@pytest.mark.parametrize("suffix", ["/", "a/../../b", "a\\b", "\n", "\x00", "\ud800", "\u202e"])
+def test_a_file_suffix_names_no_folder_and_prints(suffix: str) -> None:
+    with pytest.raises(Malformed, match="file suffix"):
+        check_file_suffix(suffix)
+    with pytest.raises(TooLarge):
+        check_file_suffix("é" * (FILE_SUFFIX_MAX_BYTES // 2) + "x")
 
 
 @given(st.text(max_size=30) | runs)
@@ -106,12 +129,12 @@ def test_a_tag_that_is_wrong_is_wrong_each_time() -> None:
         assert check_tag("a") == "a"
 
 
-@pytest.mark.parametrize("step", [0, 1, STEP_MAX])
+@pytest.mark.parametrize("step", [-STEP_MAX, -1, 0, 1, STEP_MAX])
 def test_steps_that_tensorboard_shows_pass(step: int) -> None:
     assert check_step(step) == step
 
 
-@pytest.mark.parametrize("step", [-1, STEP_MAX + 1])
+@pytest.mark.parametrize("step", [-STEP_MAX - 1, STEP_MAX + 1, 2**63 - 1])
 def test_other_steps_are_malformed(step: int) -> None:
     with pytest.raises(Malformed, match=f"step {step}"):
         check_step(step)

@@ -27,10 +27,13 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "telemetry.shipping": ("protocol", "protocol.storage", "protocol.outbox", "protocol.helper", "telemetry.outbox"),
     "telemetry.recovery": ("protocol", "protocol.storage", "protocol.outbox", "protocol.helper", "telemetry.shipping"),
     "telemetry.writer": ("protocol", "telemetry.values", "telemetry.calls"),
+    "telemetry.replacement.startup": (),
+    "telemetry.replacement": ("protocol", "protocol.outbox", "protocol.helper", "telemetry.replacement.startup"),
     "telemetry": (
         *("protocol", "protocol.storage", "protocol.outbox", "protocol.helper"),
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.writer"),
     ),
+    "telemetry.integrations": ("telemetry",),
     "trainer.data": (),
     "trainer": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values", "trainer.data", ""),
     "logger_service.folders": ("protocol", "protocol.storage", "logger_service.errors"),
@@ -64,13 +67,19 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("logger_service.intake", "logger_service.projection", "logger_service.offline", "logger_service.monitoring"),
     ),
     "": ("telemetry", "protocol.version"),
+    "integrations": ("telemetry.integrations",),
 }
 # One library, one place.
 LIBRARIES: Final = {
+    "accelerate": ("telemetry/integrations/accelerate.py",),
+    "ignite": ("telemetry/integrations/ignite.py",),
+    "lightning": ("telemetry/integrations/lightning.py",),
     "torch": ("telemetry/", "trainer/"),
+    "transformers": ("telemetry/integrations/transformers.py",),
     "torchvision": ("trainer/",),
     "torchaudio": ("trainer/",),
-    "matplotlib": ("logger_service/rendering/",),
+    "matplotlib": ("logger_service/rendering/", "telemetry/values/figures.py"),
+    "onnx": ("telemetry/values/model_files.py",),
     "prometheus_client": ("logger_service/monitoring/health.py",),
     "tensorboardX": ("logger_service/events/",),
     "zmq": (
@@ -85,6 +94,7 @@ COMMAND_LINES: Final = {
     "trainer/demo.py",
     "trainer/data/synthetic.py",
     "telemetry/recovery/commands.py",
+    "telemetry/replacement/commands.py",
     "logger_service/commands.py",
     "trainer/commands.py",
 }  # and every __main__.py
@@ -97,7 +107,9 @@ CLOCKS: Final = {
     "trainer/commands.py",
     "telemetry/recovery/commands.py",
     "telemetry/pipeline.py",
+    "telemetry/scalar_calls.py",
     "telemetry/shipping/sender.py",
+    "telemetry/writer/curve_methods.py",
 }
 WALL_CLOCK: Final = {f"time.{name}" for name in ("time", "time_ns", "localtime", "gmtime", "strftime", "ctime")} | {
     f"{name}.{method}" for name in ("datetime", "datetime.datetime", "date") for method in ("now", "utcnow", "today")

@@ -1,6 +1,7 @@
 """Killed trainers: the logger of their machine adopts their outboxes, once."""
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,25 @@ while True:
     print(step, flush=True)
     step += 1
 """
+# A logger with shorter waits: it looks for outboxes every 0.2 s, not 2 s, and their owners are gone for 0.5 s, not 3 s.
+HASTY = """
+import sys
+from tensorboard_sidecar.__main__ import main
+from tensorboard_sidecar.logger_service.intake import orphan_intake
+orphan_intake.LOOK_SECONDS, orphan_intake.GRACE_SECONDS = 0.2, 0.5
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture
 def logger(logger: LoggerProcess, memory: Path) -> LoggerProcess:
     logger.adopt = str(memory)
+    return logger
+
+
+@pytest.fixture
+def hasty(logger: LoggerProcess) -> LoggerProcess:
+    logger.program = [sys.executable, "-c", HASTY]
     return logger
 
 
@@ -77,30 +92,30 @@ def test_a_logger_that_runs_adopts_what_a_killed_trainer_left(logger: LoggerProc
     assert_everything_is_there_once(logger, last_step)
 
 
-def test_a_logger_that_is_started_later_adopts_it(logger: LoggerProcess, memory: Path) -> None:
-    last_step = killed_trainer(logger.endpoint, memory, 2000)
+def test_a_logger_that_is_started_later_adopts_it(hasty: LoggerProcess, memory: Path) -> None:
+    last_step = killed_trainer(hasty.endpoint, memory, 2000)
     assert list(memory.rglob("*.segment"))
-    logger.start()
+    hasty.start()
     wait_adopted(memory)
-    assert_everything_is_there_once(logger, last_step)
+    assert_everything_is_there_once(hasty, last_step)
 
 
-def test_a_logger_that_is_killed_while_it_adopts_goes_on_with_it(logger: LoggerProcess, memory: Path) -> None:
-    last_step = killed_trainer(logger.endpoint, memory, 30_000)
-    logger.start()
-    wait_until(lambda: list(logger.recordings.rglob("*.segment")), seconds=SECONDS, what="a journal")
-    logger.kill()
-    logger.start()
+def test_a_logger_that_is_killed_while_it_adopts_goes_on_with_it(hasty: LoggerProcess, memory: Path) -> None:
+    last_step = killed_trainer(hasty.endpoint, memory, 30_000)
+    hasty.start()
+    wait_until(lambda: list(hasty.recordings.rglob("*.segment")), seconds=SECONDS, what="a journal")
+    hasty.kill()
+    hasty.start()
     wait_adopted(memory)
-    assert_everything_is_there_once(logger, last_step)
+    assert_everything_is_there_once(hasty, last_step)
 
 
-def test_two_loggers_on_one_machine_adopt_it_once(logger: LoggerProcess, memory: Path, tmp_path: Path) -> None:
-    last_step = killed_trainer(logger.endpoint, memory, 2000)
+def test_two_loggers_on_one_machine_adopt_it_once(hasty: LoggerProcess, memory: Path, tmp_path: Path) -> None:
+    last_step = killed_trainer(hasty.endpoint, memory, 2000)
     (tmp_path / "other").mkdir()
     other = LoggerProcess(tmp_path / "other")
-    other.adopt = logger.adopt
-    both = (logger, other)
+    other.adopt, other.program = hasty.adopt, hasty.program
+    both = (hasty, other)
     for one in both:
         one.start()
     wait_adopted(memory)
@@ -111,33 +126,33 @@ def test_two_loggers_on_one_machine_adopt_it_once(logger: LoggerProcess, memory:
 
 
 def test_with_keys_what_trainers_left_is_adopted_from_those_that_are_allowed(
-    logger: LoggerProcess, memory: Path, tmp_path: Path
+    hasty: LoggerProcess, memory: Path, tmp_path: Path
 ) -> None:
     ring = KeyRing(tmp_path)
     for name in ("allowed", "revoked"):
         ring.make_trainer(name)
-    last_step = killed_trainer(logger.endpoint, memory, 2000, ring.server_key, ring.client_key("allowed"))
-    killed_trainer(logger.endpoint, memory, 1000, ring.server_key, ring.client_key("revoked"))
+    last_step = killed_trainer(hasty.endpoint, memory, 2000, ring.server_key, ring.client_key("allowed"))
+    killed_trainer(hasty.endpoint, memory, 1000, ring.server_key, ring.client_key("revoked"))
     ring.shut_out("revoked")
-    logger.flags = ("--keys", str(ring.logger))
-    logger.start()
+    hasty.flags = ("--keys", str(ring.logger))
+    hasty.start()
     for said in (" is not adopted: its trainer's key ", "records its trainer left"):
-        wait_until(lambda said=said: said in logger.log.read_text(), seconds=SECONDS, what=said)
-    [owner] = logger.recordings.rglob(OWNER_NAME)
+        wait_until(lambda said=said: said in hasty.log.read_text(), seconds=SECONDS, what=said)
+    [owner] = hasty.recordings.rglob(OWNER_NAME)
     assert owner.read_text() == "allowed"
-    assert_everything_is_there_once(logger, last_step)
+    assert_everything_is_there_once(hasty, last_step)
 
 
-def test_what_is_recorded_alone_comes_to_no_logger(logger: LoggerProcess, memory: Path, tmp_path: Path) -> None:
+def test_what_is_recorded_alone_comes_to_no_logger(hasty: LoggerProcess, memory: Path, tmp_path: Path) -> None:
     recorded = tmp_path / "recorded"
     program = TRAINER.replace("endpoint=sys.argv[1]", "endpoint=None, record=Path(sys.argv[1])")
     last_recorded = killed_trainer(recorded, memory, 2000, program=program)
-    logger.start()
-    last_sent = killed_trainer(logger.endpoint, memory, 100)
-    wait_until(lambda: " adopted: " in logger.log.read_text(), seconds=SECONDS, what="what is for the logger")
+    hasty.start()
+    last_sent = killed_trainer(hasty.endpoint, memory, 100)
+    wait_until(lambda: " adopted: " in hasty.log.read_text(), seconds=SECONDS, what="what is for the logger")
     [left] = {path.parent for path in memory.rglob("*.segment")}
     assert run_command("drain", memory).returncode == 0
     assert not list(memory.rglob("*.segment"))
-    assert str(left) not in logger.log.read_text()
-    assert_everything_is_there_once(logger, last_sent)
+    assert str(left) not in hasty.log.read_text()
+    assert_everything_is_there_once(hasty, last_sent)
     assert len(read_recording(recorded)) >= last_recorded + 2

@@ -269,8 +269,10 @@ def test_embeddings_that_a_resumed_attempt_takes_back_are_not_asked_for_any_more
             assert board.get_bytes("data/plugin/projector/tensor", run="demo", name=name)
 
 
-@pytest.mark.parametrize("loader", LOADERS)
-def test_embeddings_that_come_later_appear_without_a_restart(tmp_path: Path, loader: Loader) -> None:
+@pytest.mark.parametrize(("loader", "reload_seconds"), [("fast", 1.0), ("slow", 0.2)])
+def test_embeddings_that_come_later_appear_without_a_restart(
+    tmp_path: Path, loader: Loader, reload_seconds: float
+) -> None:
     """The plugin reads its config again only when the set of runs changes."""
     folder = tmp_path / "recordings" / "demo"
     said = [Said(0, RunStart()), Said(1, Scalars({"a": 1.0}))]
@@ -282,7 +284,9 @@ def test_embeddings_that_come_later_appear_without_a_restart(tmp_path: Path, loa
         append_records(folder, make_stream(), records[:2])
         while projection.turn(0.0, thorough=True):
             pass
-        board = stack.enter_context(running_tensorboard(tmp_path / "log", tmp_path / f"{loader}.log", loader))
+        board = stack.enter_context(
+            running_tensorboard(tmp_path / "log", tmp_path / f"{loader}.log", loader, reload_seconds=reload_seconds)
+        )
         board.wait_for("the run", lambda board: board.get("runs") == ["demo"])
         assert newest(board) == set()
         for place in range(2, len(records)):

@@ -1,10 +1,9 @@
 """A program with a Telemetry at module level, whose spawned children import that module again."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.running.main_programs import run_main
 from support.running.spoken import read_said
 
 from tensorboard_sidecar.protocol.messages import RunEnd, RunStart, Scalars
@@ -85,8 +84,7 @@ def test_children_leave_the_run_of_their_parent_alone(tmp_path: Path, way: str, 
     """And each child says once, per process that imports the module, what to do."""
     program, record = tmp_path / "program.py", tmp_path / "recordings"
     program.write_text(PROGRAM)
-    command = [sys.executable, str(program), str(record), way, method]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    ended = run_main(tmp_path / "said", program, record, way, method, seconds=240)
     assert ended.returncode == 0, ended.stderr
     assert len(list((record / "run").iterdir())) == 1
     assert [said.message for said in read_said(record / "run")] == [

@@ -172,7 +172,8 @@ def test_each_kind_of_cut_is_logged_once_and_counted_each_time(
     ],
 )
 def test_any_value_is_a_text(tmp_path: Path, value: Any, text: str, faults: int) -> None:
-    assert kept_by(tmp_path, lambda telemetry: telemetry.writer.add_text("t", value, 7), faults) == [Text("t", text)]
+    kept = kept_by(tmp_path, lambda telemetry: telemetry.writer.add_text("t", value, 7), faults)
+    assert kept == [Text("t/text_summary", text)]
 
 
 def test_a_text_of_a_million_characters_is_cut_and_marked(tmp_path: Path) -> None:
@@ -331,6 +332,16 @@ def test_what_is_refused_says_what_was_expected(
     assert len(read_said(tmp_path)) == 2
 
 
+def test_a_step_before_training_is_kept_and_the_run_ends_at_a_later_one(tmp_path: Path) -> None:
+    """Programs use -1 for "before training"; the end of a run is at a step from 0 on."""
+    with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
+        for step in (-1, -(2**53)):
+            telemetry.scalars(step, {"a": 1.0})
+            telemetry.text(step, "t", "x")
+            telemetry.writer.add_scalar("a", 1.0, step)
+    assert [step for step, _ in read_said(tmp_path)] == [0, *[-1] * 3, *[-(2**53)] * 3, 0]
+
+
 @pytest.mark.parametrize("step", [7.0, np.float32(7), np.int64(7), torch.tensor(7)])
 def test_a_step_without_a_fraction_is_a_step(tmp_path: Path, step: Any) -> None:
     assert kept_by(tmp_path, lambda telemetry: telemetry.scalars(step, {"a": 1.0})) == [Scalars({"a": 1.0})]
@@ -339,8 +350,8 @@ def test_a_step_without_a_fraction_is_a_step(tmp_path: Path, step: Any) -> None:
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        (-1, "step -1; expected 0 to 9,007,199,254,740,992"),
-        (2**53 + 1, "step 9007199254740993; expected 0 to"),
+        (-(2**53) - 1, "step -9007199254740993; expected -9,007,199,254,740,992 to 9,007,199,254,740,992"),
+        (2**53 + 1, "step 9007199254740993; expected -9,007,199,254,740,992 to"),
         (0.5, "step 0.5; expected a whole number"),
         (float("nan"), "step nan; expected a whole number"),
         (None, "step None; expected a whole number"),

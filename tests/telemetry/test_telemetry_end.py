@@ -2,10 +2,7 @@
 
 import logging
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -13,6 +10,7 @@ from typing import Final
 import pytest
 from support.logger.fake_logger import FakeLogger, unpack_records
 from support.machine.waiting import wait_until
+from support.running.main_programs import MainProgram, run_main
 from support.running.programs import free_port
 from support.running.spoken import read_said
 
@@ -57,15 +55,15 @@ class Ending:
     def __init__(self, how: str, folder: Path, *, endpoint: str = "") -> None:
         self.memory, self.record = folder / "memory", folder / "record"
         self.memory.mkdir(parents=True)
+        program = folder / "program.py"
+        program.write_text(PROGRAM)
         record = "" if endpoint else str(self.record)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, how, str(self.memory), record, endpoint], stderr=subprocess.PIPE, text=True
-        )
+        self._program = MainProgram(folder / "said", program, how, self.memory, record, endpoint)
 
     def wait(self) -> tuple[int, str]:
         """Return the exit code and the error output."""
-        _, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, errors
+        ended = self._program.wait(60)
+        return ended.returncode, ended.stderr
 
     def outboxes(self) -> list[Path]:
         [root] = self.memory.iterdir()
@@ -73,19 +71,14 @@ class Ending:
 
 
 @pytest.fixture(scope="module")
-def endings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ending]]:
-    """Return all of them, started together: most of their time is the import of torch."""
+def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ending]:
+    """Return all of them, started together."""
     folder = tmp_path_factory.mktemp("endings")
     started = {
         how: Ending(how, folder / how) for how in ("end", "exception", "interrupt", "fork", "os._exit", "sigterm")
     }
     started["no logger"] = Ending("end", folder / "no logger", endpoint=f"tcp://127.0.0.1:{free_port()}")
-    yield started
-    for ending in started.values():
-        ending.process.kill()
-        ending.process.wait()
-        if ending.process.stderr is not None:
-            ending.process.stderr.close()
+    return started
 
 
 @pytest.mark.system
@@ -303,13 +296,13 @@ ending._close_all()
 print(monotonic() - before)
 """
     endpoint = f"tcp://127.0.0.1:{free_port()}"
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path), endpoint], capture_output=True, text=True, check=False
-    )
+    (tmp_path / "program.py").write_text(program)
+    (tmp_path / "memory").mkdir()
+    ran = run_main(tmp_path / "said", tmp_path / "program.py", tmp_path / "memory", endpoint)
     assert ran.returncode == 0, ran.stderr
     assert len(ran.stderr.splitlines()) == 12  # each says how to finish
     assert UNANSWERED_DRAIN_SECONDS <= float(ran.stdout) < 12 * UNANSWERED_DRAIN_SECONDS
-    [root] = tmp_path.iterdir()
+    [root] = (tmp_path / "memory").iterdir()
     assert len(find_outboxes(root)) == 12
 
 

@@ -31,6 +31,17 @@ def test_wrong_settings_end_with_one_line_and_status_two(
     assert captured.out == ""
 
 
+def test_wrong_settings_are_told_before_torch_loads() -> None:
+    """Loading takes seconds."""
+    program = (
+        "import sys; from tensorboard_sidecar.__main__ import main;"
+        " print(main(['train', '--epochs', '0']), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n"
+    assert done.stderr == "error: epochs is 0; expected 1 to 1000000\n"
+
+
 def test_no_data_set_ends_with_status_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--root_dir", str(tmp_path), "--savedir", str(tmp_path / "checkpoints")]) == 2
     assert capsys.readouterr().err.startswith("error: ")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tensorboard_sidecar.trainer.settings import Config, ConfigError, Setting, from_parameters, settings
+from tensorboard_sidecar.trainer.settings import Config, ConfigError, Setting, check_given, from_parameters, settings
 
 
 @pytest.mark.parametrize("value", [0, 11, math.nan, math.inf])
@@ -73,9 +73,17 @@ def test_defaults_of_the_two_intervals() -> None:
     ],
 )
 def test_what_cannot_work_is_refused_in_one_clear_line(changes: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ConfigError, match=complaint.replace("/", r"\/").replace("..", r"\.\.")) as refused:
-        Config(**changes)
-    assert "\n" not in str(refused.value)
+    for check in (lambda: Config(**changes), lambda: check_given(changes)):
+        with pytest.raises(ConfigError, match=complaint.replace("/", r"\/").replace("..", r"\.\.")) as refused:
+            check()
+        assert "\n" not in str(refused.value)
+
+
+def test_settings_of_a_resumed_run_are_refused_only_where_no_checkpoint_makes_them_right() -> None:
+    resumed: dict[str, Any] = {"resume": Path("last.pt")}
+    check_given({**resumed, "endpoint": "none"})  # the checkpoint may have a record
+    with pytest.raises(ConfigError, match="epochs is 0; expected 1 to"):
+        check_given({**resumed, "epochs": 0})
 
 
 @pytest.mark.parametrize(

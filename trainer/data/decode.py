@@ -5,7 +5,6 @@ before memory is allocated. Numbers of every depth come out at one scale, or the
 lists the conversions.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +14,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import soundfile
 import torch
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 from torch import Tensor
 
 from tensorboard_sidecar.trainer.data import limits
-
-RATE_HZ: Final = 16_000
-"""The sample rate of all returned waveforms."""
+from tensorboard_sidecar.trainer.data.resampling import RATE_HZ, resample
 
 CROP_SHARE_MIN: Final = 0.9
 """A training crop keeps at least this share of the shorter side. Pictures are never mirrored: captions tell left from
@@ -167,22 +163,6 @@ def read_recording(path: Path, max_seconds: float) -> Recording:
     if rate_hz != RATE_HZ:
         samples = resample(samples.astype(np.float64), rate_hz, RATE_HZ).astype(np.float32)
     return Recording(torch.from_numpy(samples[: round(max_seconds * RATE_HZ)]).clamp_(-1, 1), cut)
-
-
-def resample(samples: NDArray[np.float64], from_hz: int, to_hz: int) -> NDArray[np.float64]:
-    """Return the sound at ``to_hz``: its spectrum is cut, or extended with zeros, at the new Nyquist frequency.
-
-    The sound is padded with silence to a length at which both rates have a whole number of samples. The result is
-    therefore exact for any two rates, in O(n log n); a polyphase filter would grow with coprime rates.
-    """
-    common = math.gcd(from_hz, to_hz)
-    block, new_block = from_hz // common, to_hz // common
-    blocks = -(-len(samples) // block)
-    if blocks == 0:
-        return np.zeros(0)
-    spectrum = np.fft.rfft(samples, blocks * block)[: blocks * min(block, new_block) // 2 + 1]
-    resampled = np.fft.irfft(spectrum, blocks * new_block) * (new_block / block)
-    return resampled[: -(-len(samples) * new_block // block)]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tensorboard_sidecar.trainer.data.decode import RATE_HZ, resample
+from tensorboard_sidecar.trainer.data.resampling import RATE_HZ, resample
 
 ESPEAK_RATE_HZ: Final = 22_050
 

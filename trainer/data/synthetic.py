@@ -26,8 +26,8 @@ from typing import Final, TypeVar
 import soundfile
 from tqdm import tqdm
 
-from tensorboard_sidecar.trainer.data.decode import RATE_HZ
 from tensorboard_sidecar.trainer.data.report import DataError
+from tensorboard_sidecar.trainer.data.resampling import RATE_HZ
 from tensorboard_sidecar.trainer.data.scenes import CAPTIONS_PER_SCENE, SCENES_MAX, captions_of, different_scenes, draw
 from tensorboard_sidecar.trainer.data.speech import SpeechError, speak_all, utterance
 

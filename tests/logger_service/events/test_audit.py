@@ -6,7 +6,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
 from tensorboard_sidecar.logger_service.events.audit import Audit, audit
-from tensorboard_sidecar.logger_service.events.identity import EventId
+from tensorboard_sidecar.logger_service.events.identity import BESIDE_PLACE, EventId
 from tensorboard_sidecar.logger_service.events.to_events import GAP_RECORDS_TAG, version_event
 from tensorboard_sidecar.protocol.frame import pack_frame
 
@@ -51,6 +51,14 @@ def test_a_torn_file_whose_events_come_again_is_a_note(tmp_path: Path) -> None:
 def test_what_is_missing_or_twice_is_a_loss(tmp_path: Path, files: list[bytes], loss: str) -> None:
     (found,) = audited(tmp_path, *files).losses
     assert loss in found
+
+
+def test_a_folder_beside_has_the_events_of_some_records(tmp_path: Path) -> None:
+    """No event is missing there; one that comes twice or late is a loss there too."""
+    place = BESIDE_PLACE
+    assert audited(tmp_path, event_bytes(4, place) + event_bytes(9, place), event_bytes(12, place)).losses == []
+    (loss,) = audited(tmp_path, event_bytes(4, place) + event_bytes(9, place), event_bytes(9, place)).losses
+    assert f"{STREAM}/9/{place} comes twice or late" in loss
 
 
 def test_a_flipped_bit_anywhere_is_found(tmp_path: Path) -> None:

@@ -356,6 +356,53 @@ def test_a_name_is_read_as_it_was_written() -> None:
     assert EventFileName.parse(str(name)) == name
 
 
+@pytest.mark.parametrize(
+    ("suffix", "shown"),
+    [
+        ("", ""),
+        ("_a", "_a"),
+        ("-trial.7", "-trial.7"),
+        (".trial-7", "_.trial-7"),
+        ("7", "_7"),
+        ("x y", "_x y"),
+        ("é", "_é"),
+        (".projector", "_.projector"),
+    ],
+)
+def test_a_name_with_a_suffix_is_read_as_it_was_written(suffix: str, shown: str) -> None:
+    """A suffix never runs into the counter, and a copy of a file of this program has no suffix."""
+    name = EventFileName(1_700_000_000, 2, "00010203", 7).with_suffix(suffix)
+    assert str(name) == f"{PREFIX}1700000000.0002.00010203.0007{shown}"
+    assert EventFileName.parse(str(name)) == name
+    assert name.with_suffix(name.suffix) == name
+
+
+def test_names_with_a_suffix_sort_in_the_order_of_writing(tmp_path: Path) -> None:
+    names = []
+    for suffix in ("_b", "", "_a", "9"):
+        names.append(str(next_name(tmp_path, 0, "00010203", START_NS, suffix)))
+        (tmp_path / names[-1]).touch()
+    assert names == sorted(names) == names_in(tmp_path) == [str(name) for name in own_names_in(tmp_path)]
+    last = f"{PREFIX}1700000000.0000.00010203.9999_a"
+    (tmp_path / last).touch()
+    assert str(next_name(tmp_path, 0, "00010203", START_NS, "_a")) == f"{PREFIX}1700000001.0000.00010203.10000_a"
+
+
+def test_a_suffix_ends_the_names_also_after_a_restart_and_changes_no_order(tmp_path: Path) -> None:
+    file = EventFile(tmp_path, make_stream())
+    assert file.suffix == ""
+    file.suffix = ".mine"
+    file.append(events(1), START_NS, START_NS)
+    again = EventFile(tmp_path, make_stream())
+    assert (again.suffix, again.last_id) == ("_.mine", EventId(STREAM_ID, 1, 0))
+    again.append(events(2), START_NS, START_NS)
+    assert [path.name for path in event_files(tmp_path / "demo")] == [f"{NAME}_.mine", f"{NAME[:-1]}1_.mine"]
+    assert audit(tmp_path / "demo").losses == []
+    late = append(tmp_path, 5, stream=make_stream(attempt=1, stream_id=b"\1" * 16), start_ns=START_NS + 10**12)
+    assert late > f"{NAME[:-1]}1_.mine"
+    assert EventFile(tmp_path, make_stream()).directory(START_NS) == tmp_path / "demo" / "attempt-0"
+
+
 @pytest.mark.parametrize("name", [f"{PREFIX}1700000000.host.1.0", f"{NAME}.profile", "x", f"{PREFIX}1"])
 def test_names_of_other_programs_are_not_ours(name: str) -> None:
     assert EventFileName.parse(name) is None

@@ -10,11 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.records.events import id_of
+from support.records.golden import RECORDS
 from support.records.recordings import START_NS, STREAM_ID, every_kind, make_records, summarise
 from support.records.strategies import messages
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.graph_pb2 import GraphDef
+from tensorboardX.proto.node_def_pb2 import NodeDef
+from tensorboardX.proto.summary_pb2 import Summary
 
-from tensorboard_sidecar.logger_service.events.to_events import ScalarEvents, blank, project, row_event
+from tensorboard_sidecar.logger_service.events.identity import BESIDE_PLACE
+from tensorboard_sidecar.logger_service.events.to_events import ScalarEvents, beside, blank, project, row_event
 from tensorboard_sidecar.logger_service.rendering.canvas import Picture
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import decode_message
@@ -22,17 +27,20 @@ from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.limits import STEP_MAX, TEXT_MAX_CHARACTERS
 from tensorboard_sidecar.protocol.messages import (
+    Audio,
     Gap,
     Graph,
     HParams,
     Images,
     Matrix,
     Message,
+    Overlay,
     RunEnd,
     RunStart,
     Scalars,
     TensorSummaries,
 )
+from tensorboard_sidecar.protocol.messages import Event as EventMessage
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 
@@ -135,6 +143,90 @@ def test_the_metrics_of_hyperparameters_are_curves_of_the_run_and_the_rest_is_in
     assert [value.tag for value in row.summary.value][2:] == ["best"]
 
 
+def test_the_metrics_of_a_row_with_a_folder_are_curves_there_alone() -> None:
+    message = HParams({"lr": 0.1}, {"best": 0.5}, "row", {"lr": [0.1, 0.2]})
+    (nothing,) = say(message)
+    assert [value.tag for value in nothing.summary.value] == [""]
+    ((folder, event),) = say_beside(message)
+    tags = ["_hparams_/experiment", "_hparams_/session_start_info", "_hparams_/session_end_info", "best"]
+    assert (folder, [value.tag for value in event.summary.value]) == ("row", tags)
+    assert say_beside(HParams({"lr": 0.1}, {"best": 0.5})) == []
+
+
+def say_beside(message: Message, *, step: int = 7) -> list[tuple[str, Event]]:
+    """Return folder and event of a message; step, time and id are those of the record."""
+    found = beside(message, Record(kind_of(message), 5, step, START_NS, b""), STREAM_ID)
+    shown = [(folder, Event.FromString(event)) for folder, _, event in found]
+    assert all((event.step, event.wall_time) == (step, START_NS / 1e9) for _, event in shown)
+    assert all(id_of(event) == f"{STREAM_ID.hex()}/5/{BESIDE_PLACE}" for _, event in shown)
+    return shown
+
+
+def test_an_overlay_is_a_point_in_each_of_its_folders_and_none_in_the_run() -> None:
+    message = Overlay("loss", {"loss_train": 0.5, "loss_val": 1.5})
+    (nothing,) = say(message)
+    assert nothing.summary.value[0].tag == ""
+    shown = [(folder, event.summary.value[0]) for folder, event in say_beside(message, step=-1)]
+    assert [(folder, value.tag, value.simple_value) for folder, value in shown] == [
+        ("loss_train", "loss", 0.5),
+        ("loss_val", "loss", 1.5),
+    ]
+
+
+def test_an_event_of_another_program_keeps_its_content_and_takes_step_and_time_of_its_record() -> None:
+    summary = Summary(value=[Summary.Value(tag="a", simple_value=1.0), Summary.Value(tag="b", simple_value=2.0)])
+    given = Event(wall_time=1.0, step=99, summary=summary).SerializeToString()
+    (event,) = say(EventMessage(given))
+    assert (event.step, event.wall_time) == (7, START_NS / 1e9)
+    assert [(value.tag, value.simple_value) for value in event.summary.value] == [("a", 1.0), ("b", 2.0)]
+    (nothing,) = say(EventMessage(given, "sub"))
+    assert nothing.summary.value[0].tag == ""
+    assert [folder for folder, _ in say_beside(EventMessage(given, "sub"))] == ["sub"]
+    assert say_beside(EventMessage(given)) == []
+
+
+def test_a_graph_of_another_program_has_the_id_in_its_first_node() -> None:
+    graph = GraphDef(node=[NodeDef(name="a", op="x"), NodeDef(name="b", op="y", input=["a"])])
+    (event,) = say(EventMessage(Event(graph_def=graph.SerializeToString()).SerializeToString()))
+    assert id_of(event) == f"{STREAM_ID.hex()}/5/0"
+    assert [(node.name, list(node.input)) for node in GraphDef.FromString(event.graph_def).node] == [
+        ("a", []),
+        ("b", ["a"]),
+    ]
+
+
+@pytest.mark.parametrize("folder", ["", "sub"])
+def test_an_event_that_is_none_is_malformed_in_its_folder_alone(folder: str) -> None:
+    record = Record(Kind.EVENT, 5, 7, START_NS, b"")
+    parts = (project, beside) if not folder else (beside, project)
+    with pytest.raises(Malformed):
+        parts[0](EventMessage(b"rubbish", folder), record, STREAM_ID)
+    parts[1](EventMessage(b"rubbish", folder), record, STREAM_ID)
+
+
+def test_an_attempt_that_continues_has_no_session_start() -> None:
+    """The slow loader would drop the points of earlier attempts."""
+    (config,) = say(RunStart(100, {"lr": 0.1}, continues=True))
+    assert [value.tag for value in config.summary.value] == ["run/config"]
+    (nothing,) = say(RunStart(0, continues=True))
+    assert nothing.summary.value[0].tag == ""
+
+
+def test_a_single_clip_is_a_summary_of_one_sound_with_its_caption_as_text() -> None:
+    clip = pack_array(np.zeros((3, 1), np.int16))
+    assert values(Audio("say", [clip], 8_000, single=True))["say"].WhichOneof("value") == "audio"
+    assert list(values(Audio("say", [clip], 8_000, ["hm"], single=True))) == ["say", "say/captions"]
+    assert values(Audio("say", [clip], 8_000))["say"].WhichOneof("value") == "tensor"
+
+
+def test_a_picture_with_boxes_and_a_video_are_images() -> None:
+    boxes, video = (RECORDS[name].message for name in ("boxes", "video"))
+    picture = values(boxes)["box"].image
+    assert (picture.width, picture.height) == (4, 4)
+    assert picture.encoded_image_string.startswith(b"\x89PNG")
+    assert values(video)["vid"].image.encoded_image_string.startswith(b"GIF89a")
+
+
 def test_a_run_says_how_it_ended() -> None:
     assert values(RunEnd("interrupted"))["run/status"].tensor.string_val == [b"**interrupted** at step 7"]
 
@@ -203,7 +295,7 @@ def test_what_cannot_be_shown_at_all_is_raised() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(messages, st.integers(0, STEP_MAX), st.integers(-(2**63), 2**63 - 1))
+@given(messages, st.integers(-STEP_MAX, STEP_MAX), st.integers(-(2**63), 2**63 - 1))
 def test_every_message_that_passes_its_checks_is_shown_the_same_way_twice(
     message: Message, step: int, wall_time_ns: int
 ) -> None:
@@ -211,6 +303,7 @@ def test_every_message_that_passes_its_checks_is_shown_the_same_way_twice(
     record = Record(kind_of(message), 1, step, wall_time_ns, b"")
     one, other = (project(message, record, STREAM_ID) for _ in range(2))
     assert one == other
+    assert beside(message, record, STREAM_ID) == beside(message, record, STREAM_ID)
     assert one.events
     assert not one.failures
 

@@ -7,9 +7,12 @@ import markdown
 import numpy as np
 import pytest
 from support.records.recordings import summarise
+from tensorboardX.proto.api_pb2 import DataType
 from tensorboardX.proto.graph_pb2 import GraphDef
 from tensorboardX.proto.layout_pb2 import Layout as LayoutProto
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+from tensorboardX.proto.summary_pb2 import Summary
+from torch.utils.tensorboard.summary import hparams as torch_hparams
 
 from tensorboard_sidecar.logger_service.events.values import (
     audio_value,
@@ -28,7 +31,7 @@ from tensorboard_sidecar.logger_service.events.values import (
 )
 from tensorboard_sidecar.logger_service.rendering.canvas import Picture
 from tensorboard_sidecar.protocol.array import pack_array
-from tensorboard_sidecar.protocol.messages import Chart, Graph, GraphNode, HParams, Layout
+from tensorboard_sidecar.protocol.messages import Chart, Graph, GraphNode, HParams, Layout, ParameterValue
 
 HPARAMS = HParams({"lr": 0.1, "epochs": 3, "compile": True, "precision": "bf16"}, {"best": 0.5, "recall": 1.0})
 
@@ -128,6 +131,22 @@ def test_a_session_has_a_start_an_end_and_its_metrics_and_no_experiment() -> Non
     tags = [value.tag for value in hparams_values(HPARAMS)]
     assert tags == ["_hparams_/session_start_info", "_hparams_/session_end_info", "best", "recall"]
     assert [(value.tag, value.simple_value) for value in metric_values(HPARAMS)] == [("best", 0.5), ("recall", 1.0)]
+
+
+def test_domains_are_in_the_experiment_as_torchs_writer_writes_them() -> None:
+    parameters, metrics = {"lr": 0.1, "layers": 3, "name": "a"}, {"accuracy": 0.5, "loss": 1.0}
+    domains: dict[str, list[ParameterValue]] = {"lr": [0.1, 0.2], "name": ["a", "b"]}
+    experiment, *others = hparams_values(HParams(parameters, metrics, "row", domains))
+    expected = torch_hparams(parameters, metrics, domains)[0].SerializeToString()
+    assert Summary(value=[experiment]).SerializeToString() == expected
+    assert others == hparams_values(HParams(parameters, metrics))
+
+
+def test_a_domain_of_truth_values_keeps_their_type() -> None:
+    experiment = hparams_values(HParams({"amp": True}, {}, "row", {"amp": [True, False]}))[0]
+    (info,) = HParamsPluginData.FromString(experiment.metadata.plugin_data.content).experiment.hparam_infos
+    assert info.type == DataType.DATA_TYPE_BOOL
+    assert list(info.domain_discrete) == [True, False]
 
 
 def test_no_time_is_told() -> None:

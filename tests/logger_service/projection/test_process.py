@@ -38,6 +38,8 @@ from pathlib import Path
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.logger_service.projection.process import limit_memory
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
+from tensorboard_sidecar.logger_service.rendering.canvas import new_figure, figure_pixels
+figure_pixels(new_figure(1, 1))  # a first drawing imports matplotlib, which takes memory too
 limit_memory(40 * 2**20)
 counts = ProjectionCounts()
 projection = StreamProjection(Path(sys.argv[1]), Path(sys.argv[2]), counts)

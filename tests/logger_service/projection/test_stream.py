@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from support.records.events import event_files, folder_bytes, id_of, load_events, load_folder, values_by_tag
-from support.records.golden import RECORDS
+from support.records.golden import RECORDS, GoldenRecord
 from support.records.parts import in_parts
 from support.records.recordings import (
     START_NS,
@@ -23,6 +24,8 @@ from support.records.recordings import (
     make_stream,
     write_recording,
 )
+from tensorboardX.proto.event_pb2 import Event as EventProto
+from tensorboardX.proto.summary_pb2 import Summary
 
 from tensorboard_sidecar.logger_service.offline.verification import verify
 from tensorboard_sidecar.logger_service.projection.follower import follow
@@ -32,8 +35,19 @@ from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.kinds import KINDS, MessageKind
-from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX
-from tensorboard_sidecar.protocol.messages import Gap, HParams, Matrix, RunEnd, RunStart, Scalars, Text
+from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX, STEP_MAX
+from tensorboard_sidecar.protocol.messages import (
+    Event,
+    Gap,
+    HParams,
+    Matrix,
+    Overlay,
+    Point,
+    RunEnd,
+    RunStart,
+    Scalars,
+    Text,
+)
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 SMALL = [
@@ -106,6 +120,150 @@ def test_after_kills_again_and_again_every_event_is_there_once(tmp_path: Path) -
         newest.write_bytes(newest.read_bytes()[:-cut])
     run(folder, logdir)
     assert load_folder(logdir / "demo") == load_folder(tmp_path / "whole" / "demo")
+
+
+def raw(tag: str, number: float) -> bytes:
+    """Return a serialised event of another program."""
+    return EventProto(summary=Summary(value=[Summary.Value(tag=tag, simple_value=number)])).SerializeToString()
+
+
+BESIDE = [
+    Said(0, RunStart(file_suffix=".mine")),
+    *(Said(step, Overlay("loss", {"loss_train": float(step), "loss/val": 0.0})) for step in (-1, 0, 1)),
+    Said(1, Scalars({"a": 1.0})),
+    Said(2, HParams({"lr": 0.5}, {"best": 1.0}, "trial 1", {"lr": [0.5, 1.0]})),
+    Said(3, Event(raw("x", 3.0), "loss_train")),
+    Said(4, Overlay("loss", {"loss_train": 4.0, "late": 4.0})),
+]
+FOLDERS = ("demo", "demo/loss_train", "demo/loss/val", "demo/trial 1", "demo/late")
+
+
+def by_folder(logdir: Path) -> dict[str, list[Any]]:
+    """Return the events of the run and of the folders in its folder; each event is there once."""
+    found = {folder: load_folder(logdir / folder) for folder in FOLDERS}
+    for events in found.values():
+        assert len({id_of(event) for event in events}) == len(events)
+    return found
+
+
+def test_events_for_folders_lie_there_and_the_run_has_one_event_a_record(tmp_path: Path) -> None:
+    counts = run(write_recording(tmp_path, BESIDE), tmp_path / "log")
+    assert (counts.records, counts.events, counts.folders_left_out) == (8, 8, 0)
+    curve = values_by_tag(tmp_path / "log" / "demo" / "loss_train")
+    assert [(step, value.simple_value) for step, value in curve["loss"]] == [(-1, -1.0), (0, 0.0), (1, 1.0), (4, 4.0)]
+    assert [(step, value.simple_value) for step, value in curve["x"]] == [(3, 3.0)]
+    assert set(values_by_tag(tmp_path / "log" / "demo")) == {"", "a"}
+    row = values_by_tag(tmp_path / "log" / "demo" / "trial 1")
+    assert [(step, value.simple_value) for step, value in row["best"]] == [(2, 1.0)]
+    assert all(len(event_files(tmp_path / "log" / folder)) == 1 for folder in FOLDERS)
+    assert all(path.name.endswith("_.mine") for path in (tmp_path / "log").rglob("events.out.*"))
+    assert not verify(tmp_path / "log").lossy
+
+
+def test_the_amount_a_turn_reads_changes_no_byte_in_any_folder(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path, BESIDE)
+    run(folder, tmp_path / "one")
+    run(folder, tmp_path / "other", size_max_bytes=1)
+    assert folder_bytes(tmp_path / "one") == folder_bytes(tmp_path / "other")
+    assert run(folder, tmp_path / "other") == ProjectionCounts()
+
+
+def test_after_a_kill_at_any_byte_every_event_is_there_once_in_every_folder(tmp_path: Path) -> None:
+    """The folders are written before the run, one after the other: what follows the byte is not there."""
+    folder = write_recording(tmp_path, BESIDE)
+    run(folder, tmp_path / "whole")
+    whole = by_folder(tmp_path / "whole")
+    names = ("demo/loss_train", "demo/loss/val", "demo/trial 1", "demo/late", "demo")
+    paths = [event_files(tmp_path / "whole" / name)[0].relative_to(tmp_path / "whole") for name in names]
+    contents = [(tmp_path / "whole" / path).read_bytes() for path in paths]
+    for place, data in enumerate(contents):
+        for size in range(len(data) + 1):
+            logdir = tmp_path / "cut"
+            for path, content in zip(paths[: place + 1], [*contents[:place], data[:size]], strict=True):
+                (logdir / path).parent.mkdir(parents=True, exist_ok=True)
+                (logdir / path).write_bytes(content)
+            run(folder, logdir)
+            assert by_folder(logdir) == whole
+            assert run(folder, logdir) == ProjectionCounts()
+            shutil.rmtree(logdir)
+
+
+def test_after_kills_between_turns_every_event_is_there_once_in_every_folder(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path, BESIDE)
+    run(folder, tmp_path / "whole")
+    for cut in range(40, 700, 35):
+        logdir = tmp_path / f"{cut}"
+        run(folder, logdir, size_max_bytes=1)
+        (path,) = event_files(logdir / "demo")
+        path.write_bytes(path.read_bytes()[:-cut])
+        run(folder, logdir, size_max_bytes=1)
+        assert by_folder(logdir) == by_folder(tmp_path / "whole")
+        assert all(path.name.endswith("_.mine") for path in logdir.rglob("events.out.*"))
+
+
+def test_folders_beyond_the_bound_are_counted_and_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tensorboard_sidecar.logger_service.events.beside.FOLDERS_MAX", 2)
+    counts = run(write_recording(tmp_path, BESIDE), tmp_path / "log")
+    assert (counts.folders_left_out, counts.drawing_failures, counts.events) == (2, 0, 8)
+    assert len(caplog.records) == 1
+    assert "events for a folder not shown: trial 1: a stream has 2 folders at most" in caplog.text
+    assert not (tmp_path / "log" / "demo" / "late").exists()
+
+
+@pytest.mark.parametrize("folder", ["", "sub"])
+def test_an_event_that_is_none_is_malformed_counted_and_costs_its_record_alone(folder: str, tmp_path: Path) -> None:
+    said = [*SMALL, *(Said(5, Event(data, folder)) for data in (b"rubbish", raw("x", 1.0), b"\x2a\x00"))]
+    counts = run(write_recording(tmp_path, said), tmp_path / "log")
+    assert (counts.malformed, counts.drawing_failures, counts.records) == (2, 0, len(said))
+    assert [value.simple_value for _, value in values_by_tag(tmp_path / "log" / "demo" / folder)["x"]] == [1.0]
+    assert not verify(tmp_path / "log").lossy
+
+
+def test_an_attempt_that_continues_leaves_the_earlier_attempts_as_they_are(tmp_path: Path) -> None:
+    run(write_recording(tmp_path, every_kind((1, 2, 3))), tmp_path / "log")
+    before = folder_bytes(tmp_path / "log")
+    more = [Said(0, RunStart(continues=True)), Said(4, Scalars({"loss/total": 1.0}))]
+    run(write_recording(tmp_path, more, make_stream(attempt=1, stream_id=b"\1" * 16)), tmp_path / "log")
+    after = folder_bytes(tmp_path / "log")
+    assert {name: after[name] for name in before} == before
+    starts = [event for event in load_folder(tmp_path / "log" / "demo") if event.WhichOneof("what") == "session_log"]
+    assert len(starts) == 1
+
+
+def test_negative_steps_are_shown(tmp_path: Path) -> None:
+    said = [Said(-1, Scalars({"a": 1.0})), Said(-STEP_MAX, Point("b", 2.0)), Said(-5, make_embedding("e"))]
+    counts = run(write_recording(tmp_path, [*SMALL[:1], *said]), tmp_path / "log")
+    assert (counts.malformed, counts.drawing_failures) == (0, 0)
+    shown = values_by_tag(tmp_path / "log" / "demo")
+    assert (shown["a"][0][0], shown["b"][0][0]) == (-1, -STEP_MAX)
+    assert "step -5" in (tmp_path / "log" / "demo" / "projector_config.pbtxt").read_text()
+
+
+def test_rubbish_in_any_field_costs_its_record_alone(tmp_path: Path) -> None:
+    """Whatever a body says that passes the decoder: the records around it are shown, and no file lies elsewhere."""
+    rubbish = [wrong for golden in RECORDS.values() for wrong in wrong_fields(golden)]
+    records = make_records([Said(0, RunStart()), *(Said(0, Scalars({"a": 1.0})) for _ in rubbish)])
+    for place, (kind, body) in enumerate(rubbish, 1):
+        records[place] = records[place]._replace(kind=kind, body=body)
+    last = make_records([Said(9, Scalars({"end": 1.0}))], first_sequence=len(records) + 1)
+    counts = run(append_records(tmp_path / "recording", make_stream(), [*records, *last]), tmp_path / "log")
+    assert counts.records == len(records) + 1
+    assert counts.malformed > 0.5 * len(records)
+    assert "end" in values_by_tag(tmp_path / "log" / "demo")
+    assert {path.name for path in tmp_path.iterdir()} == {"recording", "log"}
+    assert not verify(tmp_path / "log").lossy
+
+
+def wrong_fields(golden: GoldenRecord) -> list[tuple[int, bytes]]:
+    """Return (kind, body) with each field of a message replaced by values of other types and by hostile ones."""
+    fields = msgpack.unpackb(golden.record.body)
+    values = [None, -1, 2**64 - 1, 1e308, "../../../up", "x" * 300, b"\xff" * 9, [[]], {"": {}}, {"..": 1.0}]
+    values.append({"dtype": "float32", "shape": [2**40, 2**40], "data": b""})
+    if golden.record.kind in (Kind.SEGMENT, Kind.GAP):
+        return []  # no other record is of these kinds
+    return [(golden.record.kind, msgpack.packb(fields | {name: value})) for name in fields for value in values]
 
 
 def test_a_kill_before_an_embeddings_event_writes_its_files_again(tmp_path: Path) -> None:
@@ -260,7 +418,7 @@ def test_a_gap_of_the_trainer_is_shown_once_also_after_a_kill(tmp_path: Path) ->
         (Record(99, 2, 1, START_NS, b"new"), "unknown_kinds"),
         (Record(Kind.SCALARS, 2, 1, START_NS, b"\xc1"), "malformed"),
         (Record(Kind.SCALARS, 2, 1, START_NS, b""), "malformed"),
-        (Record(Kind.SCALARS, 2, -1, START_NS, encode_body(Scalars({"a": 1.0}))), "malformed"),
+        (Record(Kind.SCALARS, 2, -STEP_MAX - 1, START_NS, encode_body(Scalars({"a": 1.0}))), "malformed"),
         (Record(Kind.SCALARS, 2, 2**60, START_NS, encode_body(Scalars({"a": 1.0}))), "malformed"),
         (Record(Kind.SCALARS, 2, 1, START_NS, encode_body(Scalars({"": 1.0}))), "malformed"),
         (Record(Kind.MATRIX, 2, 1, START_NS, encode_body(Matrix("a", pack_array(np.zeros(3))))), "malformed"),

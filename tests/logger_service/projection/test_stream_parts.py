@@ -34,7 +34,7 @@ RECORDS = make_records(Said(step, Scalars({"a": float(step)})) for step in range
 TURN_BYTES = 2**18
 # By sequence number: the step, the time and the span of a gap. Two gaps know neither step nor time, one has a negative
 # step; the gap at 7 stands for two records. Records 8, 9 and 10 are missing.
-GAPS = {4: (0, 0, 1), 5: (-1, 0, 1), 7: (0, 0, 2), 12: (3, START_NS, 1)}
+GAPS = {4: (0, 0, 1), 5: (-STEP_MAX - 1, 0, 1), 7: (0, 0, 2), 12: (3, START_NS, 1)}
 
 
 def test_the_time_of_a_hole_begins_when_it_is_seen_first() -> None:

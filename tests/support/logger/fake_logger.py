@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import zmq
 from support.machine.waiting import wait_until
-from support.running.programs import free_port
+from support.running.programs import port_for
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
@@ -32,7 +32,7 @@ class FakeLogger:
     def __init__(
         self, answer: Answer | None = None, *, credit_bytes: int = CREDIT_BYTES, endpoint: str | None = None
     ) -> None:
-        self.endpoint = endpoint or f"tcp://127.0.0.1:{free_port()}"
+        self.endpoint = endpoint or f"tcp://127.0.0.1:{port_for(self)}"
         self.records: dict[bytes, list[Record]] = defaultdict(list)
         self.heard: list[WireMessage] = []
         self._frozen, self._parked = threading.Event(), threading.Event()

@@ -16,7 +16,11 @@ _BEHIND: Final = {"RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWAR
 _MAKING: Final = ("BUILD_", "LIST_", "MAKE_", "LOAD_CLOSURE", "UNPACK_", "FORMAT_")
 # What else there is below is pure, and some of it runs only once, as its answers are remembered.
 _PACKAGE: Final = ROOT / "src" / PACKAGE  # where modules are imported from; the rooms are links in it
-_OURS: Final = (str(_PACKAGE / "telemetry"), str(_PACKAGE / "protocol" / "outbox" / "owner_lock.py"))
+_OURS: Final = (
+    str(_PACKAGE / "telemetry"),
+    str(_PACKAGE / "protocol" / "outbox" / "owner_lock.py"),
+    str(_PACKAGE / "protocol" / "scalar_template.py"),
+)
 
 
 class Boundaries:

@@ -11,23 +11,33 @@ from tensorboard_sidecar.protocol.codec import encode_body
 from tensorboard_sidecar.protocol.kinds import kind_of
 from tensorboard_sidecar.protocol.messages import (
     Audio,
+    Boxes,
     Chart,
     Embedding,
+    Event,
     Gap,
     Graph,
     GraphNode,
+    Histogram,
     HParams,
     Images,
     Layout,
     Matrix,
+    Mesh,
     Message,
+    Overlay,
+    Point,
+    PrCurve,
+    PrCurveRaw,
     RunEnd,
     RunStart,
     Scalars,
     SegmentHead,
+    Tensor,
     TensorSummaries,
     TensorSummary,
     Text,
+    Video,
 )
 from tensorboard_sidecar.protocol.record import Record
 from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
@@ -226,6 +236,148 @@ RECORDS: Final[dict[str, GoldenRecord]] = {
         payload=bytes.fromhex(
             "010d00000100000012000000000000000f00000000000000080000000000000015cd853dfe9c971781a6737461747573a963"
             "6f6d706c65746564"
+        ),
+    ),
+    "point": GoldenRecord(
+        Point("pt", 0.1, "double", "title", "**d**"),
+        sequence=16,
+        step=-1,
+        span=1,
+        payload=bytes.fromhex(
+            "010e00000100000048000000000000001000000000000000ffffffffffffffff15cd853dfe9c971785a3746167a27074a576"
+            "616c7565cb3fb999999999999aa4666f726da6646f75626c65ac646973706c61795f6e616d65a57469746c65ab6465736372"
+            "697074696f6ea52a2a642a2a"
+        ),
+    ),
+    "overlay": GoldenRecord(
+        Overlay("loss", {"loss_train": 0.5, "loss_val": 1.5}),
+        sequence=17,
+        step=7,
+        span=1,
+        payload=bytes.fromhex(
+            "010f00000100000038000000000000001100000000000000070000000000000015cd853dfe9c971782a3746167a46c6f7373"
+            "a676616c75657382aa6c6f73735f747261696ecb3fe0000000000000a86c6f73735f76616ccb3ff8000000000000"
+        ),
+    ),
+    "event": GoldenRecord(
+        Event(bytes.fromhex("2a0c 0a0a 0a03726177 150000003f"), "raw/sub"),
+        sequence=18,
+        step=7,
+        span=1,
+        payload=bytes.fromhex(
+            "011000000100000026000000000000001200000000000000070000000000000015cd853dfe9c971782a56576656e74c40e2a"
+            "0c0a0a0a03726177150000003fa6666f6c646572a77261772f737562"
+        ),
+    ),
+    "video": GoldenRecord(
+        Video("vid", Array("uint8", (1, 2, 1, 1, 1), bytes((0, 255))), 2.5),
+        sequence=19,
+        step=7,
+        span=1,
+        payload=bytes.fromhex(
+            "01110000010000004d000000000000001300000000000000070000000000000015cd853dfe9c971783a3746167a3766964a6"
+            "6672616d657383a56474797065a575696e7438a57368617065950102010101a464617461c40200ffb16672616d65735f7065"
+            "725f7365636f6e64cb4004000000000000"
+        ),
+    ),
+    "pr_curve": GoldenRecord(
+        PrCurve(
+            "pr",
+            Array("uint8", (2,), bytes((0, 1))),
+            Array("float32", (2,), bytes.fromhex("0000803e 0000403f")),
+            3,
+            Array("float32", (2,), bytes.fromhex("0000803f 00000040")),
+        ),
+        sequence=20,
+        step=7,
+        span=1,
+        payload=bytes.fromhex(
+            "01120000010000009e000000000000001400000000000000070000000000000015cd853dfe9c971785a3746167a27072a66c"
+            "6162656c7383a56474797065a575696e7438a573686170659102a464617461c4020001ab70726564696374696f6e7383a564"
+            "74797065a7666c6f61743332a573686170659102a464617461c4080000803e0000403faf7468726573686f6c645f636f756e"
+            "7403a77765696768747383a56474797065a7666c6f61743332a573686170659102a464617461c4080000803f00000040"
+        ),
+    ),
+    "pr_curve_raw": GoldenRecord(
+        PrCurveRaw("raw", Array("float32", (6, 1), bytes.fromhex("0000803f" * 6))),
+        sequence=21,
+        step=7,
+        span=1,
+        payload=bytes.fromhex(
+            "011300000100000045000000000000001500000000000000070000000000000015cd853dfe9c971782a3746167a3726177a4"
+            "726f777383a56474797065a7666c6f61743332a57368617065920601a464617461c4180000803f0000803f0000803f000080"
+            "3f0000803f0000803f"
+        ),
+    ),
+    "mesh": GoldenRecord(
+        Mesh(
+            "mesh",
+            Array("float32", (1, 3, 3), bytes.fromhex("0000803f 00000000 00000000" * 3)),
+            Array("uint8", (1, 3, 3), bytes(range(9))),
+            Array("int32", (1, 1, 3), bytes.fromhex("00000000 01000000 02000000")),
+            '{"camera": {"cls": "PerspectiveCamera"}}',
+        ),
+        sequence=22,
+        step=7,
+        span=1,
+        payload=bytes.fromhex(
+            "0114000001000000e6000000000000001600000000000000070000000000000015cd853dfe9c971785a3746167a46d657368"
+            "a8766572746963657383a56474797065a7666c6f61743332a5736861706593010303a464617461c4240000803f0000000000"
+            "0000000000803f00000000000000000000803f0000000000000000a6636f6c6f727383a56474797065a575696e7438a57368"
+            "61706593010303a464617461c409000102030405060708a5666163657383a56474797065a5696e743332a573686170659301"
+            "0103a464617461c40c000000000100000002000000a6636f6e666967d9287b2263616d657261223a207b22636c73223a2022"
+            "506572737065637469766543616d657261227d7d"
+        ),
+    ),
+    "boxes": GoldenRecord(
+        Boxes(
+            "box",
+            Array("uint8", (2, 2, 1), bytes((0, 1, 2, 255))),
+            Array("float32", (1, 4), bytes.fromhex("00000000 00000000 0000803f 0000803f")),
+            ["cat"],
+            2.0,
+        ),
+        sequence=23,
+        step=7,
+        span=1,
+        payload=bytes.fromhex(
+            "011500000100000081000000000000001700000000000000070000000000000015cd853dfe9c971785a3746167a3626f78a5"
+            "696d61676583a56474797065a575696e7438a5736861706593020201a464617461c404000102ffa5626f78657383a5647479"
+            "7065a7666c6f61743332a57368617065920104a464617461c41000000000000000000000803f0000803fa66c6162656c7391"
+            "a3636174a57363616c65cb4000000000000000"
+        ),
+    ),
+    "histogram": GoldenRecord(
+        Histogram(
+            "his",
+            0.0,
+            1.0,
+            3.0,
+            1.5,
+            1.25,
+            Array("float64", (1,), bytes.fromhex("000000000000f03f")),
+            Array("float64", (1,), bytes.fromhex("0000000000000840")),
+        ),
+        sequence=24,
+        step=7,
+        span=1,
+        payload=bytes.fromhex(
+            "0116000001000000b6000000000000001800000000000000070000000000000015cd853dfe9c971788a3746167a3686973a7"
+            "6d696e696d756dcb0000000000000000a76d6178696d756dcb3ff0000000000000a5636f756e74cb4008000000000000a373"
+            "756dcb3ff8000000000000ab73756d5f73717561726573cb3ff4000000000000a66c696d69747383a56474797065a7666c6f"
+            "61743634a573686170659101a464617461c408000000000000f03fa6636f756e747383a56474797065a7666c6f61743634a5"
+            "73686170659101a464617461c4080000000000000840"
+        ),
+    ),
+    "tensor": GoldenRecord(
+        Tensor("ten", Array("int64", (1, 2), bytes.fromhex("0100000000000000 ffffffffffffffff"))),
+        sequence=25,
+        step=7,
+        span=1,
+        payload=bytes.fromhex(
+            "01170000010000003d000000000000001900000000000000070000000000000015cd853dfe9c971782a3746167a374656ea6"
+            "76616c75657383a56474797065a5696e743634a57368617065920102a464617461c4100100000000000000ffffffffffffff"
+            "ff"
         ),
     ),
 }

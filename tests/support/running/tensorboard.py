@@ -45,13 +45,15 @@ class TensorBoard:
                     return found
             except (URLError, ConnectionError, TimeoutError, KeyError) as error:
                 found = error
-            sleep(0.25)
+            sleep(0.1)
         raise AssertionError(f"TensorBoard did not show {what} in {seconds} s; last: {found!r:.500}")
 
 
 @contextmanager
-def running_tensorboard(logdir: Path, log: Path, loader: Loader = "fast") -> Iterator[TensorBoard]:
-    """Run TensorBoard on ``logdir`` for the duration of the block."""
+def running_tensorboard(
+    logdir: Path, log: Path, loader: Loader = "fast", *, reload_seconds: float = 1.0
+) -> Iterator[TensorBoard]:
+    """Run TensorBoard on ``logdir`` for the duration of the block; the fast loader takes whole ``reload_seconds``."""
     command = [
         sys.executable,
         "-W",
@@ -61,7 +63,7 @@ def running_tensorboard(logdir: Path, log: Path, loader: Loader = "fast") -> Ite
         f"--logdir={logdir}",
         "--host=127.0.0.1",
         f"--load_fast={'true' if loader == 'fast' else 'false'}",
-        "--reload_interval=1",
+        f"--reload_interval={reload_seconds}",
         f"--samples_per_plugin={SAMPLES}",
     ]
     with log.open("wb") as output:

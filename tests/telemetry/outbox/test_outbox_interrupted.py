@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,18 +13,23 @@ from support.logger.fake_logger import unpack_records
 from support.machine.boundaries import Boundaries
 from support.records.recordings import START_NS, make_stream
 
-from tensorboard_sidecar.protocol.codec import decode_message
+from tensorboard_sidecar.protocol.codec import decode_message, encode_scalars
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.record import Kind, Record
+from tensorboard_sidecar.protocol.scalar_template import ScalarTemplate
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 
 CAPACITY, SEGMENT = 300_000, 8192
 TOO_MANY: Final = 400
+TEMPLATE: Final = ScalarTemplate("loss")
 
 
 class Said:
-    """An outbox and what it was told: ``kept`` is the body by number of each record whose call returned."""
+    """An outbox and what it was told: ``kept`` is the body by number of each record whose call returned.
+
+    ``scalars`` are the bodies of scalars that were kept in the short way, which returns no number.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,6 +38,8 @@ class Said:
         )
         self.kept: dict[int, bytes] = {}
         self.refused: set[int] = set()
+        self.scalars: list[bytes] = []
+        self._values = map(float, count())
 
     def append(self, size: int = 100, kind: Kind = Kind.SCALARS) -> None:
         before = self.outbox.refusals.total
@@ -44,6 +52,15 @@ class Said:
             assert self.outbox.refusals.total > before
         else:
             self.kept[sequence] = body
+
+    def append_scalar(self) -> None:
+        """Append a scalar as telemetry does: in the short way, and else in the long way."""
+        value = next(self._values)
+        body = encode_scalars({"loss": value})
+        if self.outbox.append_scalar(TEMPLATE, 0, START_NS, value):
+            self.scalars.append(body)
+        else:
+            self.kept[self.outbox.append(Kind.SCALARS, 0, START_NS, body)] = body
 
     def reserve(self, size: int = 100) -> None:
         slot = self.outbox.reserve(Kind.SCALARS, 0, START_NS, size, "values")
@@ -97,6 +114,8 @@ class Said:
         for sequence, body in self.kept.items():
             assert found.get(sequence) == body or (lost and body == b"late" and sequence in gaps), sequence
         assert self.refused <= gaps
+        bodies = Counter(found.values())
+        assert {bodies[body] for body in self.scalars} <= {1}
 
 
 def read_all(outbox: Outbox | OrphanedOutbox) -> list[Record]:
@@ -170,6 +189,9 @@ WORK: Final[dict[str, tuple[Step, Step]]] = {
     "append behind refusals": (with_refusals, Said.append),
     "append behind refusals, to a new segment": (with_refusals_and_no_room, Said.append),
     "be refused": (Said.append, lambda said: said.append(CAPACITY + 1)),
+    "append a scalar": (Said.append, Said.append_scalar),
+    "append a scalar to a new segment": (with_a_spare, lambda said: [said.append_scalar() for _ in range(3)]),
+    "append a scalar behind refusals": (with_refusals, Said.append_scalar),
     "reserve": (Said.append, Said.reserve),
     "reserve in a new segment": (nearly_full, lambda said: said.reserve(500)),
 }
@@ -180,6 +202,7 @@ SENDERS: Final[dict[str, tuple[Step, Step]]] = {
 }
 BETWEEN: Final[dict[str, Step]] = {
     "a record": Said.append,
+    "a scalar": Said.append_scalar,
     "a small record": lambda said: said.append(10),
     "records of several segments": append_several,
     "a refusal": lambda said: said.append(CAPACITY + 1),

@@ -15,16 +15,18 @@ from support.logger.fake_logger import unpack_records
 from support.machine.boundaries import Boundaries
 from support.records.recordings import START_NS, make_stream
 
-from tensorboard_sidecar.protocol.codec import decode_message
+from tensorboard_sidecar.protocol.codec import decode_message, encode_scalars
 from tensorboard_sidecar.protocol.errors import TooLarge
 from tensorboard_sidecar.protocol.kinds import find_kind
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, FrameBatch, Kind, Record, check_batch
+from tensorboard_sidecar.protocol.scalar_template import ScalarTemplate
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.outbox.state import Slot
 
 SEGMENT_BYTES = 8192
+TEMPLATE = ScalarTemplate("loss")
 KINDS = st.sampled_from([Kind.SCALARS, Kind.MATRIX, Kind.EMBEDDING, Kind.RUN_END])
 SIZES = st.one_of(st.integers(0, 400), st.integers(0, 12_000))
 
@@ -72,6 +74,23 @@ class OutboxModel(RuleBasedStateMachine):
         was_refused = self.outbox.refusals.total > refused
         assert was_refused == (used + HEADER_SIZE_BYTES + size > self.capacity * find_kind(kind).outbox_share)
         self.note(sequence, Said(kind, step, None if was_refused else body, was_refused))
+
+    @rule(values=st.lists(st.floats(), min_size=1, max_size=40), step=st.integers(0, 1000))
+    def append_scalars_in_the_short_way(self, values: list[float], step: int) -> None:
+        """Until the short way ends: then nothing has changed, and the long way keeps or refuses the same record."""
+        for value in values:
+            body = encode_scalars({"loss": value})
+            before = self.outbox.next_sequence, self.outbox.used_bytes, self.outbox.refusals
+            if self.outbox.append_scalar(TEMPLATE, step, START_NS + step, value):
+                assert self.outbox.used_bytes == before[1] + TEMPLATE.frame_size_bytes
+                assert before[1] + HEADER_SIZE_BYTES + len(body) <= self.capacity * find_kind(Kind.SCALARS).outbox_share
+                assert not before[2]
+                self.note(before[0], Said(Kind.SCALARS, step, body))
+                continue
+            assert (self.outbox.next_sequence, self.outbox.used_bytes, self.outbox.refusals) == before
+            sequence = self.outbox.append(Kind.SCALARS, step, START_NS + step, body)
+            was_refused = self.outbox.refusals.total > before[2].total
+            self.note(sequence, Said(Kind.SCALARS, step, None if was_refused else body, was_refused))
 
     @rule(outer=st.tuples(KINDS, SIZES), inner=st.tuples(KINDS, SIZES), number=st.integers(1, 80), slot=st.booleans())
     def append_in_the_middle_of_an_append(

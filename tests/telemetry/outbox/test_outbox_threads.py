@@ -9,8 +9,10 @@ import pytest
 from support.logger.fake_logger import unpack_records
 from support.records.recordings import START_NS, make_stream
 
+from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox
 from tensorboard_sidecar.protocol.record import Kind, Record
+from tensorboard_sidecar.protocol.scalar_template import ScalarTemplate
 from tensorboard_sidecar.telemetry.outbox import memory_segment
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 
@@ -76,6 +78,62 @@ def test_records_of_all_sizes_from_many_threads_are_kept_while_others_are_read_a
         sys.setswitchinterval(interval)
     assert kept == {sequence: body for mine in said for sequence, body in mine.items()}
     assert list(kept) == list(range(1, outbox.next_sequence))
+    outbox.close(keep=False)
+
+
+def test_scalars_of_many_threads_are_kept_once_each(memory: Path) -> None:
+    """The interpreter switches threads every 10 us; threads with scalars race with a thread that takes the long way."""
+    outbox = make_outbox(memory / "outbox", capacity=2**26, segment=2**14)
+    long_ways: list[int] = []
+
+    def work(number: int) -> None:
+        template = ScalarTemplate(f"thread/{number}")
+        for step in range(500):
+            if not outbox.append_scalar(template, step, START_NS, step / 2):
+                outbox.append(Kind.SCALARS, step, START_NS, encode_scalars({f"thread/{number}": step / 2}))
+                long_ways.append(step)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    threads.append(threading.Thread(target=lambda: [say(outbox) for _ in range(500)]))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    records = read(outbox, 1)
+    assert [record.sequence for record in records] == list(range(1, 2501))
+    for number in range(4):
+        tag = f"thread/{number}"
+        mine = [record.body for record in records if tag.encode() in record.body]
+        assert mine == [encode_scalars({tag: step / 2}) for step in range(500)]
+    assert len(long_ways) < 1900, "the short way is taken"
+    outbox.close(keep=False)
+
+
+def test_the_reader_writes_the_scalar_that_an_interrupted_call_did_not(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = make_outbox(memory / "outbox", capacity=2**20)
+    template = ScalarTemplate("loss")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScalarTemplate, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            outbox.append_scalar(template, 5, START_NS, 0.5)
+    assert outbox.append_scalar(template, 6, START_NS, 1.5)
+    shutil.copytree(outbox.folder, memory / "killed")
+    orphan = OrphanedOutbox(memory / "killed")
+    assert [(record.kind, record.sequence) for record in read(orphan, 1)] == [(Kind.GAP, 1), (Kind.SCALARS, 2)]
+    orphan.close(keep=False)
+    kept = [(record.sequence, record.step, record.body) for record in read(outbox, 1)]
+    assert kept == [(1, 5, encode_scalars({"loss": 0.5})), (2, 6, encode_scalars({"loss": 1.5}))]
     outbox.close(keep=False)
 
 

@@ -1,20 +1,24 @@
 """States of an outbox: immutable, and each replaced once."""
 
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 from support.machine.boundaries import Boundaries
 from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.frame import FRAME_OVERHEAD_BYTES
 from tensorboard_sidecar.protocol.messages import Gap
-from tensorboard_sidecar.protocol.record import Kind
+from tensorboard_sidecar.protocol.record import HEADER_SIZE_BYTES, Kind
+from tensorboard_sidecar.protocol.scalar_template import ScalarTemplate
 from tensorboard_sidecar.telemetry.outbox.memory_segment import MemorySegment
 from tensorboard_sidecar.telemetry.outbox.state import (
     HostSlot,
     Layout,
     OutboxState,
     Refusals,
+    ScalarSlot,
     Slot,
     StateChain,
     capacity_limits,
@@ -84,6 +88,98 @@ def test_threads_that_place_at_once_get_a_place_each(memory: Path) -> None:
         thread.join()
     assert sorted(slot.sequence for slot in placed) == list(range(1, 801))
     assert len({slot.start for slot in placed}) == 800
+
+
+TEMPLATE = ScalarTemplate("loss")
+
+
+def place_scalar(chain: StateChain) -> ScalarSlot | None:
+    return chain.place_scalar(TEMPLATE, 5, START_NS, 0.5)
+
+
+def test_a_scalar_gets_the_place_that_any_record_would_get(memory: Path) -> None:
+    chain = make_chain(memory)
+    before = place(chain)
+    slot = place_scalar(chain)
+    after = place(chain)
+    assert slot is not None
+    assert (slot.sequence, slot.start) == (2, before.start + HEADER_SIZE_BYTES + len(b"body") + FRAME_OVERHEAD_BYTES)
+    assert (after.sequence, after.start) == (3, slot.start + TEMPLATE.frame_size_bytes)
+    assert chain.latest().slots == (before, slot, after)
+    before.written = slot.written = after.written = True
+    last = place_scalar(chain)
+    assert chain.latest().slots == (last,)
+
+
+def test_places_of_scalars_are_disjoint_whatever_interrupts_and_races(memory: Path) -> None:
+    chain = make_chain(memory)
+    place(chain)
+    slots: list[Slot | ScalarSlot] = []
+
+    def scalar() -> None:
+        slots.append(place_scalar(chain) or place(chain))
+
+    for number in range(1, TOO_MANY):
+        boundaries = Boundaries(number, scalar)
+        boundaries.run(scalar)
+        if not boundaries.reached:
+            break
+    assert number > 5
+    threads = [threading.Thread(target=lambda: [scalar() for _ in range(200)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(slot.sequence for slot in slots) == list(range(2, chain.latest().next_sequence))
+    in_order = sorted(slots, key=lambda slot: slot.sequence)
+    assert all(one.start < two.start for one, two in pairwise(in_order))
+
+
+def test_a_scalar_that_needs_more_than_a_place_gets_none(memory: Path) -> None:
+    chain = make_chain(memory)
+    place(chain)
+    state = chain.latest()
+    layout = state.layout
+    for changed in (
+        layout._replace(sealed=True),
+        layout._replace(refusals=Refusals().add(Kind.TEXT)),
+        layout._replace(scalars_max_bytes=state.end),
+        layout._replace(full_bytes=2**20, scalars_max_bytes=2**20),
+    ):
+        refusing = StateChain(state.with_layout(changed))
+        assert place_scalar(refusing) is None
+        assert refusing.latest().successors == []
+    spare = MemorySegment(memory, 2**16)
+    spare.begin(make_stream(), state.next_sequence, START_NS)
+    chain = StateChain(state.with_segment(spare))
+    assert place_scalar(chain) is None, "the segment has no name yet"
+    spare.take_name()
+    place(chain)
+    assert place_scalar(chain) is not None
+
+
+def test_scalars_fill_a_segment_up_to_its_last_byte(memory: Path) -> None:
+    chain = make_chain(memory)
+    place(chain)
+    room = (2**16 - chain.latest().end) // TEMPLATE.frame_size_bytes
+    slots = [place_scalar(chain) for _ in range(room + 1)]
+    assert None not in slots[:-1]
+    assert slots[-1] is None
+    assert chain.latest().end <= 2**16
+
+
+def test_forgetting_and_releasing_keep_the_short_way_open(memory: Path) -> None:
+    """Else the sender thread would send the next scalar to the long way at each of its turns."""
+    chain = make_chain(memory)
+    place(chain).written = True
+    state = chain.latest()
+    assert state.without_written().scalars_end == state.scalars_end == 2**16
+    following = MemorySegment(memory, 2**16)
+    following.begin(make_stream(), state.next_sequence, START_NS)
+    following.take_name()
+    limited = state.with_layout(state.layout._replace(scalars_max_bytes=2**17 - 5)).with_segment(following)
+    assert limited.scalars_end == 2**16 - 5
+    assert limited.without_first().scalars_end == 2**16
 
 
 def test_slots_are_forgotten_when_they_are_written(memory: Path) -> None:

@@ -14,12 +14,23 @@ from support.records.recordings import START_NS, make_stream
 
 from tensorboard_sidecar.logger_service.access.authenticator import Authenticator
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
+from tensorboard_sidecar.logger_service.limits import HANDSHAKE_MAX_SECONDS
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
+from tensorboard_sidecar.telemetry.shipping import link
 
 Connect = Callable[[str, ClientKeys | None], DrivenLink]
 RECORDS = 20
+
+
+HANDSHAKE_MAX_MS = link.HANDSHAKE_MAX_MS
+
+
+@pytest.fixture(autouse=True)
+def _short_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let links give up a handshake after one second instead of four."""
+    monkeypatch.setattr(link, "HANDSHAKE_MAX_MS", 1000)
 
 
 @pytest.fixture
@@ -104,6 +115,11 @@ def test_an_authenticator_that_answers_nothing(
         says(driven, "its authenticator is dead")
         assert receiver.dispatcher.counts.hellos == 0
     driven.drive_to(RECORDS + 1, hurry=True)
+
+
+def test_a_link_gives_up_a_handshake_before_the_logger_does() -> None:
+    """The logger closes the connection, and does not say why."""
+    assert HANDSHAKE_MAX_MS < 1000 * HANDSHAKE_MAX_SECONDS
 
 
 def test_the_same_complaint_is_logged_once_a_minute(

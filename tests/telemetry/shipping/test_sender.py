@@ -118,6 +118,21 @@ def test_both_sinks_get_everything(outbox: Outbox, start: Start, tmp_path: Path)
     assert [record.sequence for record in logger.records[STREAM_ID]] == list(range(1, end))
 
 
+def test_a_finish_does_not_wait_for_the_next_look(
+    outbox: Outbox, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the thread is told twice, as by a signal handler."""
+    monkeypatch.setattr(sender_module, "WAKE_INTERVAL_SECONDS", 60.0)
+    sender = start(record=True)
+    wait_until(lambda: list(outbox.folder.glob("*.spare")), what="a first turn")
+    end = say(outbox)
+    before = monotonic()
+    sender.stop(50.0)
+    assert finish(sender, 50.0)
+    assert monotonic() - before < 20.0
+    assert recorded(outbox, tmp_path) == list(range(1, end))
+
+
 def test_a_finish_without_a_logger_ends_at_its_deadline(outbox: Outbox, start: Start) -> None:
     sender = start(f"tcp://127.0.0.1:{free_port()}")
     say(outbox)

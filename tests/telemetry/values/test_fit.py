@@ -517,3 +517,23 @@ def test_a_bad_node_costs_itself_alone(notes: Notes) -> None:
         fit.graph(Graph(bad), notes)
     with pytest.raises(TypeError, match=r"a str; expected a Graph, as trace_graph\(model, inputs\) returns"):
         fit.graph("graph", notes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("walltime", "time_ns"),
+    [
+        *((0, 0), (0.0, 0), (1.5, 1_500_000_000), (-2.5, -2_500_000_000)),
+        *((1_722_222_222.25, 1_722_222_222_250_000_000), (np.float32(2.5), 2_500_000_000)),
+        (torch.tensor(3), 3_000_000_000),
+    ],
+)
+def test_a_wall_time_is_nanoseconds(walltime: Any, time_ns: int, notes: Notes) -> None:
+    assert fit.wall_time_ns(walltime, notes) == time_ns
+    assert fit.wall_time_ns(None, notes) is None
+    assert not notes
+
+
+@pytest.mark.parametrize("walltime", ["now", math.nan, math.inf, 1e10, [], META], ids=repr)
+def test_a_wrong_wall_time_is_told_and_is_now(walltime: Any, notes: Notes) -> None:
+    assert fit.wall_time_ns(walltime, notes) is None
+    assert notes.parts == ["walltime"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tensorboard_sidecar.telemetry.values.scalars import check_scalar, host_scalars, split_scalars
+from tensorboard_sidecar.telemetry.values.scalars import check_scalar, host_number, host_scalars, split_scalars
 
 META = torch.zeros((), device="meta")
 
@@ -107,3 +107,43 @@ def test_scalars_of_a_device_lose_no_digit(dtypes: list[torch.dtype], expected: 
     numbers: dict[str, Any] = {str(dtype): torch.zeros((), dtype=dtype, device="meta") for dtype in dtypes}
     [vector] = split_scalars(numbers).on_device
     assert (vector.dtype, vector.shape) == (expected, (len(dtypes),))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(1.5, 1, True, np.float64(1.5), np.float32(1.5), np.float16(1.5), np.int64(2), np.int32(2), np.bool_(True)),
+        *(torch.tensor(1.5), torch.tensor(2), torch.tensor(True), torch.tensor([1.5]), torch.tensor(1.5).bfloat16()),
+        *(torch.tensor(1.5, requires_grad=True), torch.tensor(1.5).double(), math.inf, -0.0),
+    ],
+    ids=repr,
+)
+def test_a_common_number_is_that_of_host_scalars(value: Any) -> None:
+    number = host_number(value)
+    assert type(number) is float
+    assert host_scalars({"a": value}) == {"a": number}
+
+
+def test_a_nan_stays_one() -> None:
+    for value in (math.nan, np.float32("nan"), torch.tensor(math.nan)):
+        number = host_number(value)
+        assert number is not None
+        assert math.isnan(number)
+
+
+class Floating:
+    def __float__(self) -> float:
+        raise AssertionError("code of a user ran")
+
+
+@pytest.mark.parametrize(
+    "value", [META, None, "1", 1j, torch.tensor(1j), np.array([1.5]), np.complex64(1), Floating(), [1.0]]
+)
+def test_other_values_are_no_common_number(value: Any) -> None:
+    assert host_number(value) is None
+
+
+@pytest.mark.parametrize("value", [10**400, torch.ones(2)])
+def test_a_common_type_may_hold_no_number(value: Any) -> None:
+    with pytest.raises((OverflowError, RuntimeError)):
+        host_number(value)

@@ -1,60 +1,80 @@
-"""The drop-in replacement of torch's SummaryWriter: the same calls, kept as records."""
+"""The drop-in replacement of both peers' SummaryWriter: parameters, scalars, folders, faults."""
 
 import inspect
-import io
 import math
-import re
-from collections.abc import Callable
 from contextlib import nullcontext
-from itertools import permutations
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from support.machine.slow_device import SlowDevice
 from support.records.recordings import Said
 from support.running.spoken import read_said
+from support.running.writing import kept_with_faults, records, written
+from tensorboardX import SummaryWriter as XWriter
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter as TorchWriter
-from torch.utils.tensorboard.summary import image as torch_image
 
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.protocol.messages import (
-    Audio,
-    Chart,
-    Embedding,
-    Graph,
-    HParams,
-    Images,
-    Layout,
-    Message,
-    RunEnd,
-    Scalars,
-    TensorSummaries,
-    Text,
-)
-from tensorboard_sidecar.telemetry.values.arrays import pictures_to_uint8
-from tensorboard_sidecar.telemetry.writer.methods import INSTEAD, WriterMethods
+from tensorboard_sidecar.protocol.messages import Images, Message, Point, RunEnd, Scalars
+from tensorboard_sidecar.telemetry import pipeline
+from tensorboard_sidecar.telemetry.writer.methods import WriterMethods
 
-THEIRS: Final = {
-    name: inspect.signature(method)
-    for name, method in inspect.getmembers(TorchWriter, inspect.isfunction)
-    if name in ("__enter__", "__exit__") or not name.startswith("_")
+
+def public_methods(writer: type) -> dict[str, inspect.Signature]:
+    return {
+        name: inspect.signature(method)
+        for name, method in inspect.getmembers(writer, inspect.isfunction)
+        if name in ("__enter__", "__exit__", "_get_file_writer") or not name.startswith("_")
+    }
+
+
+TORCHS: Final = public_methods(TorchWriter)
+XS: Final = public_methods(XWriter)
+TOLD_BY_TYPE: Final = {
+    "add_scalar": ("display_name", "summary_description"),
+    "add_hparams": ("name", "global_step"),
+    "add_image_with_boxes": ("dataformats", "labels"),
+    "add_onnx_graph": ("onnx_model_file",),
 }
+"""Parameters that tensorboardX has at another place than torch."""
 
 
-def written(folder: Path, write: Callable[[WriterMethods], object]) -> list[Said]:
-    with Telemetry("run", endpoint=None, record=folder, strict=True) as telemetry:
-        write(telemetry.writer)
-    return read_said(folder)[1:-1]
+@pytest.mark.parametrize("name", sorted(TORCHS))
+def test_a_method_has_the_parameters_of_torchs_writer(name: str) -> None:
+    """By name, by place and by default; more parameters may follow."""
+    ours = inspect.signature(getattr(WriterMethods, name)).parameters.values()
+    found, expected = (
+        [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
+        for parameters in (ours, TORCHS[name].parameters.values())
+    )
+    if name == "add_onnx_graph":  # the path has two names, and none is needed
+        expected = [
+            (parameter, kind, None if parameter == "prototxt" else default) for parameter, kind, default in expected
+        ]
+    assert found[: len(expected)] == expected
+    assert all(default is not inspect.Parameter.empty for _, _, default in found[len(expected) :])
 
 
-def one(folder: Path, write: Callable[[WriterMethods], object]) -> Message:
-    [said] = written(folder, write)
-    assert said.step == 7
-    return said.message
+@pytest.mark.parametrize("name", sorted(XS))
+def test_a_method_has_the_parameters_of_tensorboardxs_writer(name: str) -> None:
+    """By name and by default; by place too, where torch has no other parameter at that place."""
+    ours = inspect.signature(getattr(WriterMethods, name)).parameters
+    places = list(ours)
+    for place, (parameter, theirs) in enumerate(XS[name].parameters.items()):
+        if theirs.kind == inspect.Parameter.VAR_KEYWORD:
+            continue
+        if name == "add_onnx_graph" and place:
+            assert parameter in ours
+            continue
+        assert ours[parameter].default == theirs.default
+        assert places[place] == parameter or parameter in TOLD_BY_TYPE[name]
+
+
+def test_every_method_of_both_peers_is_there() -> None:
+    assert (TORCHS.keys() | XS.keys()) - set(dir(WriterMethods)) == set()
 
 
 def test_a_scalar_is_a_record(tmp_path: Path) -> None:
@@ -71,196 +91,98 @@ def test_a_scalar_is_a_record(tmp_path: Path) -> None:
     ]
 
 
-def test_scalars_are_one_record_under_their_main_tag(tmp_path: Path) -> None:
-    values: dict[str, Any] = {"train": 0.5, "val": torch.tensor(0.25)}
-    assert one(tmp_path, lambda writer: writer.add_scalars("loss", values, 7)) == Scalars(
-        {"loss/train": 0.5, "loss/val": 0.25}
-    )
-
-
-def test_a_histogram_is_a_summary(tmp_path: Path) -> None:
-    message = one(tmp_path, lambda writer: writer.add_histogram("weights/a", np.arange(5.0), 7))
-    assert isinstance(message, TensorSummaries)
-    assert message.summaries["weights/a"].count == 5
-
-
-@pytest.mark.parametrize(
-    ("shape", "dataformats"), [((3, 4, 5), "CHW"), ((4, 5, 3), "HWC"), ((4, 5), "HW"), ((4, 5, 1), "HWC")]
-)
-def test_a_picture_is_one_of_its_format(tmp_path: Path, shape: tuple[int, ...], dataformats: str) -> None:
-    message = one(tmp_path, lambda writer: writer.add_image("i", np.ones(shape), 7, dataformats=dataformats))
-    assert isinstance(message, Images)
-    assert message.images.shape == (1, 4, 5, shape[dataformats.index("C")] if "C" in dataformats else 1)
-    assert set(message.images.data) == {255}
-
-
-@pytest.mark.parametrize(
-    ("dataformats", "channels"),
-    [
-        *((letters, 1) for letters in permutations("HW")),
-        *((letters, channels) for letters in permutations("CHW") for channels in (1, 2, 3, 4)),
-        *((letters, channels) for letters in permutations("NCHW") for channels in (1, 3)),
-    ],
-)
-def test_a_picture_looks_as_that_of_torchs_writer(dataformats: tuple[str, ...], channels: int) -> None:
-    """Torch's writer truncates to bytes; ours rounds."""
-    letters, sides = "".join(dataformats), {"N": 1, "C": channels, "H": 4, "W": 6}
-    pictures = torch.rand([sides[letter] for letter in letters])
-    [value] = torch_image("i", pictures.numpy(), dataformats=letters).value
-    theirs = np.asarray(Image.open(io.BytesIO(value.image.encoded_image_string)).convert("RGBA"))
-    ours = Image.fromarray(pictures_to_uint8(pictures, letters)[0].numpy().squeeze()).convert("RGBA")
-    np.testing.assert_allclose(np.asarray(ours).astype(int), theirs.astype(int), atol=1)
-
-
-@pytest.mark.parametrize(("shape", "dataformats"), [((2, 3, 4, 5), "NCHW"), ((2, 4, 5, 3), "NHWC")])
-def test_pictures_are_of_their_format(tmp_path: Path, shape: tuple[int, ...], dataformats: str) -> None:
-    message = one(tmp_path, lambda writer: writer.add_images("i", torch.ones(shape), 7, dataformats=dataformats))
-    assert isinstance(message, Images)
-    assert message.images.shape == (2, 4, 5, 3)
-
-
-def test_text_and_audio_are_records(tmp_path: Path) -> None:
+def test_each_form_of_a_point_is_one_of_both_peers(tmp_path: Path) -> None:
     def write(writer: WriterMethods) -> None:
-        writer.add_text("t", "**bold**", 7)
-        writer.add_audio("a", torch.zeros(1, 100), 8, sample_rate=8000)
+        writer.add_scalar("a", 0.5, 7, None, True)
+        writer.add_scalar("a", torch.tensor(0.5), 7, new_style=True, double_precision=True)
+        writer.add_scalar("a", 0.5, 7, None, "shown", "*described*")
+        writer.add_scalar("a", np.float32(0.5), 7, display_name="shown", summary_description="*described*")
+        writer.add_scalar("a", 0.5, 7, double_precision=True)
 
-    text, audio = written(tmp_path, write)
-    assert text == Said(7, Text("t", "**bold**"))
-    assert isinstance(audio.message, Audio)
-    assert (audio.step, audio.message.sample_rate_hz, audio.message.clips[0].shape) == (8, 8000, (100, 1))
-
-
-@pytest.mark.parametrize(
-    ("metadata", "header", "columns", "rows"),
-    [
-        (None, None, [], []),
-        (["x", 5], None, ["label"], [["x"], ["5"]]),
-        ([("x", 1), ("y", 2)], ["name", "number"], ["name", "number"], [["x", "1"], ["y", "2"]]),
-    ],
-)
-def test_an_embedding_has_a_label_or_a_row_a_point(
-    tmp_path: Path, metadata: Any, header: Any, columns: list[str], rows: list[list[str]]
-) -> None:
-    message = one(
-        tmp_path,
-        lambda writer: writer.add_embedding(
-            torch.ones(2, 3), metadata, torch.ones(2, 3, 8, 8), 7, "points", metadata_header=header
-        ),
-    )
-    assert isinstance(message, Embedding)
-    assert (message.tag, message.columns, message.rows) == ("points", columns, rows)
-    assert message.thumbnails is not None
+    named = Point("a", 0.5, "simple", "shown", "*described*")
+    points: list[Message] = [Point("a", 0.5, "float"), Point("a", 0.5, "double"), named, named, Point("a", 0.5)]
+    assert written(tmp_path, write) == [Said(7, point) for point in points]
 
 
-def test_rows_of_metadata_of_another_length_cost_no_point(tmp_path: Path) -> None:
-    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
-        telemetry.writer.add_embedding(torch.ones(2, 3), [("x",), ("y", 5)], metadata_header=["name", "number"])
-        assert telemetry.faults.total == 1
-    [said] = read_said(tmp_path)[1:-1]
-    assert isinstance(said.message, Embedding)
-    assert (said.message.columns, said.message.rows) == (["name", "number"], [["x", "-"], ["y", "5"]])
+def test_a_point_on_a_device_arrives_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = SlowDevice()
+    monkeypatch.setattr(pipeline, "start_copy", device.start_copy)
+    with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
+        telemetry.writer.add_scalar("a", torch.zeros((), device="meta"), 7, walltime=5.0)
+        device.copies[0].arrive()
+    assert read_said(tmp_path)[1:-1] == [Said(7, Point("a", 1.0))]
 
 
-@pytest.mark.parametrize("as_tuple", [True, False])
-def test_a_graph_is_what_one_forward_pass_shows(tmp_path: Path, as_tuple: bool) -> None:
-    model, inputs = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.ones(2, 3)
-    [said] = written(tmp_path, lambda writer: writer.add_graph(model, (inputs,) if as_tuple else inputs))
-    assert isinstance(said.message, Graph)
-    assert {"Linear", "ReLU"} <= {node.operation for node in said.message.nodes}
-
-
-def test_hyperparameters_and_layouts_are_records(tmp_path: Path) -> None:
+def test_steps_and_values_of_other_types_are_as_the_peers_take_them(tmp_path: Path) -> None:
     def write(writer: WriterMethods) -> None:
-        writer.add_hparams({"lr": 0.1, "beta": torch.tensor(0.5), "seed": None}, {"best": 0.5}, {}, "here", 7)
-        writer.add_custom_scalars({"Losses": {"all": ["Multiline", ["loss/.*"]], "m": ["Margin", ["a", "b", "c"]]}})
-
-    assert written(tmp_path, write) == [
-        Said(7, HParams({"lr": 0.1, "beta": 0.5, "seed": "None"}, {"best": 0.5})),
-        Said(
-            0,
-            Layout({"Losses": {"all": Chart("multiline", ["loss/.*"]), "m": Chart("margin", ["a", "b", "c"])}}),
-        ),
-    ]
-
-
-def test_hyperparameters_without_a_step_are_at_the_highest_step(tmp_path: Path) -> None:
-    """At step 0, a metric that is also a curve would hide the curve from TensorBoard's default loader."""
-
-    def write(writer: WriterMethods) -> None:
-        writer.add_hparams({"lr": 0.1}, {})
-        for step in (3, 9, 5):
-            writer.add_scalar("accuracy", 0.5, step)
-        writer.add_hparams({"lr": 0.1}, {"accuracy": 0.5})
-        writer.add_hparams({"lr": 0.1}, {"accuracy": 0.5}, global_step=0)
-
-    steps = [said.step for said in written(tmp_path, write) if isinstance(said.message, HParams)]
-    assert steps == [0, 9, 0]
-
-
-def test_a_layout_of_one_chart_is_a_layout(tmp_path: Path) -> None:
-    def write(writer: WriterMethods) -> None:
-        writer.add_custom_scalars_multilinechart(["a", "b"], "Losses", "both")
-        writer.add_custom_scalars_marginchart(["a", "b", "c"])
-
-    assert written(tmp_path, write) == [
-        Said(0, Layout({"Losses": {"both": Chart("multiline", ["a", "b"])}})),
-        Said(0, Layout({"default": {"untitled": Chart("margin", ["a", "b", "c"])}})),
-    ]
-
-
-@pytest.mark.parametrize("name", sorted(THEIRS.keys() - INSTEAD))
-def test_a_method_has_the_parameters_that_people_know(name: str) -> None:
-    """By name, by place and by default."""
-    ours = inspect.signature(getattr(WriterMethods, name))
-    found, expected = (
-        [(parameter.name, parameter.kind, parameter.default) for parameter in signature.parameters.values()]
-        for signature in (ours, THEIRS[name])
-    )
-    assert found == expected
-
-
-def test_what_is_ignored_and_what_is_rounded_is_as_torch_takes_it(tmp_path: Path) -> None:
-    def write(writer: WriterMethods) -> None:
-        writer.add_scalar("a", 1.0, 5, 1722222222.0)
-        writer.add_scalar("a", 1.0, 6, walltime=0.0, new_style=True, double_precision=True)
         writer.add_scalar("a", np.array([1.0]), 7.9)  # type: ignore[arg-type]
         writer.add_scalar("a", torch.ones(1, 1), np.float32(8))  # type: ignore[arg-type]
         writer.add_scalar("a", 1.0, torch.tensor(9))  # type: ignore[arg-type]
-        writer.add_histogram("h", np.ones(3), 10, "auto", None, 5)
-        writer.add_image("i", torch.zeros(4, 5, 3), 11, None, "hwc")
-        writer.add_images("i", torch.zeros(2, 4, 5, 3), 12, dataformats="nhwc")
-        writer.add_audio("s", torch.zeros(1, 100), 13, 16_000.0)  # type: ignore[arg-type]
-        writer.add_text("t", "x", 14, 0.0)
+        writer.add_image("i", torch.zeros(4, 5, 3), 10, None, "hwc")
+        writer.add_images("i", torch.zeros(2, 4, 5, 3), 11, dataformats="nhwc")
+        writer.add_audio("s", torch.zeros(1, 100), 12, 16_000.0)  # type: ignore[arg-type]
         writer.add_graph(nn.Linear(2, 2), torch.zeros(1, 2), verbose=False, use_strict_trace=False)
 
     said = written(tmp_path, write)
-    assert [step for step, _ in said] == [*range(5, 15), 0]
-    assert {repr(message) for _, message in said[:5]} == {repr(Scalars({"a": 1.0}))}
+    assert [step for step, _ in said] == [*range(7, 13), 0]
+    assert {repr(message) for _, message in said[:3]} == {repr(Scalars({"a": 1.0}))}
     shapes = [message.images.shape for _, message in said if isinstance(message, Images)]
     assert shapes == [(1, 4, 5, 3), (2, 4, 5, 3)]
 
 
-@pytest.mark.parametrize("name", [*INSTEAD, "add_something_new"])
-def test_what_is_not_kept_is_a_fault_that_says_what_there_is_instead(
-    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The training loop goes on: training matters more than a figure."""
-    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
-        for _ in range(2):
-            getattr(telemetry.writer, name)("f", object(), 5, close=False)
-        assert telemetry.faults.total == 2
-        assert len(caplog.records) == 1
-    assert f"writer.{name}: NotKept: not kept: {INSTEAD.get(name, 'there is no such method')}" in caplog.text
+def write_with_times(writer: WriterMethods, times: list[Any]) -> None:
+    """Call every method that has a wall time, each with the next time."""
+    cloud, curve = torch.zeros(1, 3, 3), np.ones(4)
+    time = iter(times)
+    writer.add_scalar("a", 1.0, 7, next(time))
+    writer.add_scalars("a", {"b": 1.0}, 7, next(time))
+    writer.add_histogram("h", np.ones(3), 7, "tensorflow", next(time))
+    writer.add_histogram("h", np.ones(3), 7, "auto", next(time))
+    writer.add_histogram_raw("h", 0, 1, 2, 1, 1, [1.0], [2], 7, next(time))
+    writer.add_image("i", torch.zeros(3, 4, 5), 7, next(time))
+    writer.add_images("i", torch.zeros(2, 3, 4, 5), 7, next(time))
+    writer.add_image_with_boxes("i", torch.zeros(3, 4, 5), torch.ones(1, 4), 7, next(time))
+    writer.add_video("v", torch.zeros(1, 2, 3, 4, 5), 7, 4, next(time))
+    writer.add_audio("s", torch.zeros(100), 7, 8_000, next(time))
+    writer.add_text("t", "x", 7, next(time))
+    writer.add_pr_curve("p", curve, curve, 7, 127, None, next(time))
+    writer.add_pr_curve_raw("p", *[curve] * 6, 7, 127, None, next(time))
+    writer.add_mesh("m", cloud, None, None, None, 7, next(time))
+    writer.add_tensor("x", curve, 7, next(time))
+    writer.file_writer.add_summary(b"", 7, next(time))
+    writer.file_writer.add_event(b"\x2a\x00", 7, next(time))
 
 
-def test_what_is_not_kept_is_what_torch_has_more() -> None:
-    assert INSTEAD.keys() <= THEIRS.keys()
-    assert all(hasattr(WriterMethods, name) for text in INSTEAD.values() for name in re.findall(r"add_\w+", text))
+def test_a_wall_time_is_that_of_the_record(tmp_path: Path) -> None:
+    times = [1_722_222_222.5 + number for number in range(17)]
+    kept = records(tmp_path, lambda writer: write_with_times(writer, times))
+    assert [record.wall_time_ns for record in kept] == [round(time * 1e9) for time in times]
+    assert {record.step for record in kept} == {7}
 
 
-def test_a_writer_has_no_other_attributes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "bad", ["yesterday", math.nan, math.inf, 1e300, [], object(), torch.zeros((), device="meta")], ids=repr
+)
+def test_a_wrong_wall_time_is_a_fault_and_the_record_has_the_time_now(tmp_path: Path, bad: Any) -> None:
+    said = kept_with_faults(tmp_path, lambda writer: write_with_times(writer, [bad] * 17), 17)
+    assert len(said) == 17
+
+
+def test_a_wall_time_is_any_number(tmp_path: Path) -> None:
+    def write(writer: WriterMethods) -> None:
+        for time in (0, 0.0, np.float64(2.5), torch.tensor(3), -1.0):
+            writer.add_scalar("a", 1.0, 7, time)  # type: ignore[arg-type]
+
+    times = [record.wall_time_ns for record in records(tmp_path, write)]
+    assert times == [0, 0, 2_500_000_000, 3_000_000_000, -1_000_000_000]
+
+
+def test_an_unknown_method_is_an_attribute_error(tmp_path: Path) -> None:
+    """A typo is no fault of telemetry: a person wants to see the error at once, as with the peers' writers."""
     with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
-        assert not hasattr(telemetry.writer, "file_writer")
+        with pytest.raises(AttributeError, match="add_scaler"):
+            telemetry.writer.add_scaler("a", 1.0)  # type: ignore[attr-defined]
+        assert telemetry.faults.total == 0
 
 
 def test_who_asks_for_a_folder_gets_that_of_the_recording_or_the_runs_name(tmp_path: Path) -> None:
@@ -298,6 +220,10 @@ def test_a_with_block_of_the_writer_closes_the_telemetry(
         ("add_hparams", ({"a": object()}, {})),
         ("add_hparams", ([], {})),
         ("add_embedding", (torch.ones(2, 3), torch.ones(2, device="meta"))),
+        ("add_embedding", (torch.ones(2, 3), ["x"])),
+        ("add_embedding", (torch.ones(2, 3), ["x", "y", "z"])),
+        ("add_embedding", (torch.ones(2, 3), None, torch.ones(3, 3, 8, 8))),
+        ("add_embedding", (torch.ones(2, 3, 4),)),
         ("add_custom_scalars_multilinechart", (None,)),
         ("add_custom_scalars_multilinechart", ()),
         ("add_custom_scalars_multilinechart", (["a"], {})),

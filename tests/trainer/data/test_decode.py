@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from tensorboard_sidecar.trainer.data import decode, limits
-from tensorboard_sidecar.trainer.data.decode import UnreadableError, read_picture, read_recording, resample
+from tensorboard_sidecar.trainer.data.decode import UnreadableError, read_picture, read_recording
 
 
 def _jpeg(path: Path, width: int = 100, height: int = 60) -> Path:
@@ -201,21 +201,3 @@ def test_flipped_bytes_give_a_sample_or_an_unreadable_error(tmp_path: Path, data
     else:
         named = path.name
     assert named.startswith(path.name)
-
-
-@pytest.mark.parametrize("from_hz", [8_000, 16_000, 22_050, 44_100, 44_101, 48_000])
-def test_a_tone_stays_the_same_tone(from_hz: int) -> None:
-    heard = resample(np.sin(2 * np.pi * 440 * np.arange(from_hz) / from_hz), from_hz, 16_000)
-    assert len(heard) == 16_000
-    expected = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
-    assert np.abs(heard - expected)[200:-200].max() < 2e-3
-
-
-def test_what_the_new_rate_cannot_hold_is_gone() -> None:
-    heard = resample(np.sin(2 * np.pi * 10_000 * np.arange(22_050) / 22_050), 22_050, 16_000)
-    assert np.abs(heard[200:-200]).max() < 0.02
-
-
-@given(st.integers(0, 3000), st.integers(1, 2000), st.integers(1, 2000))
-def test_the_length_follows_the_rates(samples: int, from_hz: int, to_hz: int) -> None:
-    assert len(resample(np.ones(samples), from_hz, to_hz)) == -(-samples * to_hz // from_hz)
