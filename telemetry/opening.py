@@ -126,7 +126,8 @@ class Opening:
 
     def _make(self) -> Telemetry:
         logger = self.endpoint or os.environ.get(LOGGER_VARIABLE, "").strip() or None
-        if self.enabled and not child_is_starting():
+        writes = self.enabled and not child_is_starting()
+        if writes:
             _make_folder(self.folder)
         inherited = self.folder in _FOLDERS.inherited
         make = partial(
@@ -145,7 +146,8 @@ class Opening:
         if self.record is not None:
             return make(run, endpoint=NO_LOGGER if off else logger or NO_LOGGER, record=self.record)
         if off:
-            _log.info("event files in %s: tensorboard-sidecar replay %s", self.folder, self.folder)
+            if writes:
+                _log.info("event files in %s: tensorboard-sidecar replay %s", self.folder, self.folder)
             return make(run, endpoint=NO_LOGGER, record=self.folder / RECORDING_NAME)
         if logger is None:
             return make(run, log_dir=self.folder)

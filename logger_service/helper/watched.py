@@ -1,5 +1,6 @@
 """A folder whose recordings a helper shows: its lock, its projection, and the answers that its clients wait for."""
 
+import errno
 import logging
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,8 @@ from tensorboard_sidecar.protocol.printable import printable
 
 # A folder that another process shows, or that cannot be used, is tried again after this time.
 _RETRY_SECONDS: Final = 1.0
+# The errors of a file system without flock: Lustre and NFS with some settings.
+_NO_LOCKS: Final = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 _log = logging.getLogger(__name__)
 
 
@@ -72,6 +75,11 @@ class Watched:
         if now_seconds < self._try_at_seconds:
             self.busy = False
             return []
+        if not (self.clients or (self.folder / RECORDING_NAME).is_dir()):  # deleted, and nobody waits
+            self.close()
+            self.busy = self._waits = False
+            self.trouble = ""
+            return []
         try:
             follower = self._opened()
             self.busy = follower.turn(now_seconds, thorough=bool(self._wanted) or not self.clients)
@@ -107,13 +115,22 @@ class Watched:
             raise FileNotFoundError(f"{recordings} was moved or deleted")
         if self._follower is None:
             suspects = Quarantine()
-            self._resources.enter_context(folder_lock(recordings, "recordings"))
+            self._lock(recordings)
             suspects.open(recordings)
             self._resources.callback(suspects.close)
             follower = Follower(recordings, self.folder, suspects=suspects)
             self._resources.callback(follower.close)
             self._follower = follower
         return self._follower
+
+    def _lock(self, recordings: Path) -> None:
+        """Take the lock of the folder, where the file system has locks. Raises FolderInUse, OSError."""
+        try:
+            self._resources.enter_context(folder_lock(recordings, "recordings"))
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            _log.warning("%s: no lock: %s; two helpers could write there", recordings, error)
 
     def _answers(self, follower: Follower) -> list[tuple[int, Shown | Trouble]]:
         positions = dict(follower.positions())

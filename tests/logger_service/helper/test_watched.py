@@ -1,5 +1,6 @@
 """A watched folder: its recordings are shown in it, clients are answered when their records are on disk."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -126,6 +127,21 @@ def test_a_folder_that_is_deleted_is_a_trouble_and_is_not_made_again(folder: Pat
     watched.forget(3)
     turns(watched, 6.0)
     assert watched.settled
+    assert not watched.trouble
+
+
+def test_a_file_system_without_locks_is_shown_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Lustre without the option flock. Torch's writer needs no lock either."""
+
+    def no_lock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(module, "folder_lock", no_lock)
+    watched = Watched(folder)
+    turns(watched)
+    assert len(shown(folder)) == 20
+    assert not watched.trouble
+    watched.close()
 
 
 def test_a_trouble_is_told_as_text_that_prints(tmp_path: Path) -> None:
