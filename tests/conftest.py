@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import gc
 import os
 import signal
 import threading
@@ -78,3 +79,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadScopeSc
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the long tests first: two processes that share the tests then end at about the same time."""
     items.sort(key=lambda item: item.get_closest_marker("system") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the million objects of libraries and of collected tests."""
+    gc.freeze()

@@ -1,16 +1,17 @@
 """The tests of each framework run where the framework is installed: ``make test-frameworks``."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import pytest
-
-from tensorboard_sidecar import SummaryWriter
+from support.running.embedded import workplace
 
 # What each file of tests imports. A file without its framework is not collected.
 NEEDS: Final = {
     "test_accelerate.py": "accelerate",
+    "test_compare.py": "lightning",
     "test_ignite.py": "ignite",
     "test_lightning.py": "lightning",
     "test_programs.py": "stable_baselines3",
@@ -28,8 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("default"))
 
 
-@pytest.fixture
-def whole_writer() -> None:
-    """Expect a failure while the methods of ``SummaryWriter`` are not those of torch's writer."""
-    if not hasattr(SummaryWriter, "_get_file_writer"):
-        pytest.xfail("SummaryWriter keeps no finished summaries")
+@pytest.fixture(scope="session", autouse=True)
+def _one_helper() -> Iterator[None]:
+    """Let all trainings share a helper of their own, in a runtime folder of their own."""
+    with workplace() as place, pytest.MonkeyPatch.context() as patch:
+        for name, value in place.variables.items():
+            patch.setenv(name, value)
+        yield

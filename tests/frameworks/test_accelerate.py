@@ -11,8 +11,6 @@ from frameworks.programs.accelerate_stock import STEPS, train
 
 from tensorboard_sidecar.integrations.accelerate import SidecarTracker
 
-pytestmark = pytest.mark.usefixtures("outboxes")
-
 
 @pytest.fixture(autouse=True)
 def _no_state_of_other_trainings() -> None:
@@ -21,7 +19,6 @@ def _no_state_of_other_trainings() -> None:
         state._reset_state()
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_a_training_logs_what_it_logs_with_the_stock_tracker(tmp_path: Path) -> None:
     """Numbers, curves in one chart, a text, pictures and a row of hyperparameters."""
     train(str(tmp_path / "ours"), SidecarTracker("line", str(tmp_path / "ours")))

@@ -13,8 +13,6 @@ from torch import nn
 
 from tensorboard_sidecar.integrations import ignite
 
-pytestmark = pytest.mark.usefixtures("outboxes")
-
 
 @pytest.mark.parametrize("handlers", [ignite, tensorboard_logger], ids=["our handlers", "Ignite's handlers"])
 def test_a_training_logs_what_it_logs_with_the_stock_logger(tmp_path: Path, handlers: object) -> None:

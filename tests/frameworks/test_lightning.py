@@ -1,12 +1,16 @@
 """Lightning's training with ``SidecarLogger``, beside the same training with Lightning's own logger."""
 
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning
 import torch
 import yaml
+from frameworks import lightning_parallel
 from frameworks.compare import assert_same_events, events_of, status_of
 from frameworks.programs.lightning_stock import BATCHES, EPOCHS, train
 from lightning.fabric import Fabric
@@ -15,10 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from tensorboard_sidecar.integrations.lightning import SidecarLogger
 
-pytestmark = pytest.mark.usefixtures("outboxes")
 
-
-@pytest.mark.usefixtures("whole_writer")
 def test_a_training_logs_what_it_logs_with_the_stock_logger(tmp_path: Path) -> None:
     """Scalars, overlaid curves, histograms, texts, hyperparameters and the graph: from fit, validation and test."""
     train(SidecarLogger(tmp_path / "ours", log_graph=True))
@@ -26,7 +27,6 @@ def test_a_training_logs_what_it_logs_with_the_stock_logger(tmp_path: Path) -> N
     assert_same_events(events_of(tmp_path / "ours"), events_of(tmp_path / "stock"))
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_the_scalars_of_fit_are_those_of_the_stock_logger(tmp_path: Path) -> None:
     train(SidecarLogger(tmp_path / "ours"))
     train(TensorBoardLogger(tmp_path / "stock"))
@@ -36,7 +36,6 @@ def test_the_scalars_of_fit_are_those_of_the_stock_logger(tmp_path: Path) -> Non
         assert ours[tag][: len(stock[tag])] == stock[tag], tag
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_the_hyperparameters_are_in_the_file_that_the_stock_logger_writes(tmp_path: Path) -> None:
     train(SidecarLogger(tmp_path / "ours"))
     train(TensorBoardLogger(tmp_path / "stock"))
@@ -45,7 +44,6 @@ def test_the_hyperparameters_are_in_the_file_that_the_stock_logger_writes(tmp_pa
     assert ours.read_text() == stock.read_text()
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_a_test_after_fit_adds_to_the_run_of_fit(tmp_path: Path) -> None:
     train(SidecarLogger(tmp_path, version="one"))
     events = events_of(tmp_path)
@@ -58,13 +56,11 @@ def test_a_test_after_fit_adds_to_the_run_of_fit(tmp_path: Path) -> None:
     assert [step for step, _ in accuracy] == [BATCHES * EPOCHS]
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_a_training_that_ends_has_completed(tmp_path: Path) -> None:
     train(SidecarLogger(tmp_path, version="one"))
     assert status_of(tmp_path / "lightning_logs/one") == "completed"
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_a_training_that_raises_has_failed(tmp_path: Path) -> None:
     with pytest.raises(ArithmeticError):
         train(SidecarLogger(tmp_path, version="one"), fails_at=3)
@@ -168,3 +164,44 @@ def test_fabric_takes_the_logger(tmp_path: Path) -> None:
     assert [points for curve, points in events_of(tmp_path / "one").items() if curve.tag == "loss"] == [
         [(0, 0.0), (1, 1.0), (2, 2.0)]
     ]
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_fork"])
+def test_two_processes_log_one_run(strategy: str, tmp_path: Path) -> None:
+    """Rank 0 alone logs, be the other process a second start of the program, spawned or forked."""
+    program = [sys.executable, lightning_parallel.__file__, tmp_path, strategy]
+    subprocess.run(program, check=True, timeout=240)
+    assert {curve.tag: points for curve, points in events_of(tmp_path).items() if "rank" in curve.tag} == {
+        tag: [(step, 0.0) for step in range(lightning_parallel.STEPS)] for tag in ("rank", "also/rank")
+    }
+    assert status_of(tmp_path / "one") == "completed"
+
+
+def test_the_trainer_of_pytorch_lightning_takes_the_logger(tmp_path: Path) -> None:
+    """``lightning`` and ``pytorch_lightning`` have the same classes twice."""
+
+    class Line(pytorch_lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 1)
+
+        def training_step(self, batch: torch.Tensor) -> torch.Tensor:
+            self.log("count", 4.0)
+            return self.layer(batch).mean()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer = pytorch_lightning.Trainer(
+        accelerator="cpu",
+        logger=SidecarLogger(tmp_path, name="", version="one"),
+        max_epochs=1,
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Line(), torch.utils.data.DataLoader(torch.zeros(8, 4), batch_size=4))
+    assert [points for curve, points in events_of(tmp_path).items() if curve.tag == "count"] == [[(0, 4.0), (1, 4.0)]]
+    assert status_of(tmp_path / "one") == "completed"

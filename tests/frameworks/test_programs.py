@@ -8,18 +8,12 @@ from typing import Final
 import pytest
 from frameworks.compare import assert_same_events, events_of
 
-from tensorboard_sidecar.command_line import COMMANDS
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 
 PROGRAMS: Final = sorted(Path(__file__).with_name("programs").glob("*.py"))
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.usefixtures("whole_writer"),
-    pytest.mark.skipif("run" not in COMMANDS, reason="tensorboard-sidecar has no command run yet"),
-]
 
-
+@pytest.mark.system
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
 def test_a_program_that_nobody_changed_logs_the_same(program: Path, tmp_path: Path) -> None:
     """The same folder for both: some programs log their arguments."""

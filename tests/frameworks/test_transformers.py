@@ -11,8 +11,6 @@ from transformers.integrations import TensorBoardCallback
 from tensorboard_sidecar import SummaryWriter
 from tensorboard_sidecar.integrations.transformers import SidecarCallback
 
-pytestmark = pytest.mark.usefixtures("outboxes")
-
 
 def in_any_output(events: Events, folder: Path) -> Events:
     """Return the events without the name of the output folder and of the reporter, which the text of arguments has."""
@@ -42,7 +40,6 @@ def trained(folder: Path, monkeypatch: pytest.MonkeyPatch, *, stock: bool = Fals
     return in_any_output(events_of(folder), folder)
 
 
-@pytest.mark.usefixtures("whole_writer")
 def test_a_training_logs_what_it_logs_with_the_stock_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The arguments, the config of the model, and the metrics of each step and of each evaluation."""
     ours = trained(tmp_path / "ours", monkeypatch)

@@ -29,7 +29,7 @@ def train(folder: str, log_with: str | GeneralTracker) -> None:
         optimizer.zero_grad()
         accelerator.log({"loss": loss.item(), "norms": {"weight": 1.5, "bias": 0.5}, "count": step}, step=step)
     accelerator.log({"note": "the line is **fitted**"}, step=STEPS)
-    pictures = np.linspace(0, 1, 2 * 3 * 8 * 8, dtype=np.float32).reshape(2, 3, 8, 8)
+    pictures = np.linspace(0, 1, 3 * 8 * 8, dtype=np.float32).reshape(1, 3, 8, 8)
     accelerator.get_tracker("tensorboard").log_images({"ramp": pictures}, step=STEPS)
     accelerator.end_training()
 

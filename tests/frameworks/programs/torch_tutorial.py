@@ -11,6 +11,7 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid
 
 CLASSES = ("columns", "rows")
 EPOCHS = 2
@@ -54,7 +55,7 @@ def train(folder: str) -> None:
     pictures, labels = pictures_and_labels(32)
     net, criterion = Net(), nn.CrossEntropyLoss()
     optimizer = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    writer.add_images("stripes", pictures[:4])
+    writer.add_image("stripes", make_grid(pictures[:4]))
     writer.add_graph(net, pictures[:1])
     writer.add_embedding(
         pictures.flatten(1), metadata=[CLASSES[label] for label in labels], label_img=pictures, tag="stripes"
