@@ -45,7 +45,6 @@ class Watched:
         self.trouble = ""
         self.in_use = ""
         self.busy = True
-        self._waits = False
         self._wanted: list[Wanted] = []
         self._resources = ExitStack()
         self._follower: Follower | None = None
@@ -59,6 +58,10 @@ class Watched:
     def settled(self) -> bool:
         """Whether no client needs the folder and there is nothing to show that can be shown."""
         return not (self.clients or self.busy or self._waits)
+
+    @property
+    def _waits(self) -> bool:
+        return self._follower is not None and self._follower.waits_for_a_record
 
     def look_again(self) -> None:
         """Look for records in the next turn before the folder counts as settled."""
@@ -82,20 +85,19 @@ class Watched:
             return []
         if not (self.clients or (self.folder / RECORDING_NAME).is_dir()):  # deleted, and nobody waits
             self.close()
-            self.busy = self._waits = False
+            self.busy = False
             self.trouble = ""
             return []
         try:
             follower = self._opened()
             self.busy = follower.turn(now_seconds, thorough=bool(self._wanted) or not self.clients)
-            self._waits = follower.waits_for_a_record
             answers = [] if not self._wanted else self._answers(follower)
             failures = follower.failures
         except FolderInUse as error:
             return self._wait_for_the_other(str(error), now_seconds)
         except Exception as error:  # noqa: BLE001 - a folder that fails must not cost the other folders
             self.close()
-            self.busy = self._waits = False
+            self.busy = False
             self._try_at_seconds = now_seconds + _RETRY_SECONDS
             return self._tell(str(error) or repr(error), log=True)
         if not (self.busy or self._waits or follower.waits):
@@ -151,7 +153,7 @@ class Watched:
     def _wait_for_the_other(self, in_use: str, now_seconds: float) -> list[tuple[int, Shown | Trouble]]:
         """Return the answers that are due by what the other process has written; try to take over a second later."""
         self.close()
-        self.busy = self._waits = False
+        self.busy = False
         self.in_use, self.trouble = printable(in_use), ""
         self._try_at_seconds = now_seconds + _RETRY_SECONDS
         due = []
