@@ -33,7 +33,7 @@ class _Shared:
 class _Folders:
     """The folders that writers of this process have open, and those that were open when this process was forked."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)  # a signal handler may close a writer meanwhile
     open: dict[Path, _Shared] = field(default_factory=dict)
     inherited: set[Path] = field(default_factory=set)
 
@@ -46,7 +46,7 @@ class _Folders:
 
     def forked(self) -> None:
         """In a forked child: nothing is open, and the parent writes to the folders that were."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.inherited |= set(self.open)
         self.open = {}
 

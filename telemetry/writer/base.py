@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast
 
 from tensorboard_sidecar.protocol.messages import Chart, Graph
@@ -154,16 +154,10 @@ class WriterBase:
             self._default_step, self._default_walltime = read_step(global_step), walltime
         except Exception as error:  # noqa: BLE001 - the block is the training loop's
             self.telemetry.faults.note("writer.use_metadata", error)
-        short = vars(self).pop("add_scalar", None)
-        if self._default_walltime is not None:  # the short path of ``add_scalar`` takes no call with a keyword
-            vars(self)["add_scalar"] = partial(type(self).add_scalar, self, summary_description="")  # type: ignore[attr-defined]
         try:
             yield self
         finally:
             self._default_step, self._default_walltime = before
-            vars(self).pop("add_scalar", None)
-            if short is not None:
-                vars(self)["add_scalar"] = short
 
     def _step(self, global_step: Any) -> int:
         return read_step(global_step, self._default_step)

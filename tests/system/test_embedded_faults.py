@@ -289,3 +289,24 @@ def test_a_folder_that_is_moved_after_the_end_goes_on_where_it_lies(
     assert shown(tmp_path / "moved") == [float(step) for step in range(200)]
     assert not folder.exists()
     assert len(list((tmp_path / "moved" / RECORDING_NAME).rglob("stream-*"))) == 2
+
+
+def test_the_processes_of_two_control_groups_may_write_to_one_folder(place: Workplace, folder: Path) -> None:
+    """All tasks of a batch job, where the script makes a writer in each of them: either helper may show the folder."""
+    group = "from tensorboard_sidecar.protocol.helper import place\nplace._cgroup = lambda: sys.argv[2].encode()\n"
+    stays = """
+writer = SummaryWriter(sys.argv[1])
+writer.add_scalar("first", 1.0, 1)
+writer.flush(wait=True)
+print(flush=True)
+sleep(600)
+"""
+    with place.start(group + stays, folder, "one") as first:
+        first.stdout.readline()
+        done = place.run(group + PROGRAM, folder, "two")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert float(done.stdout) < 25
+        assert shown(folder) == HUNDRED
+        silent = place.run(group + "SummaryWriter(sys.argv[1]).close()", folder, "two")
+        assert (silent.returncode, silent.stderr) == (0, "")
+        assert len(place.places) == 2

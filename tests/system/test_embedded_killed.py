@@ -162,7 +162,7 @@ def test_ctrl_c_ends_the_trainer_with_its_tail_shown_and_not_the_helper(place: W
     try:
         helper = place.wait_for_helper()
         assert process.stdout is not None
-        while int(process.stdout.readline()) < 100:
+        while (said := int(process.stdout.readline())) < 100:
             continue
         os.killpg(process.pid, signal.SIGINT)
         output, errors = process.communicate(timeout=90)
@@ -171,7 +171,7 @@ def test_ctrl_c_ends_the_trainer_with_its_tail_shown_and_not_the_helper(place: W
     assert "KeyboardInterrupt" in errors
     assert "not complete" not in errors
     assert place.helpers == [helper]
-    assert_all_is_shown_once(folder, int(output.rpartition("\n")[0].splitlines()[-1]))
+    assert_all_is_shown_once(folder, int([str(said), *output.rpartition("\n")[0].splitlines()][-1]))
 
 
 def test_a_program_that_ends_without_close_is_shown_when_it_has_ended(place: Workplace, folder: Path) -> None:

@@ -4,11 +4,11 @@ import copy
 import inspect
 import logging
 import os
-import pickle
 import re
 import subprocess
 import sys
 import threading
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +222,23 @@ def test_the_close_of_one_of_two_writers_keeps_no_other_writer_waiting(
     two.close()
 
 
+def test_a_signal_handler_may_close_a_writer_while_another_one_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the handlers of batch systems do; the handler runs on the thread that makes the other writer."""
+    writer = SummaryWriter(tmp_path / "a")
+    make = opening.Opening._make
+
+    def interrupted(self: opening.Opening) -> summary_writer.Telemetry:
+        if self.folder.name == "b":
+            writer.close()
+        return make(self)
+
+    monkeypatch.setattr(opening.Opening, "_make", interrupted)
+    SummaryWriter(tmp_path / "b").close()
+    assert not opening._FOLDERS.open
+
+
 def test_a_with_block_tells_how_it_ended(tmp_path: Path) -> None:
     for name, error, status in (("a", ValueError(), "failed"), ("b", KeyboardInterrupt(), "interrupted")):
         with pytest.raises(type(error)), SummaryWriter(tmp_path / name):
@@ -231,7 +248,7 @@ def test_a_with_block_tells_how_it_ended(tmp_path: Path) -> None:
 
 def test_a_writer_cannot_be_sent_or_copied(tmp_path: Path) -> None:
     with SummaryWriter(tmp_path) as writer:
-        for send in (pickle.dumps, copy.copy, copy.deepcopy):
+        for send in (ForkingPickler.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match="make a new SummaryWriter there"):
                 send(writer)
         assert repr(writer) == f"<SummaryWriter {tmp_path}>"

@@ -314,3 +314,35 @@ def test_the_close_tells_the_helper_also_where_a_copy_of_the_socket_is_open(link
     link.close()
     assert receive(server, 1) == [(client, None)]
     copy.close()
+
+
+def make_package(parent: Path, text: str) -> Path:
+    """Make a package with the name of this one, whose command prints a text and where it finds another module."""
+    (parent / "tensorboard_sidecar").mkdir(parents=True)
+    (parent / "tensorboard_sidecar" / "__init__.py").touch()
+    command = f"""
+def main(arguments):
+    import other
+    print({text!r}, other.__file__, arguments)
+    return 3
+"""
+    (parent / "tensorboard_sidecar" / "command_line.py").write_text(command)
+    return parent
+
+
+def test_a_helper_is_of_the_version_that_its_client_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another one is installed; all other modules are found as a new Python finds them, then as here."""
+    mine, installed = make_package(tmp_path / "mine", "mine"), make_package(tmp_path / "installed", "installed")
+    (installed / "other.py").touch()
+    for folder in (mine, tmp_path):
+        (folder / "other.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    program = helper_link._PROGRAM.format(parent=str(mine), paths=[str(mine)])
+    command = [sys.executable, "-P", "-c", program, "helper", "--place", "x"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == f"mine {installed / 'other.py'} ['helper', '--place', 'x']\n", done.stderr
+    assert done.returncode == 3
+    (installed / "other.py").unlink()
+    (mine / "other.py").write_text("")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(f"mine {mine / 'other.py'} "), done.stderr
