@@ -28,6 +28,8 @@ _write_head: Final = struct.Struct(f"{HEAD_SIZE_BYTES}s").pack_into
 class ScalarTemplate:
     """The frame of ``Scalars({tag: value})``, of ``frame_size_bytes``: all bytes but those of the numbers.
 
+    >>> from tensorboard_sidecar.protocol.frame import pack_frame
+    >>> from tensorboard_sidecar.protocol.record import Record, pack_record
     >>> template, buffer = ScalarTemplate("loss"), bytearray(100)
     >>> template.write(buffer, 0, sequence=1, step=100, wall_time_ns=0, value=0.25)
     >>> expected = pack_frame(pack_record(Record(Kind.SCALARS, 1, 100, 0, encode_scalars({"loss": 0.25}))))
