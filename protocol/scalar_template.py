@@ -51,7 +51,7 @@ class ScalarTemplate:
     def write(self, buffer: Any, start: int, sequence: int, step: int, wall_time_ns: int, value: float) -> None:
         """Write the frame into a buffer; the head last, so that a kill in the middle leaves no valid frame.
 
-        The numbers must be in range, as in every record. Raises ValueError for a closed map.
+        The numbers must be in range, as in every record. Raises TypeError for a closed ``mmap``.
         """
         payload = self._pack(self._header_start, sequence, step, wall_time_ns, self._body_start, _pack_value(value))
         self._write_rest(buffer, start + HEAD_SIZE_BYTES, payload, mask_crc(crc32c(payload)))
