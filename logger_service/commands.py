@@ -17,6 +17,7 @@ from typing import Final, Self, TextIO
 from tensorboard_sidecar.logger_service.arguments import serve_config
 from tensorboard_sidecar.logger_service.config import ServeConfig
 from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.logger_service.folders.logger_lock import FolderInUse
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.printable import print_line
 from tensorboard_sidecar.protocol.storage.recording_reader import by_log_dir
@@ -28,6 +29,8 @@ EXIT_LOSSY: Final = 3
 
 # TensorBoard shows ten pictures and a thousand points of a tag, unless these flags ask for more.
 _SAMPLES: Final = "scalars=100000,images=200,text=200,audio=50"
+
+_log = logging.getLogger(__name__)
 
 _SHOW_INTERVAL_SECONDS: Final = 0.25
 _CLEAR_LINE: Final = "\r\x1b[K"
@@ -65,16 +68,22 @@ def replay(options: argparse.Namespace) -> int:
     from tensorboard_sidecar.logger_service.projection.replay import replay  # noqa: PLC0415 - see above
 
     places = [(options.logdir, options.paths)] if options.logdir else by_log_dir(options.paths)
-    replayed = []
+    replayed, in_use = [], False
     for logdir, paths in places:
         with ProgressLine(sys.stderr) as line:
-            one = replay(paths, logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
+            try:
+                one = replay(paths, logdir, lambda one: line.show(f"{one.counts} of {one.folder}"))
+            except FolderInUse as error:
+                if not places[1:]:
+                    raise
+                _log.error("%s", error)
+                one, in_use = [], True
         for recording in one:
             print_line(recording)
         replayed += one
     above = os.path.commonpath([logdir for logdir, _ in places])
     print_line(f"to watch     tensorboard --logdir {above} --samples_per_plugin {_SAMPLES}")
-    return EXIT_WRONG if any(recording.failure for recording in replayed) else EXIT_DONE
+    return EXIT_WRONG if in_use or any(recording.failure for recording in replayed) else EXIT_DONE
 
 
 @_command

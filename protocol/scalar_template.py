@@ -28,6 +28,8 @@ _write_head: Final = struct.Struct(f"{HEAD_SIZE_BYTES}s").pack_into
 class ScalarTemplate:
     """The frame of ``Scalars({tag: value})``, of ``frame_size_bytes``: all bytes but those of the numbers.
 
+    >>> from tensorboard_sidecar.protocol.frame import pack_frame
+    >>> from tensorboard_sidecar.protocol.record import Record, pack_record
     >>> template, buffer = ScalarTemplate("loss"), bytearray(100)
     >>> template.write(buffer, 0, sequence=1, step=100, wall_time_ns=0, value=0.25)
     >>> expected = pack_frame(pack_record(Record(Kind.SCALARS, 1, 100, 0, encode_scalars({"loss": 0.25}))))
@@ -49,7 +51,7 @@ class ScalarTemplate:
     def write(self, buffer: Any, start: int, sequence: int, step: int, wall_time_ns: int, value: float) -> None:
         """Write the frame into a buffer; the head last, so that a kill in the middle leaves no valid frame.
 
-        The numbers must be in range, as in every record. Raises ValueError for a closed map.
+        The numbers must be in range, as in every record. Raises TypeError for a closed ``mmap``.
         """
         payload = self._pack(self._header_start, sequence, step, wall_time_ns, self._body_start, _pack_value(value))
         self._write_rest(buffer, start + HEAD_SIZE_BYTES, payload, mask_crc(crc32c(payload)))

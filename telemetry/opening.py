@@ -33,7 +33,7 @@ class _Shared:
 class _Folders:
     """The folders that writers of this process have open, and those that were open when this process was forked."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)  # a signal handler may close a writer meanwhile
     open: dict[Path, _Shared] = field(default_factory=dict)
     inherited: set[Path] = field(default_factory=set)
 
@@ -46,7 +46,7 @@ class _Folders:
 
     def forked(self) -> None:
         """In a forked child: nothing is open, and the parent writes to the folders that were."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.inherited |= set(self.open)
         self.open = {}
 
@@ -126,7 +126,8 @@ class Opening:
 
     def _make(self) -> Telemetry:
         logger = self.endpoint or os.environ.get(LOGGER_VARIABLE, "").strip() or None
-        if self.enabled and not child_is_starting():
+        writes = self.enabled and not child_is_starting()
+        if writes:
             _make_folder(self.folder)
         inherited = self.folder in _FOLDERS.inherited
         make = partial(
@@ -145,7 +146,8 @@ class Opening:
         if self.record is not None:
             return make(run, endpoint=NO_LOGGER if off else logger or NO_LOGGER, record=self.record)
         if off:
-            _log.info("event files in %s: tensorboard-sidecar replay %s", self.folder, self.folder)
+            if writes:
+                _log.info("event files in %s: tensorboard-sidecar replay %s", self.folder, self.folder)
             return make(run, endpoint=NO_LOGGER, record=self.folder / RECORDING_NAME)
         if logger is None:
             return make(run, log_dir=self.folder)

@@ -80,7 +80,7 @@ class SummaryWriter(WriterMethods):
             strict=strict,
             enabled=bool(write_to_disk),
         )
-        self._opens = threading.Lock()
+        self._opens = threading.RLock()
         self._current: Telemetry | None = None
         self._silent: Telemetry | None = None
         super().__init__(cast("Telemetry", _OpensAgain(self)), given)
@@ -139,7 +139,7 @@ class SummaryWriter(WriterMethods):
 
     def _forked(self) -> None:
         """Open again at the next call, in a forked child: the telemetry belongs to the parent process."""
-        self._opens = threading.Lock()
+        self._opens = threading.RLock()
         self._detach()
 
 

@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import gc
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 from support.machine.shared_folder import shared_folder
+from support.running.embedded import kill_helpers_in
 from support.running.programs import LoggerProcess
 
 from tensorboard_sidecar.protocol.outbox import outbox_files
@@ -39,12 +41,15 @@ def memory() -> Iterator[Path]:
 
 @pytest.fixture
 def outboxes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return the folder that outboxes are made in, and see that no sender outlives its test."""
+    """Return the folder that outboxes are made in, and see that no sender and no helper outlives its test."""
     with shared_folder() as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
         monkeypatch.setattr(outbox_files, "_SHARED_MEMORY", folder)
         monkeypatch.setattr(outbox_files, "_DISK", tmp_path_factory.mktemp("disk"))
         before = set(threading.enumerate())
         yield outbox_files.outbox_root()
+        if list(folder.glob("tensorboard-sidecar-helpers-*")):
+            kill_helpers_in(folder)
         left = [thread for thread in threading.enumerate() if thread.name == "telemetry-sender"]
         assert before.issuperset(left), "a telemetry was not closed"
 
@@ -74,3 +79,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadScopeSc
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the long tests first: two processes that share the tests then end at about the same time."""
     items.sort(key=lambda item: item.get_closest_marker("system") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the million objects of libraries and of collected tests."""
+    gc.freeze()

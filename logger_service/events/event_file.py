@@ -322,7 +322,7 @@ class EventFile:
         current = self._current
         if current is not None and current.size_bytes == current.synced_bytes > 0:
             return
-        folder = self._folders[self._place]
+        folder = self._folders[self._place] if current is None else current.path.parent
         if current is not None and current.synced_bytes:
             sync_file(current.path)
         elif names := self._own_names(folder):

@@ -18,9 +18,9 @@ from tensorboard_sidecar.logger_service.rendering.animation import Animation
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.array import Array
 
-# DT_* by dtype (tensorflow/core/framework/types.proto), and the field of a TensorProto for the numbers. tensorboardX's
-# protos have neither name nor field for uint32 and uint64: their numbers stand in ``tensor_content``, which readers
-# take for any type.
+# DT_* by dtype (tensorflow/core/framework/types.proto), and the field of a TensorProto for the numbers. The protos of
+# tensorboardX have neither name nor field for uint32 and uint64: numbers of these types stand in ``tensor_content``,
+# which readers take for any type.
 _FIELDS: Final[dict[str, tuple[str | int, str]]] = {
     "float32": ("DT_FLOAT", "float_val"),
     "float64": ("DT_DOUBLE", "double_val"),

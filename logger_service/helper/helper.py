@@ -116,7 +116,7 @@ class Helper:
             if watched.settled and watched.folder != self._adopting:
                 watched.close()
                 del self._folders[watched.folder]
-                if not watched.trouble:
+                if not (watched.trouble or watched.in_use):
                     self._notes.remove(watched.folder)
         return busy
 

@@ -114,7 +114,7 @@ def _count(found: Contents, record: Record) -> None:
     title = kind_title(record.kind)
     if not found.records:
         found.first_sequence, found.first_step = record.sequence, record.step
-        found.first_time_ns = record.wall_time_ns
+        found.first_time_ns, found.last_step = record.wall_time_ns, record.step
     found.records[title] += 1
     found.body_bytes[title] += len(record.body)
     found.last_sequence, found.last_time_ns = record.next_sequence - 1, record.wall_time_ns

@@ -1,12 +1,12 @@
 """Projects finished recordings into a log directory, once. The result has the same bytes as the result of ``serve``."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
+from tensorboard_sidecar.logger_service.folders.logger_lock import FolderInUse, folder_lock
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.logger_service.projection.stream import (
@@ -59,7 +59,7 @@ def replay(
     suspects = Quarantine()
     with ExitStack() as locks:
         for place in {lock_place(folder, logdir) for folder, _ in found}:
-            locks.enter_context(folder_lock(place, "--logdir"))
+            locks.enter_context(_lock(place, logdir))
             suspects.open(place)
         try:
             return [
@@ -68,6 +68,22 @@ def replay(
             ]
         finally:
             suspects.close()
+
+
+@contextmanager
+def _lock(place: Path, logdir: Path) -> Iterator[None]:
+    """Hold the lock of a folder that event files are written to. Raises FolderInUse, OSError."""
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(folder_lock(place, "--logdir"))
+        except FolderInUse as error:
+            if place == logdir:
+                raise
+            raise FolderInUse(
+                f"a running helper makes the event files in {logdir} already; `tensorboard-sidecar status` says how far"
+                " it is"
+            ) from error
+        yield
 
 
 def lock_place(recording: Path, logdir: Path) -> Path:

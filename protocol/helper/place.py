@@ -1,7 +1,7 @@
 """The place of a helper's files. Clients with the same key share a helper.
 
-The key covers what must not be shared: another user, a container or a step of a batch job (whose end also ends its
-processes), and another installation or version of this package.
+The key covers what must not be shared: another user or group, another folder of outboxes, a container or a step of a
+batch job (whose end also ends its processes), and another installation or version of this package.
 
     <runtime folder>/tensorboard-sidecar-helpers-<uid>/<key>/     mode 0700
         lock         held by the helper while it runs: the truth
@@ -87,7 +87,7 @@ def helper_root() -> Path:
 def _key() -> tuple[object, ...]:
     package = Path(__file__).absolute().parent.parent.parent
     outboxes = os.environ.get(OUTBOX_VARIABLE, "")
-    return _VERSION, VERSION, str(package), os.getuid(), outboxes, _cgroup(), *_namespaces()
+    return _VERSION, VERSION, str(package), os.getuid(), os.getgid(), outboxes, _cgroup(), *_namespaces()
 
 
 def _cgroup() -> bytes:

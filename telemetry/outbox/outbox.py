@@ -313,9 +313,12 @@ class Outbox:
         try:
             if self._allocator.place(slot):
                 slot.write()
-        finally:
+            else:
+                self._owner.give(self.next_sequence - 1)
+        except BaseException:
             if not slot.written:
-                self._note_given()
+                self._note_interrupted()
+            raise
         return slot.sequence
 
     def append_scalar(self, template: ScalarTemplate, step: int, wall_time_ns: int, value: float) -> bool:
@@ -329,12 +332,11 @@ class Outbox:
                 return False
             try:  # as ``slot.write``, without its call
                 template.write(slot.segment.map, slot.start, slot.sequence, step, wall_time_ns, value)
-            except ValueError:
-                if not slot.written:
-                    raise
+            except TypeError:
+                slot.check_written()
             slot.written = True
         except BaseException:
-            self._note_given()
+            self._note_interrupted()
             raise
         return True
 
@@ -347,10 +349,13 @@ class Outbox:
         """
         slot = Slot(kind, step, wall_time_ns, HEADER_SIZE_BYTES + body_size_max_bytes, values)
         try:
-            if not self._allocator.place(slot):
-                return None
-        finally:
-            self._note_given()
+            placed = self._allocator.place(slot)
+            self._owner.give(self.next_sequence - 1)
+        except BaseException:
+            self._note_interrupted()
+            raise
+        if not placed:
+            return None
         slot.mark()
         return slot
 
@@ -406,10 +411,10 @@ class Outbox:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._owner.close()
 
-    def _note_given(self) -> None:
-        """Note the last number that was given out, as rule 6 says.
+    def _note_interrupted(self) -> None:
+        """Note the last number that was given out, as rule 6 says, when an exception ends a call.
 
-        A handler may have closed the outbox in the middle of the call; its exception, an exit, goes on.
+        A handler may have closed the outbox in the middle of the call. The exception, an exit for example, goes on.
         """
         with suppress(ValueError):
             self._owner.give(self.next_sequence - 1)

@@ -142,10 +142,14 @@ class ScalarSlot(msgspec.Struct, eq=False):
         """Write the frame. Raises ValueError when the segment is closed and the record was not written before."""
         try:
             self.template.write(self.segment.map, self.start, self.sequence, self.step, self.wall_time_ns, self.value)
-        except ValueError:
-            if not self.written:  # else the sender thread wrote and shipped the record, and released the segment
-                raise
+        except TypeError:
+            self.check_written()
         self.written = True
+
+    def check_written(self) -> None:
+        """Raise ValueError unless the record was written before its segment was closed, by the sender thread."""
+        if not self.written:
+            raise ValueError("the segment is closed")
 
 
 AnySlot: TypeAlias = Slot | ScalarSlot

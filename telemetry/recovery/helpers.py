@@ -10,7 +10,7 @@ from typing import Final
 
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.helper.messages import MessageBuffer, Report, StatusRequest, pack_message
-from tensorboard_sidecar.protocol.helper.place import FOLDERS_NAME, LOCK_NAME, SOCKET_NAME, helper_root
+from tensorboard_sidecar.protocol.helper.place import FOLDERS_NAME, LOCK_NAME, SOCKET_NAME, helper_root, read_note
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.durable import opened
 
@@ -31,11 +31,11 @@ def describe_helpers() -> Iterator[str]:
 
 def noted_folders(place: Path) -> list[Path]:
     """Return the folders that a helper has not shown completely."""
-    found = []
+    found: list[Path] = []
     with suppress(OSError):
         for note in sorted((place / FOLDERS_NAME).iterdir()):
             with suppress(OSError):
-                found.append(Path(os.fsdecode(note.read_bytes())))
+                found += filter(None, [read_note(note)])
     return found
 
 

@@ -50,6 +50,14 @@ _PROGRAM: Final = (
     " sys.path += [path for path in {paths!r} if path not in sys.path];"
     " from tensorboard_sidecar.command_line import main; sys.exit(main(sys.argv[1:]))"
 )
+_TROUBLE: Final = (
+    "event files in %s are not written: %s. Nothing is lost: the recording goes on, and this command shows it:"
+    " tensorboard-sidecar replay %s"
+)
+_GONE: Final = (
+    "event files in %s are not written: %s. The recording is in that folder: where the folder lies now, this command"
+    " shows it: tensorboard-sidecar replay FOLDER (was %s)"
+)
 _OWN_VARIABLES: Final = "TENSORBOARD_SIDECAR_"
 _log = logging.getLogger(__name__)
 
@@ -181,13 +189,8 @@ class HelperLink:
     def _complain(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
             self._trouble = trouble
-            _log.warning(
-                "event files in %s are not written: %s. Nothing is lost: the recording goes on, and this command shows"
-                " it: tensorboard-sidecar replay %s",
-                self._folder,
-                trouble,
-                self._folder,
-            )
+            text = _TROUBLE if self._folder.is_dir() else _GONE
+            _log.warning(text, self._folder, trouble, self._folder)
 
 
 class _Starter:

@@ -49,14 +49,10 @@ def video(
             f" letters {_VIDEO_LETTERS} in any order"
         )
     given = given.permute([letters.index(letter) for letter in _VIDEO_LETTERS])
+    given = _first(tag, "clips", given, 0, limits.VIDEO_CLIPS_MAX, note)
+    frames_max = min(limits.VIDEO_FRAMES_MAX, size_max_bytes // _FRAME_SIZE_MIN_BYTES // len(given))
+    given = _first(tag, "frames", given, 1, frames_max, note)
     clips, length = given.shape[:2]
-    if clips > limits.VIDEO_CLIPS_MAX:
-        note(Cut("clips", f"{tag!r:.80}: the first {limits.VIDEO_CLIPS_MAX:,} of {clips:,} clips are kept"))
-        given, clips = given[: limits.VIDEO_CLIPS_MAX], limits.VIDEO_CLIPS_MAX
-    length_max = min(limits.VIDEO_FRAMES_MAX, size_max_bytes // _FRAME_SIZE_MIN_BYTES // clips)
-    if length > length_max:
-        note(Cut("frames", f"{tag!r:.80}: the first {length_max:,} of {length:,} frames are kept"))
-        given, length = given[:, :length_max], length_max
     pixels = pictures_to_uint8(given.reshape(-1, *given.shape[2:]), "NCHW", note)
     pixels = fit.pictures(
         tag,
@@ -100,16 +96,24 @@ def boxes(tag: str, picture: Any, corners: Any, labels: Any, scale: Any, layout:
             f"{tag!r:.80}: boxes of shape {tuple(corners_K4.shape)}; expected [number, 4]: left, top, right, bottom"
         )
     if drawn.shape != pixels.shape:
-        shrunk = (drawn.shape[2] / pixels.shape[2], drawn.shape[1] / pixels.shape[1]) * 2
-        corners_K4 = corners_K4 * torch.tensor(shrunk, device=corners_K4.device)
-    if len(corners_K4) > limits.BOXES_MAX:
-        note(Cut("boxes", f"{tag!r:.80}: the first {limits.BOXES_MAX:,} of {len(corners_K4):,} boxes are drawn"))
+        across, down = drawn.shape[2] / pixels.shape[2], drawn.shape[1] / pixels.shape[1]
+        left, top, right, bottom = corners_K4.unbind(1)  # a tensor of factors would wait for its copy to the device
+        corners_K4 = torch.stack((left * across, top * down, right * across, bottom * down), dim=1)
     texts = _labels(labels, len(corners_K4), note)[: limits.BOXES_MAX]
     return Draft(
         Kind.BOXES,
-        [drawn[0], corners_K4[: limits.BOXES_MAX]],
+        [drawn[0], _first(tag, "boxes", corners_K4, 0, limits.BOXES_MAX, note)],
         lambda arrays: Boxes(tag, pack_array(arrays[0]), pack_array(arrays[1]), texts, factor),
     )
+
+
+def _first(tag: str, name: str, given: Tensor, dimension: int, number_max: int, note: Note) -> Tensor:
+    """Return the first ``number_max`` of a dimension."""
+    number = given.shape[dimension]
+    if number <= number_max:
+        return given
+    note(Cut(name, f"{tag!r:.80}: the first {number_max:,} of {number:,} {name} are kept"))
+    return given.narrow(dimension, 0, number_max)
 
 
 def _labels(labels: Any, number: int, note: Note) -> list[str]:

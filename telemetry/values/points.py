@@ -5,8 +5,9 @@ folder for its metrics. No function waits for a device.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from tensorboard_sidecar.telemetry.values.scalars import Scalar, check_scalar, s
 from tensorboard_sidecar.telemetry.values.tags import distinct_tag
 
 Form = Literal["simple", "float", "double"]
+_REMEMBERED_CURVES_MAX: Final = 64
 
 
 def point(tag: str, value: Scalar, form: Form, display_name: Any, description: Any, note: Note) -> Draft:
@@ -53,13 +55,17 @@ def curve_folders(main_tag: str, names: Mapping[str, Any]) -> dict[str, str]:
     >>> curve_folders("loss/all", {"train": 0.5, "val": 0.25})
     {'train': 'loss_all_train', 'val': 'loss_all_val'}
     """
-    made: dict[str, str] = {}
-    taken: set[str] = set()
+    folders = _folders if len(names) <= _REMEMBERED_CURVES_MAX else _folders.__wrapped__
+    return dict(zip(names, folders(main_tag, tuple(names)), strict=True))
+
+
+# A training loop gives the same names at each step. Tags bound the names: all remembered folders are 16 MiB at most.
+@lru_cache(maxsize=256)
+def _folders(main_tag: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    taken: dict[str, None] = {}
     for name in names:
-        folder = distinct_tag(folder_in_run(f"{main_tag.replace('/', '_')}_{name}"), taken)
-        taken.add(folder)
-        made[name] = folder
-    return made
+        taken[distinct_tag(folder_in_run(f"{main_tag.replace('/', '_')}_{name}"), taken)] = None
+    return tuple(taken)
 
 
 def overlays(tag: str, values: Mapping[str, float | Tensor]) -> Iterator[Draft]:

@@ -61,6 +61,8 @@ def host_number(value: Any) -> float | None:
     """
     if type(value) is Tensor and value.is_cpu:
         value = value.item()
+        if type(value) is float:
+            return value
     return float(value) if type(value) in _NUMBERS else None
 
 

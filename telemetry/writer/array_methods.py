@@ -28,7 +28,7 @@ class ArrayMethods(WriterBase):
         """The edges of torch's bins named "tensorflow".
 
         >>> len(writer.default_bins)
-        1551
+        1549
         """
         return list(default_bins())
 

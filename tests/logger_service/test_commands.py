@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.records.events import event_files
 from support.records.recordings import Said, append_records, make_records, make_stream, write_recording
 
 from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.logger_service.commands import ProgressLine
+from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.protocol.messages import Scalars
+from tensorboard_sidecar.protocol.names import RECORDING_NAME
 
 SAID = [Said(step, Scalars({"a": float(step)})) for step in range(10)]
 
@@ -157,3 +160,31 @@ def test_where_there_is_no_terminal_nothing_is_written() -> None:
     with ProgressLine(pipe) as line:
         line.show("half of it")
     assert pipe.getvalue() == ""
+
+
+def test_recordings_in_log_directories_are_replayed_where_they_lie(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of a folder that a helper shows at present are left to the helper; the others are replayed."""
+    for name in ("a", "b", "c"):
+        write_recording(tmp_path / name / RECORDING_NAME, SAID)
+    with folder_lock(tmp_path / "b" / RECORDING_NAME, "recordings"):
+        assert main(["replay", str(tmp_path)]) == 2
+        in_use = f"a running helper makes the event files in {tmp_path / 'b'} already"
+        assert in_use in caplog.text
+        assert main(["replay", str(tmp_path / "b")]) == 2
+        assert in_use in capsys.readouterr().err
+    assert [len(event_files(tmp_path / name)) for name in ("a", "b", "c")] == [1, 0, 1]
+    assert main(["replay", str(tmp_path / "b"), str(tmp_path / "a" / RECORDING_NAME)]) == 0
+    said = capsys.readouterr().out
+    assert "already there, 0 new records" in said
+    assert f"tensorboard --logdir {tmp_path} " in said
+    assert len(event_files(tmp_path / "b")) == 1
+
+
+def test_a_recording_in_no_log_directory_needs_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_recording(tmp_path, SAID)
+    assert main(["replay", str(folder)]) == 2
+    needs = f"{folder} lies in no log directory; say where its event files shall be: --logdir DIR"
+    assert needs in capsys.readouterr().err
+    assert main(["replay", str(tmp_path / "none")]) == 2

@@ -1,5 +1,6 @@
 """The template of a scalar's frame: the same bytes as the codec, the record and the frame make."""
 
+import mmap
 import struct
 
 import pytest
@@ -72,3 +73,10 @@ def test_what_is_no_float_is_written_nowhere(value: object) -> None:
     with pytest.raises((struct.error, OverflowError)):
         ScalarTemplate("loss").write(buffer, 0, 1, 1, 1, value)  # type: ignore[arg-type]
     assert not any(buffer)
+
+
+def test_a_closed_map_takes_nothing() -> None:
+    buffer = mmap.mmap(-1, 4096)
+    buffer.close()
+    with pytest.raises(TypeError):
+        ScalarTemplate("loss").write(buffer, 0, 1, 1, 1, 1.0)

@@ -219,3 +219,13 @@ def test_the_highest_step_is_remembered() -> None:
     for step in (3, 7, 7, 0, 5):
         cost.add(step, 1_000)
     assert (cost.step, cost.highest_step) == (5, 7)
+
+
+def test_quiet_faults_are_none(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing that a telemetry which is not enabled is given can be wrong, not even with ``strict``."""
+    faults = Faults(strict=True, quiet=True)
+    faults.note("telemetry.text", ValueError("bad"))
+    faults.tell("telemetry.text", "tag", "changed")
+    assert faults.convert_each("telemetry.scalars", {"a": "1", "b": None}, float) == {"a": 1.0}
+    assert faults.total == 0
+    assert caplog.records == []

@@ -369,8 +369,8 @@ def test_health_tells_cost_lag_and_memory(tmp_path: Path) -> None:
 
 def test_health_counts_what_was_not_kept(tmp_path: Path) -> None:
     with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
-        telemetry.text(-1, "t", "x")
-        telemetry.writer.add_video("v", None)  # type: ignore[attr-defined]
+        telemetry.text(-(2**53) - 1, "t", "x")
+        telemetry.writer.add_video("v", None)  # type: ignore[arg-type]
         assert telemetry.health()["telemetry/faults"] == 2.0
 
 
@@ -378,3 +378,39 @@ def test_health_after_the_end_is_still_told(tmp_path: Path) -> None:
     telemetry = Telemetry("run", endpoint=None, record=tmp_path, strict=True)
     telemetry.close()
     assert telemetry.health()["telemetry/refused"] == 0.0
+
+
+def test_a_telemetry_that_is_not_enabled_keeps_nothing_and_takes_everything(
+    tmp_path: Path, outboxes: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for where in ({"record": tmp_path / "records"}, {"log_dir": tmp_path / "runs"}):
+        with Telemetry("run", endpoint=None, enabled=False, strict=True, **where) as telemetry:
+            telemetry.scalars(1, {"loss": 1.0})
+            telemetry.scalars(-1, {"loss": object()})  # type: ignore[dict-item] - anything
+            assert telemetry.show()
+            assert telemetry.is_shown
+            assert telemetry.faults.total == 0
+            assert set(telemetry.health().values()) == {0.0}
+    assert list(tmp_path.iterdir()) == []
+    assert list(outboxes.iterdir()) == []
+    assert caplog.records == []
+
+
+def test_the_start_of_a_run_holds_what_continues_and_the_suffix_of_the_files(tmp_path: Path) -> None:
+    settings = {"continues": True, "file_suffix": ".mine", "plain": True}
+    with Telemetry("run", endpoint=None, record=tmp_path, strict=True, **settings) as telemetry:
+        assert telemetry.show(), "a logger makes the event files"
+        assert telemetry.is_shown
+    said = read_said(tmp_path)
+    assert [one.message for one in said] == [
+        RunStart(0, {}, continues=True, file_suffix=".mine"),
+        RunEnd("completed", shown=False),
+    ]
+    [recording] = tmp_path.glob("run/*")
+    assert recording.name == telemetry.recording_name
+
+
+def test_a_log_dir_has_its_own_recording(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the recording of a log_dir lies in it"):
+        Telemetry("run", log_dir=tmp_path, record=tmp_path / "records")
+    assert list(tmp_path.iterdir()) == []

@@ -120,7 +120,7 @@ CALLS: Final[dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]]] = {
     "no arguments": ("scalars", (), {}),
     "no step": ("scalars", ({"a": 1.0},), {}),
     "an argument that there is not": ("text", (1, "t", "x"), {"colour": "red"}),
-    "a negative step": ("scalars", (-1, {"a": 1.0}), {}),
+    "a step before all others": ("scalars", (-(2**53) - 1, {"a": 1.0}), {}),
     "a step without end": ("scalars", (2**53 + 1, {"a": 1.0}), {}),
     "a step of many digits": ("text", (10**5000, "t", "x"), {}),
     "half a step": ("scalars", (0.5, {"a": 1.0}), {}),

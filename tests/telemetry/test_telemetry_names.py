@@ -14,7 +14,7 @@ from support.running.spoken import read_said
 
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.protocol.limits import TAGS_MAX
-from tensorboard_sidecar.protocol.messages import HParams, RunStart, Scalars, TensorSummaries
+from tensorboard_sidecar.protocol.messages import HParams, Overlay, RunStart, Scalars, TensorSummaries
 
 HALF: Final = b"t\xed\xa0\x80"
 RUNS: Final = {
@@ -105,12 +105,12 @@ BAD_PARAMETERS: Final[dict[str, tuple[Any, Any]]] = {
 @pytest.mark.parametrize(("value", "shown"), BAD_PARAMETERS.values(), ids=BAD_PARAMETERS)
 def test_one_hyperparameter_costs_neither_the_others_nor_the_metrics(tmp_path: Path, value: Any, shown: Any) -> None:
     with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
-        telemetry.writer.add_hparams({"lr": 0.1, "bad": value, "depth": 3}, {"hparam/acc": 0.9}, global_step=1)
+        telemetry.writer.add_hparams({"lr": 0.1, "bad": value, "depth": 3}, {"hparam/acc": 0.9}, run_name="row")
         assert telemetry.faults.total == (shown is None)
     message = read_said(tmp_path)[1].message
     parameters = {"lr": 0.1, "bad": shown, "depth": 3}
     assert message == HParams(
-        {name: each for name, each in parameters.items() if each is not None}, {"hparam/acc": 0.9}
+        {name: each for name, each in parameters.items() if each is not None}, {"hparam/acc": 0.9}, "row"
     )
 
 
@@ -173,8 +173,9 @@ def test_a_main_tag_that_cannot_be_shown_costs_no_value(tmp_path: Path) -> None:
         for main_tag in ("", 5, "a\nb"):
             telemetry.writer.add_scalars(main_tag, {"x": 1.0, "": 2.0, 3: 3.0}, 1)  # type: ignore[arg-type, dict-item]
     _, *said, _ = read_said(tmp_path)
-    assert [tags_of(message) for _, message in said] == [
-        {f"{main}/x", f"{main}/", f"{main}/3"} for main in ("untitled", "5", "a\N{SYMBOL FOR LINE FEED}b")
+    assert [message for _, message in said] == [
+        Overlay(main, {f"{main}_x": 1.0, f"{main}_untitled": 2.0, f"{main}_3": 3.0})
+        for main in ("untitled", "5", "a\N{SYMBOL FOR LINE FEED}b")
     ]
 
 

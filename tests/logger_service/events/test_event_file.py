@@ -9,6 +9,7 @@ from support.records.recordings import START_NS, STREAM_ID, make_stream
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
+from tensorboard_sidecar.logger_service.events import event_file
 from tensorboard_sidecar.logger_service.events.audit import audit
 from tensorboard_sidecar.logger_service.events.event_file import (
     Attempt,
@@ -478,3 +479,66 @@ def test_where_nothing_tells_more_clocks_decide() -> None:
     """Recordings that trainers wrote themselves: nobody saw them all."""
     resumed, fresh = Attempt(0, 1, "a", 0), Attempt(10, 0, "b", 10)
     assert in_order([fresh, resumed]) == [resumed, fresh]
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the files that are made durable, in their order."""
+    found: list[Path] = []
+    sync_file = event_file.sync_file
+    monkeypatch.setattr(event_file, "sync_file", lambda path: (found.append(path), sync_file(path)))
+    return found
+
+
+def test_a_sync_makes_what_was_written_durable_once(tmp_path: Path, synced: list[Path]) -> None:
+    file = EventFile(tmp_path, make_stream())
+    file.sync()
+    assert synced == []
+    for sequence in (1, 2):
+        file.append(events(sequence), START_NS, START_NS)
+        file.sync()
+        file.sync()
+    [path] = event_files(tmp_path / "demo")
+    assert synced == [path, path]
+    file.close()
+    file.sync()
+    assert len(synced) == 2
+
+
+def test_the_sync_of_a_new_object_covers_the_file_of_one_that_may_have_ended_before_its_sync(
+    tmp_path: Path, synced: list[Path]
+) -> None:
+    append(tmp_path, 1)
+    EventFile(tmp_path, make_stream()).sync()
+    assert synced == event_files(tmp_path / "demo")
+    append(tmp_path, 2)
+    file = EventFile(tmp_path, make_stream())
+    file.append(events(3), START_NS, START_NS)
+    synced.clear()
+    file.sync()
+    assert synced == event_files(tmp_path / "demo")[-2:]
+    file.close()
+
+
+def test_a_file_is_durable_when_its_stream_leaves_the_folder(tmp_path: Path, synced: list[Path]) -> None:
+    file = EventFile(tmp_path, make_stream())
+    file.append(events(1), START_NS, START_NS)
+    [path] = event_files(tmp_path / "demo")
+    append(tmp_path, 1, stream=make_stream(attempt=1, stream_id=bytes(16)))
+    assert path not in synced
+    file.append(events(2), START_NS, START_NS)
+    assert path in synced
+    assert event_files(tmp_path / "demo" / "attempt-0")
+    file.close()
+
+
+def test_in_place_the_log_directory_is_the_folder_of_the_run(tmp_path: Path) -> None:
+    for rank, folder in ((0, tmp_path), (3, tmp_path / "rank-3")):
+        stream = make_stream("any/run", rank=rank)
+        file = EventFile(tmp_path, stream, in_place=True)
+        file.append(events(1, stream=stream), START_NS, START_NS)
+        file.sync()
+        file.close()
+        assert len(event_files(folder)) == 1
+        assert file.row("hparams-0123456789ab").folder == folder / "hparams-0123456789ab"
+    assert not (tmp_path / "any").exists()

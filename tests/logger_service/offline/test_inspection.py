@@ -124,6 +124,11 @@ def test_any_time_is_described(tmp_path: Path, wall_time_ns: int) -> None:
     assert "  time       " in inspect([append_records(tmp_path / "recording", make_stream(), [record])])
 
 
+def test_steps_before_the_first_are_described(tmp_path: Path) -> None:
+    said = [Said(step, Scalars({"a": 1.0})) for step in (-7, -2)]
+    assert "  steps      -7 to -2" in inspect([write_recording(tmp_path, said)])
+
+
 def test_a_run_without_an_end_says_so(tmp_path: Path) -> None:
     text = inspect([write_recording(tmp_path, every_kind((1,))[:-1])])
     assert "no end of run" in text

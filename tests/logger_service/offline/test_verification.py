@@ -22,7 +22,7 @@ from tensorboard_sidecar.protocol.record import Kind, Record
 def test_a_whole_recording_and_its_event_files_are_complete(tmp_path: Path) -> None:
     folder = write_recording(tmp_path / "recordings", every_kind((1, 2)))
     replay([folder], tmp_path / "log")
-    for path, count in ((tmp_path / "recordings", 1), (folder, 1), (tmp_path / "log", 2), (tmp_path, 3)):
+    for path, count in ((tmp_path / "recordings", 1), (folder, 1), (tmp_path / "log", 5), (tmp_path, 6)):
         found = verify(path)
         assert not found.lossy
         assert str(found).count("complete") == count

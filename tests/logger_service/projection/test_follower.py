@@ -20,6 +20,7 @@ from support.records.recordings import (
     write_recording,
 )
 
+from tensorboard_sidecar.logger_service.events import event_file
 from tensorboard_sidecar.logger_service.folders.logger_lock import FolderInUse, folder_lock
 from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace
 from tensorboard_sidecar.logger_service.projection.follower import TURN_SECONDS, Follower, follow
@@ -503,3 +504,31 @@ def test_more_recordings_than_files_that_may_be_open_are_projected(tmp_path: Pat
     projection.close()
     replay([tmp_path / "recordings"], tmp_path / "replayed")
     assert folder_bytes(tmp_path / "log") == folder_bytes(tmp_path / "replayed")
+
+
+def test_a_sync_makes_the_events_of_all_recordings_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    sync_file = event_file.sync_file
+    monkeypatch.setattr(event_file, "sync_file", lambda path: (synced.append(path), sync_file(path)))
+    for run in ("one", "two"):
+        write_recording(tmp_path / "recordings", SAID, make_stream(run))
+    projection = Follower(tmp_path / "recordings", tmp_path / "log")
+    drain(projection)
+    projection.sync()
+    projection.sync()
+    assert sorted(synced) == [*event_files(tmp_path / "log" / "one"), *event_files(tmp_path / "log" / "two")]
+    projection.close()
+
+
+def test_a_later_attempt_does_not_wait_for_an_earlier_one_that_goes_on(tmp_path: Path) -> None:
+    """The earlier one has shown all it has at each turn; it only has more at the next."""
+    first, second = make_stream(), make_stream(attempt=1, stream_id=bytes(16))
+    folder = write_recording(tmp_path / "recordings", SAID, first)
+    write_recording(tmp_path / "recordings", [Said(0, RunStart(1)), Said(2, Scalars({"b": 1.0}))], second)
+    projection = Follower(tmp_path / "recordings", tmp_path / "log")
+    for turn in range(3):
+        assert projection.turn(float(turn))
+        records = make_records([Said(60 + turn, Scalars({"a": 1.0}))], first_sequence=len(SAID) + 1 + turn)
+        append_records(folder, first, records)
+    assert "b" in summary_tags(tmp_path / "log" / "demo")
+    projection.close()

@@ -168,8 +168,20 @@ def test_the_amount_a_turn_reads_changes_no_byte_in_any_folder(tmp_path: Path) -
     assert run(folder, tmp_path / "other") == ProjectionCounts()
 
 
-def test_after_a_kill_at_any_byte_every_event_is_there_once_in_every_folder(tmp_path: Path) -> None:
-    """The folders are written before the run, one after the other: what follows the byte is not there."""
+def places(data: bytes) -> set[int]:
+    """Return the ends of all frames, the bytes beside them, and every eleventh byte."""
+    ends, end = {0}, 0
+    while end < len(data):
+        end += 16 + int.from_bytes(data[end : end + 8], "little")
+        ends |= {end - 1, end, end + 1}
+    return {place for place in ends | set(range(0, len(data), 11)) if place <= len(data)}
+
+
+def test_after_a_kill_in_any_folder_every_event_is_there_once_in_every_folder(tmp_path: Path) -> None:
+    """The folders are written before the run, one after the other: what follows the byte is not there.
+
+    ``test_beside`` kills at every byte of one folder.
+    """
     folder = write_recording(tmp_path, BESIDE)
     run(folder, tmp_path / "whole")
     whole = by_folder(tmp_path / "whole")
@@ -177,7 +189,7 @@ def test_after_a_kill_at_any_byte_every_event_is_there_once_in_every_folder(tmp_
     paths = [event_files(tmp_path / "whole" / name)[0].relative_to(tmp_path / "whole") for name in names]
     contents = [(tmp_path / "whole" / path).read_bytes() for path in paths]
     for place, data in enumerate(contents):
-        for size in range(len(data) + 1):
+        for size in places(data):
             logdir = tmp_path / "cut"
             for path, content in zip(paths[: place + 1], [*contents[:place], data[:size]], strict=True):
                 (logdir / path).parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from support.records.events import event_files, folder_bytes, id_of, load_folder, values_by_tag
 from support.records.recordings import START_NS, STREAM_ID, Said, append_records, make_records, make_stream
 
-from tensorboard_sidecar.logger_service.events.identity import EventId
+from tensorboard_sidecar.logger_service.events.identity import BESIDE_PLACE, EventId
+from tensorboard_sidecar.logger_service.events.to_events import BesideEvent
 from tensorboard_sidecar.logger_service.projection.follower import Follower
 from tensorboard_sidecar.logger_service.projection.replay import replay
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
@@ -243,6 +244,21 @@ def test_a_batch_has_the_time_of_its_first_event_and_is_full_at_its_size() -> No
     assert (batch.events, batch.is_full) == ([], False)
     assert batch.add([b"x"], second)
     assert batch.wall_time_ns == second.wall_time_ns
+
+
+def test_events_for_folders_wait_with_the_event_of_their_record_and_fill_the_batch() -> None:
+    batch = EventBatch(STREAM_ID, None, nothing_before)
+    (record,) = make_records([Said(0, Scalars({"a": 1.0}))])
+    identity = EventId(STREAM_ID, 1, BESIDE_PLACE)
+    one, other = BesideEvent("a", identity, b"x" * (WRITE_SIZE_BYTES - 1)), BesideEvent("b", identity, b"x")
+    batch.add_beside([one])
+    assert batch.add([b""], record)
+    assert not batch.is_full
+    batch.add_beside([other, other])
+    assert batch.is_full
+    assert batch.beside == {"a": [one], "b": [other, other]}
+    batch.clear()
+    assert (batch.events, batch.beside, batch.is_full) == ([], {}, False)
 
 
 def test_earlier_records_are_read_once_for_the_first_gap_after_a_restart() -> None:

@@ -85,6 +85,14 @@ def test_what_is_no_clip_is_malformed(clips: Pixels) -> None:
         animation(clips, 4.0)
 
 
+def test_a_picture_of_few_colours_keeps_them() -> None:
+    """Masks and drawings."""
+    palette = np.random.default_rng(2).integers(0, 256, (256, 3), np.uint8)
+    drawing = palette[np.arange(256).reshape(16, 16)]
+    (shown,) = decode(animation(drawing[None, None], 4.0))
+    np.testing.assert_array_equal(shown, drawing)
+
+
 def test_noise_keeps_its_look() -> None:
     """256 colours a picture, chosen for each picture."""
     noise = np.random.default_rng(1).integers(0, 256, (1, 3, 32, 32, 3), np.uint8)

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from tempfile import NamedTemporaryFile
+from typing import Any, Final, NamedTuple
 
 from support.machine.shared_folder import shared_folder
 from support.machine.waiting import wait_until
@@ -27,6 +28,14 @@ import sys
 from time import sleep
 from tensorboard_sidecar import SummaryWriter
 """
+
+
+class Ended(NamedTuple):
+    """The exit code of a program, None for a program that still runs, and its output."""
+
+    returncode: int | None
+    stdout: str
+    stderr: str
 
 
 class Workplace:
@@ -56,11 +65,13 @@ class Workplace:
         command = [sys.executable, "-c", _PRELUDE.format(dict(self.variables)) + program, *map(str, arguments)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
-    def run(self, program: str, *arguments: str | Path, seconds: float = 120) -> "subprocess.CompletedProcess[str]":
-        """Run a program as :meth:`begin` to its end."""
-        process = self.begin(program, *arguments)
-        output, errors = process.communicate(timeout=seconds)
-        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    def run(self, program: str, *arguments: str | Path, seconds: float = 120) -> Ended:
+        """Run a program as :meth:`start` to its end: its exit functions do not run."""
+        with NamedTemporaryFile("r", prefix="errors-") as errors:
+            caught = f"os.dup2(os.open({errors.name!r}, os.O_WRONLY), 2)\n"
+            with self.start(caught + program, *arguments) as process:
+                output = process.stdout.read()
+                return Ended(process.wait(seconds), output, errors.read())
 
     def command(self, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
         """Run ``tensorboard-sidecar`` to its end."""
@@ -85,14 +96,7 @@ class Workplace:
     @property
     def helpers(self) -> list[int]:
         """The process ids of the helpers that run here, also of those that only start."""
-        found = []
-        for folder in Path("/proc").iterdir():
-            with suppress(OSError):
-                arguments = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdecimal() else []
-                mine = b"helper" in arguments and arguments[-2].startswith(bytes(self.runtime) + b"/")
-                if mine and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                    found.append(int(folder.name))
-        return sorted(found)
+        return helpers_in(self.runtime)
 
     def wait_for_helper(self) -> int:
         """Return the process id of the only helper, once it listens."""
@@ -109,15 +113,33 @@ class Workplace:
 
     def kill(self) -> None:
         """Send SIGKILL to the helpers, and wait for their end."""
-        for process_id in self.helpers:
-            with suppress(ProcessLookupError):
-                os.kill(process_id, signal.SIGKILL)
-        self.wait_for_end()
+        kill_helpers_in(self.runtime)
 
     def end(self) -> None:
         """End all helpers, also those that a program starts meanwhile."""
         while self.helpers:
             self.kill()
+
+
+def helpers_in(runtime: Path) -> list[int]:
+    """Return the process ids of the helpers whose place lies in a runtime folder."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            arguments = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdecimal() else []
+            mine = b"helper" in arguments and arguments[-2].startswith(bytes(runtime) + b"/")
+            if mine and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+def kill_helpers_in(runtime: Path) -> None:
+    """Send SIGKILL to the helpers whose place lies in a runtime folder, and wait for their end."""
+    found = helpers_in(runtime)
+    for process_id in found:
+        with suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGKILL)
+    wait_until(lambda: not set(found).intersection(helpers_in(runtime)), seconds=SECONDS, what="the end of helpers")
 
 
 @contextmanager

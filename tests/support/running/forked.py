@@ -56,6 +56,11 @@ class ForkedProgram:
         self._process.close()
         self._file.close()
 
+    def wait(self, seconds: float) -> int | None:
+        """Wait for the end; return the exit code, None for a program that still runs."""
+        self._process.join(seconds)
+        return self._process.exitcode
+
     def kill(self) -> None:
         """Send SIGKILL and wait for the end: the program cannot clean up."""
         self._process.kill()

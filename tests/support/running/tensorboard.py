@@ -23,8 +23,9 @@ SAMPLES = "scalars=100000,images=200,text=200,audio=50"
 class TensorBoard:
     """The HTTP interface of a running TensorBoard."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, loader: Loader = "fast") -> None:
         self.address = address
+        self.loader = loader
 
     def get(self, route: str, **query: Any) -> Any:
         """Return the JSON of ``data/<route>``."""
@@ -69,7 +70,7 @@ def running_tensorboard(
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        yield TensorBoard(_announced_address(process, log))
+        yield TensorBoard(_announced_address(process, log), loader)
     finally:
         process.terminate()
         process.wait(30)

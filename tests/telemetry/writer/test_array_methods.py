@@ -106,6 +106,39 @@ def test_arrays_on_a_device_arrive_later(tmp_path: Path, monkeypatch: pytest.Mon
     ]
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_no_method_waits_for_a_gpu(tmp_path: Path) -> None:
+    row, bits = torch.rand(4, device="cuda"), torch.ones(4, dtype=torch.int64, device="cuda")
+    cloud, wide = torch.rand(1, 4, 3, device="cuda"), torch.rand(3, 4, 9_000, device="cuda")
+    boxes, clips = torch.rand(2, 4, device="cuda"), torch.rand(2, 3, 3, 8, 8, device="cuda")
+    faces = torch.zeros(1, 2, 3, dtype=torch.int64, device="cuda")
+    with Telemetry("run", endpoint=None, record=tmp_path) as telemetry:
+        writer = telemetry.writer
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            writer.add_scalar("a", row[0], 7, 5.0)
+            writer.add_scalars("o", {"a": row[0], "b": 2.0}, 7)
+            writer.add_hparams({"lr": row[0]}, {"a": row[0]}, run_name="x")
+            writer.add_histogram("h", row, 7, "auto")
+            writer.add_histogram_raw("h", 0, 3, 4, 6, 14, row, row, 7)
+            writer.add_pr_curve("p", bits, row, 7, weights=2.0)
+            writer.add_pr_curve("p", bits, row, 7, weights=row)
+            writer.add_pr_curve_raw("r", row, row, row, row, row, np.ones(4), 7)
+            writer.add_mesh("m", cloud, cloud, faces, global_step=7)
+            writer.add_tensor("t", row.to(torch.bfloat16), 7)
+            writer.add_image_with_boxes("b", wide, boxes, 7)
+            writer.add_video("v", clips, 7)
+            writer.add_audio("s", row, 7)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert telemetry.faults.total == 1  # the wide picture is reduced
+    assert read_said_kinds(tmp_path) == [
+        *("Point", "Overlay", "HParams", "TensorSummaries", "Histogram", "PrCurve", "PrCurve", "PrCurveRaw"),
+        *("Mesh", "Tensor", "Boxes", "Video", "Audio"),
+    ]
+
+
 def read_said_kinds(folder: Path) -> list[str]:
     """Return the types of the messages, without start, end and what is not recorded yet."""
     if not list(folder.rglob("*.segment")):
