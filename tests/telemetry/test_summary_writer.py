@@ -129,10 +129,12 @@ def test_a_folder_that_may_not_be_written_is_a_permission_error(below: str, memo
     """As torch's, at the constructor: a training that could not log would end hours later."""
     memory.chmod(0o755)
     (memory / "closed").mkdir(mode=0o755)
+    (memory / "out").mkdir()
+    (memory / "out").chmod(0o777)
 
     def as_another_user() -> None:
         os.setuid(65_534)
-        os.environ["TENSORBOARD_SIDECAR_OUTBOX_DIR"] = "/dev/shm"
+        os.environ["TENSORBOARD_SIDECAR_OUTBOX_DIR"] = str(memory / "out")
         with pytest.raises(PermissionError):
             SummaryWriter(memory / "closed" / below)
 
