@@ -4,7 +4,7 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from hypothesis import settings
 from support.machine.shared_folder import shared_folder
 from support.running.embedded import kill_helpers_in
 from support.running.programs import LoggerProcess
+from support.running.reports import sendable
 
 from tensorboard_sidecar.protocol.outbox import outbox_files
 
@@ -84,3 +85,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Spare the garbage collector the million objects of libraries and of collected tests."""
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Make reports sendable: a worker that cannot send the report of one failed test would end the whole run."""
+    return sendable((yield))
