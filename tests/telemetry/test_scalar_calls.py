@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.ids import plain
 from support.machine.children import fork
 from support.records.recordings import Said
 from support.running.spoken import read_recording, read_said
@@ -98,7 +99,7 @@ class Text(str):
         ("a", torch.nn.Parameter(torch.tensor(1.0)), 1),
         *(("a", 1.0, step) for step in (None, -1, STEP_MAX + 1, 1.0, True, "1", np.int64(1), torch.tensor(1), META)),
     ],
-    ids=repr,
+    ids=plain,
 )
 def test_any_other_call_is_left_to_the_long_path(tmp_path: Path, tag: Any, value: Any, step: Any) -> None:
     with open_telemetry(tmp_path) as telemetry:

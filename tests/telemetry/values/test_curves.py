@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.ids import plain
 from torch.utils.tensorboard.summary import make_histogram
 
 from tensorboard_sidecar.protocol.messages import Histogram, PrCurve, Tensor
@@ -54,7 +55,7 @@ def test_too_many_bins_are_an_error_before_they_are_made(bins: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "counts"), [([1.0], [1.0, 2.0]), ([], []), (None, [1.0]), (["x"], [1.0]), ([1j], [1.0])], ids=str
+    ("limits", "counts"), [([1.0], [1.0, 2.0]), ([], []), (None, [1.0]), (["x"], [1.0]), ([1j], [1.0])], ids=plain
 )
 def test_a_finished_histogram_has_a_count_a_bucket(limits: Any, counts: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
@@ -98,7 +99,7 @@ def test_more_samples_than_a_record_holds_are_cut() -> None:
         *(([0], [0.5], 1, None), ([0], [0.5], "many", None), ([0, 1], [0.5, 1.0], 127, [1.0, 2.0, 3.0])),
         *(([0], None, 127, None), (object(), [0.5], 127, None), ([0], [0.5], 127, "heavy")),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_samples_that_do_not_fit_together_are_an_error(
     labels: Any, predictions: Any, thresholds: Any, weights: Any

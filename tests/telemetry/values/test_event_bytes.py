@@ -7,6 +7,7 @@ import tensorboard.compat.proto.event_pb2 as tensorboard_events
 import tensorboardX.proto.event_pb2 as x_events
 from hypothesis import given
 from hypothesis import strategies as st
+from support.ids import plain
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from tensorboard_sidecar.protocol.errors import TooLarge
@@ -50,7 +51,7 @@ class Strange:
         return "text"
 
 
-@pytest.mark.parametrize("rubbish", [None, 5, "text", object(), Strange(), Strange], ids=repr)
+@pytest.mark.parametrize("rubbish", [None, 5, "text", object(), Strange(), Strange], ids=plain)
 def test_what_has_no_bytes_is_an_error(rubbish: object) -> None:
     with pytest.raises(TypeError):
         serialised(rubbish)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from support.ids import plain
 from torch.utils.tensorboard._utils import figure_to_image
 
 from tensorboard_sidecar.telemetry.values.figures import rasterise
@@ -40,7 +41,7 @@ def test_a_figure_is_closed_when_drawing_fails() -> None:
     assert plt.get_fignums() == []
 
 
-@pytest.mark.parametrize("rubbish", [None, 5, "figure", object()], ids=repr)
+@pytest.mark.parametrize("rubbish", [None, 5, "figure", object()], ids=plain)
 def test_what_is_no_figure_is_an_error(rubbish: object) -> None:
     with pytest.raises((AttributeError, TypeError)):
         rasterise(rubbish, close=True)  # type: ignore[arg-type]

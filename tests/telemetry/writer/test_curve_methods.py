@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.ids import plain
 from support.records.recordings import Said
 from support.running.writing import kept_with_faults, one, written
 
@@ -121,7 +122,7 @@ def test_both_peers_orders_of_parameters_name_the_row(
         ),
         *({"lr": [object()]}, {"lr": range(10**9)}),
     ],
-    ids=repr,
+    ids=plain,
 )
 def test_a_domain_that_cannot_be_shown_is_a_fault_and_the_row_is_kept(tmp_path: Path, domains: Any) -> None:
     parameters = {"lr": 0.5, "name": "x"}

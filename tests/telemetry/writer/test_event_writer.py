@@ -8,6 +8,7 @@ import tensorboard.compat.proto.event_pb2 as tensorboard_events
 import tensorboard.compat.proto.summary_pb2 as tensorboard_summaries
 import tensorboardX.proto.event_pb2 as x_events
 import tensorboardX.proto.summary_pb2 as x_summaries
+from support.ids import plain
 from support.records.recordings import Said
 from support.running.writing import kept_with_faults, records, written
 from tensorboard.compat.proto.graph_pb2 import GraphDef
@@ -83,7 +84,7 @@ def test_the_version_of_a_file_needs_no_record(tmp_path: Path) -> None:
         tensorboard_events.Event(session_log=tensorboard_events.SessionLog(status=1)),
         *(object(), None, 5, "text", b"\xff", b"\x2a\xff", b"\x2a\x05abc", b"\x2b", b"\xff" * 100),
     ],
-    ids=repr,
+    ids=plain,
 )
 def test_what_is_no_event_is_a_fault(tmp_path: Path, event: Any) -> None:
     assert kept_with_faults(tmp_path, lambda writer: writer.file_writer.add_event(event), 1) == []

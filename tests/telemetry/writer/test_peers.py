@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from support.ids import plain
 from support.running.writing import one, written
 from torch import nn
 
@@ -56,14 +57,14 @@ def raises(tmp_path: Path, write: Callable[[WriterMethods], object]) -> None:
         *(torch.tensor(1.0, requires_grad=True), torch.tensor(1.0).bfloat16(), torch.tensor(True)),
         nn.Parameter(torch.ones(1)),
     ],
-    ids=repr,
+    ids=plain,
 )
 def test_each_kind_of_number_is_a_scalar(tmp_path: Path, value: Any) -> None:
     message = one(tmp_path, lambda writer: writer.add_scalar("a", value, 7))
     assert message == Scalars({"a": float(value.item() if hasattr(value, "item") else value)})
 
 
-@pytest.mark.parametrize("value", [torch.rand(2), np.zeros(3), "text", None, 1j, [], torch.zeros(0)], ids=repr)
+@pytest.mark.parametrize("value", [torch.rand(2), np.zeros(3), "text", None, 1j, [], torch.zeros(0)], ids=plain)
 def test_what_is_no_single_number_is_an_error(tmp_path: Path, value: Any) -> None:
     raises(tmp_path, lambda writer: writer.add_scalar("a", value, 7))
 
@@ -280,7 +281,7 @@ def test_a_tensor_of_each_dtype_is_kept(tmp_path: Path, tensor: torch.Tensor) ->
     assert message.values.numpy().tolist() == tensor.float().tolist()
 
 
-@pytest.mark.parametrize("tensor", [torch.ones(2, dtype=torch.complex64), None, "text"], ids=repr)
+@pytest.mark.parametrize("tensor", [torch.ones(2, dtype=torch.complex64), None, "text"], ids=plain)
 def test_a_tensor_without_real_numbers_is_an_error(tmp_path: Path, tensor: Any) -> None:
     raises(tmp_path, lambda writer: writer.add_tensor("t", tensor, 7))
 
@@ -329,7 +330,7 @@ def test_embeddings_of_disagreeing_sizes_are_an_error(tmp_path: Path, metadata: 
         ({"lr": torch.tensor(0.5), "array": np.float32(0.5)}, {}),
         ({"none": None}, None),
     ],
-    ids=repr,
+    ids=plain,
 )
 def test_hyperparameters_of_each_kind_are_kept(tmp_path: Path, parameters: Any, domains: Any) -> None:
     message = one(tmp_path, lambda writer: writer.add_hparams(parameters, {"accuracy": 0.5}, domains, global_step=7))
@@ -337,12 +338,12 @@ def test_hyperparameters_of_each_kind_are_kept(tmp_path: Path, parameters: Any, 
     assert (message.parameters.keys(), message.domains) == (parameters.keys(), domains or {})
 
 
-@pytest.mark.parametrize("domains", [{"lr": "text"}, {"lr": [1, "a"]}, {"other": [1]}, 5], ids=repr)
+@pytest.mark.parametrize("domains", [{"lr": "text"}, {"lr": [1, "a"]}, {"other": [1]}, 5], ids=plain)
 def test_domains_of_other_types_are_an_error(tmp_path: Path, domains: Any) -> None:
     raises(tmp_path, lambda writer: writer.add_hparams({"lr": 0.1}, {"accuracy": 0.5}, domains))
 
 
-@pytest.mark.parametrize(("parameters", "metrics"), [([], {}), ({}, []), (None, {}), ({}, "text")], ids=repr)
+@pytest.mark.parametrize(("parameters", "metrics"), [([], {}), ({}, []), (None, {}), ({}, "text")], ids=plain)
 def test_hyperparameters_that_are_no_dict_are_an_error(tmp_path: Path, parameters: Any, metrics: Any) -> None:
     raises(tmp_path, lambda writer: writer.add_hparams(parameters, metrics))
 
