@@ -149,7 +149,10 @@ def installed(folder: Path, wheels: tuple[Path, Path]) -> Python:
 
 def test_a_wheel_holds_one_package_with_all_rooms_and_no_tests(wheels: tuple[Path, Path]) -> None:
     modules = [path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py")]
-    modules += [path.name for path in (ROOT / "src" / PACKAGE).glob("*.py")]
+    own = ROOT / "src" / PACKAGE
+    modules += [
+        path.relative_to(own).as_posix() for pattern in ("*.py", "integrations/*.py") for path in own.glob(pattern)
+    ]
     expected = {f"{PACKAGE}/{name}" for name in (*modules, "py.typed", "protocol/SPEC.md")}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:

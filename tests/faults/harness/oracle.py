@@ -24,11 +24,11 @@ from faults.harness.event_ids import read_event_ids
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.messages import Gap, HParams, Message, RunStart, Scalars
+from tensorboard_sidecar.protocol.messages import Event, Gap, HParams, Message, Overlay, RunStart, Scalars
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 
-T = TypeVar("T", int, tuple[int, int])
+T = TypeVar("T", int, tuple[int, int], tuple[int, str])
 
 # A call takes tens of microseconds. Only a bug, something waited for, makes it this, on however busy a machine.
 CALL_MAX_SECONDS: Final = 1.0
@@ -41,6 +41,13 @@ REFUSALS: Final = {
 }
 _SHOWN_MAX: Final = 5
 _ROW: Final = re.compile("hparams-[0-9a-f]{12}")
+_LATE: Final = re.compile(r"(/attempt-\d+)+$")
+# In the place of the folder of a row, whose name is a digest.
+ROW: Final = "hparams"
+# The least place of an event in a folder in the run's folder.
+_BESIDE: Final = 100_000_000
+# A stream has 1,000 folders: beyond, events are left out.
+_FOLDERS_EXACT_MAX: Final = 1_000
 # A trainer that logs nothing sends the start and the end of its run.
 _SILENT_MAX: Final = 2
 
@@ -54,8 +61,10 @@ class Found:
     refused: Counter[str] = field(default_factory=Counter)
     events: set[tuple[int, int]] = field(default_factory=set)
     """What is due in event files: the last sequence number of a record, and the place of each of its events."""
-    rows: set[tuple[int, int]] = field(default_factory=set)
-    """What is due in the rows of sets of hyperparameters, beside ``events``."""
+    beside: set[tuple[int, str]] = field(default_factory=set)
+    """What is due in folders in the run's folder: the last sequence number of a record, and the folder; ROW: a row."""
+    foreign: set[tuple[int, str]] = field(default_factory=set)
+    """What may be there as well: bytes of another program in a folder, which may be no event."""
     reasons: set[str] = field(default_factory=set)
     """Why there are gaps."""
     malformed: set[int] = field(default_factory=set)
@@ -135,23 +144,51 @@ def read_recordings(root: Path, problems: list[str]) -> dict[bytes, Found]:
 def check_events(found: dict[bytes, Found], logdir: Path, problems: list[str]) -> int:
     """Tell ``problems`` what is wrong with the event files, given the recordings; return how many events there are."""
     seen: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
-    rows: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
+    beside: defaultdict[bytes, list[tuple[int, str]]] = defaultdict(list)
     for folder in sorted({path.parent for path in logdir.rglob("events.out.tfevents.*")}):
-        of_folder = rows if _ROW.fullmatch(folder.name) else seen
         for stream, sequence, place in read_event_ids(folder, problems):
-            of_folder[stream].append((sequence, place))
-    for stream in found.keys() | seen.keys() | rows.keys():
-        ids, one = seen[stream], found[stream] if stream in found else Found()
+            if _ROW.fullmatch(folder.name):
+                beside[stream].append((sequence, ROW))
+            elif place >= _BESIDE:
+                beside[stream].append((sequence, _LATE.sub("", folder.relative_to(logdir).as_posix())))
+            else:
+                seen[stream].append((sequence, place))
+    for stream in found.keys() | seen.keys() | beside.keys():
+        one = found[stream] if stream in found else Found()
         due = one.events if one.shows else set()
-        wrong = (*_misplaced(ids), *_difference("events", due, set(ids), "due", "in event files"))
-        of_rows = _difference("rows", one.rows, set(rows[stream]), "due", "in event files")
-        problems += (f"{_name(stream)}: {what}" for what in (*wrong, *_misplaced(sorted(rows[stream])), *of_rows))
-    return sum(map(len, (*seen.values(), *rows.values())))
+        wrong = [*_misplaced(seen[stream]), *_difference("events", due, set(seen[stream]), "due", "in event files")]
+        wrong += _beside(one, beside[stream])
+        problems += (f"{_name(stream)}: {what}" for what in wrong)
+    return sum(map(len, (*seen.values(), *beside.values())))
+
+
+def _beside(one: Found, ids: list[tuple[int, str]]) -> Iterator[str]:
+    """Yield what is wrong with the events in folders in the run's folder. A folder ends with the name that is due."""
+    names = {name for _, name in one.beside | one.foreign}
+    there = [
+        (sequence, next((name for name in names if f"/{folder}".endswith(f"/{name}")), folder))
+        for sequence, folder in ids
+    ]
+    yield from _misplaced(sorted(there))
+    shown = set(there) - one.foreign
+    due = one.beside if len(names) <= _FOLDERS_EXACT_MAX else one.beside & shown
+    yield from _difference("events in folders", due, shown, "due", "in event files")
 
 
 def events_of(message: Message | None) -> int:
     """Return how many events a record has: one, whatever it shows; the start of a run another one for its config."""
     return 2 if isinstance(message, RunStart) and message.config else 1
+
+
+def folders_of(message: Message | None) -> list[str]:
+    """Return the folders in the run's folder that a record has an event in."""
+    match message:
+        case HParams():
+            return [message.folder or ROW]
+        case Overlay():
+            return list(message.values)
+        case _:
+            return []
 
 
 def _take(one: Found, record: Record, name: str, problems: list[str]) -> None:
@@ -165,8 +202,9 @@ def _take(one: Found, record: Record, name: str, problems: list[str]) -> None:
         one.malformed.add(record.sequence)
     one.shows |= record.kind not in (Kind.RUN_START, Kind.RUN_END) or record.sequence > _SILENT_MAX
     one.events |= {(record.next_sequence - 1, place) for place in range(events_of(message))}
-    if isinstance(message, HParams):
-        one.rows.add((record.next_sequence - 1, 1))
+    one.beside |= {(record.next_sequence - 1, folder) for folder in folders_of(message)}
+    if isinstance(message, Event) and message.folder:
+        one.foreign.add((record.next_sequence - 1, message.folder))
     if isinstance(message, Gap):
         one.gaps |= numbers
         one.refused.update(message.kinds)
@@ -199,7 +237,7 @@ def _difference(of_what: str, one: set[T], other: set[T], what: str, where: str)
             yield f"{len(missing)} {of_what} are {said} and not {place}: {shown} ... {max(missing)}"
 
 
-def _misplaced(ids: list[tuple[int, int]]) -> Iterator[str]:
+def _misplaced(ids: list[T]) -> Iterator[str]:
     """Yield what is wrong with the events of a stream in the order of writing: each once, and in order."""
     twice = [identity for identity, times in Counter(ids).items() if times > 1]
     if twice:
