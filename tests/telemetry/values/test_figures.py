@@ -36,7 +36,7 @@ def test_a_figure_without_pyplot_is_drawn() -> None:
 def test_a_figure_is_closed_when_drawing_fails() -> None:
     figure = make_figure()
     figure.gca().set_title("$\\no$")
-    with pytest.raises(ValueError, match="Unknown symbol"):
+    with pytest.raises(ValueError, match=r"Unknown symbol|ParseFatalException"):  # matplotlib 3.8 says the latter
         rasterise(figure, close=True)
     assert plt.get_fignums() == []
 

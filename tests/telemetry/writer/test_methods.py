@@ -70,7 +70,9 @@ def test_a_method_has_the_parameters_of_tensorboardxs_writer(name: str) -> None:
         if name == "add_onnx_graph" and place:
             assert parameter in ours
             continue
-        assert ours[parameter].default == theirs.default
+        # tensorboardX 2.6.2 demands the step of a sound, later versions do not.
+        demanded = (name, parameter) == ("add_audio", "global_step") and theirs.default is inspect.Parameter.empty
+        assert ours[parameter].default == (None if demanded else theirs.default)
         assert places[place] == parameter or parameter in TOLD_BY_TYPE[name]
 
 
