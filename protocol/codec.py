@@ -29,6 +29,7 @@ from tensorboard_sidecar.protocol.messages import (
     HParams,
     Layout,
     Message,
+    RunEnd,
     RunStart,
 )
 from tensorboard_sidecar.protocol.names import check_step
@@ -43,6 +44,7 @@ _OMITTED_WHEN_ZERO: Final[dict[type, tuple[str, ...]]] = {
     Audio: ("single",),
     Embedding: ("first_row", "row_count"),
     HParams: ("folder", "domains"),
+    RunEnd: ("plain",),
 }
 
 

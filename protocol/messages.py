@@ -319,11 +319,11 @@ class Gap(msgspec.Struct, frozen=True):
 class RunEnd(msgspec.Struct, frozen=True):
     """Last record of a stream. "exited": the process ended, and nothing said whether the loop was complete.
 
-    With ``shown`` the status is a text of the run.
+    The status is a text of the run, unless ``plain``.
     """
 
     status: Literal["completed", "failed", "interrupted", "exited"]
-    shown: bool = True
+    plain: bool = False
 
 
 Message: TypeAlias = (

@@ -55,10 +55,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class _End(NamedTuple):
-    """What the last record of a run needs: its step where nothing was logged, and whether the status is shown."""
+    """What the last record needs: its step where nothing was logged, and whether the status is no text of the run."""
 
     first_step: int
-    shown: bool
+    plain: bool
 
 
 class Telemetry:
@@ -138,7 +138,7 @@ class Telemetry:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
         run = _run(run, told=not record or Path(record).name != RECORDING_NAME)
         self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
-        self._end = _End(whole("first_step", first_step), shown=not plain)
+        self._end = _End(whole("first_step", first_step), plain=plain)
         self.faults = Faults(strict=strict, quiet=not enabled)
         settings = {} if config is None else self.faults.parameters("config", config)
         start = encode_message(
@@ -509,7 +509,7 @@ class Telemetry:
         limits = (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
         try:
             step = max(self._end.first_step, self.cost.step)
-            self._pipeline.keep(step, messages.RunEnd(status, self._end.shown))
+            self._pipeline.keep(step, messages.RunEnd(status, self._end.plain))
         finally:
             self.faults.log_total(self.run)
             self._summarizer.close()

@@ -206,7 +206,7 @@ def _events(message: messages.Message | None, record: Record, failures: list[Exc
             shown = _gap(message, record)
         case messages.RunEnd():
             status = values.text_value("run/status", f"**{message.status}** at step {record.step:,}")
-            shown = [status] if message.shown else []
+            shown = [] if message.plain else [status]
         case messages.Event():
             return [] if message.folder else [parse_event(message.event)]
         case (

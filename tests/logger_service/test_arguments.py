@@ -40,7 +40,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["replay", "recordings"], ["replay", "--logdir", "a"], ["inspect"], ["dance"]]
+    "arguments", [[], ["replay", "recordings", "--logdir"], ["replay", "--logdir", "a"], ["inspect"], ["dance"]]
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

@@ -14,7 +14,7 @@ import tensorboardX
 from support.running.spoken import read_said
 
 import tensorboard_sidecar
-from tensorboard_sidecar.protocol.messages import Images, Scalars, Text
+from tensorboard_sidecar.protocol.messages import Images, Point, Text
 from tensorboard_sidecar.telemetry import global_writer
 from tensorboard_sidecar.telemetry.global_writer import GlobalSummaryWriter, StepCounters
 from tensorboard_sidecar.telemetry.summary_writer import SummaryWriter
@@ -57,7 +57,7 @@ def test_the_values_are_those_of_a_summary_writer() -> None:
         writer.add_text("notes", "words")
         writer.add_image("picture", np.full((4, 5, 3), 7, np.uint8), dataformats="HWC")
     scalars, text, images = (said.message for said in read_said(Path("logs/.tensorboard-sidecar"))[1:-1])
-    assert scalars == Scalars({"loss": 0.5})
+    assert scalars == Point("loss", 0.5)  # a time of its own
     assert isinstance(text, Text)
     assert text.text == "words"
     assert isinstance(images, Images)

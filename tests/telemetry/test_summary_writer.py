@@ -54,7 +54,7 @@ def test_a_folder_is_made_at_once_and_holds_the_recording(tmp_path: Path) -> Non
     [recording] = recordings(tmp_path / "deep" / "folder")
     said = read_said(recording)
     assert said[0].message == RunStart(0, {}, continues=True)
-    assert said[-1].message == RunEnd("completed", shown=False)
+    assert said[-1].message == RunEnd("completed", plain=True)
 
 
 def test_without_a_folder_the_name_is_torchs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +245,7 @@ def test_a_with_block_tells_how_it_ended(tmp_path: Path) -> None:
     for name, error, status in (("a", ValueError(), "failed"), ("b", KeyboardInterrupt(), "interrupted")):
         with pytest.raises(type(error)), SummaryWriter(tmp_path / name):
             raise error
-        assert read_said(tmp_path / name)[-1].message == RunEnd(status, shown=False)
+        assert read_said(tmp_path / name)[-1].message == RunEnd(status, plain=True)
 
 
 def test_a_writer_cannot_be_sent_or_copied(tmp_path: Path) -> None:

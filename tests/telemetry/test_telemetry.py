@@ -404,7 +404,7 @@ def test_the_start_of_a_run_holds_what_continues_and_the_suffix_of_the_files(tmp
     said = read_said(tmp_path)
     assert [one.message for one in said] == [
         RunStart(0, {}, continues=True, file_suffix=".mine"),
-        RunEnd("completed", shown=False),
+        RunEnd("completed", plain=True),
     ]
     [recording] = tmp_path.glob("run/*")
     assert recording.name == telemetry.recording_name

@@ -540,5 +540,5 @@ def test_in_place_the_log_directory_is_the_folder_of_the_run(tmp_path: Path) -> 
         file.sync()
         file.close()
         assert len(event_files(folder)) == 1
-        assert file.row("hparams-0123456789ab").folder == folder / "hparams-0123456789ab"
+        assert file.beside("hparams-0123456789ab").folder == folder / "hparams-0123456789ab"
     assert not (tmp_path / "any").exists()

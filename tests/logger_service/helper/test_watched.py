@@ -25,7 +25,7 @@ from tensorboard_sidecar.protocol.names import RECORDING_NAME
 SAID = [
     Said(0, RunStart()),
     *(Said(step, Scalars({"loss": float(step)})) for step in range(20)),
-    Said(20, RunEnd("completed", shown=False)),
+    Said(20, RunEnd("completed", plain=True)),
 ]
 STREAM = make_stream()
 NEXT = len(SAID) + 1
