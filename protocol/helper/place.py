@@ -71,17 +71,27 @@ def helper_root() -> Path:
 
     Raises OSError.
     """
-    bases = [Path(given) for given in [os.environ.get("XDG_RUNTIME_DIR", "")] if given.startswith("/")]
-    bases += [_SHARED_MEMORY, Path(tempfile.gettempdir())]
     failure: OSError | None = None
-    for base in bases:
+    for base in _bases():
         longest = base / f"{_ROOT_NAME}-{os.getuid()}" / ("0" * 2 * _KEY_SIZE_BYTES) / SOCKET_NAME
         if os.access(base, os.W_OK | os.X_OK) and len(os.fsencode(longest)) <= _SOCKET_PATH_MAX_BYTES:
             try:
                 return private_folder(base, _ROOT_NAME)
             except OSError as error:
                 failure = failure or error
-    raise failure or FileNotFoundError(f"no folder for the socket of a helper; tried {', '.join(map(str, bases))}")
+    raise failure or FileNotFoundError(f"no folder for the socket of a helper; tried {', '.join(map(str, _bases()))}")
+
+
+def _bases() -> Iterator[Path]:
+    """Yield the folders that may hold the helpers, best first.
+
+    The last needs a lock of ``tempfile``: a child that is forked while another thread holds this lock would wait for it
+    for ever. Elsewhere nothing asks for that folder.
+    """
+    if (given := os.environ.get("XDG_RUNTIME_DIR", "")).startswith("/"):
+        yield Path(given)
+    yield _SHARED_MEMORY
+    yield Path(tempfile.gettempdir())
 
 
 def _key() -> tuple[object, ...]:

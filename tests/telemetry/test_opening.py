@@ -10,15 +10,15 @@ from tensorboard_sidecar.telemetry.opening import _make_folder, _run_below, abso
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("runs", "/work/runs"),
-        ("./runs/", "/work/runs"),
+        ("runs", "/here/runs"),
+        ("./runs/", "/here/runs"),
         ("../runs", "/runs"),
         ("/a/./b/../c//d", "/a/c/d"),
-        ("", "/work"),
+        ("", "/here"),
     ],
 )
 def test_a_path_is_absolute_and_without_dots(given: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.getcwd", lambda: "/work")
+    monkeypatch.setattr("os.getcwd", lambda: "/here")
     assert absolute(given) == Path(expected)
 
 
@@ -30,15 +30,15 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "run"),
     [
-        ("/work/runs/a", "runs/a"),
+        ("/here/runs/a", "runs/a"),
         ("/elsewhere/a", "a"),
-        ("/work", "work"),
+        ("/here", "here"),
         ("/", "run"),
-        ("/workshop/a", "a"),
+        ("/hereabouts/a", "a"),
     ],
 )
 def test_a_logger_shows_the_folder_below_the_working_folder_by_its_path(folder: str, run: str) -> None:
-    assert _run_below(Path("/work"), Path(folder)) == run
+    assert _run_below(Path("/here"), Path(folder)) == run
 
 
 def test_a_file_in_the_way_is_no_folder(tmp_path: Path) -> None:
