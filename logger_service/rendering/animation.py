@@ -2,6 +2,7 @@
 
 import io
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -39,9 +40,16 @@ def animation(clips: Pixels, frames_per_second: float) -> Animation:
     """
     if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[4] not in (1, 3, 4) or not clips.size:
         raise Malformed(f"clips of {clips.dtype} {clips.shape}; expected uint8 [N, T, H, W, C] with C of 1, 3 or 4")
+    duration_ms = min(max(round(1000 / max(frames_per_second, 1e-3)), _DURATION_MIN_MS), _DURATION_MAX_MS)
+    try:
+        return _encode(clips, duration_ms)
+    except (OverflowError, struct.error):  # Pillow joins equal neighbours, and their durations: more than a GIF can say
+        return _encode(clips, min(duration_ms, _DURATION_MAX_MS // clips.shape[1]))
+
+
+def _encode(clips: Pixels, duration_ms: int) -> Animation:
     pictures = _pictures(clips)
     first = next(pictures)
-    duration_ms = min(max(round(1000 / max(frames_per_second, 1e-3)), _DURATION_MIN_MS), _DURATION_MAX_MS)
     file = io.BytesIO()
     first.save(file, "GIF", save_all=True, append_images=pictures, duration=duration_ms, loop=0, optimize=False)
     return Animation(file.getvalue(), first.width, first.height, 1 if clips.shape[4] == 1 else 3)

@@ -65,6 +65,14 @@ def test_pictures_stay_as_long_as_a_gif_can_say(rate: float, duration_ms: int) -
         assert (image.info["duration"], image.info["loop"]) == (duration_ms, 0)
 
 
+@pytest.mark.parametrize(("rate", "length"), [(0.00390625, 3), (1.0, 700)])
+def test_a_picture_that_stays_longer_than_a_gif_can_say_stays_as_long_as_it_can(rate: float, length: int) -> None:
+    """Pillow joins equal neighbours to one picture, whose duration has 16 bits."""
+    gif = animation(np.zeros((1, length, 1, 1, 1), np.uint8), rate).gif
+    with Image.open(io.BytesIO(gif)) as shown:
+        assert 0 < shown.info["duration"] <= 655_350
+
+
 def test_the_same_clips_give_the_same_bytes() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (3, 4, 9, 7, 3), np.uint8)
     one, other = (animation(noise.copy(), 4.0) for _ in range(2))
