@@ -24,7 +24,7 @@ from tensorboard_sidecar.logger_service.folders.open_files import raise_open_fil
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
-from tensorboard_sidecar.logger_service.limits import JOURNAL_FILES_DIVISOR, STREAMS_MAX
+from tensorboard_sidecar.logger_service.limits import JOURNAL_FILES_DIVISOR, NICENESS, STREAMS_MAX
 from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
 from tensorboard_sidecar.logger_service.monitoring.status import Collector, Status
 from tensorboard_sidecar.logger_service.projection.process import Supervisor
@@ -35,8 +35,6 @@ from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_folde
 _TURN_SECONDS: Final = 0.2
 # The projection of a killed logger ends within moments, unless its disk hangs. The next logger waits this long for it.
 _ORPHAN_SECONDS: Final = 20.0
-# A trainer on the same cores has precedence: with niceness 5 against 0, the scheduler gives it three times the time.
-_NICENESS: Final = 5
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +83,7 @@ class Service:
         receiver = Receiver(journal, config.bind, keys=config.keys)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        os.nice(_NICENESS)
+        os.nice(NICENESS)
         reserve_bytes = config.disk_reserve_bytes
         projection = Supervisor(config.recordings, config.logdir, disk_reserve_bytes=reserve_bytes, lock=lock)
         stack.callback(projection.kill)

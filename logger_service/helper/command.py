@@ -12,13 +12,12 @@ from time import time
 from typing import Final
 
 from tensorboard_sidecar.logger_service.folders.open_files import raise_open_files_limit
+from tensorboard_sidecar.logger_service.limits import NICENESS
 from tensorboard_sidecar.protocol.helper.place import FOLDERS_NAME, LOCK_NAME, LOG_NAME, SOCKET_NAME, read_note
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.protocol.outbox.outbox_files import outbox_root, spill_root
 from tensorboard_sidecar.protocol.storage.durable import FolderHeld, hold_folder
 
-# A trainer on the same cores has precedence: with niceness 5 against 0, the scheduler gives it three times the time.
-_NICENESS: Final = 5
 # A place that no helper has used for this long is deleted when it is empty.
 _KEPT_SECONDS: Final = 86_400.0
 _log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ def helper(options: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
-    os.nice(_NICENESS)
+    os.nice(NICENESS)
     raise_open_files_limit()
     try:
         with hold_folder(options.place, LOCK_NAME):
