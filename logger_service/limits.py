@@ -64,6 +64,3 @@ HEALTH_REQUEST_MAX_SECONDS: Final = 2
 
 # Connections to the health page at a time, a thread each: a few probes. At the cap, the oldest connection is closed.
 HEALTH_CONNECTIONS_MAX: Final = 16
-
-# A trainer on the same cores has precedence: with niceness 5 against 0, the scheduler gives it three times the time.
-NICENESS: Final = 5

@@ -24,9 +24,10 @@ from tensorboard_sidecar.logger_service.folders.open_files import raise_open_fil
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
-from tensorboard_sidecar.logger_service.limits import JOURNAL_FILES_DIVISOR, NICENESS, STREAMS_MAX
+from tensorboard_sidecar.logger_service.limits import JOURNAL_FILES_DIVISOR, STREAMS_MAX
 from tensorboard_sidecar.logger_service.monitoring.health import HealthPage
 from tensorboard_sidecar.logger_service.monitoring.status import Collector, Status
+from tensorboard_sidecar.logger_service.precedence import let_trainers_run_first
 from tensorboard_sidecar.logger_service.projection.process import Supervisor
 from tensorboard_sidecar.protocol.outbox.outbox_files import outbox_root, spill_root
 from tensorboard_sidecar.protocol.storage.durable import make_folder, sync_folder
@@ -83,7 +84,7 @@ class Service:
         receiver = Receiver(journal, config.bind, keys=config.keys)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        os.nice(NICENESS)
+        let_trainers_run_first()
         reserve_bytes = config.disk_reserve_bytes
         projection = Supervisor(config.recordings, config.logdir, disk_reserve_bytes=reserve_bytes, lock=lock)
         stack.callback(projection.kill)

@@ -12,7 +12,7 @@ from time import time
 from typing import Final
 
 from tensorboard_sidecar.logger_service.folders.open_files import raise_open_files_limit
-from tensorboard_sidecar.logger_service.limits import NICENESS
+from tensorboard_sidecar.logger_service.precedence import let_trainers_run_first
 from tensorboard_sidecar.protocol.helper.place import FOLDERS_NAME, LOCK_NAME, LOG_NAME, SOCKET_NAME, read_note
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.protocol.outbox.outbox_files import outbox_root, spill_root
@@ -39,7 +39,7 @@ def helper(options: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
-    os.nice(NICENESS)
+    let_trainers_run_first()
     raise_open_files_limit()
     try:
         with hold_folder(options.place, LOCK_NAME):

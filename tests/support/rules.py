@@ -54,7 +54,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "logger_service.helper": (
         *("protocol", "protocol.storage", "protocol.outbox", "protocol.helper"),
-        *("logger_service.limits", "logger_service.folders", "logger_service.projection"),
+        *("logger_service.precedence", "logger_service.folders", "logger_service.projection"),
     ),
     "logger_service.offline": ("protocol", "protocol.storage", "logger_service.events"),
     "logger_service.monitoring": (
