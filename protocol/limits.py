@@ -140,3 +140,9 @@ KINDS_MAX: Final = 256
 
 # Size of a key file: a key of 40 characters, a word before the key, and white space. A larger file is no key.
 KEY_FILE_SIZE_MAX_BYTES: Final = 256
+
+# Numbers that a finding rests on.
+EVIDENCE_MAX: Final = 16
+
+# Characters of each text of a finding: a tag is the longest, and advice is two sentences.
+FINDING_TEXT_MAX_CHARACTERS: Final = 1_024

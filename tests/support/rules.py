@@ -48,8 +48,11 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("logger_service.errors", "logger_service.counters", "logger_service.limits"),
         *("logger_service.folders", "logger_service.access"),
     ),
+    "logger_service.findings": ("protocol",),
+    "logger_service.findings.rules": ("protocol", "logger_service.findings"),
     "logger_service.projection": (
         *("protocol", "protocol.storage"),
+        *("logger_service.findings", "logger_service.findings.rules"),
         *("logger_service.counters", "logger_service.events", "logger_service.folders"),
     ),
     "logger_service.helper": (
