@@ -60,12 +60,14 @@ def _loss_of_a_guess(facts: Facts, tag: str) -> float:
     return terms * log(choices) if choices is not None and choices >= _CLASSES_MIN else 0.0
 
 
-def spike(_facts: Facts) -> Measure:
+def spike(facts: Facts) -> Measure:
     """Measure each value over the usual level of the values before it."""
     level = Level(_WINDOW, _WINDOW)
 
     def measure(sample: Sample) -> Iterable[Measured]:
         assert isinstance(sample, Points)  # noqa: S101 - as above
+        if facts.game:
+            return []
         judged, found = level.usual > 0, []
         for steps, values in level.pieces(sample):
             usual = level.usual
@@ -83,7 +85,7 @@ def spike(_facts: Facts) -> Measure:
     return measure
 
 
-def divergence(_facts: Facts) -> Measure:
+def divergence(facts: Facts) -> Measure:
     """Measure, whenever the level is taken anew, the median of the last 20 points over the lowest level."""
     level = Level(_WINDOW, _RECENT)
     lowest = inf
@@ -91,6 +93,8 @@ def divergence(_facts: Facts) -> Measure:
     def measure(sample: Sample) -> Iterable[Measured]:
         nonlocal lowest
         assert isinstance(sample, Points)  # noqa: S101 - as above
+        if facts.game:
+            return []
         judged, found = level.usual > 0, []
         for steps, _ in level.pieces(sample):
             if level.is_new and level.usual > 0:
@@ -117,7 +121,7 @@ def gain(facts: Facts) -> Measure:
     def measure(sample: Sample) -> Iterable[Measured]:
         nonlocal end_of_first, verdict
         assert isinstance(sample, Points)  # noqa: S101 - as above
-        if verdict is False:
+        if verdict is False or facts.game:
             return []
         if min(sample.values) < 0:
             verdict = False  # a curve that has no ratios

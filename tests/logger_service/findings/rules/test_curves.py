@@ -141,3 +141,12 @@ def test_a_loss_that_falls_has_learnt_and_is_not_judged_again() -> None:
 )
 def test_a_run_whose_beginning_or_length_is_not_known_is_not_judged(facts: Facts, every: int) -> None:
     assert Judge(NOTHING_LEARNT, facts).curve([2.3] * 400, first=facts.first_step + 1, every=every) == []
+
+
+@pytest.mark.parametrize("rule", [LOSS_SPIKE, DIVERGING, NOTHING_LEARNT], ids=lambda rule: rule.name)
+def test_the_losses_of_reinforcement_learning_are_not_judged(rule: Rule) -> None:
+    """Stable-Baselines3 logs train/loss too: it rises with the rewards."""
+    judge = Judge(rule, Facts({"total_timesteps": 1_000}))
+    judge.facts.note("train/value_loss", 1, 100.0)
+    assert judge.curve([1.0 + number for number in range(1_000)], tag="train/loss") == []
+    assert judge.episodes == {}
