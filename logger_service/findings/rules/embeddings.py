@@ -173,13 +173,15 @@ EMBEDDING_COLLAPSE: Final = Rule(
     advice="All vectors are nearly equal: look at the learning rate, the temperature and the negatives of the loss. "
     "People lower the learning rate, check that negatives are in the batch, or stop the gradient of one branch.",
     source="thresholds of issue 13; healthy demo: below 0.06 in every epoch",
+    false_alarms="one encoder for both sides, slow to leave its first narrow cone, in a run of unknown length",
     measure=cosine_collapse,
 )
 
 CONSTANT_EMBEDDING: Final = Rule(
     name="constant-embedding",
     severity="warn",
-    roles=frozenset({Role.EMBEDDING, Role.DIMENSION_STD, Role.EMBEDDING_NORM}),
+    roles=frozenset({Role.EMBEDDING, Role.DIMENSION_STD}),
+    also=frozenset({Role.EMBEDDING_NORM}),
     formula="sqrt(total variance / mean squared norm) of a space; "
     "dimension_std / norm of curves, over its start or 0.01, whichever is larger",
     enter=0.02,
@@ -191,6 +193,7 @@ CONSTANT_EMBEDDING: Final = Rule(
     "or a learning rate that is too high. People check the encoder's inputs and its gradients layer by layer.",
     source="std of normalised outputs against 1 / sqrt(D): Chen & He 2021 (SimSiam), figure 2; "
     "healthy demo: above 0.6 after a fifth of the run",
+    false_alarms="spaces with a constant component far larger than the others",
     measure=spread,
 )
 
@@ -207,6 +210,7 @@ LOW_EFFECTIVE_RANK: Final = Rule(
     advice="The vectors use few of their dimensions, and retrieval gets worse. "
     "People lower the learning rate or weight decay, use larger batches, or add a term against correlated dimensions.",
     source="Roy & Vetterli 2007 (effective rank); dimensional collapse: Jing et al. 2022; healthy demo: 0.32 to 0.56",
+    false_alarms="a score that falls for another reason in a space that is narrow by design",
     measure=low_rank,
 )
 
@@ -222,6 +226,7 @@ UNIFORMITY: Final = Rule(
     advice="The vectors crowd in a small part of the sphere, so that nearest neighbours mean little. "
     "People lower the temperature, enlarge the batch, or check that negatives reach the loss.",
     source="Wang & Isola 2020; threshold of issue 13; healthy demo: below -0.9 after a fifth of the run",
+    false_alarms="a large learned temperature; few classes, on which the vectors gather by design",
     measure=crowding,
 )
 
@@ -237,6 +242,7 @@ MODALITY_GAP: Final = Rule(
     advice="The modalities lie in separate regions of the joint space, as CLIP's do; retrieval across them can still "
     "be good. People subtract each modality's mean, or leave it.",
     source="Liang et al. 2022: CLIP has 0.82",
+    false_alarms="most healthy runs of the kind of CLIP: for this reason it is information alone",
     measure=gap,
 )
 
@@ -252,6 +258,7 @@ HUBNESS: Final = Rule(
     advice="Few vectors are the nearest neighbours of many: they answer most queries, mostly wrongly. "
     "People centre the vectors, or rank with cross-domain local scaling or inverted softmax.",
     source="Radovanovic et al. 2010; random vectors on the sphere: 0.2 to 0.8; healthy demo: up to 1.9",
+    false_alarms="a few vectors far from all others, as empty captions are",
     measure=hubs,
 )
 

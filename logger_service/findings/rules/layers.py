@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final
 
 from tensorboard_sidecar.logger_service.findings.facts import Facts
-from tensorboard_sidecar.logger_service.findings.roles import Role, role_of_curve, role_of_summary
+from tensorboard_sidecar.logger_service.findings.roles import Role, role_of_summary
 from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, Rule
 from tensorboard_sidecar.logger_service.findings.samples import Layer, Layers, Sample
 
@@ -151,8 +151,9 @@ def _is_finite(layer: Layer) -> bool:
 
 def _learns(facts: Facts) -> bool:
     """Tell whether a learning rate is above zero: the last points of its curves, else the setting."""
-    rates = [last.value for tag, last in facts.last.items() if role_of_curve(tag) is Role.LEARNING_RATE]
-    rate = max(rates) if rates else facts.number("lr", "learning_rate")
+    rate = facts.learning_rate
+    if rate is None:
+        rate = facts.number("lr", "learning_rate")
     return rate is not None and rate > 0
 
 
@@ -226,6 +227,7 @@ VANISHING_LAYER: Final = Rule(
     advice="This layer learns far more slowly than the others: look at the activations before it. "
     "People change the initialisation, add normalisation or residual connections, or replace saturating activations.",
     source="Glorot & Bengio 2010 (gradients by layer); threshold of issue 13; healthy demo: above 0.05",
+    false_alarms="layers whose output is scaled by a small learned factor, as in LayerScale",
     measure=relative_size,
 )
 
@@ -242,6 +244,7 @@ EXPLODING_LAYER: Final = Rule(
     advice="This layer takes most of the gradient: clipping by the total norm then stops all other layers. "
     "People change the initialisation or normalise the layer's input.",
     source="Glorot & Bengio 2010 (gradients by layer); threshold of issue 13; healthy demo: below 24",
+    false_alarms="a scale or position that all positions share: its gradient is a sum over them",
     measure=relative_size,
 )
 
@@ -258,13 +261,15 @@ ZERO_GRADIENT: Final = Rule(
     advice="No gradient reaches these layers: look for dead activations, a detach, or an output that the loss ignores. "
     "If all layers are affected, the gradients were logged after zero_grad.",
     source="by definition; twice, since an expert without tokens has a zero gradient for a step",
+    false_alarms="a head or an expert whose data never came up; the first factor of LoRA in the first steps",
     measure=zero_gradient,
 )
 
 FROZEN_PARAMETER: Final = Rule(
     name="frozen-parameter",
     severity="warn",
-    roles=frozenset({Role.WEIGHTS, Role.GRADIENTS}),
+    roles=frozenset({Role.WEIGHTS}),
+    also=frozenset({Role.GRADIENTS}),
     formula="neighbouring tensors that equal their last summary (tag: the first), with a gradient that is not zero and "
     "a learning rate above 0, while others change; no biases, 64 values at least",
     enter=0.5,
@@ -275,13 +280,15 @@ FROZEN_PARAMETER: Final = Rule(
     advice="These parameters have a gradient and are not updated: look whether the optimizer knows them. "
     "People build the optimizer after the model is complete, and from model.parameters().",
     source="by definition",
+    false_alarms="layers left out of the optimizer on purpose, without requires_grad=False",
     measure=frozen,
 )
 
 FROZEN_LAYERS: Final = Rule(
     name="frozen-layers",
     severity="info",
-    roles=frozenset({Role.WEIGHTS, Role.GRADIENTS}),
+    roles=frozenset({Role.WEIGHTS}),
+    also=frozenset({Role.GRADIENTS}),
     formula="neighbouring tensors that equal their last summary (tag: the first), without a gradient, with a learning "
     "rate above 0, while others change; no biases, 64 values at least",
     enter=0.5,
@@ -291,13 +298,15 @@ FROZEN_LAYERS: Final = Rule(
     needs="three summaries of weights, and a learning rate above 0",
     advice="These layers are not trained. This is as it should be if they are frozen on purpose, as in fine-tuning.",
     source="by definition",
+    false_alarms="every fine-tuning of a part of a model: for this reason it is information alone",
     measure=no_gradient,
 )
 
 NO_UPDATE: Final = Rule(
     name="no-update",
     severity="warn",
-    roles=frozenset({Role.WEIGHTS, Role.GRADIENTS}),
+    roles=frozenset({Role.WEIGHTS}),
+    also=frozenset({Role.GRADIENTS}),
     formula="steps in which no tensor changes, over three equal summaries, with a learning rate above 0",
     enter=64.0,
     clear=1.0,
@@ -306,6 +315,7 @@ NO_UPDATE: Final = Rule(
     advice="The model does not learn at all: look whether optimizer.step() is called, and on this model's parameters. "
     "With mixed precision, look whether the scaler skips every step.",
     source="by definition; 64 steps, since gradients are accumulated over some steps",
+    false_alarms="gradients accumulated over more than 64 steps, with summaries in between",
     measure=no_update,
 )
 

@@ -76,6 +76,7 @@ NO_DIAGONAL: Final = Rule(
     "pairs of the data match. People look at a batch's pairs by eye first.",
     source="variance: Hoeffding 1951; 3 standard errors: once in 700 matrices by chance, thrice running never; "
     "healthy demo: above 7 after a fifth of the run",
+    false_alarms="a square matrix that compares anything but matching pairs",
     measure=diagonal,
 )
 
@@ -92,6 +93,7 @@ ONE_WAY_RETRIEVAL: Final = Rule(
     advice="One direction of retrieval works, the other does not: the loss may be taken over rows only, or hubs answer "
     "every query. People make the loss symmetric and look at hubness.",
     source="threshold of issue 13; healthy demo: above 0.4 at a recall of 0.2 or more",
+    false_alarms="directions with very different numbers of candidates",
     measure=one_way,
 )
 
