@@ -96,7 +96,7 @@ class _Followed:
     def park(self) -> None:
         """Close the files; give no turns until :meth:`notice` resumes them."""
         if self.stream is not None:
-            self.stream.close()
+            self.stream.rest()
         self.parked = True
 
 
