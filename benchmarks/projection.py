@@ -5,8 +5,8 @@ from start to exit, and reads the peak memory of that process. tensorboardX writ
 process.
 
 It also projects a recording with and without the watch for findings, in turns, in this process, and compares the
-processor's time: once with twenty tags that mean nothing to the rules, and once with five curves among them that do. The
-table of the watch alone has its time and its memory.
+processor's time: once with twenty tags that mean nothing to the rules, and once with five curves among them that do.
+The table of the watch alone has its time and its memory.
 """
 
 import logging
@@ -29,6 +29,7 @@ from tensorboard_sidecar.logger_service.projection.report import ProjectionCount
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
 from tensorboard_sidecar.logger_service.projection.stream_findings import StreamFindings
 from tensorboard_sidecar.protocol.codec import encode_body, encode_scalars
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import RunEnd, RunStart
 from tensorboard_sidecar.protocol.record import FrameBatch, Kind, Record, pack_record
@@ -94,9 +95,8 @@ def _project(recordings: Path, logdir: Path, *, watched: bool) -> float:
     (folder,) = (segment.parent for segment in recordings.rglob("*.segment"))
     with ExitStack() as stack:
         if not watched:
-            stack.enter_context(
-                patch.object(StreamFindings, "show", lambda _self, _record, _message, events: (events, []))
-            )
+            stack.enter_context(patch.object(StreamFindings, "show", _unwatched))
+            stack.enter_context(patch.object(StreamFindings, "show_scalars", _unwatched_scalars))
         projection = StreamProjection(folder, logdir, ProjectionCounts())
         started = process_time()
         while projection.advance(2**18):
@@ -104,6 +104,18 @@ def _project(recordings: Path, logdir: Path, *, watched: bool) -> float:
         seconds = process_time() - started
         projection.close()
     return seconds
+
+
+def _unwatched(
+    _self: object, _record: object, _message: object, events: list[bytes]
+) -> tuple[list[bytes], list[Finding]]:
+    return events, []
+
+
+def _unwatched_scalars(
+    _self: object, _record: object, _message: object, _tags: object, event: bytes
+) -> tuple[list[bytes], list[Finding]]:
+    return [event], []
 
 
 def _measure_watch(scalars: int, remembered: int) -> None:

@@ -146,7 +146,11 @@ class StreamProjection:
             self.beginning = beginning_of(self._tail.folder)
         while unread:
             record = unread[0]
-            if self._findings.must_read(record) and not self._read_again(record, enough):
+            if (
+                self._findings.view is None
+                and self._findings.must_read(record)
+                and not self._read_again(record, enough)
+            ):
                 taken = max(taken, 1)
                 break
             light, comes_next = _is_light(record), record.sequence <= self.next_sequence
@@ -166,6 +170,8 @@ class StreamProjection:
             if not light and enough():
                 break
         self._tally.note_damages(self._tail.new_damages())
+        if self._findings.failure is not None:
+            self._tally.warn_once("records not watched", repr(self._findings.failure))
         self._write()
         if self._tail.silent_ended and now_seconds is not None:
             self._tally.tell_once(NOT_SHOWN)
@@ -261,7 +267,10 @@ class StreamProjection:
             else:
                 self._tally.note_undrawn(record, failure)
         self.counts.drawings += isinstance(message, PICTURES) and not failures
-        events, changes = self._findings.show(record, message, events)
+        if isinstance(message, messages.Scalars) and message.values and not failures:
+            events, changes = self._findings.show_scalars(record, message, self._scalars.tags, events[0])
+        else:
+            events, changes = self._findings.show(record, message, events)
         if changes:
             self._tally.note_findings(changes)
         self._add(events, record)

@@ -22,7 +22,7 @@ from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.limits import STEP_MAX
-from tensorboard_sidecar.protocol.messages import Message, RunEnd
+from tensorboard_sidecar.protocol.messages import Message, RunEnd, Scalars
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 # After this many changes, only every so many-th change has a card, and the end of the run: a finding that opens and
@@ -54,34 +54,27 @@ class View:
         self.watch = Watch(RULES)
         self.ended = False
         self.failure: Exception | None = None
-        self.next_sequence = 1
         self._next_step = 0
         self._events = 0
 
     def take(self, record: Record, message: Message | None) -> Said | None:
         """Show the next record to the watch, a gap as it is placed; return what it changes, None for nothing."""
-        if record.kind == Kind.GAP and record.sequence > self.next_sequence:  # its last number alone is shown again
-            span = record.next_sequence - self.next_sequence
-            record = record._replace(sequence=self.next_sequence, span=span)
-        self.next_sequence = record.next_sequence
         try:
             changes = observe(self.watch, record, message)
         except Exception as error:  # noqa: BLE001 - the watch of a record costs neither the record nor the stream
             self.failure, changes = error, []
-        ends = isinstance(message, RunEnd)
-        if not changes and not ends:
-            return None
-        self.ended |= ends
-        if not changes and isinstance(message, RunEnd) and message.plain and not self.watch.ledger.findings:
-            return None
+        if isinstance(message, RunEnd):
+            self.ended = True
+            if changes or not message.plain or self.watch.ledger.findings:
+                return self.say(record, changes, ends=True)
+        return self.say(record, changes) if changes else None
+
+    def say(self, record: Record, changes: list[Finding], *, ends: bool = False) -> Said:
+        """Return what a record changes, at the next step; ``ends``: at the end of the run."""
         step = min(max(record.step, self._next_step), STEP_MAX)
         self._next_step = step + 1
         self._events += 1
         return Said(changes, step, card=ends or self._events <= CARDS_MAX or self._events % CARDS_MAX == 0)
-
-    def skip(self, record: Record) -> None:
-        """Go past a record that says nothing."""
-        self.next_sequence = record.next_sequence
 
     def card(self) -> str:
         """Return the card as it is now."""
@@ -91,37 +84,41 @@ class View:
 class StreamFindings:
     """The findings of the stream ``stream_id``, of which ``last_id`` is the last event in the files, or None.
 
-    ``records_before(n, m)`` returns the records before the sequence number ``n`` from ``m`` on, gaps included.
+    ``view`` is None while records must be read again. ``records_before(n, m)`` returns the records before the sequence
+    number ``n`` from ``m`` on, gaps included.
     """
 
     def __init__(
         self, stream_id: bytes, last_id: EventId | None, records_before: Callable[[int, int], Iterator[Record]]
     ) -> None:
         self._stream_id, self._records_before = stream_id, records_before
-        self._view: View | None = View() if last_id is None else None
+        self.view: View | None = View() if last_id is None else None
         # The last sequence number whose findings are written, or that has none.
         self._done = 0 if last_id is None else last_id.sequence - last_id.more
+        # The last number of a record whose own events alone are in the files, and the first number that it may have.
+        self._torn = last_id.sequence if last_id is not None and last_id.more else 0
+        self._first_sequence = 0
         self._past: _Past | None = None
         self._blind = False
 
     @property
     def findings(self) -> list[Finding]:
         """The findings, while the stream is watched."""
-        return [] if self._view is None else self._view.watch.ledger.findings
+        return [] if self.view is None else self.view.watch.ledger.findings
 
     @property
     def ended(self) -> bool:
         """Whether the end of the run was seen."""
-        return self._view is not None and self._view.ended
+        return self.view is not None and self.view.ended
 
     @property
     def failure(self) -> Exception | None:
         """The last error of the watch."""
-        return None if self._view is None else self._view.failure
+        return None if self.view is None else self.view.failure
 
     def must_read(self, record: Record) -> bool:
         """Tell whether earlier records must be read before the next record can be shown to the watch."""
-        return self._view is None and not (self._blind or self._is_done(record))
+        return self.view is None and not (self._blind or self._is_done(record))
 
     def read(self, sequence: int, start_ns: int, enough: Callable[[], bool]) -> bool:
         """Read the records before a sequence number, until ``enough()``; return whether all are read.
@@ -129,20 +126,37 @@ class StreamFindings:
         ``start_ns`` is the time at which the stream began. Raises OSError.
         """
         past = self._past = self._past or _Past(start_ns)
-        past.records = past.records or self._records_before(sequence, past.view.next_sequence)
+        past.records = past.records or self._records_before(sequence, past.next_sequence)
         if not past.read(enough):
             return False
-        self._view, self._past = past.view, None
+        self.view, self._past, self._first_sequence = past.view, None, past.next_sequence
         return True
+
+    def show_scalars(
+        self, record: Record, message: Scalars, tags: tuple[str, ...], event: bytes
+    ) -> tuple[list[bytes], list[Finding]]:
+        """Do as :meth:`show` for the scalars ``tags``, which have one event; this is nine records in ten."""
+        if self.view is None:
+            return [event], []
+        try:
+            changes = self.view.watch.scalars(record.step, record.wall_time_ns, message.values, tags)
+        except Exception as error:  # noqa: BLE001 - as in View.take
+            self.view.failure, changes = error, []
+        return (
+            ([event], changes) if not changes else self._add(record, self.view, [event], self.view.say(record, changes))
+        )
 
     def show(self, record: Record, message: Message | None, events: list[bytes]) -> tuple[list[bytes], list[Finding]]:
         """Show a record to the watch; return its events with those of its findings, and what opened or cleared."""
-        view = self._view
-        if view is None or self._is_done(record):
+        if self.view is None:
             return events, []
-        said = view.take(record, message)
-        if said is None:
-            return events, []
+        if record.kind == Kind.GAP and record.next_sequence - 1 == self._torn:  # its last number alone is shown again
+            first_sequence = min(self._first_sequence, record.sequence)
+            record = record._replace(sequence=first_sequence, span=record.next_sequence - first_sequence)
+        said = self.view.take(record, message)
+        return (events, []) if said is None else self._add(record, self.view, events, said)
+
+    def _add(self, record: Record, view: View, events: list[bytes], said: Said) -> tuple[list[bytes], list[Finding]]:
         identity = EventId(self._stream_id, record.next_sequence - 1, len(events))
         card = view.card() if said.card else None
         open_count = view.watch.ledger.open_count
@@ -156,11 +170,11 @@ class StreamFindings:
 
     def rest(self) -> None:
         """Forget the watch; all records are read again when another one comes."""
-        self._view = self._past = None
+        self.view = self._past = None
 
     def give_up(self) -> None:
         """Watch the stream no more: reading its records again failed."""
-        self._view, self._past, self._blind = None, None, True
+        self.view, self._past, self._blind = None, None, True
 
     def _is_done(self, record: Record) -> bool:
         return record.next_sequence - 1 <= self._done
@@ -171,6 +185,7 @@ class _Past:
 
     def __init__(self, start_ns: int) -> None:
         self.view = View()
+        self.next_sequence = 1
         self.records: Iterator[Record] | None = None
         self._place = GapPlace(start_ns)
 
@@ -179,6 +194,7 @@ class _Past:
         look_in = _LOOK_RECORDS
         for record in self.records or ():
             self._take(self._place.place(record))
+            self.next_sequence = record.next_sequence
             look_in -= 1 + len(record.body) * _LOOK_RECORDS // _LOOK_SIZE_BYTES
             if look_in <= 0:
                 if enough():
@@ -192,6 +208,5 @@ class _Past:
             try:
                 message = decode_message(record)
             except ProtocolError:
-                self.view.skip(record)  # as when the record was shown: it was left blank
-                return
+                return  # as when the record was shown: it was left blank
         self.view.take(record, message)
