@@ -36,7 +36,7 @@ from tensorboard_sidecar.logger_service.findings.samples import (
 from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.messages import ParameterValue
 
-CHUNK_POINTS: Final = 32
+CHUNK_POINTS: Final = 64
 CHUNK_SECONDS: Final = 5.0
 # Rows of an embedding, and rows and columns of a matrix, that are measured: more cost time and change the third digit.
 ROWS_MAX: Final = 512
@@ -49,6 +49,7 @@ _SUSPECTS_MAX: Final = 256
 _SQUARE_MIN: Final = 4
 _CHUNK_NS: Final = int(CHUNK_SECONDS * 1e9)
 _NEVER_NS: Final = 2**63
+_FIRST_STEP: Final = -(2**63)
 _Row: TypeAlias = tuple[int, int, Mapping[str, float]]
 # The roles of the curves whose records are training steps.
 _STEPS: Final = (Role.LOSS, Role.LEARNING_RATE, Role.GRADIENT_NORM)
@@ -277,18 +278,13 @@ class Watch:
             if len(tags) >= TAGS_PER_ROLE_MAX:
                 return []
             judges = tags[key] = [(rule, self._measure(rule, key)) for rule in self._rules[role]]
-        found = []
+        found, warm_up_end = [], self.facts.warm_up_end
         for rule, measure in judges:
-            if self.ledger.has_failed(rule):
-                continue
-            try:
-                for measured in measure(sample):
-                    if not rule.warm_up or measured.step >= self.facts.warm_up_end:
-                        change = self.ledger.judge(rule, measured)
-                        if change is not None:
-                            found.append(change)
-            except Exception as error:  # noqa: BLE001 - a rule that fails costs its own verdict alone
-                self.ledger.note_failed(rule, error)
+            if not self.ledger.has_failed(rule):
+                try:
+                    found += self.ledger.judge(rule, measure(sample), warm_up_end if rule.warm_up else _FIRST_STEP)
+                except Exception as error:  # noqa: BLE001 - a rule that fails costs its own verdict alone
+                    self.ledger.note_failed(rule, error)
         return found
 
     def _measure(self, rule: Rule, key: str) -> Measure:
