@@ -34,6 +34,7 @@ from tensorboard_sidecar.logger_service.events.to_events import (
     first_new_step,
     project,
 )
+from tensorboard_sidecar.logger_service.findings.silence import Silence
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.logger_service.projection.stream_findings import StreamFindings
@@ -51,6 +52,8 @@ from tensorboard_sidecar.protocol.stream import Stream
 
 # Scalars and points up to this size take microseconds and cannot kill the process: the quarantine does not note them.
 _LIGHT_MAX_BYTES: Final = 2**16
+# The last records of a turn tell how long a step takes.
+_TIMED_MAX: Final = 32
 # The start and the end of a run. A stream with more records than these is shown whatever their kinds.
 _SILENT_RECORDS_MAX: Final = 2
 NOT_SHOWN: Final = "an attempt that logged nothing is not shown; `tensorboard-sidecar inspect` describes its recording"
@@ -108,6 +111,21 @@ class StreamProjection:
         return self._tally.counts
 
     @property
+    def ended(self) -> bool:
+        """Whether the last record that was shown ends the run."""
+        return self._tally.ended
+
+    @property
+    def reads_again(self) -> bool:
+        """Whether earlier records are being read again for the findings, while the next record waits."""
+        return self._findings.reads
+
+    @property
+    def silence(self) -> Silence:
+        """How long the steps of the stream take."""
+        return self._tally.silence
+
+    @property
     def findings(self) -> list[Finding]:
         """The findings of the stream, while it is watched: from its first record that is shown on, to its end."""
         return self._findings.findings
@@ -144,6 +162,7 @@ class StreamProjection:
         unread, taken = self._tail.read_on(self.next_sequence, size_max_bytes), 0
         if unread and not self.beginning.start_ns:
             self.beginning = beginning_of(self._tail.folder)
+        self._tally.note_times(unread)
         while unread:
             record = unread[0]
             if (
@@ -153,29 +172,38 @@ class StreamProjection:
             ):
                 taken = max(taken, 1)
                 break
-            light, comes_next = _is_light(record), record.sequence <= self.next_sequence
-            if light and comes_next:  # nine of ten records
+            light = _is_light(record)
+            if light and record.sequence <= self.next_sequence:  # nine of ten records
                 self._show(record)
-            elif now_seconds is not None and self._must_wait(record, now_seconds):
+            elif not self._show_or_wait(record, now_seconds):
                 self._write()
                 self.waits = True
                 return taken
-            else:
-                if not comes_next:
-                    self._show_heavy(missing(self.next_sequence, record))
-                self._show_heavy(record)
             unread.popleft()
             self.next_sequence = record.next_sequence
             taken += 1
             if not light and enough():
                 break
+        self._write()
+        self._tell(live=now_seconds is not None)
+        return taken
+
+    def _show_or_wait(self, record: Record, now_seconds: float | None) -> bool:
+        """Show a record, and the hole before it; return False if it must wait."""
+        if now_seconds is not None and self._must_wait(record, now_seconds):
+            return False
+        if record.sequence > self.next_sequence:
+            self._show_heavy(missing(self.next_sequence, record))
+        self._show_heavy(record)
+        return True
+
+    def _tell(self, *, live: bool) -> None:
+        """Log what is wrong with the recording."""
         self._tally.note_damages(self._tail.new_damages())
         if self._findings.failure is not None:
             self._tally.warn_once("records not watched", repr(self._findings.failure))
-        self._write()
-        if self._tail.silent_ended and now_seconds is not None:
+        if self._tail.silent_ended and live:
             self._tally.tell_once(NOT_SHOWN)
-        return taken
 
     def sync(self) -> None:
         """Make the events durable that were written. Raises OSError."""
@@ -188,10 +216,10 @@ class StreamProjection:
         self._scalars.forget()
         self._file.close()
 
-    def rest(self) -> None:
-        """Close the files, and forget the findings if the run has ended: no record is expected."""
+    def rest(self, *, gone: bool = False) -> None:
+        """Close the files, and forget the findings if the run has ended or is ``gone``: no record is expected."""
         self.close()
-        if self._findings.ended:
+        if self.ended or gone:
             self._findings.rest()
 
     def _read_again(self, record: Record, enough: Callable[[], bool]) -> bool:
@@ -423,9 +451,18 @@ class _Tally:
     def __init__(self, counts: ProjectionCounts, run: str, folder: Path) -> None:
         self.counts = counts
         self.tells_findings = False
+        self.ended = False
+        self.silence = Silence()
         self._run, self._folder = run, folder
         self._warned: set[str] = set()
         self._said: defaultdict[tuple[str, str], int] = defaultdict(int)
+
+    def note_times(self, unread: deque[Record]) -> None:
+        """Note when records came that are shown next."""
+        if unread:
+            last = [unread[place] for place in range(max(-len(unread), -_TIMED_MAX), 0)]
+            self.silence.add((record.step, record.wall_time_ns) for record in last)
+            self.ended = last[-1].kind == Kind.RUN_END
 
     def note_undecoded(self, record: Record, error: Exception) -> None:
         """Count a record that cannot be decoded: malformed, or too large for the memory limit."""

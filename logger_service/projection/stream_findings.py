@@ -52,7 +52,6 @@ class View:
 
     def __init__(self) -> None:
         self.watch = Watch(RULES)
-        self.ended = False
         self.failure: Exception | None = None
         self._next_step = 0
         self._events = 0
@@ -63,10 +62,8 @@ class View:
             changes = observe(self.watch, record, message)
         except Exception as error:  # noqa: BLE001 - the watch of a record costs neither the record nor the stream
             self.failure, changes = error, []
-        if isinstance(message, RunEnd):
-            self.ended = True
-            if changes or not message.plain or self.watch.ledger.findings:
-                return self.say(record, changes, ends=True)
+        if isinstance(message, RunEnd) and (changes or not message.plain or self.watch.ledger.findings):
+            return self.say(record, changes, ends=True)
         return self.say(record, changes) if changes else None
 
     def say(self, record: Record, changes: list[Finding], *, ends: bool = False) -> Said:
@@ -107,14 +104,14 @@ class StreamFindings:
         return [] if self.view is None else self.view.watch.ledger.findings
 
     @property
-    def ended(self) -> bool:
-        """Whether the end of the run was seen."""
-        return self.view is not None and self.view.ended
-
-    @property
     def failure(self) -> Exception | None:
         """The last error of the watch."""
         return None if self.view is None else self.view.failure
+
+    @property
+    def reads(self) -> bool:
+        """Whether records are being read again."""
+        return self._past is not None
 
     def must_read(self, record: Record) -> bool:
         """Tell whether earlier records must be read before the next record can be shown to the watch."""
