@@ -30,17 +30,20 @@ def findings_card(findings: Sequence[Finding], not_checked: Sequence[tuple[str, 
     <BLANKLINE>
     Not checked:
     <BLANKLINE>
-    | rule | because |
+    | rules | because |
     | --- | --- |
-    | loss\-spike | no training loss |
+    | loss\-spike, diverging | no training loss |
     """
     parts = [_head(findings)]
     if findings:
         rows = [_row(finding) for finding in findings]
         parts.append(values.markdown_table(_HEAD, rows, _TABLE_MAX_CHARACTERS))
     if not_checked:
-        rows = [(rule, _cut(reason)) for rule, reason in not_checked]
-        parts += ["Not checked:", values.markdown_table(("rule", "because"), rows, _TABLE_MAX_CHARACTERS)]
+        rules: dict[str, list[str]] = {}
+        for rule, reason in not_checked:
+            rules.setdefault(reason, []).append(rule)
+        reasons = [(", ".join(several), _cut(reason)) for reason, several in rules.items()]
+        parts += ["Not checked:", values.markdown_table(("rules", "because"), reasons, _TABLE_MAX_CHARACTERS)]
     return "\n\n".join(parts)
 
 

@@ -88,7 +88,7 @@ class Ledger:
             if rule.name in self._failed:
                 missing.append(NotChecked(rule.name, self._failed[rule.name]))
             elif rule.name not in self._judged:
-                absent = sorted(role for role in rule.roles if role not in seen)
+                absent = sorted(role for role in rule.roles if role not in seen and role is not Role.STREAM)
                 reason = f"needs {rule.needs}" if not absent else f"no {' and no '.join(absent)}"
                 missing.append(NotChecked(rule.name, reason))
         return missing

@@ -194,7 +194,8 @@ class Watch:
 
     def not_checked(self) -> list[NotChecked]:
         """Return the rules that gave no verdict, and why."""
-        return self.ledger.not_checked([role for role, tags in self._judges.items() if tags])
+        waiting = {role for plan in self._waiting for _, role in plan.curves} | self._layers.keys()
+        return self.ledger.not_checked({role for role, tags in self._judges.items() if tags} | waiting)
 
     def _choose_plan(self, tags: tuple[str, ...], step: int, found: list[Finding]) -> _Plan:
         plan = self._plans.get(tags)
