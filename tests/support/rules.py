@@ -60,6 +60,10 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("logger_service.precedence", "logger_service.folders", "logger_service.projection"),
     ),
     "logger_service.offline": ("protocol", "protocol.storage", "logger_service.events"),
+    "logger_service.doctor": (
+        *("protocol", "protocol.storage", "logger_service.events"),
+        *("logger_service.findings", "logger_service.findings.rules"),
+    ),
     "logger_service.monitoring": (
         *("logger_service.config", "logger_service.counters"),
         *("logger_service.errors", "logger_service.limits"),
@@ -68,6 +72,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "logger_service": (
         *("protocol", "protocol.storage", "protocol.outbox", "logger_service.folders", "logger_service.access"),
         *("logger_service.intake", "logger_service.projection", "logger_service.offline", "logger_service.monitoring"),
+        *("logger_service.doctor", "logger_service.findings.rules"),
     ),
     "": ("telemetry", "protocol.version"),
     "integrations": ("telemetry.integrations",),
@@ -103,6 +108,7 @@ COMMAND_LINES: Final = {
 }  # and every __main__.py
 # The modules that read the wall clock; all others take the time as an argument.
 CLOCKS: Final = {
+    "logger_service/commands.py",
     "logger_service/service.py",
     "logger_service/helper/command.py",
     "logger_service/helper/helper.py",
