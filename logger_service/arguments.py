@@ -60,27 +60,6 @@ examples:
 
 exit codes: 0 complete, 2 wrong usage, or no files there, 3 something was lost, 130 stopped by Ctrl-C
 """
-_DOCTOR: Final = """\
-Say what is wrong with runs: since when, on what evidence, and what people do about it. The runs are recordings, or the
-event files of any program: this one, torch's and tensorboardX's SummaryWriter, Lightning's logger, TensorFlow. All runs
-at or below PATH are judged, each once: a recording rather than its event files, as more is in it. Nothing is changed.
-
-A finding is open, or cleared: its values are good again, or a later attempt of the run began. What could not be checked
-is said as well: a rule without its values gives no verdict. The rule "*" stands for a part that cannot be read.
-
-With --live, test a running logger instead: send it a marked point, wait for the point in TensorBoard, and say which hop
-fails. The test run, doctor/ and eight digits, stays.
-"""
-_DOCTOR_EXAMPLES: Final = """\
-examples:
-  tensorboard-sidecar doctor recordings
-  tensorboard-sidecar doctor lightning_logs runs/first-try
-  tensorboard-sidecar doctor runs --json | jq '.findings[] | select(.state == "open")'
-  tensorboard-sidecar doctor --live --tensorboard http://localhost:6006
-
-exit codes: 0 nothing above information is open (--live: all hops work), 2 wrong usage, or nothing that can be judged, 4
-an error is open (--live: a hop fails), 5 a warning is open, 130 stopped by Ctrl-C
-"""
 _KEYS: Final = """\
 Trainers on other machines, or of other users, need keys: their connections are then encrypted, and the logger accepts
 those trainers alone that are on its list. The logger has a pair of keys and every trainer has one; each side gives its
@@ -155,15 +134,6 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     """Describe ``verify``."""
     parser.description, parser.epilog = _VERIFY, _VERIFY_EXAMPLES
     _add_paths(parser, "a recording, a log directory, or a folder above them")
-
-
-def add_doctor(parser: argparse.ArgumentParser) -> None:
-    """Describe ``doctor``."""
-    parser.description, parser.epilog = _DOCTOR, _DOCTOR_EXAMPLES
-    parser.add_argument(
-        "paths", type=Path, nargs="+", metavar="PATH", help="a recording, a log directory, or a folder above them"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON: findings, and what was not checked")
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:

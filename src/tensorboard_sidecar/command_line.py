@@ -94,7 +94,7 @@ COMMANDS: Final = {
     "replay": _of_logger("make event files from recordings", "replay", "tensorboardX"),
     "inspect": _of_logger("show what recordings hold", "inspect"),
     "verify": _of_logger("check recordings and event files for losses", "verify"),
-    "doctor": _of_logger("say what is wrong with runs, and what people do about it", "doctor", "tensorboardX"),
+    "doctor": Command("say what is wrong with runs, or with the way to TensorBoard", "doctor:doctor", "logger", "zmq"),
     "keys": _of_logger("make keys for trainers on other machines; allow and revoke them", "keys"),
     "status": _of_telemetry("list the records that wait on this machine, and their trainers", "status"),
     "drain": _of_telemetry("ship the records that ended trainers left behind", "drain"),

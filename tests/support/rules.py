@@ -34,6 +34,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.writer"),
     ),
     "telemetry.integrations": ("telemetry",),
+    "telemetry.probe": ("protocol", "protocol.storage", "telemetry"),
     "trainer.data": (),
     "trainer": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values", "trainer.data", ""),
     "logger_service.folders": ("protocol", "protocol.storage", "logger_service.errors"),
@@ -74,7 +75,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("logger_service.intake", "logger_service.projection", "logger_service.offline", "logger_service.monitoring"),
         *("logger_service.doctor", "logger_service.findings.rules"),
     ),
-    "": ("telemetry", "protocol.version"),
+    "": ("telemetry", "protocol.version", "protocol.address"),
     "integrations": ("telemetry.integrations",),
 }
 # One library, one place.
@@ -103,6 +104,7 @@ COMMAND_LINES: Final = {
     "trainer/data/synthetic.py",
     "telemetry/recovery/commands.py",
     "telemetry/replacement/commands.py",
+    "telemetry/probe/commands.py",
     "logger_service/commands.py",
     "trainer/commands.py",
 }  # and every __main__.py
