@@ -73,7 +73,7 @@ class Watch:
         self._rules: defaultdict[Role, list[Rule]] = defaultdict(list)
         known = tuple(rules)
         for rule in known:
-            for role in rule.roles:
+            for role in rule.roles | rule.also:
                 self._rules[role].append(rule)
         self.ledger = Ledger(known)
         self._measures: dict[tuple[str, str], Measure] = {}
@@ -197,9 +197,7 @@ class Watch:
             if not good:
                 continue
             steps, values, times = map(list, zip(*good, strict=True))
-            if role is Role.EPOCH:
-                self.facts.note_epoch(steps[-1], values[-1])
-            self.facts.note(tag, steps[-1], values[-1])
+            self.facts.take(role, tag, steps, values)
             found += self._feed(role, tag, Points(tag, steps, values, times))
         if plan.paces:
             found += self._feed_paces(plan, rows)
