@@ -9,7 +9,7 @@ Rule 3: links are followed after everything else, so that a folder has its own n
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from tensorboard_sidecar.logger_service.doctor.verdict import EVERY_RULE, RunNotChecked
 from tensorboard_sidecar.logger_service.events.embedding_projector import MARKER_FILE_SUFFIX
 from tensorboard_sidecar.logger_service.events.event_file import Attempt, EventFileName, in_order
+from tensorboard_sidecar.logger_service.findings.roles import Role, role_of_curve
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.storage.recording_reader import Beginning, beginning_of, find_recordings
@@ -38,10 +39,11 @@ class StreamPlace(NamedTuple):
 
 
 class EventsPlace(NamedTuple):
-    """The event files of one folder, in reading order."""
+    """The event files of one folder, in reading order. ``part`` comes before each tag when the rules look at it."""
 
     run: str
     files: tuple[Path, ...]
+    part: str = ""
 
 
 @dataclass(slots=True)
@@ -85,9 +87,10 @@ def find_places(paths: Sequence[Path]) -> Places:
             raise FileNotFoundError(f"neither recordings nor event files at or below {path}")
     places.streams = _streams(recordings.values())
     shown = {one.beginning.stream.id.hex()[:_STREAM_DIGITS] for one in places.streams}
+    known = {folder for _, folder, _ in folders.values()}
     for path, folder, names in folders.values():
         if own := tuple(folder / name for name in names if not _is_made_of(name, shown)):
-            places.folders.append(EventsPlace(run_name(path, folder), own))
+            places.folders.append(EventsPlace(run_name(path, folder), own, _part_of_run(folder, known)))
     return places
 
 
@@ -100,6 +103,19 @@ def run_name(path: Path, folder: Path) -> str:
     below = os.path.relpath(folder, path)
     name = Path(os.path.abspath(folder)).name if below in (".", "") or below.startswith("..") else below  # noqa: PTH100 - a link keeps its name
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _part_of_run(folder: Path, known: Collection[Path]) -> str:
+    """Return a prefix for the tags of a folder that has the validation of a run whose other curves are elsewhere.
+
+    Keras writes ``train`` and ``validation``, TensorFlow's estimator a folder ``eval`` in the run, and ``add_scalars``
+    of SummaryWriter a folder ``loss_val``, with the tags of training: ``loss``. A run that is called ``test`` is no
+    such part.
+    """
+    if role_of_curve(f"{folder.name}/loss") is not Role.VALIDATION_LOSS:
+        return ""
+    beside = folder.parent in known or any(folder.parent / name in known for name in ("train", "training"))
+    return f"{folder.name}/" if beside else ""
 
 
 def _known(path: Path, recordings: Iterable[str], folders: Iterable[tuple[int, int]]) -> bool:

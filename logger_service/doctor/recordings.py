@@ -1,7 +1,7 @@
 """Judges the recordings of one stream: shows every record to the rules, and says what of it cannot be read."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -48,15 +48,14 @@ def judge_stream(
 
 
 def _read(
-    folders: Iterable[Path], note: Callable[[str], object], progress: Callable[[float], object]
+    folders: Sequence[Path], note: Callable[[str], object], progress: Callable[[float], object]
 ) -> Iterator[Record]:
     """Yield the records of the recordings of one stream, each once."""
-    next_sequence = 1
+    next_sequence, read = 1, 0
+    total = sum(map(_size, folders))
     for folder in folders:
         try:
             with closing(RecordingReader(folder, next_sequence=next_sequence)) as reader:
-                total = sum(segment.path.stat().st_size for segment in list_segments(folder))
-                read = 0
                 while records := reader.read():
                     read += sum(len(record.body) for record in records)
                     progress(min(read / max(total, 1), 1.0))
@@ -68,3 +67,9 @@ def _read(
                 next_sequence = reader.next_sequence
         except (ProtocolError, OSError) as error:
             note(f"recording {folder} is not readable: {error}")
+
+
+def _size(folder: Path) -> int:
+    with suppress(OSError):
+        return sum(segment.path.stat().st_size for segment in list_segments(folder))
+    return 0

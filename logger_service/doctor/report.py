@@ -20,6 +20,8 @@ _RUNS_SHOWN_MAX: Final = 4
 _HEAD: Final = ("run", "severity", "rule", "tag", "steps", "evidence", "state")
 _GAP: Final = 2
 _COLUMN_MIN: Final = 8
+# In a narrower terminal each finding is a paragraph.
+_TABLE_MIN: Final = len(_HEAD) * (_COLUMN_MIN + _GAP)
 _TEXT_WIDTH_MAX: Final = 100
 _COLOURS: Final = {"error": "\x1b[31m", "warn": "\x1b[33m", "info": "\x1b[36m"}
 _PLAIN: Final = "\x1b[0m"
@@ -44,7 +46,11 @@ def describe(found: Diagnosis, rules: int, *, width: int | None, colour: bool) -
     """Yield the lines for people; ``rules`` is their number. Without a ``width``, no cell is wrapped."""
     shown = found.findings[:ROWS_MAX]
     if shown:
-        yield from _table([_row(one) for one in shown], width, [one.finding for one in shown] if colour else [])
+        if width is not None and width < _TABLE_MIN:
+            for one in shown:
+                yield from _paragraph(f"{one.run}: {one.finding}", width)
+        else:
+            yield from _table([_row(one) for one in shown], width, [one.finding for one in shown] if colour else [])
         if len(found.findings) > ROWS_MAX:
             yield f"... and {len(found.findings) - ROWS_MAX:,} more; --json has all"
         yield ""
@@ -59,7 +65,7 @@ def describe(found: Diagnosis, rules: int, *, width: int | None, colour: bool) -
         for line in _not_checked(found):
             yield from _paragraph(line, text_width)
         yield ""
-    yield _summary(found, rules)
+    yield from textwrap.wrap(_summary(found, rules), width or 10_000)
 
 
 def _finding_fields(one: RunFinding) -> dict[str, Any]:
@@ -145,7 +151,7 @@ def _not_checked(found: Diagnosis) -> Iterator[str]:
         for names, runs in several.items():
             of = f"{', '.join(names)}: " if names != (EVERY_RULE,) else ""
             where = "" if len(runs) == found.runs and of else f" ({_few(runs)})"
-            yield printable(f"{of}{reason}{where}")
+            yield f"{of}{reason}{where}"
 
 
 def _few(runs: Sequence[str]) -> str:
@@ -154,7 +160,7 @@ def _few(runs: Sequence[str]) -> str:
 
 
 def _paragraph(text: str, width: int) -> Iterable[str]:
-    return textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    return textwrap.wrap(printable(text), width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _summary(found: Diagnosis, rules: int) -> str:

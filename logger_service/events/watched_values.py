@@ -51,7 +51,10 @@ class Distribution(NamedTuple):
 
 @dataclass(slots=True)
 class Watched:
-    """What one event tells: values by tag, hyperparameters by name, and whether a session starts at ``step``."""
+    """What one event tells: values by tag, hyperparameters by name, and whether a session starts at ``step``.
+
+    ``values`` counts all values of the event, those that no rule watches too.
+    """
 
     step: int
     wall_time_ns: int
@@ -59,6 +62,7 @@ class Watched:
     histograms: dict[str, Distribution] = field(default_factory=dict)
     settings: dict[str, ParameterValue] = field(default_factory=dict)
     starts: bool = False
+    values: int = 0
 
 
 class EventReader:
@@ -67,8 +71,11 @@ class EventReader:
     def __init__(self) -> None:
         self._plugins: dict[str, str] = {}
 
-    def read(self, payload: memoryview) -> Watched:
-        """Return what an event tells. Raises Malformed or TooLarge for bytes that are no event of a usual size."""
+    def read(self, payload: memoryview, part: str = "") -> Watched:
+        """Return what an event tells; ``part`` comes before each tag.
+
+        Raises Malformed or TooLarge for bytes that are no event of a usual size.
+        """
         if len(payload) > EVENT_SIZE_MAX_BYTES:
             raise TooLarge("event in bytes", len(payload), EVENT_SIZE_MAX_BYTES)
         data = bytes(payload)
@@ -81,21 +88,24 @@ class EventReader:
         found = Watched(event.step, _nanoseconds(event.wall_time))
         match event.WhichOneof("what"):
             case "summary":
+                found.values = len(event.summary.value)
                 for value in event.summary.value:
-                    self._take(found, value)
+                    self._take(found, value, part)
             case "session_log":
                 found.starts = event.session_log.status == SessionLog.START
         return found
 
-    def _take(self, found: Watched, value: Any) -> None:
-        tag = _shown_tag(value.tag)
+    def _take(self, found: Watched, value: Any, part: str) -> None:
+        tag = _shown_tag(part + value.tag)
+        form = value.WhichOneof("value")
+        if form == "simple_value":  # nine values in ten
+            found.scalars[tag] = value.simple_value
+            return
         plugin = value.metadata.plugin_data.plugin_name
         if plugin and len(self._plugins) < _TAGS_MAX:
             self._plugins.setdefault(tag, plugin)
         plugin = plugin or self._plugins.get(tag, "")
-        match value.WhichOneof("value"):
-            case "simple_value":
-                found.scalars[tag] = value.simple_value
+        match form:
             case "histo":
                 found.histograms[tag] = _of_histogram(value.histo)
             case "tensor" if plugin == "scalars":
