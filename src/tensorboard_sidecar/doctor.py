@@ -71,7 +71,10 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
     live.add_argument("--server_key", "--server-key", metavar="KEY", help="the logger's public key, or its .pub file")
     live.add_argument("--client_key", "--client-key", metavar="FILE", help="a trainer's secret key")
     live.add_argument(
-        "--seconds", type=float, default=30.0, help="time for each hop, in seconds (default: %(default)g)"
+        "--seconds",
+        type=float,
+        default=30.0,
+        help="how long to wait for the event file, and for TensorBoard, in seconds (default: %(default)g)",
     )
 
 

@@ -31,7 +31,7 @@ _STEP: Final = 1
 _VALUES: Final = 2**24
 _CONNECT_SECONDS: Final = 3.0
 # A logger acknowledges within a second. The handshake of a logger that hangs is given up after four.
-_ACK_SECONDS_MAX: Final = 10.0
+ACK_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.25
 _OUTBOX_BYTES: Final = 2**20
 # Event files of the probe's run hold a few hundred bytes.
@@ -51,7 +51,7 @@ class Hop(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Where the point goes, and where it is looked for. ``seconds`` is the time for each hop."""
+    """Where the point goes, and where it is looked for. ``seconds`` is how long it is looked for in a place."""
 
     endpoint: str
     tensorboard: str
@@ -110,8 +110,7 @@ class Probe:
             except (ProtocolError, BadKey) as error:
                 raise ValueError(str(error)) from error
             telemetry.scalars(_STEP, {TAG: self._value})
-            seconds = min(settings.seconds, _ACK_SECONDS_MAX)
-            telemetry.close(seconds)
+            telemetry.close(ACK_SECONDS)
             taken = telemetry.lag_seconds == 0.0
         if taken:
             yield Hop("logger", works=True, text=settings.endpoint)
@@ -127,7 +126,7 @@ class Probe:
             yield Hop("journal", works=None)
         else:
             yield Hop("logger", works=True, text=settings.endpoint)
-            yield Hop("journal", works=False, text=reason or _NO_ACK.format(seconds=seconds))
+            yield Hop("journal", works=False, text=reason or _NO_ACK.format(seconds=ACK_SECONDS))
 
     def _look_into_file(self, logdir: Path) -> Hop:
         folder = logdir / self.run
