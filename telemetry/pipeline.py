@@ -27,6 +27,7 @@ from tensorboard_sidecar.telemetry.shipping.helper_link import HelperLink
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 from tensorboard_sidecar.telemetry.shipping.sender import Sender
+from tensorboard_sidecar.telemetry.shipping.told_findings import ToldFindings
 from tensorboard_sidecar.telemetry.values.device_copy import start_copy
 
 _UNSHIPPED: Final = (
@@ -63,9 +64,10 @@ class Pipeline:
     """Carries ``stream`` to a logger at ``endpoint``, to a recording under ``record``, or to both.
 
     ``keys`` encrypt the link to the logger. A helper shows the recording as event files in ``show_in``. The pipeline
-    also ships the outboxes that dead trainers left in the folder
-    of ``storage`` for the same logger or the same recording folder. Raises ProtocolError for a stream that readers
-    would reject, ValueError for a wrong endpoint or size, OSError when memory or a folder is not available.
+    also ships the outboxes that dead trainers left in the folder of ``storage`` for the same logger or the same
+    recording folder. ``told`` gets the findings that the logger or the helper tells. Raises ProtocolError for a stream
+    that readers would reject, ValueError for a wrong endpoint or size, OSError when memory or a folder is not
+    available.
     """
 
     def __init__(
@@ -77,9 +79,11 @@ class Pipeline:
         storage: Storage,
         keys: ClientKeys | None = None,
         show_in: Path | None = None,
+        told: ToldFindings | None = None,
     ) -> None:
         encode_message(0, stream.segment_head(1))
         self.stream = stream
+        self.told = told = told or ToldFindings()
         wall_time_ns = time_ns()
         self._unusable = ""
         self._stopped = False
@@ -91,7 +95,7 @@ class Pipeline:
             self.outbox = self.backlog.outbox
             undo.callback(self.backlog.close, keep=False)
 
-            link = LoggerLink(self.backlog, endpoint, keys) if endpoint else None
+            link = LoggerLink(self.backlog, endpoint, keys, take_findings=told.take) if endpoint else None
             if link:
                 undo.callback(link.close)
             destination = Destination(endpoint or NO_LOGGER, record, link.public_key if link else "")
@@ -101,7 +105,7 @@ class Pipeline:
             background = BackgroundRecovery(
                 storage.find_outboxes, record=record, endpoint=endpoint, keys=keys, wall_time_ns=wall_time_ns
             )
-            helper = HelperLink(show_in, stream) if show_in else None
+            helper = HelperLink(show_in, stream, told.take) if show_in else None
             self.sender = Sender(self.backlog, link, recorder, self._pending.poll, background, helper)
             self.sender.start()
             undo.pop_all()
@@ -220,6 +224,7 @@ class Pipeline:
             _log.warning(_UNSHOWN, self.stream.run, self._shown_in)
         if not self.sender.is_alive():  # a live sender still uses the outbox, which survives the end of the process
             self.backlog.close(keep=not shipped)
+        self.told.close()
         return shipped
 
     def _forked(self) -> None:

@@ -25,6 +25,7 @@ from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endpoint
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
@@ -36,6 +37,7 @@ from tensorboard_sidecar.telemetry.ending import Ending, Status, status_after
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.scalar_calls import ScalarCalls
+from tensorboard_sidecar.telemetry.shipping.told_findings import OnFinding, ToldFindings
 from tensorboard_sidecar.telemetry.silent import SilentPipeline, child_is_starting
 from tensorboard_sidecar.telemetry.values import arrays, fit, summaries
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Note, Pictures
@@ -88,6 +90,10 @@ class Telemetry:
     ``writer`` has the methods of torch's and tensorboardX's ``SummaryWriter``. In the examples of the methods,
     ``telemetry`` is an open Telemetry.
 
+    The logger, and the helper of a ``log_dir``, watch the run. ``on_finding`` is called with each :class:`Finding` that
+    opens or clears, on a thread of its own: a loop can stop early by its own choice. Errors of ``on_finding`` are
+    faults. While the callback runs, the newest state of each finding waits, and the end waits for it at most a second.
+
     A spawned child process that imports the main module again gets a silent Telemetry, which keeps nothing and says so
     once: make the Telemetry under ``if __name__ == "__main__":``, or inside the function of the child.
 
@@ -98,6 +104,19 @@ class Telemetry:
     >>> with Telemetry("team/first-try", endpoint=None, record="recordings", config={"lr": 1e-3}) as telemetry:
     ...     for step in range(3):
     ...         telemetry.scalars(step, {"loss/train": 1 / (step + 1)})
+
+    Stop when an error opens, such as a loss that is not finite:
+
+    >>> import threading
+    >>> stop = threading.Event()
+    >>> def look(finding):
+    ...     if finding.severity == "error" and finding.state == "open":
+    ...         stop.set()
+    >>> with Telemetry("team/second-try", record="recordings", endpoint=None, on_finding=look) as telemetry:
+    ...     for step in range(3):
+    ...         telemetry.scalars(step, {"loss/train": 1 / (step + 1)})
+    ...         if stop.is_set():
+    ...             break
     """
 
     # Long: a parameter for each setting
@@ -120,6 +139,7 @@ class Telemetry:
         spill_bytes: int = SPILL_BYTES,
         server_key: Path | str | None = None,
         client_key: Path | str | None = None,
+        on_finding: OnFinding | None = None,
         enabled: bool = True,
         continues: bool = False,
         file_suffix: str = "",
@@ -140,6 +160,7 @@ class Telemetry:
         self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
         self._end = _End(whole("first_step", first_step), plain=plain)
         self.faults = Faults(strict=strict, quiet=not enabled)
+        told = _told(on_finding, self.faults)
         settings = {} if config is None else self.faults.parameters("config", config)
         start = encode_message(
             self._end.first_step, messages.RunStart(self._end.first_step, settings, continues, file_suffix)
@@ -159,6 +180,7 @@ class Telemetry:
                 storage=Storage(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
                 keys=read_client_keys(server_key, client_key),
                 show_in=show_in,
+                told=told,
             )
             self._pipeline.append(Kind.RUN_START, self._end.first_step, start)
         self.check_open = self._pipeline.check_open
@@ -476,6 +498,25 @@ class Telemetry:
         """
         return {**self.cost.health(), **self._pipeline.health(), "telemetry/faults": float(self.faults.total)}
 
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what is known to be wrong with the run: open findings first, the gravest first, then cleared ones.
+
+        The logger, or the helper of a ``log_dir``, tells a finding some moments after the records that show it. They
+        tell this process about its own stream. With a recording alone nobody watches the run, and the result is empty:
+        ``tensorboard-sidecar doctor RECORDING`` says later what was wrong.
+
+        >>> [str(finding) for finding in telemetry.findings() if finding.state == "open"]
+        []
+        """
+        return self._pipeline.told.known
+
+    def call_on_finding(self, on_finding: OnFinding) -> None:
+        """Call ``on_finding`` too, from now on, as the ``on_finding`` of the constructor.
+
+        >>> telemetry.call_on_finding(print)
+        """
+        self._pipeline.told.call(on_finding)
+
     def show(self, seconds: float = 30.0) -> bool:
         """Wait at most ``seconds`` until the event files of ``log_dir`` hold all records so far, durably.
 
@@ -514,6 +555,16 @@ class Telemetry:
             self.faults.log_total(self.run)
             self._summarizer.close()
             self._pipeline.stop(*limits)
+
+
+def _told(on_finding: OnFinding | None, faults: Faults) -> ToldFindings:
+    """Return the place for findings. Raises TypeError for an ``on_finding`` that cannot be called."""
+    told = ToldFindings(partial(faults.note, "on_finding"))
+    if on_finding is not None:
+        if not callable(on_finding):
+            raise TypeError(f"on_finding {on_finding!r:.80}; expected a function that takes a Finding")
+        told.call(on_finding)
+    return told
 
 
 def _run(name: str | os.PathLike[str], *, told: bool) -> str:
