@@ -22,10 +22,12 @@ from typing import Final
 
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace, LowWater, measure_disk
+from tensorboard_sidecar.logger_service.projection.findings_report import Unsent
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts, ProjectionState
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, in_stream_order
 from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.storage.recording_reader import beginning_of, find_recordings
 
 # A turn reads this much: a thousand steps of scalars, or a few pictures. A picture takes longest to draw.
@@ -122,6 +124,7 @@ class Follower:
         self._low_water = LowWater(lambda: measure_disk(logdir), disk_reserve_bytes)
         self._followed: dict[Path, _Followed] = {}
         self._find_at_seconds = float("-inf")
+        self._untaken = Unsent()
 
     def __repr__(self) -> str:
         return f"<Follower of {len(self._followed)} recordings: {self.counts}>"
@@ -188,6 +191,19 @@ class Follower:
         for followed in self._followed.values():
             if followed.stream is not None:
                 yield followed.stream.stream.id, followed.stream.position
+
+    def findings(self) -> Iterator[tuple[bytes, list[Finding]]]:
+        """Yield the id of each stream that is watched at present, and its findings."""
+        for followed in self._followed.values():
+            if followed.stream is not None and followed.stream.findings:
+                yield followed.stream.stream.id, followed.stream.findings
+
+    def take_findings(self) -> list[tuple[bytes, Finding]]:
+        """Return the findings that opened or cleared since the last call, with the ids of their streams."""
+        changes = list(self._untaken.changes(self.findings()))
+        for stream, finding in changes:
+            self._untaken.sent(stream, finding)
+        return changes
 
     @property
     def failures(self) -> list[str]:

@@ -39,6 +39,7 @@ from tensorboard_sidecar.logger_service.projection.stream_parts import EventBatc
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.kinds import PICTURES, SILENT
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.record import Kind, Record
@@ -98,6 +99,11 @@ class StreamProjection:
     def counts(self) -> ProjectionCounts:
         """The counters that this projection updates."""
         return self._tally.counts
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The findings of the stream, while it is watched: from its first record that is shown on, to its end."""
+        return []
 
     @property
     def silent(self) -> bool:
