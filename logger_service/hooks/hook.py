@@ -30,7 +30,7 @@ Deliver: TypeAlias = Callable[[bytes, threading.Event], None]
 class Hook(threading.Thread):
     """Delivers letters by ``deliver`` on this thread, within ``bounds``. ``title`` names the hook in the log."""
 
-    def __init__(self, title: str, deliver: Deliver, bounds: HookLimits = HookLimits()) -> None:
+    def __init__(self, title: str, deliver: Deliver, bounds: HookLimits) -> None:
         super().__init__(name=f"hook {title}", daemon=True)
         self.title = title
         self._deliver = deliver

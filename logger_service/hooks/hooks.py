@@ -26,7 +26,7 @@ def make_hooks(command: str | None, url: str | None) -> "Hooks":
         once = HookLimits(attempts_max=1)
         hooks["command"] = Hook("--on_finding", CommandHook(split_command(command)), once)
     if url is not None:
-        hooks["url"] = Hook("--on_finding_url", WebHook(WebAddress.parse(url)))
+        hooks["url"] = Hook("--on_finding_url", WebHook(WebAddress.parse(url)), HookLimits())
     return Hooks(hooks)
 
 

@@ -97,7 +97,7 @@ class LetterQueue:
         return self._waiting.pop(next(due))
 
     def failed(self, waiting: Waiting, now_seconds: float, *, retry: bool) -> bool:
-        """Note a failed call; return whether the letter is tried again. A newer state of the finding takes its place."""
+        """Note a failed call; return whether the letter is tried again. A newer state takes its place."""
         self.counts.failed += 1
         attempts = waiting.attempts + 1
         key, bounds = waiting.letter.key, self._bounds

@@ -11,7 +11,7 @@ import threading
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from socket import SHUT_RDWR
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from tensorboard_sidecar.logger_service import limits
@@ -35,7 +35,7 @@ class WebAddress:
     path: str
 
     @classmethod
-    def parse(cls, url: str) -> "WebAddress":
+    def parse(cls, url: str) -> Self:
         """Return the address of an http or https URL; raise StartupError for any other text.
 
         >>> WebAddress.parse("https://example.org/hooks/1?key=2")
@@ -82,11 +82,11 @@ class WebHook:
             except (OSError, http.client.HTTPException, ValueError) as error:
                 reason = "no answer in time" if cut_off.is_done else _why(error)
                 raise HookError(f"{address}: {reason}", retry=True) from None
-        if 200 <= status < 300:  # noqa: PLR2004 - the classes of HTTP
+        if 200 <= status < 300:
             return
-        if 300 <= status < 400:  # noqa: PLR2004 - as above
+        if 300 <= status < 400:
             raise HookError(f"{address}: answer {status}: it sends the finding elsewhere, which is not followed")
-        raise HookError(f"{address}: answer {status}", retry=status >= 500 or status in _RETRIED)  # noqa: PLR2004 - as above
+        raise HookError(f"{address}: answer {status}", retry=status >= 500 or status in _RETRIED)
 
 
 class _CutOff(threading.Thread):
@@ -98,7 +98,7 @@ class _CutOff(threading.Thread):
         self._connection, self._seconds, self._stopped = connection, seconds, stopped
         self._over = threading.Event()
 
-    def __enter__(self) -> "_CutOff":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
