@@ -221,14 +221,15 @@ def _add_hooks(parser: argparse.ArgumentParser) -> None:
         metavar="COMMAND",
         help="run this program with a finding as JSON on standard input, when the finding opens and when it clears; one"
         f" call at a time, at most {HOOK_CALLS_A_MINUTE_MAX} a minute and {HOOK_CALL_MAX_SECONDS} s each, then it is"
-        " killed. No shell reads the command; it gets PATH, HOME, the language, and variables that begin with HOOK_",
+        " killed. No shell reads the command; it gets PATH, HOME, the language, and variables that begin with HOOK_"
+        f" (default: {OFF})",
     )
     parser.add_argument(
         "--on_finding_url",
         "--on-finding-url",
         metavar="URL",
         help="send the same JSON to this http or https address by POST, and again after a failure; no proxy and no"
-        " redirect is used",
+        f" redirect is used (default: {OFF})",
     )
 
 

@@ -69,7 +69,7 @@ class Service:
 
     def _startup(self, stack: ExitStack) -> _Parts:
         config = self._config
-        hooks = make_hooks(config.on_finding, config.on_finding_url)
+        hooks = make_hooks(*(None if hook == OFF else hook for hook in (config.on_finding, config.on_finding_url)))
         for folder, flag in ((config.recordings, "--recordings"), (config.logdir, "--logdir")):
             _check_writable(folder, flag)
         _sync_above(config.recordings)

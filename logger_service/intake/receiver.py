@@ -104,8 +104,10 @@ class Receiver:
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         counts, replies = IntakeCounts(), Replies(self._send)
         streams = OpenStreams(journal, replies, counts, streams_max=streams_max)
-        self.dispatcher = Dispatcher(streams, replies, counts)
-        self.findings = FindingsDelivery(streams, replies, counts)
+        self.dispatcher, self.findings = (
+            Dispatcher(streams, replies, counts),
+            FindingsDelivery(streams, replies, counts),
+        )
 
     def turn(self, timeout_seconds: float) -> None:
         """Handle messages and do what is due; wait at most ``timeout_seconds`` for either."""
