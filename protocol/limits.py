@@ -140,3 +140,7 @@ KINDS_MAX: Final = 256
 
 # Size of a key file: a key of 40 characters, a word before the key, and white space. A larger file is no key.
 KEY_FILE_SIZE_MAX_BYTES: Final = 256
+
+# The scalars of the last steps that a flight recorder keeps beside an outbox: a thousand steps of 100 scalars. Docker
+# gives all outboxes of a container 64 MB.
+FLIGHT_RING_SIZE_MAX_BYTES: Final = 4 * 2**20
