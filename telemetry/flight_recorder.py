@@ -219,8 +219,8 @@ class FlightRecorder:
                 _log.info("the flight recorder of run %s ships: %s", self._outbox.stream.run, reason)
                 ring = self._ring.copy(pause)
                 entries = choose(_paced(read_entries(ring), pause), self._ring.mark, since_step)
+                self._ship_text(burst_text(reason, entries), entries)  # first: a kill leaves the rest to others
                 self._ship_entries(_paced(merge(entries), pause))
-                self._ship_text(burst_text(reason, entries), entries)
         except Exception as error:  # noqa: BLE001 - rule 4
             self._stop(error)
 

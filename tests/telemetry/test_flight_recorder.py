@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import sleep
@@ -10,16 +11,17 @@ from time import sleep
 import numpy as np
 import pytest
 import torch
-from support.machine.children import fork
+from support.machine.children import fork, start, wait_for
 from support.machine.slow_device import SlowCopy, SlowDevice
 from support.machine.waiting import wait_until
 from support.records.recordings import Said
 from support.running.spoken import read_recording, read_said
 
 from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar.__main__ import main
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.messages import RunEnd, Scalars, Text
-from tensorboard_sidecar.protocol.outbox.flight_ring import RING_NAME
+from tensorboard_sidecar.protocol.outbox.flight_ring import RING_NAME, Mark
 from tensorboard_sidecar.protocol.outbox.orphan import find_outboxes
 from tensorboard_sidecar.telemetry import flight_recorder, pipeline
 from tensorboard_sidecar.telemetry.flight_recorder import (
@@ -122,7 +124,7 @@ def test_the_loops_word_ships_the_last_steps_of_both_kinds_of_calls(tmp_path: Pa
     values = {"flight/loss": 18.0, "flight/norm": 0.5, "flight/lr": 0.1, "flight/single": 3.0}
     expected[4] = Said(18, Scalars(values))
     reason = Text("flight/reason", "`the validation loss is 'high'`: steps 14 to 19")
-    assert bursts(tmp_path) == [*expected, Said(19, reason)]
+    assert bursts(tmp_path) == [Said(19, reason), *expected]
 
 
 def test_what_is_shipped_has_the_time_of_its_call(tmp_path: Path, make: Make) -> None:
@@ -319,7 +321,7 @@ def test_bad_values_are_faults_and_the_others_are_kept(tmp_path: Path, make: Mak
         telemetry.flight(-(2**60), {"a": 1.0})
         telemetry.ship_flight("asked")
         assert telemetry.faults.total == 3
-    assert bursts(tmp_path)[0] == Said(3, Scalars({"flight/b": 2.0, "flight/untitled": 3.0}))
+    assert bursts(tmp_path)[1] == Said(3, Scalars({"flight/b": 2.0, "flight/untitled": 3.0}))
 
 
 def test_calls_after_the_close_and_in_a_fork_are_faults(tmp_path: Path, make: Make) -> None:
@@ -406,6 +408,37 @@ def test_a_ring_that_was_not_shipped_in_time_stays(
     flight._turn.release()
     assert "is not shipped in time" in caplog.text
     assert not ring.exists(), "the outbox was shipped, and is gone"
+
+
+@pytest.mark.parametrize("marks", [1, 2, 30, 60])
+def test_a_kill_in_the_middle_of_a_burst_ships_the_rest_and_one_record_twice(
+    tmp_path: Path, make: Make, outboxes: Path, marks: int
+) -> None:
+    """Between a record and its mark: the only place where a kill shows."""
+
+    def train() -> None:
+        telemetry = make(flight_recorder=60)
+        for step in range(100):
+            telemetry.flight(step, {"loss": float(step)})
+        write_mark, written = RingMemory.write_mark, []
+
+        def killed(ring: RingMemory, mark: Mark) -> None:
+            if len(written) == marks:
+                os.kill(os.getpid(), signal.SIGKILL)
+            written.append(mark)
+            write_mark(ring, mark)
+
+        RingMemory.write_mark = killed  # type: ignore[method-assign]
+        telemetry.ship_flight("asked")
+        telemetry.close()
+
+    assert wait_for(start(train)) == -signal.SIGKILL
+    assert main(["drain", str(outboxes)]) == 0
+    shown = [said.step for said in read_said(tmp_path)[1:] if isinstance(said.message, Scalars)]
+    assert shown == sorted([*range(39, 100), 39 + marks])
+    texts = [said.message.text for said in read_said(tmp_path) if isinstance(said.message, Text)]
+    assert texts[0] == "`asked`: steps 39 to 99"
+    assert [text.startswith("`the process ended without") for text in texts] == [False, True]
 
 
 def test_a_burst_is_told_in_the_log(make: Make, caplog: pytest.LogCaptureFixture) -> None:
