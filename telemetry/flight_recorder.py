@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic, sleep
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body
 from tensorboard_sidecar.protocol.frame import Frame, read_frame
@@ -32,6 +32,7 @@ from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.outbox.ring_memory import Place, RingMemory
 from tensorboard_sidecar.telemetry.values.device_copy import DeviceCopy
 
+T = TypeVar("T")
 REASON_MAX_CHARACTERS: Final = 500
 # A double in msgpack whose exponent has all bits set: NaN or an infinity. Other bytes may look alike.
 _NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
@@ -39,12 +40,13 @@ _NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _UNSEEN_MAX: Final = 2**14
 # Calls whose values are on their way: a device queues about a thousand launches.
 _ARRIVING_MAX: Final = 4096
-# The sender thread makes way for the training thread after this many entries, some 0.2 ms.
-_TURN_ENTRIES: Final = 16
+# The sender thread makes way for the training thread after so many entries: each time some 0.2 ms.
+_SHIPPED_AT_ONCE: Final = 16
+_LOOKED_AT_AT_ONCE: Final = 128
 _PAUSE_SECONDS: Final = 0.001
 # How long a close waits for a burst of the sender thread, and for values on a device.
 _CLOSE_SECONDS: Final = 2.0
-_ARRIVAL_SECONDS: Final = 1.0
+ARRIVAL_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.01
 # Reasons of earlier bursts in the text of the latest burst.
 _REASONS_MAX: Final = 16
@@ -177,7 +179,7 @@ class FlightRecorder:
             self._arriving.add(step, wall_time_ns, copies, build)
 
     def ship(self, reason: str, step: int) -> None:
-        """Have the sender thread ship the steps before ``step``, and those from there on; does not wait."""
+        """Have the sender thread ship the steps before ``step``, and all from there on; does not wait."""
         self._due.append((one_line(reason), step))
 
     def step(self) -> None:
@@ -188,11 +190,11 @@ class FlightRecorder:
             finally:
                 self._turn.release()
 
-    def close(self, error: BaseException | None = None) -> None:
+    def close(self, error: BaseException | None = None, seconds: float = ARRIVAL_SECONDS) -> None:
         """Ship a burst if ``error`` ended the run, or if a burst is due; then delete the ring. Raises nothing.
 
-        Waits for the device at most one second, and only after an error. When the sender thread is in the middle of a
-        long burst for two seconds, the ring stays, and is shipped with the rest of the outbox.
+        After an error, waits for the device at most ``seconds``, and one second. When the sender thread is in the middle
+        of a long burst for two seconds, the ring stays, and is shipped with the rest of the outbox.
         """
         if not self._turn.acquire(timeout=_CLOSE_SECONDS):
             _log.warning("the flight ring in %s is not shipped in time", self._outbox.folder)
@@ -200,7 +202,7 @@ class FlightRecorder:
         try:
             if error is not None and not self._over:
                 self._due.append((exception_reason(error), STEP_MAX + 1))
-                self._await_device()
+                self._await_device(min(seconds, ARRIVAL_SECONDS))
             self._ship_due(lambda: None)
             self._over = True
             self._ring.close()
@@ -212,7 +214,7 @@ class FlightRecorder:
             return
         try:
             self._arriving.poll()
-            self._look_at_new()
+            self._look_at_new(pause)
             due = [self._due.popleft() for _ in range(len(self._due))]
             if due:
                 reason, since_step = "; ".join(reason for reason, _ in due), min(step for _, step in due)
@@ -238,15 +240,15 @@ class FlightRecorder:
             body = encode_body(Text(REASON_TAG, "\n\n".join(self._told)))
             self._outbox.append(Kind.TEXT, self._last.step, self._last.wall_time_ns, body)
 
-    def _look_at_new(self) -> None:
-        for _ in range(len(self._unseen)):
+    def _look_at_new(self, pause: Callable[[], None]) -> None:
+        for _ in _paced(range(len(self._unseen)), pause, _LOOKED_AT_AT_ONCE):
             place, step = self._unseen.popleft()
             reason = self._watch.look(self._ring.read(place), step)
             if reason:
                 self._due.append((reason, step))
 
-    def _await_device(self) -> None:
-        until_seconds = monotonic() + _ARRIVAL_SECONDS
+    def _await_device(self, seconds: float) -> None:
+        until_seconds = monotonic() + seconds
         while self._arriving.poll() and monotonic() < until_seconds:
             sleep(_LOOK_SECONDS)
 
@@ -257,10 +259,10 @@ class FlightRecorder:
             _log.warning("the flight recorder stopped: %r; other records are not affected", error)
 
 
-def _paced(entries: Iterable[Record], pause: Callable[[], None]) -> Iterator[Record]:
-    for number, entry in enumerate(entries, 1):
-        yield entry
-        if number % _TURN_ENTRIES == 0:
+def _paced(items: Iterable[T], pause: Callable[[], None], at_once: int = _SHIPPED_AT_ONCE) -> Iterator[T]:
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % at_once == 0:
             pause()
 
 

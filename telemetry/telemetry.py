@@ -27,6 +27,7 @@ from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
 from tensorboard_sidecar.protocol.limits import STEP_MAX
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
+from tensorboard_sidecar.protocol.outbox.flight_ring import REASON_TAG
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.run_names import shown_run
@@ -82,6 +83,7 @@ class Telemetry:
     memory, at most 4 MiB: those of :meth:`scalars`, and those of :meth:`flight`, which a loop calls at each step. The
     ring is shipped, under ``flight/``, when a value is not finite, when an exception ends the run, when the process is
     killed, and by :meth:`ship_flight`. The text ``flight/reason`` says why. Otherwise nothing of the ring is shipped.
+    With a flight recorder, ``writer.add_scalar`` takes as long as :meth:`scalars`.
 
     Records wait in an outbox until the logger has acknowledged them or the recording holds them. The outbox takes
     ``outbox_bytes`` of memory (less where memory is small), in a private folder in ``outbox_dir`` (default: shared
@@ -262,7 +264,7 @@ class Telemetry:
         for split in map(split_scalars, in_records(good) if good or not values else ()):
             self._pipeline.keep_flight_tensors(step, split.on_device, split.message)
 
-    def ship_flight(self, reason: str) -> None:
+    def ship_flight(self, reason: object) -> None:
         """Ship the flight recorder's values that were not shipped before, and ``reason`` as the text ``flight/reason``.
 
         The sender thread ships; the call does not wait. Without ``flight_recorder`` the call does nothing.
@@ -272,7 +274,8 @@ class Telemetry:
         try:
             self.check_open()
             if self._pipeline.flight is not None:
-                self._pipeline.flight.ship(str(reason), self.cost.step)
+                with self.faults.noting("telemetry.ship_flight") as note:
+                    self._pipeline.flight.ship(fit.text(REASON_TAG, reason, note), self.cost.highest_step)
         except Exception as error:  # noqa: BLE001 - no error of any type may end training
             self.faults.note("telemetry.ship_flight", error)
 
@@ -557,7 +560,7 @@ class Telemetry:
         given = self.drain_seconds if deadline_seconds is None else deadline_seconds
         limits = (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
         if self._pipeline.flight is not None:
-            self._pipeline.flight.close(self._ending.error)
+            self._pipeline.flight.close(self._ending.error, limits[0])
         try:
             step = max(self._end.first_step, self.cost.step)
             self._pipeline.keep(step, messages.RunEnd(status, self._end.plain))

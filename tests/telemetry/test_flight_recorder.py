@@ -441,6 +441,13 @@ def test_a_kill_in_the_middle_of_a_burst_ships_the_rest_and_one_record_twice(
     assert [text.startswith("`the process ended without") for text in texts] == [False, True]
 
 
+def test_a_reason_may_be_any_value_and_waits_for_no_device(tmp_path: Path, make: Make) -> None:
+    with make() as telemetry:
+        telemetry.flight(1, {"loss": 1.0})
+        telemetry.ship_flight({"loss": META})
+    assert reasons(tmp_path) == ["`{'loss': tensor on meta of shape ()}`: steps 1 to 1"]
+
+
 def test_a_burst_is_told_in_the_log(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), make() as telemetry:
         telemetry.flight(1, {"loss": math.nan})
