@@ -193,8 +193,8 @@ class FlightRecorder:
     def close(self, error: BaseException | None = None, seconds: float = ARRIVAL_SECONDS) -> None:
         """Ship a burst if ``error`` ended the run, or if a burst is due; then delete the ring. Raises nothing.
 
-        After an error, waits for the device at most ``seconds``, and one second. When the sender thread is in the middle
-        of a long burst for two seconds, the ring stays, and is shipped with the rest of the outbox.
+        After an error, waits for the device at most ``seconds``, and one second. When the sender thread is in the
+        middle of a long burst for two seconds, the ring stays, and is shipped with the rest of the outbox.
         """
         if not self._turn.acquire(timeout=_CLOSE_SECONDS):
             _log.warning("the flight ring in %s is not shipped in time", self._outbox.folder)

@@ -200,6 +200,18 @@ def test_an_entry_that_no_reader_would_take_is_left_out() -> None:
     assert messages(merge(bad)) == []
 
 
+BODIES = st.binary(max_size=60) | st.dictionaries(st.text(max_size=4), st.floats(), max_size=3).map(encode_scalars)
+
+
+@given(st.lists(st.tuples(st.integers(-STEP_MAX, STEP_MAX), BODIES), max_size=6))
+def test_any_bodies_with_right_checksums_become_records_that_readers_take(found: list[tuple[int, bytes]]) -> None:
+    records = [Record(Kind.SCALARS, number, step, 0, body) for number, (step, body) in enumerate(found, 1)]
+    burst = Burst(choose(read_entries(memoryview(ring(records))), Mark(500)), 1)
+    batch = burst.read(1, 2**20)
+    for record in unpack_records(batch.frames) if batch is not None else []:
+        decode_message(record)
+
+
 def test_a_step_with_too_many_tags_is_several_records() -> None:
     entries = [entry(n, 3, **{f"{n}/{tag}": 0.0 for tag in range(TAGS_MAX - 1)}) for n in (1, 2)]
     sizes = [len(message.values) for _, message in messages(merge(entries)) if isinstance(message, Scalars)]
