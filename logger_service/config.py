@@ -45,7 +45,7 @@ class ServeConfig:
     disk_reserve_bytes: int | None = None
     """Bytes that stay free on the disks of both folders; 0: no reserve; None: 256 MiB, or 5 % of a small disk."""
     on_finding: str | None = None
-    """A command that reads a finding as JSON from standard input, when it opens and clears; None, ``none``: no command."""
+    """A command that reads a finding as JSON from standard input, when it opens and clears; None, ``none``: none."""
     on_finding_url: str | None = None
     """An http or https address to which the same JSON is sent; None, ``none``: no address."""
     drain_seconds: float = 60.0

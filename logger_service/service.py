@@ -22,6 +22,7 @@ from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.folders.open_files import raise_open_files_limit
 from tensorboard_sidecar.logger_service.hooks.hooks import Hooks, make_hooks
+from tensorboard_sidecar.logger_service.intake.findings_delivery import FindingsDelivery
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
@@ -48,6 +49,7 @@ class _Parts:
     receiver: Receiver
     projection: Supervisor
     orphans: OrphanIntake
+    findings: FindingsDelivery
     hooks: Hooks
     page: HealthPage | None
     collector: Collector
@@ -98,7 +100,8 @@ class Service:
         collector = Collector(config.recordings, journal, receiver, projection, orphans, hooks)
         hooks.start()
         self._ready(receiver.endpoint)
-        return _Parts(receiver, projection, orphans, hooks, page, collector)
+        findings = FindingsDelivery(receiver.dispatcher)
+        return _Parts(receiver, projection, orphans, findings, hooks, page, collector)
 
     def _main_loop(self, parts: _Parts) -> None:
         busy = False
@@ -133,9 +136,9 @@ def _tell_findings(parts: _Parts) -> None:
     """Tell trainers and hooks what the projection has found. Waits for nobody."""
     streams = parts.receiver.dispatcher.streams
     for stream_id, finding in parts.projection.take_findings():
-        parts.receiver.findings.take(stream_id, finding)
+        parts.findings.take(stream_id, finding)
         parts.hooks.take(stream_id, streams.stream_with_id(stream_id), finding)
-    parts.receiver.findings.step(monotonic())
+    parts.findings.step(monotonic())
 
 
 def _open_page(health: str | None) -> HealthPage | None:

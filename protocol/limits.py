@@ -157,3 +157,7 @@ FINDINGS_SIZE_MAX_BYTES: Final = 2**15
 
 # Findings of a stream that are remembered, to be told: as many as the card in TensorBoard has.
 FINDINGS_KNOWN_MAX: Final = 256
+
+# The scalars of the last steps that a flight recorder keeps beside an outbox: a thousand steps of 100 scalars. Docker
+# gives all outboxes of a container 64 MB.
+FLIGHT_RING_SIZE_MAX_BYTES: Final = 4 * 2**20

@@ -40,8 +40,7 @@ class SilentPipeline(Pipeline):
     """
 
     def __init__(self, stream: Stream, *, wanted: bool = False) -> None:
-        self.stream = stream
-        self.told = ToldFindings()
+        self.stream, self.flight, self.told = stream, None, ToldFindings()
         self._unusable, self._stopped = "this Telemetry is not enabled" if wanted else _REASON, False
         if not wanted:
             _log.warning("run %s: %s", stream.run, _REASON)

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from tensorboard_sidecar.logger_service.intake.open_streams import IntakeCounts, OpenStreams, Replies
+from tensorboard_sidecar.logger_service.intake.open_streams import Dispatcher
 from tensorboard_sidecar.logger_service.limits import FINDINGS_REMEMBERED_MAX
 from tensorboard_sidecar.protocol.finding import Finding, by_gravity
 from tensorboard_sidecar.protocol.limits import FINDINGS_KNOWN_MAX
@@ -32,23 +32,15 @@ class _Told:
 
 
 class FindingsDelivery:
-    """Tells the peers of ``streams`` their findings by ``replies``, and counts them in ``counts``.
+    """Tells the peers of a dispatcher the findings of their streams, and counts them.
 
     Remembers FINDINGS_KNOWN_MAX findings of a stream, and ``remembered_max`` of all. A new finding of a full stream
     takes the place of a cleared one, and is left out if there is none. LRU: beyond ``remembered_max``, forget the
     stream without a change for longest.
     """
 
-    def __init__(
-        self,
-        streams: OpenStreams,
-        replies: Replies,
-        counts: IntakeCounts,
-        *,
-        remembered_max: int = FINDINGS_REMEMBERED_MAX,
-    ) -> None:
-        self._streams, self._replies, self._counts = streams, replies, counts
-        self._remembered_max = remembered_max
+    def __init__(self, dispatcher: Dispatcher, *, remembered_max: int = FINDINGS_REMEMBERED_MAX) -> None:
+        self._dispatcher, self._remembered_max = dispatcher, remembered_max
         self._remembered = 0
         self._told: OrderedDict[bytes, _Told] = OrderedDict()
         self._look_at_seconds = float("-inf")
@@ -79,7 +71,7 @@ class FindingsDelivery:
             return
         self._look_at_seconds = now_seconds + _LOOK_INTERVAL_SECONDS
         for stream_id, told in self._told.items():
-            peer = self._streams.peer_for_findings(stream_id)
+            peer = self._dispatcher.streams.peer_for_findings(stream_id)
             if peer is None:
                 continue
             if peer != told.peer:
@@ -91,8 +83,8 @@ class FindingsDelivery:
 
     def _tell(self, told: _Told) -> None:
         some = list(findings_that_fit(told.known[key] for key in told.waiting))
-        if self._replies.send(told.peer, Findings(some)):
-            self._counts.findings += len(some)
+        if self._dispatcher.replies.send(told.peer, Findings(some)):
+            self._dispatcher.counts.findings += len(some)
             for finding in some:
                 del told.waiting[finding.rule, finding.tag]
 

@@ -21,7 +21,6 @@ import zmq
 from tensorboard_sidecar.logger_service.access.authenticator import Authenticator
 from tensorboard_sidecar.logger_service.access.connection_monitor import ConnectionMonitor, cut
 from tensorboard_sidecar.logger_service.errors import StartupError
-from tensorboard_sidecar.logger_service.intake.findings_delivery import FindingsDelivery
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.open_streams import Dispatcher, IntakeCounts, OpenStreams, Replies
 from tensorboard_sidecar.logger_service.limits import HANDSHAKE_MAX_SECONDS, STREAMS_MAX
@@ -104,10 +103,7 @@ class Receiver:
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         counts, replies = IntakeCounts(), Replies(self._send)
         streams = OpenStreams(journal, replies, counts, streams_max=streams_max)
-        self.dispatcher, self.findings = (
-            Dispatcher(streams, replies, counts),
-            FindingsDelivery(streams, replies, counts),
-        )
+        self.dispatcher = Dispatcher(streams, replies, counts)
 
     def turn(self, timeout_seconds: float) -> None:
         """Handle messages and do what is due; wait at most ``timeout_seconds`` for either."""

@@ -25,9 +25,8 @@ class Told:
 
     def __init__(self, folder: Path, remembered_max: int = 1000) -> None:
         self.logger = NotedLogger(folder)
-        streams, replies, counts = self.logger.streams, self.logger.dispatcher, self.logger.dispatcher.counts
-        self.delivery = FindingsDelivery(streams, streams._replies, counts, remembered_max=remembered_max)
-        self.counts = replies.counts
+        self.delivery = FindingsDelivery(self.logger.dispatcher, remembered_max=remembered_max)
+        self.counts = self.logger.dispatcher.counts
 
     def hello(self, peer: bytes, stream: Stream = STREAM, *, asks: bool = True) -> None:
         self.logger.say(peer, Hello(stream.id, stream.run, stream.rank, stream.attempt, 1, asks))
