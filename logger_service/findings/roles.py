@@ -1,8 +1,9 @@
 """What a tag means: the mapping from the names that people give their curves to the roles that rules read.
 
-The mapping knows the reference trainer's tags, the defaults of Lightning, Transformers, Accelerate and Ignite, and the
-usual names in hand-written loops. A name is split into lower-case words at everything that is no letter or digit, and
-at changes from small to large letters: ``train/gradNorm`` has the words train, grad, norm.
+The mapping knows the reference trainer's tags, the defaults of Lightning, Transformers, Accelerate, Ignite and
+Stable-Baselines3, and the usual names in hand-written loops. A name is split into lower-case words at everything that
+is no letter or digit, and at changes from small to large letters: ``train/gradNorm`` has the words train, grad, norm.
+When in doubt a tag has no role: a rule that does not judge is better than one that cries wolf.
 """
 
 import re
@@ -24,6 +25,7 @@ class Role(StrEnum):
     TEMPERATURE = "temperature of a contrastive loss"
     EPOCH = "epoch"
     DIMENSION_STD = "deviation of embedding components over a batch"
+    EMBEDDING_NORM = "norm of embeddings"
     LAG = "seconds that telemetry lags behind"
     ANY_VALUE = "scalars, weights and gradients"
     WEIGHTS = "summaries of weights"
@@ -38,13 +40,38 @@ class Role(StrEnum):
 CURVES: Final = frozenset(
     {
         *(Role.LOSS, Role.VALIDATION_LOSS, Role.QUALITY, Role.RECALL, Role.GRADIENT_NORM, Role.CLIPPED_NORM),
-        *(Role.LEARNING_RATE, Role.TEMPERATURE, Role.EPOCH, Role.DIMENSION_STD, Role.LAG),
+        *(Role.LEARNING_RATE, Role.TEMPERATURE, Role.EPOCH, Role.DIMENSION_STD, Role.EMBEDDING_NORM, Role.LAG),
     }
 )
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_VALIDATION: Final = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev", "test"})
-_NOT_A_LOSS: Final = frozenset({"std", "scale", "weight", "min", "max", "best", "variance", "var"})
-_SCORES: Final = frozenset({"acc", "accuracy", "recall", "precision", "f1", "auc", "auroc", "map", "bleu", "iou", "r2"})
+_TRAINING: Final = frozenset({"train", "training", "trainer", "progress"})
+_VALIDATION: Final = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev", "test", "testing"})
+# With one of these words, a tag with the word loss is a number about a loss.
+_ABOUT_A_LOSS: Final = frozenset(
+    {"std", "scale", "scaler", "weight", "weights", "min", "max", "best", "variance", "var", "time", "seconds", "coef"}
+)
+# Losses of games between networks, and of reinforcement learning: healthy ones rise, spike, and change their sign.
+_NO_MINIMUM: Final = frozenset(
+    {
+        *("value", "policy", "actor", "critic", "entropy", "ent", "pg", "vf", "q", "qf", "qf1", "qf2", "reward"),
+        *("gen", "generator", "disc", "discriminator", "adv", "adversarial", "gan", "g", "d"),
+    }
+)
+_SCORES: Final = frozenset(
+    {
+        *("acc", "accuracy", "recall", "precision", "auc", "auroc", "map", "ap", "bleu", "rouge", "iou", "dice"),
+        *("ndcg", "mrr", "fscore", "top1", "acc1", "acc5"),
+    }
+)
+_METRICS: Final = _SCORES | {"metric", "metrics", "perplexity", "ppl", "correlation", "pearson", "spearman"}
+_SCORE: Final = re.compile(r"(^|_)(f_1|r_2)(_|$)")
+_GRADIENT_NORM: Final = re.compile(
+    r"(^|_)grad(ient|ients|s)?_(l_?\d_)?norm(s)?(_|$)|gradnorm|^grad_(\d_\d|inf)_norm_total$"
+)
+_NO_LEARNING_RATE: Final = frozenset({"momentum", "decay", "scale", "mult", "multiplier", "factor", "ratio", "time"})
+_HARDWARE: Final = frozenset(
+    {"gpu", "cpu", "system", "device", "hardware", "sensor", "celsius", "machine", "sampling", "gumbel", "distillation"}
+)
 # A tag of any length is looked at up to here.
 _LOOKED_AT_CHARACTERS: Final = 256
 
@@ -64,27 +91,57 @@ def role_of_curve(tag: str) -> Role | None:
         return Role.LAG if "lag" in some else None
     if tag.startswith(("flight/", "findings/", "hparam/")):
         return None
-    if "grad_norm" in joined or "gradient_norm" in joined or "gradnorm" in some:
-        return Role.CLIPPED_NORM if "clipped" in some else Role.GRADIENT_NORM
+    if _GRADIENT_NORM.search(joined):
+        return Role.CLIPPED_NORM if some & {"clipped", "after"} else Role.GRADIENT_NORM
     if joined.endswith("dimension_std"):
         return Role.DIMENSION_STD
+    if words and words[-1] == "norm" and some & {"embedding", "embeddings"}:
+        return Role.EMBEDDING_NORM
     if "lr" in some or "learning_rate" in joined:
-        return Role.LEARNING_RATE
+        return None if some & _NO_LEARNING_RATE else Role.LEARNING_RATE
     if "temperature" in some:
-        return Role.TEMPERATURE
-    if words and words[-1] == "epoch":
+        return None if some & _HARDWARE else Role.TEMPERATURE
+    if words and words[-1] == "epoch" and some <= _TRAINING | _VALIDATION | {"epoch"}:
         return Role.EPOCH
     if re.search(r"_to_.*recall", joined):
         return Role.RECALL
-    return _role_of_result(some)
+    return _role_of_result(words, joined)
 
 
-def _role_of_result(words: frozenset[str]) -> Role | None:
-    if "loss" in words or "nll" in words:
-        if words & _NOT_A_LOSS:
+def _role_of_result(words: list[str], joined: str) -> Role | None:
+    some = frozenset(words)
+    validation = some & _VALIDATION or joined.startswith(("valloss", "validloss", "testloss", "evalloss"))
+    if any(word.endswith("loss") for word in words) or "nll" in some:
+        if some & (_ABOUT_A_LOSS | _NO_MINIMUM):
             return None
-        return Role.VALIDATION_LOSS if words & _VALIDATION else Role.LOSS
-    return Role.QUALITY if words & _SCORES and words & _VALIDATION else None
+        if not validation:
+            # Transformers logs the mean over the run, once and at its end, as train/train_loss.
+            return None if joined == "train_train_loss" else Role.LOSS
+        return None if "step" in some else Role.VALIDATION_LOSS  # Lightning's val_loss_step has a point a batch
+    if some & _SCORES or _SCORE.search(joined):
+        return None if some & _TRAINING or ("step" in some and validation) else Role.QUALITY
+    return None
+
+
+@lru_cache(maxsize=4096)
+def is_metric(tag: str) -> bool:
+    """Tell whether a scalar is a metric, which may be undefined in a healthy run.
+
+    >>> is_metric("val/auroc"), is_metric("train/perplexity"), is_metric("train/loss")
+    (True, True, False)
+    """
+    words = _words(tag)
+    return bool(_METRICS.intersection(words) or _SCORE.search("_".join(words)))
+
+
+@lru_cache(maxsize=4096)
+def subject(tag: str) -> frozenset[str]:
+    """Return the words of a tag that say of what it is the loss: equal for the curves of training and validation.
+
+    >>> subject("loss/val/text_image") == subject("loss/train/text_image") != subject("loss/train/total")
+    True
+    """
+    return frozenset(_words(tag)) - _TRAINING - _VALIDATION - {"step", "epoch", "mean", "batch"}
 
 
 @lru_cache(maxsize=4096)

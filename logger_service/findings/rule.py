@@ -36,10 +36,12 @@ Measure: TypeAlias = Callable[[Sample], Iterable[Measured]]
 class Rule:  # Wide: a row of the table in docs/FINDINGS.md
     """One rule.
 
-    A finding opens after ``running`` measures in a row above ``enter`` (below it, if ``enter`` is less than ``clear``),
-    and clears at ``clear_running`` measures in a row on the other side of ``clear``. ``measure`` makes the measure of
-    one tag, or of all tags when ``together``. ``formula`` says what is measured, ``needs`` what a verdict needs;
-    ``source`` is where the thresholds are from. With ``warm_up``, measures of the run's warm-up do not count.
+    A finding opens after ``running`` measures in a row above ``enter`` (below it, if ``enter`` is less than ``clear``)
+    that span at least ``for_steps`` steps, and clears at ``clear_running`` measures in a row on the other side of
+    ``clear``. ``measure`` makes the measure of one tag, or of all tags when ``together``, from samples of ``roles``,
+    without which there is no verdict, and of ``also``. ``formula`` says what is measured, ``needs`` what a verdict
+    needs; ``source`` is where the thresholds are from, and ``false_alarms`` which healthy runs open a finding. With
+    ``warm_up``, measures of the run's warm-up do not count.
     """
 
     name: str
@@ -56,6 +58,9 @@ class Rule:  # Wide: a row of the table in docs/FINDINGS.md
     clear_running: int = 1
     together: bool = False
     warm_up: bool = True
+    for_steps: int = 0
+    also: frozenset[Role] = frozenset()
+    false_alarms: str = ""
 
     def is_bad(self, value: float) -> bool:
         """Tell whether a measure is beyond the enter threshold; NaN is not."""
@@ -105,9 +110,9 @@ class Episode:
             peak = rounded(self._worse(found.peak, measured.value))
             self.finding = replace(found, last_step=measured.step, count=found.count + 1, peak=peak)
             return None
-        if self._bad < self.rule.running:
-            return None
         rule = self.rule
+        if self._bad < rule.running or measured.step - self._first_step < rule.for_steps:
+            return None
         evidence = {name: rounded(number) for name, number in measured.evidence.items()}
         before = found.count if found is not None else 0
         first = found.first_step if found is not None else self._first_step

@@ -1,0 +1,100 @@
+"""Rules on values that are not finite: NaN and infinity in scalars, weights and gradients."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from tensorboard_sidecar.logger_service.findings.facts import Facts
+from tensorboard_sidecar.logger_service.findings.roles import Role, is_metric, role_of_curve
+from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, Rule
+from tensorboard_sidecar.logger_service.findings.samples import NonFinite, Sample
+
+
+def counting(kind: str) -> Callable[[Facts], Measure]:
+    """Return a measure of the number of values that are not finite in samples of this kind."""
+
+    def measure(sample: Sample) -> Iterable[Measured]:
+        assert isinstance(sample, NonFinite)  # noqa: S101 - the roles of the rule say so
+        if kind_of(sample) != kind:
+            return []
+        count = float(sample.non_finite)
+        return [Measured(sample.tag, sample.step, count, {"not finite": count, "values": float(sample.values)})]
+
+    return lambda _facts: measure
+
+
+def kind_of(sample: NonFinite) -> str:
+    """Return "scalar", "metric", "weight" or "gradient": a scalar that is a gradient norm counts as a gradient."""
+    if sample.kind != "scalar":
+        return sample.kind
+    if role_of_curve(sample.tag) in (Role.GRADIENT_NORM, Role.CLIPPED_NORM):
+        return "gradient"
+    return "metric" if is_metric(sample.tag) else "scalar"
+
+
+SCALAR: Final = Rule(
+    name="non-finite-scalar",
+    severity="error",
+    roles=frozenset({Role.ANY_VALUE}),
+    formula="values of a scalar that are NaN or infinite; metrics and gradient norms have rules of their own",
+    enter=0.5,
+    clear=0.5,
+    needs="a scalar",
+    advice="Stop: with a loss of NaN every later step is lost. People go back to a checkpoint from before, look at "
+    "the batch of this step, and turn on torch.autograd.set_detect_anomaly.",
+    source="IEEE 754: no later value of a sum with NaN is a number",
+    false_alarms="a number that is undefined by its nature, such as the mean of an empty group, not called a metric",
+    warm_up=False,
+    measure=counting("scalar"),
+)
+
+METRIC: Final = Rule(
+    name="non-finite-metric",
+    severity="warn",
+    roles=frozenset({Role.ANY_VALUE}),
+    formula="values of a metric (accuracy, AUROC, perplexity, correlation ...) that are NaN or infinite",
+    enter=0.5,
+    clear=0.5,
+    running=2,
+    needs="a metric that is not finite once",
+    advice="The metric is undefined for these data, for example the AUROC of one class, or it overflows. "
+    "People guard its denominator, or compute it over the whole split instead of a batch.",
+    source="as non-finite-scalar; twice running, since a single undefined value is common",
+    false_alarms="a metric that the first epochs leave undefined",
+    warm_up=False,
+    measure=counting("metric"),
+)
+
+WEIGHT: Final = Rule(
+    name="non-finite-weight",
+    severity="error",
+    roles=frozenset({Role.ANY_VALUE}),
+    formula="values of a weight that are NaN or infinite",
+    enter=0.5,
+    clear=0.5,
+    needs="summaries or histograms of weights",
+    advice="Stop: the model is lost from this step on. Go back to a checkpoint from before, and clip gradients or "
+    "lower the learning rate.",
+    source="as non-finite-scalar",
+    false_alarms="a mask of -inf that is registered as a parameter",
+    warm_up=False,
+    measure=counting("weight"),
+)
+
+GRADIENT: Final = Rule(
+    name="non-finite-gradient",
+    severity="error",
+    roles=frozenset({Role.ANY_VALUE}),
+    formula="values of a gradient, or of a gradient norm, that are NaN or infinite",
+    enter=0.5,
+    clear=0.5,
+    running=3,
+    needs="gradient norms, or summaries or histograms of gradients",
+    advice="A few steps are normal with fp16, whose scaler skips them; this many are not. "
+    "People lower the scale or the learning rate, or train in bf16.",
+    source="three running: torch.amp.GradScaler halves its scale at each step that it skips",
+    false_alarms="the first steps with fp16 and a very high initial scale",
+    warm_up=False,
+    measure=counting("gradient"),
+)
+
+RULES: Final = (SCALAR, METRIC, WEIGHT, GRADIENT)
