@@ -15,6 +15,7 @@ from tensorboard_sidecar.protocol.helper.place import LOGGER_VARIABLE, OFF
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER
 from tensorboard_sidecar.telemetry.ending import Status
+from tensorboard_sidecar.telemetry.shipping.told_findings import OnFinding
 from tensorboard_sidecar.telemetry.silent import child_is_starting
 from tensorboard_sidecar.telemetry.telemetry import Telemetry
 
@@ -68,6 +69,7 @@ class Opening:
     close_seconds: float
     strict: bool
     enabled: bool
+    on_finding: OnFinding | None = None
 
     def is_repeated(self) -> bool:
         """Return whether this is a spawned child that repeats a line of its parent while it imports the main module.
@@ -84,6 +86,8 @@ class Opening:
             shared = _FOLDERS.open.get(self.folder)
             if shared is not None:
                 shared.users += 1
+                if self.on_finding is not None:
+                    shared.telemetry.call_on_finding(self.on_finding)
                 return shared.telemetry
             telemetry = self._make()
             _FOLDERS.open[self.folder] = _Shared(telemetry)
@@ -140,6 +144,7 @@ class Opening:
             continues=self.purge_step is None,
             file_suffix=self.file_suffix,
             plain=True,
+            on_finding=self.on_finding,
         )
         off = logger is not None and logger.lower() in OFF
         run = self.folder.name if self.folder.name not in ("", "~") else "run"

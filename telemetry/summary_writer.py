@@ -12,8 +12,10 @@ import weakref
 from time import localtime, strftime
 from typing import Any, Final, Never, cast
 
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.telemetry.ending import Status, status_after
 from tensorboard_sidecar.telemetry.opening import Opening, absolute
+from tensorboard_sidecar.telemetry.shipping.told_findings import OnFinding
 from tensorboard_sidecar.telemetry.telemetry import Telemetry
 from tensorboard_sidecar.telemetry.values.python_values import seconds, whole
 from tensorboard_sidecar.telemetry.writer.methods import WriterMethods
@@ -37,7 +39,8 @@ class SummaryWriter(WriterMethods):
     ``endpoint`` is the address of a logger of your own, which makes the event files below its own log directory. The
     environment variable TENSORBOARD_SIDECAR_LOGGER does the same for all writers; "off" means: a recording alone.
     ``record`` is another folder for the recording, and no event files are made. ``keep_recording=False`` deletes the
-    recording at the close, when the event files are complete. With ``strict``, faults are raised.
+    recording at the close, when the event files are complete. With ``strict``, faults are raised. ``on_finding`` is as
+    for :class:`Telemetry`.
 
     Raises ValueError or TypeError for wrong settings, OSError when memory or the folder is not available.
 
@@ -65,6 +68,7 @@ class SummaryWriter(WriterMethods):
         keep_recording: bool = True,
         close_seconds: float = CLOSE_SECONDS,
         strict: bool = False,
+        on_finding: OnFinding | None = None,
     ) -> None:
         del max_queue, flush_secs, comet_config
         default = f"runs/{strftime('%b%d_%H-%M-%S', localtime())}_{socket.gethostname()}{comment}"
@@ -79,10 +83,12 @@ class SummaryWriter(WriterMethods):
             close_seconds=seconds("close_seconds", close_seconds),
             strict=strict,
             enabled=bool(write_to_disk),
+            on_finding=on_finding,
         )
         self._opens = threading.RLock()
         self._current: Telemetry | None = None
         self._silent: Telemetry | None = None
+        self._findings: tuple[Finding, ...] = ()
         super().__init__(cast("Telemetry", _OpensAgain(self)), given)
         if not self._opening.is_repeated():
             self.telemetry = self._current = self._opening.open()
@@ -97,6 +103,14 @@ class SummaryWriter(WriterMethods):
 
     def __exit__(self, exc_type: object, exc_val: BaseException | None, exc_tb: object) -> None:
         self._close(status_after(exc_val))
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what is known to be wrong with the run, as :meth:`Telemetry.findings`, also after the close.
+
+        >>> writer.findings()
+        ()
+        """
+        return self._findings if self._current is None else self._current.findings()
 
     def flush(self, wait: bool = False) -> None:
         """Return at once: each call has kept its values when it returns. With ``wait``, wait for the event files.
@@ -118,10 +132,12 @@ class SummaryWriter(WriterMethods):
     def _close(self, status: Status | None) -> None:
         with self._opens:
             current = self._current
+            self._findings = self.findings()
             self._detach()
             self._closed = True
         if current is not None:
             self._opening.close(current, status)
+            self._findings = current.findings()
 
     def _open_again(self) -> Telemetry:
         with self._opens:
