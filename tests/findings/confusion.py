@@ -123,7 +123,7 @@ def _margins(by_name: Mapping[str, list[Verdict]], healthy: Sequence[Verdict]) -
     yield "| rule | opens | nearest healthy run | its sickness | mildest sick run |"
     yield "| :-- | --: | --: | :-- | --: |"
     for rule in RULES:
-        grows = rule.enter > rule.clear
+        grows = rule.enter >= rule.clear
         worst, mildest = (max, min) if grows else (min, max)
         near = [verdict.nearest[rule.name] for verdict in healthy if rule.name in verdict.nearest]
         sick = [one for one in SICKNESSES if rule.name in one.finds]

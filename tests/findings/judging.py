@@ -68,8 +68,7 @@ def judge(recordings: Path) -> Verdict:
 
 def _noting_the_nearest(rule: Rule, nearest: dict[str, float]) -> Rule:
     """Return the rule; its measures are noted in ``nearest``."""
-    grows = rule.enter > rule.clear
-    mildest, worse = (min, max) if grows else (max, min)
+    mildest, worse = (max, min) if rule.enter < rule.clear else (min, max)
 
     def measure_of(facts: Facts) -> Measure:
         measure = rule.measure(facts)

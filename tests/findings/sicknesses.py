@@ -173,7 +173,7 @@ def _wait_for_a_slow_rank() -> AbstractContextManager[Any]:
 _CHUNK: Final = CHUNK_POINTS
 _WARM_UP: Final = STEPS // 20
 _FIFTH: Final = STEPS // 5
-_TINY_STEPS: Final = 40 * (TINY_PICTURES // 16)
+_TINY_STEPS: Final = 60 * (TINY_PICTURES // 16)
 
 SICKNESSES: Final = (
     Sickness(
@@ -221,11 +221,11 @@ SICKNESSES: Final = (
     ),
     Sickness(
         "tiny-training-set",
-        f"{TINY_PICTURES} pictures to train on, forty epochs",
+        f"{TINY_PICTURES} pictures to train on, sixty epochs",
         ("overfitting",),
         by=_TINY_STEPS,
         steps=_TINY_STEPS,
-        settings={"epochs": 40},
+        settings={"epochs": 60},
         change_data=_keep_few_pictures,
     ),
     Sickness(

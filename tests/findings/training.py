@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python -m findings.training SICKNESS --seed 3 --output FOLDER
 
-The networks are small, pictures have 32 pixels and recordings a second, so that a step takes some 50 ms of one core.
+The networks are small, pictures have 32 pixels and recordings two seconds, so that a step takes some 50 ms of one core.
 Everything else is the reference trainer: data set, loader, model, losses, schedule, evaluation, reports.
 """
 
@@ -41,7 +41,7 @@ from tensorboard_sidecar.trainer.state import Checkpoint, load_checkpoint
 DATA: Final = Settings(images=640, side_px=64)
 SMALL: Final = {
     "image_size": 32,
-    "max_seconds": 1.0,
+    "max_seconds": 2.0,
     "epochs": 10,
     "batch_size": 16,
     "log_interval": 1,
@@ -91,6 +91,7 @@ def small_networks() -> Iterator[None]:
         stack.enter_context(patch.object(torchvision.models, "get_model", lambda *_, **__: SmallBackbone()))
         stack.enter_context(patch.object(model, "TextEncoder", text))
         stack.enter_context(patch.object(model, "AudioEncoder", audio))
+        stack.enter_context(patch.object(model, "HOP_SECONDS", 0.032))
         stack.enter_context(patch.object(loader, "read_picture", some_crop))
         stack.enter_context(patch.object(loader, "read_recording", read_recording))
         stack.enter_context(patch.object(pipeline, "time_ns", CLOCK))
