@@ -78,6 +78,7 @@ class EpochLength:
     steps: float = 0.0
     _last: Last | None = None
     _origin: Last | None = None
+    _points: int = 0
 
     def add(self, first_step: int, step: int, epoch: float) -> None:
         """Take a point of the curve of a stream that began at ``first_step``. Points that go back are left out."""
@@ -87,13 +88,14 @@ class EpochLength:
         elif step <= last.step or epoch < last.value:
             return
         elif epoch == last.value:
-            if self._origin == last:  # the curve has a point a step: the first epoch began with the run
+            if self._points == 1:  # the curve has a point a step: the first epoch began with the run
                 self._origin = Last(first_step, epoch) if first_step <= 0 else None
         elif self._origin is None:
             self._origin = Last(step, epoch)
         else:
             self.steps = (step - self._origin.step) / (epoch - self._origin.value)
         self._last = Last(step, epoch)
+        self._points += 1
 
 
 @dataclass(slots=True)

@@ -65,8 +65,10 @@ _SCORES: Final = frozenset(
 )
 _METRICS: Final = _SCORES | {"metric", "metrics", "perplexity", "ppl", "correlation", "pearson", "spearman"}
 _SCORE: Final = re.compile(r"(^|_)(f_1|r_2)(_|$)")
+# The norm of all gradients together: the words after "norm" name no layer.
 _GRADIENT_NORM: Final = re.compile(
-    r"(^|_)grad(ient|ients|s)?_(l_?\d_)?norm(s)?(_|$)|gradnorm|^grad_(\d_\d|inf)_norm_total$"
+    r"(^|_)(grad(ient|ients|s)?_(l_?\d_)?norm|gradnorm|grad_(\d_\d|inf)_norm)"
+    r"(_(total|global|all|model|before|after|pre|post|clip|clipped|clipping|step|epoch|l|\d))*$"
 )
 _NO_LEARNING_RATE: Final = frozenset({"momentum", "decay", "scale", "mult", "multiplier", "factor", "ratio", "time"})
 _HARDWARE: Final = frozenset(
@@ -80,9 +82,13 @@ _LOOKED_AT_CHARACTERS: Final = 256
 def role_of_curve(tag: str) -> Role | None:
     """Return the role of a scalar tag, or None.
 
-    >>> [role_of_curve(tag) for tag in ("train_loss", "val/loss", "lr-AdamW", "eval_accuracy", "throughput")]
-    [<Role.LOSS: 'training loss'>, <Role.VALIDATION_LOSS: 'validation loss'>, <Role.LEARNING_RATE: 'learning rate'>,
-    <Role.QUALITY: 'accuracy, recall or another score of validation that grows'>, None]
+    >>> for tag in ("train_loss", "val/loss", "lr-AdamW", "eval_accuracy"):
+    ...     print(role_of_curve(tag))
+    training loss
+    validation loss
+    learning rate
+    accuracy, recall or another score of validation that grows
+    >>> role_of_curve("throughput")
     """
     words = _words(tag)
     some = frozenset(words)

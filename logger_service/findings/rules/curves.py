@@ -66,7 +66,7 @@ def spike(_facts: Facts) -> Measure:
 
     def measure(sample: Sample) -> Iterable[Measured]:
         assert isinstance(sample, Points)  # noqa: S101 - as above
-        found = []
+        judged, found = level.usual > 0, []
         for steps, values in level.pieces(sample):
             usual = level.usual
             if usual <= 0:
@@ -77,7 +77,7 @@ def spike(_facts: Facts) -> Measure:
             found += [
                 Measured(sample.tag, step, value / usual, {"value": value, "usual": usual}) for step, value in numbers
             ]
-        return found
+        return [*found, _clearing(sample)] if judged and level.signed else found
 
     return measure
 
@@ -91,16 +91,21 @@ def divergence(_facts: Facts) -> Measure:
     def measure(sample: Sample) -> Iterable[Measured]:
         nonlocal lowest, seen
         assert isinstance(sample, Points)  # noqa: S101 - as above
-        found = []
+        judged, found = level.usual > 0, []
         for steps, values in level.pieces(sample):
             before, seen = seen, seen + len(values)
             if before and before % _RECENT == 0 and level.usual > 0:
                 lowest = min(lowest, level.usual)
                 now = level.recent(_RECENT)
                 found.append(Measured(sample.tag, steps[0], now / lowest, {"median": now, "lowest": lowest}))
-        return found
+        return [*found, _clearing(sample)] if judged and level.signed else found
 
     return measure
+
+
+def _clearing(points: Points) -> Measured:
+    """Return the measure of a curve that comes below zero: a finding that is open clears, and none opens any more."""
+    return Measured(points.tag, points.steps[-1], 0.0, {})
 
 
 def gain(facts: Facts) -> Measure:
@@ -113,8 +118,9 @@ def gain(facts: Facts) -> Measure:
     def measure(sample: Sample) -> Iterable[Measured]:
         nonlocal end_of_first, verdict
         assert isinstance(sample, Points)  # noqa: S101 - as above
-        if verdict is False:
-            return []  # it has learnt; what comes later is the matter of other rules
+        if verdict is False or min(sample.values) < 0:
+            verdict = False  # it has learnt: what comes later is the matter of other rules; or it has no ratios
+            return []
         if len(first) < _FIRST:
             end_of_first = sample.steps[min(_FIRST - len(first), len(sample.steps)) - 1]
             first.extend(sample.values[: _FIRST - len(first)])
@@ -123,7 +129,7 @@ def gain(facts: Facts) -> Measure:
         if total is None or facts.resumed or step < _JUDGED_SHARE * total or end_of_first > _JUDGED_SHARE / 2 * total:
             return []
         begin = median(first)
-        if begin <= 0 or min(recent) < 0 or len(recent) < _RECENT:
+        if begin <= 0 or len(recent) < _RECENT:
             return []
         now = median(recent)
         share = 1 - now / begin

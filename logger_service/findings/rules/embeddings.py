@@ -20,6 +20,7 @@ VECTORS_MIN: Final = 16
 NEIGHBOURS: Final = 10
 # With fewer vectors, ten neighbours are most of them.
 HUB_VECTORS_MIN: Final = 50
+_REMEMBERED_MAX: Final = 64
 _COSINE_MAX: Final = 1.01
 _MARGIN_MIN: Final = 0.05
 # Components of a healthy space deviate by 1 / sqrt(D) of the norm: 0.011 with 8,192 dimensions.
@@ -38,6 +39,15 @@ def is_early(facts: Facts, step: int) -> bool:
     """
     total = facts.total_steps
     return total is not None and step < EARLY_SHARE * total
+
+
+def remember(known: dict[int, float], points: Points) -> None:
+    """Add points to the values by step of a curve, and keep the last ones, which wait for those of another curve."""
+    for step, value in zip(points.steps, points.values, strict=True):
+        known.pop(step, None)  # a step that comes again moves to the end
+        known[step] = value
+    while len(known) > _REMEMBERED_MAX:
+        del known[next(iter(known))]
 
 
 def cosine_collapse(facts: Facts) -> Measure:
@@ -65,12 +75,12 @@ def spread(facts: Facts) -> Measure:
 
     def of_curves(points: Points) -> Iterable[Measured]:
         name = _CURVE_NAME.sub("", points.tag)
-        numbers = dict(zip(points.steps, points.values, strict=True))
         if role_of_curve(points.tag) is Role.DIMENSION_STD:
-            deviations[name] = numbers
+            remember(deviations.setdefault(name, {}), points)
             return []
         known = deviations.get(name, {})
-        shares = {step: known[step] / norm for step, norm in numbers.items() if step in known and norm > 0}
+        norms = zip(points.steps, points.values, strict=True)
+        shares = {step: known[step] / norm for step, norm in norms if step in known and norm > 0}
         if not shares:
             return []
         start = starts.setdefault(name, max(next(iter(shares.values())), _SPREAD_START_MIN))
@@ -218,7 +228,7 @@ UNIFORMITY: Final = Rule(
     name="uniformity",
     severity="warn",
     roles=frozenset({Role.EMBEDDING}),
-    formula="log of the mean of exp(-2 |x - y|^2) over pairs of unit vectors",
+    formula="log of the mean of exp(-2 distance^2) over pairs of unit vectors",
     enter=-0.5,
     clear=-0.8,
     running=3,

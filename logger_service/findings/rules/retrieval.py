@@ -8,7 +8,7 @@ from tensorboard_sidecar.logger_service.findings import geometry
 from tensorboard_sidecar.logger_service.findings.facts import Facts
 from tensorboard_sidecar.logger_service.findings.roles import Role
 from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, Rule
-from tensorboard_sidecar.logger_service.findings.rules.embeddings import VECTORS_MIN, is_early
+from tensorboard_sidecar.logger_service.findings.rules.embeddings import VECTORS_MIN, is_early, remember
 from tensorboard_sidecar.logger_service.findings.samples import Points, Sample, Similarity
 
 # Below this recall of the better direction, both are taken to be near chance: their ratio says nothing.
@@ -46,13 +46,14 @@ def one_way(facts: Facts) -> Measure:
 
     def measure(sample: Sample) -> Iterable[Measured]:
         assert isinstance(sample, Points)  # noqa: S101 - the roles of the rule say so
-        values = recalls[sample.tag] = dict(zip(sample.steps, sample.values, strict=True))
+        values = recalls.setdefault(sample.tag, {})
+        remember(values, sample)
         reverse = reverse_of(sample.tag)
         if reverse is None:
             return []
         others = recalls.get(reverse, {})
         found = []
-        for step in (step for step in values if step in others and not is_early(facts, step)):
+        for step in (step for step in sample.steps if step in others and not is_early(facts, step)):
             both = (sample.tag, values[step], others[step]), (reverse, others[step], values[step])
             for tag, one, against in both:
                 if max(one, against) >= _RECALL_MIN:
