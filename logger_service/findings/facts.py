@@ -48,16 +48,19 @@ class Past:
 
     def add(self, steps: Sequence[int], values: Sequence[float]) -> None:
         """Add points."""
-        for step, value in zip(steps, values, strict=True):
-            self._begun.append(value)
-            if len(self._begun) >= self._points_a_part:
-                self._steps.append(step)
-                self._means.append(sum(self._begun) / len(self._begun))
-                self._begun = []
-                if len(self._steps) >= PARTS_MAX:
-                    self._steps = self._steps[1::2]
-                    self._means = [(a + b) / 2 for a, b in zip(self._means[::2], self._means[1::2], strict=True)]
-                    self._points_a_part *= 2
+        at = 0
+        while at < len(values):
+            end = at + self._points_a_part - len(self._begun)
+            self._begun += values[at:end]
+            if end > len(values):
+                break
+            self._steps.append(steps[end - 1])
+            self._means.append(sum(self._begun) / len(self._begun))
+            self._begun, at = [], end
+            if len(self._steps) >= PARTS_MAX:
+                self._steps = self._steps[1::2]
+                self._means = [(a + b) / 2 for a, b in zip(self._means[::2], self._means[1::2], strict=True)]
+                self._points_a_part *= 2
 
     def mean(self, after: int, upto: int) -> float | None:
         """Return the mean of the points of these steps; without any, the part before; None if there is none."""

@@ -62,7 +62,7 @@ def _loss_of_a_guess(facts: Facts, tag: str) -> float:
 
 def spike(_facts: Facts) -> Measure:
     """Measure each value over the usual level of the values before it."""
-    level = Level(_WINDOW, _WINDOW, _RECENT)
+    level = Level(_WINDOW, _WINDOW)
 
     def measure(sample: Sample) -> Iterable[Measured]:
         assert isinstance(sample, Points)  # noqa: S101 - as above
@@ -71,11 +71,12 @@ def spike(_facts: Facts) -> Measure:
             usual = level.usual
             if usual <= 0:
                 continue
-            numbers = list(zip(steps, values, strict=True))
-            if (highest := max(values)) < LOSS_SPIKE.clear * usual:  # nine pieces in ten: one verdict is enough
-                numbers = [(steps[-1], highest)]
+            if max(values) <= LOSS_SPIKE.enter * usual:  # nearly always: the verdict on the lowest is that on all
+                found.append(Measured(sample.tag, steps[-1], min(values) / usual, {}))
+                continue
             found += [
-                Measured(sample.tag, step, value / usual, {"value": value, "usual": usual}) for step, value in numbers
+                Measured(sample.tag, step, value / usual, {"value": value, "usual": usual})
+                for step, value in zip(steps, values, strict=True)
             ]
         return [*found, _clearing(sample)] if judged and level.signed else found
 
@@ -83,18 +84,16 @@ def spike(_facts: Facts) -> Measure:
 
 
 def divergence(_facts: Facts) -> Measure:
-    """Measure, every 20 points, the median of the last 20 over the lowest usual level."""
-    level = Level(_WINDOW, _RECENT, _RECENT)
+    """Measure, whenever the level is taken anew, the median of the last 20 points over the lowest level."""
+    level = Level(_WINDOW, _RECENT)
     lowest = inf
-    seen = 0
 
     def measure(sample: Sample) -> Iterable[Measured]:
-        nonlocal lowest, seen
+        nonlocal lowest
         assert isinstance(sample, Points)  # noqa: S101 - as above
         judged, found = level.usual > 0, []
-        for steps, values in level.pieces(sample):
-            before, seen = seen, seen + len(values)
-            if before and before % _RECENT == 0 and level.usual > 0:
+        for steps, _ in level.pieces(sample):
+            if level.is_new and level.usual > 0:
                 lowest = min(lowest, level.usual)
                 now = level.recent(_RECENT)
                 found.append(Measured(sample.tag, steps[0], now / lowest, {"median": now, "lowest": lowest}))
@@ -118,8 +117,10 @@ def gain(facts: Facts) -> Measure:
     def measure(sample: Sample) -> Iterable[Measured]:
         nonlocal end_of_first, verdict
         assert isinstance(sample, Points)  # noqa: S101 - as above
-        if verdict is False or min(sample.values) < 0:
-            verdict = False  # it has learnt: what comes later is the matter of other rules; or it has no ratios
+        if verdict is False:
+            return []
+        if min(sample.values) < 0:
+            verdict = False  # a curve that has no ratios
             return []
         if len(first) < _FIRST:
             end_of_first = sample.steps[min(_FIRST - len(first), len(sample.steps)) - 1]
@@ -133,7 +134,7 @@ def gain(facts: Facts) -> Measure:
             return []
         now = median(recent)
         share = 1 - now / begin
-        verdict = share < NOTHING_LEARNT.clear
+        verdict = share < NOTHING_LEARNT.clear  # a run that has learnt is the matter of other rules
         return [Measured(sample.tag, step, share, {"first": begin, "now": now})]
 
     return measure
@@ -178,7 +179,7 @@ DIVERGING: Final = Rule(
     name="diverging",
     severity="error",
     roles=frozenset({Role.LOSS}),
-    formula="median of 20 points / lowest usual level of 100 points so far, every 20 points",
+    formula="median of 20 points / lowest usual level of 100 points so far, every 20 to 100 points",
     enter=1.5,
     clear=1.2,
     running=2,
