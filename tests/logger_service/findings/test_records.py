@@ -9,6 +9,7 @@ from support.records.parts import in_parts
 from support.records.recordings import START_NS, every_kind, make_embedding, make_records, summarise
 
 from tensorboard_sidecar.logger_service.findings.records import UNWATCHED, observe
+from tensorboard_sidecar.logger_service.findings.rules.layers import ZERO_GRADIENT
 from tensorboard_sidecar.logger_service.findings.rules.registry import RULES
 from tensorboard_sidecar.logger_service.findings.samples import Layer
 from tensorboard_sidecar.logger_service.findings.watch import Watch
@@ -99,3 +100,18 @@ def test_a_run_of_every_kind_is_watched_by_every_rule_without_an_error() -> None
     for record in make_records(every_kind(range(1, 40))):
         observe(watch, record, decode_message(record))
     assert not [reason for _, reason in watch.not_checked() if "failed" in reason]
+
+
+def histogram(size: float) -> messages.Histogram:
+    """Return the histogram of a hundred values from 0 to ``size``."""
+    edge, count = pack_array(np.array([size or 1e-12])), pack_array(np.array([100.0]))
+    return messages.Histogram("fc.weight.grad", 0.0, size, 100.0, 50 * size, 33 * size**2, edge, count)
+
+
+@pytest.mark.parametrize(("size", "rules"), [(0.0, ["zero-gradient"]), (1.0, []), (1e-30, [])])
+def test_a_histogram_of_zeros_is_a_zero_gradient(size: float, rules: list[str]) -> None:
+    watch = Watch([ZERO_GRADIENT])
+    watch.start(0, {"total_steps": 100})
+    records = [Record(Kind.HISTOGRAM, step, step, step, b"") for step in (20, 30, 40)]
+    found = [one for record in records for one in observe(watch, record, histogram(size))]
+    assert [one.rule for one in found + watch.flush()] == rules
