@@ -62,7 +62,7 @@ def test_a_spike_of_five_points_opens_and_clears() -> None:
     curve = falling(1_000)
     curve[600:610] = [3 * value for value in curve[600:610]]
     opened, cleared = Judge(LOSS_SPIKE).curve(curve)
-    assert 601 <= opened.first_step <= 606
+    assert 600 <= opened.first_step <= 606
     assert (opened.tag, opened.severity, cleared.state) == ("loss", "warn", "cleared")
     assert cleared.peak > 2.0
 
@@ -109,7 +109,7 @@ def test_a_loss_that_rises_and_stays_diverges() -> None:
     curve = falling(1_000) + [0.2 * (1 + number / 100) * factor for number, factor in enumerate(noisy(1_000, seed=1))]
     (opened,) = Judge(DIVERGING).curve(curve)
     assert 1_040 < opened.first_step < 1_300
-    assert opened.last_step - opened.first_step == 200
+    assert 200 <= opened.last_step - opened.first_step <= 300
     assert opened.severity == "error"
 
 
@@ -124,6 +124,14 @@ def test_a_loss_that_does_not_fall_in_a_fifth_of_the_run_learns_nothing() -> Non
     (opened,) = judge.curve([2.3] * 30, first=191)
     assert (opened.first_step, opened.evidence["now"]) == (206, 2.3)
     assert states(judge.curve(falling(100), first=221)) == ["cleared"]
+
+
+def test_a_short_run_is_judged_at_half_of_its_steps() -> None:
+    """The reference trainer, 192 steps: of a fifth of them the loss had fallen by 3 %, at the end by 80 %."""
+    slow = [2.85 - 0.002 * number for number in range(40)] + falling(152, first=2.8, spread=0.1)
+    assert Judge(NOTHING_LEARNT, Facts({"total_steps": 192})).curve(slow) == []
+    (opened,) = Judge(NOTHING_LEARNT, Facts({"total_steps": 192})).curve([2.85] * 192, chunk=1)
+    assert opened.first_step == 96
 
 
 def test_a_loss_that_falls_has_learnt_and_is_not_judged_again() -> None:
@@ -141,3 +149,12 @@ def test_a_loss_that_falls_has_learnt_and_is_not_judged_again() -> None:
 )
 def test_a_run_whose_beginning_or_length_is_not_known_is_not_judged(facts: Facts, every: int) -> None:
     assert Judge(NOTHING_LEARNT, facts).curve([2.3] * 400, first=facts.first_step + 1, every=every) == []
+
+
+@pytest.mark.parametrize("rule", [LOSS_SPIKE, DIVERGING, NOTHING_LEARNT], ids=lambda rule: rule.name)
+def test_the_losses_of_reinforcement_learning_are_not_judged(rule: Rule) -> None:
+    """Stable-Baselines3 logs train/loss too: it rises with the rewards."""
+    judge = Judge(rule, Facts({"total_timesteps": 1_000}))
+    judge.facts.note("train/value_loss", 1, 100.0)
+    assert judge.curve([1.0 + number for number in range(1_000)], tag="train/loss") == []
+    assert judge.episodes == {}
