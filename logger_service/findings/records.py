@@ -39,7 +39,7 @@ def observe(watch: Watch, record: Record, message: messages.Message | None) -> l
                 return []  # the first part is sample enough
             return watch.embedding(step, message.tag, message.vectors.numpy(), _groups(message))
         case messages.RunStart():
-            return watch.start(message.first_step, message.config)
+            return watch.start(message.first_step, message.config, continues=message.continues)
         case messages.HParams():
             return watch.settings(message.parameters)
         case messages.Gap():
@@ -65,7 +65,8 @@ def _numbers(message: messages.Histogram) -> tuple[int, int, float, float, float
     count = int(message.count)
     rms = (message.sum_squares / message.count) ** 0.5 if message.count > 0 else 0.0
     changed = fingerprint(message.sum, message.sum_squares, message.minimum, message.maximum)
-    return count, 0, rms, message.minimum, message.maximum, changed
+    zeros = count if message.minimum == message.maximum == 0 else 0  # the buckets do not tell zeros from small values
+    return count, zeros, rms, message.minimum, message.maximum, changed
 
 
 def _groups(message: messages.Embedding) -> list[str]:

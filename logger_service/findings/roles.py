@@ -25,6 +25,7 @@ class Role(StrEnum):
     TEMPERATURE = "temperature of a contrastive loss"
     EPOCH = "epoch"
     DIMENSION_STD = "deviation of embedding components over a batch"
+    EMBEDDING_NORM = "norm of embeddings"
     GAME = "loss of reinforcement learning or of adversarial networks"
     LAG = "seconds that telemetry lags behind"
     ANY_VALUE = "scalars, weights and gradients"
@@ -40,7 +41,8 @@ class Role(StrEnum):
 CURVES: Final = frozenset(
     {
         *(Role.LOSS, Role.VALIDATION_LOSS, Role.QUALITY, Role.RECALL, Role.GRADIENT_NORM, Role.CLIPPED_NORM),
-        *(Role.LEARNING_RATE, Role.TEMPERATURE, Role.EPOCH, Role.DIMENSION_STD, Role.LAG, Role.GAME),
+        *(Role.LEARNING_RATE, Role.TEMPERATURE, Role.EPOCH, Role.DIMENSION_STD, Role.EMBEDDING_NORM),
+        *(Role.LAG, Role.GAME),
     }
 )
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -102,6 +104,8 @@ def role_of_curve(tag: str) -> Role | None:
         return Role.CLIPPED_NORM if some & {"clipped", "after"} else Role.GRADIENT_NORM
     if joined.endswith("dimension_std"):
         return Role.DIMENSION_STD
+    if words and words[-1] == "norm" and some & {"embedding", "embeddings"}:
+        return Role.EMBEDDING_NORM
     if "lr" in some or "learning_rate" in joined:
         return None if some & _NO_LEARNING_RATE else Role.LEARNING_RATE
     if "temperature" in some:

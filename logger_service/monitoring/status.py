@@ -62,6 +62,9 @@ class Status:
     projection: ProjectionCounts = field(default_factory=ProjectionCounts)
     projection_failing: int = gauge("recordings that cannot be projected")
     projection_restarts: int = counter("times the projection ended and was started again")
+    findings: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By rule and severity: the open findings of the runs that go on."""
+    runs_silent: int = gauge("runs without a record for ten of their steps and five minutes, and without an end")
     lags: Mapping[str, RunLag] = field(default_factory=dict)
     """By run, the largest lags only."""
     lag_seconds_max: float = gauge("age of the oldest unprojected record of all runs")
@@ -149,6 +152,8 @@ class Collector:
             projection=health.counts,
             projection_failing=health.state.failing,
             projection_restarts=self._projection.pause.restarts,
+            findings=health.findings.open_by_severity(),
+            runs_silent=health.state.silent,
             lags=dict(worst[:RUNS_MAX]),
             lag_seconds_max=worst[0][1].seconds if worst else 0.0,
         )

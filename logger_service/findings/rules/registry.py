@@ -5,10 +5,13 @@ from typing import Final
 from tensorboard_sidecar.logger_service.findings.rule import Rule
 from tensorboard_sidecar.logger_service.findings.rules import (
     curves,
+    embeddings,
     finite,
     gradients,
+    layers,
     overfitting,
     pace,
+    retrieval,
     schedule,
     telemetry,
 )
@@ -18,6 +21,9 @@ RULES: Final[tuple[Rule, ...]] = (
     *curves.RULES,
     *overfitting.RULES,
     *gradients.RULES,
+    *layers.RULES,
+    *embeddings.RULES,
+    *retrieval.RULES,
     *schedule.RULES,
     *pace.RULES,
     *telemetry.RULES,
