@@ -108,9 +108,9 @@ class Watched:
         waits = f"the disk of {self.folder} is nearly full" if follower.waits else ""
         return answers + self._tell(waits or "; ".join(failures[:1]), log=bool(waits))
 
-    def take_findings(self) -> list[tuple[bytes, Finding]]:
-        """Return the findings that opened or cleared since the last call, with the ids of their streams."""
-        return self._follower.take_findings() if self._follower is not None else []
+    def findings(self) -> dict[bytes, list[Finding]]:
+        """Return the findings of each stream that is watched at present, by the id of the stream."""
+        return dict(self._follower.findings()) if self._follower is not None else {}
 
     def report(self, now_seconds: float) -> FolderReport:
         """Return the state of the folder for ``status``."""

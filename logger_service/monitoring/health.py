@@ -12,7 +12,7 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -30,6 +30,7 @@ from tensorboard_sidecar.logger_service import limits
 from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF
 from tensorboard_sidecar.logger_service.counters import BOUNDS_SECONDS, DurationCounts, declared
 from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.logger_service.hooks.queue import HookCounts
 from tensorboard_sidecar.logger_service.monitoring.status import Status
 
 _POLL_SECONDS: Final = 0.1
@@ -204,6 +205,7 @@ class _Page(Collector):
         yield _histogram("fsync_seconds", "time of an fdatasync of the journal", status.sync_durations)
         yield from _declared("", status)
         yield from _declared("projection_", status.projection)
+        yield from _hooks(status.hooks)
         disks, lags = status.disks, status.lags
         free_bytes = [((folder,), space.free_bytes) for folder, space in disks.items()]
         help_text = "open findings of the runs that go on, by rule; docs/FINDINGS.md describes the rules"
@@ -221,6 +223,15 @@ def _declared(prefix: str, numbers: Any) -> Iterator[Metric]:
     for name, kind, help_text, value in declared(numbers):
         family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
         yield family(f"{_PREFIX}{prefix}{name}", help_text, value=value)
+
+
+def _hooks(hooks: Mapping[str, HookCounts]) -> Iterator[Metric]:
+    """Yield a counter with one value for each hook, also without a hook."""
+    for name, _, help_text, _ in declared(HookCounts()):
+        family = CounterMetricFamily(f"{_PREFIX}hook_{name}", help_text, labels=["hook"])
+        for hook, counts in hooks.items():
+            family.add_metric([hook], getattr(counts, name))
+        yield family
 
 
 def _by(name: str, help_text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]) -> Metric:

@@ -60,6 +60,10 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("protocol", "protocol.storage", "protocol.outbox", "protocol.helper"),
         *("logger_service.precedence", "logger_service.folders", "logger_service.projection"),
     ),
+    "logger_service.hooks": (
+        *("protocol",),
+        *("logger_service.errors", "logger_service.counters", "logger_service.limits"),
+    ),
     "logger_service.offline": ("protocol", "protocol.storage", "logger_service.events"),
     "logger_service.doctor": (
         *("protocol", "protocol.storage", "logger_service.events"),
@@ -68,14 +72,16 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "logger_service.monitoring": (
         *("logger_service.config", "logger_service.counters"),
         *("logger_service.errors", "logger_service.limits"),
-        *("logger_service.folders", "logger_service.access", "logger_service.intake", "logger_service.projection"),
+        *("logger_service.folders", "logger_service.access", "logger_service.hooks", "logger_service.intake"),
+        *("logger_service.projection",),
     ),
     "logger_service": (
         *("protocol", "protocol.storage", "protocol.outbox", "logger_service.folders", "logger_service.access"),
-        *("logger_service.intake", "logger_service.projection", "logger_service.offline", "logger_service.monitoring"),
-        *("logger_service.doctor", "logger_service.findings.rules"),
+        *("logger_service.hooks", "logger_service.intake", "logger_service.projection"),
+        *("logger_service.offline", "logger_service.monitoring", "logger_service.doctor"),
+        "logger_service.findings.rules",
     ),
-    "": ("telemetry", "protocol.version", "protocol.address"),
+    "": ("telemetry", "protocol.version", "protocol.address", "protocol.finding"),
     "integrations": ("telemetry.integrations",),
 }
 # One library, one place.
