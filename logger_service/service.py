@@ -99,6 +99,7 @@ class Service:
         orphans = OrphanIntake(roots, receiver.dispatcher, endpoints, receiver.allowed)
         collector = Collector(config.recordings, journal, receiver, projection, orphans, hooks)
         hooks.start()
+        stack.callback(hooks.close)
         self._ready(receiver.endpoint)
         findings = FindingsDelivery(receiver.dispatcher)
         return _Parts(receiver, projection, orphans, findings, hooks, page, collector)
@@ -123,7 +124,6 @@ class Service:
         parts.receiver.close()
         if not parts.projection.finish(monotonic(), self._config.drain_seconds):
             _log.warning("event files are not up to date; the next serve or a replay goes on from where they end")
-        parts.hooks.close()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         """Stop in order at the first signal; at a later Ctrl-C end at once, which loses no acknowledged record."""
