@@ -48,16 +48,19 @@ class Past:
 
     def add(self, steps: Sequence[int], values: Sequence[float]) -> None:
         """Add points."""
-        for step, value in zip(steps, values, strict=True):
-            self._begun.append(value)
-            if len(self._begun) >= self._points_a_part:
-                self._steps.append(step)
-                self._means.append(sum(self._begun) / len(self._begun))
-                self._begun = []
-                if len(self._steps) >= PARTS_MAX:
-                    self._steps = self._steps[1::2]
-                    self._means = [(a + b) / 2 for a, b in zip(self._means[::2], self._means[1::2], strict=True)]
-                    self._points_a_part *= 2
+        at = 0
+        while at < len(values):
+            end = at + self._points_a_part - len(self._begun)
+            self._begun += values[at:end]
+            if end > len(values):
+                break
+            self._steps.append(steps[end - 1])
+            self._means.append(sum(self._begun) / len(self._begun))
+            self._begun, at = [], end
+            if len(self._steps) >= PARTS_MAX:
+                self._steps = self._steps[1::2]
+                self._means = [(a + b) / 2 for a, b in zip(self._means[::2], self._means[1::2], strict=True)]
+                self._points_a_part *= 2
 
     def mean(self, after: int, upto: int) -> float | None:
         """Return the mean of the points of these steps; without any, the part before; None if there is none."""
@@ -78,6 +81,7 @@ class EpochLength:
     steps: float = 0.0
     _last: Last | None = None
     _origin: Last | None = None
+    _points: int = 0
 
     def add(self, first_step: int, step: int, epoch: float) -> None:
         """Take a point of the curve of a stream that began at ``first_step``. Points that go back are left out."""
@@ -87,13 +91,14 @@ class EpochLength:
         elif step <= last.step or epoch < last.value:
             return
         elif epoch == last.value:
-            if self._origin == last:  # the curve has a point a step: the first epoch began with the run
+            if self._points == 1:  # the curve has a point a step: the first epoch began with the run
                 self._origin = Last(first_step, epoch) if first_step <= 0 else None
         elif self._origin is None:
             self._origin = Last(step, epoch)
         else:
             self.steps = (step - self._origin.step) / (epoch - self._origin.value)
         self._last = Last(step, epoch)
+        self._points += 1
 
 
 @dataclass(slots=True)
@@ -102,14 +107,16 @@ class Facts:
 
     ``settings`` are the parameters of the run's start and of its hyperparameters; ``last`` is the last point of each
     curve that has a role; ``first_step`` is the step at which the stream began, above 0 for a run that resumes, and
-    ``continues`` tells that it goes on with an earlier attempt; ``total_steps`` is the number of steps of the whole
-    run, None if nothing says it.
+    ``continues`` tells that it goes on with an earlier attempt; ``game`` tells that the run is one of reinforcement
+    learning, or of adversarial networks, whose losses have no minimum to fall to; ``total_steps`` is the number of
+    steps of the whole run, None if nothing says it.
     """
 
     settings: dict[str, ParameterValue] = field(default_factory=dict)
     last: dict[str, Last] = field(default_factory=dict)
     first_step: int = 0
     continues: bool = False
+    game: bool = False
     total_steps: int | None = None
     _warm_up_steps: int = WARM_UP_STEPS
     _named: dict[str, float] = field(default_factory=dict)
@@ -155,6 +162,8 @@ class Facts:
             pasts = self._pasts[role]
             if tag in pasts or len(pasts) < PASTS_MAX:
                 pasts.setdefault(tag, Past()).add(steps, values)
+        elif role is Role.GAME:
+            self.game = True
         elif role is Role.LEARNING_RATE:
             if tag in self._rates or len(self._rates) < PASTS_MAX:
                 self._rates[tag] = values[-1]

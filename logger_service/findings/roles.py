@@ -26,6 +26,7 @@ class Role(StrEnum):
     EPOCH = "epoch"
     DIMENSION_STD = "deviation of embedding components over a batch"
     EMBEDDING_NORM = "norm of embeddings"
+    GAME = "loss of reinforcement learning or of adversarial networks"
     LAG = "seconds that telemetry lags behind"
     ANY_VALUE = "scalars, weights and gradients"
     WEIGHTS = "summaries of weights"
@@ -40,7 +41,8 @@ class Role(StrEnum):
 CURVES: Final = frozenset(
     {
         *(Role.LOSS, Role.VALIDATION_LOSS, Role.QUALITY, Role.RECALL, Role.GRADIENT_NORM, Role.CLIPPED_NORM),
-        *(Role.LEARNING_RATE, Role.TEMPERATURE, Role.EPOCH, Role.DIMENSION_STD, Role.EMBEDDING_NORM, Role.LAG),
+        *(Role.LEARNING_RATE, Role.TEMPERATURE, Role.EPOCH, Role.DIMENSION_STD, Role.EMBEDDING_NORM),
+        *(Role.LAG, Role.GAME),
     }
 )
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -51,12 +53,13 @@ _ABOUT_A_LOSS: Final = frozenset(
     {"std", "scale", "scaler", "weight", "weights", "min", "max", "best", "variance", "var", "time", "seconds", "coef"}
 )
 # Losses of games between networks, and of reinforcement learning: healthy ones rise, spike, and change their sign.
-_NO_MINIMUM: Final = frozenset(
+_GAME: Final = frozenset(
     {
-        *("value", "policy", "actor", "critic", "entropy", "ent", "pg", "vf", "q", "qf", "qf1", "qf2", "reward"),
-        *("gen", "generator", "disc", "discriminator", "adv", "adversarial", "gan", "g", "d"),
+        *("policy", "actor", "critic", "ent", "pg", "vf", "qf", "reward"),
+        *("gen", "generator", "disc", "discriminator", "adv", "adversarial", "gan"),
     }
 )
+_GAME_LOSS: Final = re.compile(r"(^|_)value_loss|(^|train_)entropy_loss|(^|[a-z]_)[dg]_loss|loss_[dg]$")
 _SCORES: Final = frozenset(
     {
         *("acc", "accuracy", "recall", "precision", "auc", "auroc", "map", "ap", "bleu", "rouge", "iou", "dice"),
@@ -65,8 +68,10 @@ _SCORES: Final = frozenset(
 )
 _METRICS: Final = _SCORES | {"metric", "metrics", "perplexity", "ppl", "correlation", "pearson", "spearman"}
 _SCORE: Final = re.compile(r"(^|_)(f_1|r_2)(_|$)")
+# The norm of all gradients together: the words after "norm" name no layer.
 _GRADIENT_NORM: Final = re.compile(
-    r"(^|_)grad(ient|ients|s)?_(l_?\d_)?norm(s)?(_|$)|gradnorm|^grad_(\d_\d|inf)_norm_total$"
+    r"(^|_)(grad(ient|ients|s)?_(l_?\d_)?norm|gradnorm|grad_(\d_\d|inf)_norm)"
+    r"(_(total|global|all|model|before|after|pre|post|clip|clipped|clipping|step|epoch|l|\d))*$"
 )
 _NO_LEARNING_RATE: Final = frozenset({"momentum", "decay", "scale", "mult", "multiplier", "factor", "ratio", "time"})
 _HARDWARE: Final = frozenset(
@@ -80,9 +85,13 @@ _LOOKED_AT_CHARACTERS: Final = 256
 def role_of_curve(tag: str) -> Role | None:
     """Return the role of a scalar tag, or None.
 
-    >>> [role_of_curve(tag) for tag in ("train_loss", "val/loss", "lr-AdamW", "eval_accuracy", "throughput")]
-    [<Role.LOSS: 'training loss'>, <Role.VALIDATION_LOSS: 'validation loss'>, <Role.LEARNING_RATE: 'learning rate'>,
-    <Role.QUALITY: 'accuracy, recall or another score of validation that grows'>, None]
+    >>> for tag in ("train_loss", "val/loss", "lr-AdamW", "eval_accuracy"):
+    ...     print(role_of_curve(tag))
+    training loss
+    validation loss
+    learning rate
+    accuracy, recall or another score of validation that grows
+    >>> role_of_curve("throughput")
     """
     words = _words(tag)
     some = frozenset(words)
@@ -112,8 +121,10 @@ def _role_of_result(words: list[str], joined: str) -> Role | None:
     some = frozenset(words)
     validation = some & _VALIDATION or joined.startswith(("valloss", "validloss", "testloss", "evalloss"))
     if any(word.endswith("loss") for word in words) or "nll" in some:
-        if some & (_ABOUT_A_LOSS | _NO_MINIMUM):
+        if some & _ABOUT_A_LOSS:
             return None
+        if some & _GAME or _GAME_LOSS.search(joined):
+            return Role.GAME
         if not validation:
             # Transformers logs the mean over the run, once and at its end, as train/train_loss.
             return None if joined == "train_train_loss" else Role.LOSS

@@ -12,7 +12,6 @@ from tensorboard_sidecar.logger_service.findings.samples import Points, Sample
 
 _WINDOW: Final = 500
 _LEAST: Final = 100
-_EVERY: Final = 50
 _SPIKES: Final = 3
 _CLIPPING_WINDOW: Final = 100
 _CLIPPING_LEAST: Final = 50
@@ -25,9 +24,14 @@ _LIMITS: Final = ("clip_norm", "max_norm", "max_grad_norm", "gradient_clip_val",
 
 def spikes(_facts: Facts) -> Measure:
     """Measure the third highest, among the last 100 values, of the values over the usual level of 500 before."""
-    level = Level(_WINDOW, _LEAST, _EVERY)
+    level = Level(_WINDOW, _LEAST)
     high: deque[tuple[int, float]] = deque(maxlen=_LEAST)
     seen = 0
+
+    def third(number: int) -> float:
+        while high and high[0][0] <= number - _LEAST:
+            high.popleft()
+        return sorted(ratio for _, ratio in high)[-_SPIKES] if len(high) >= _SPIKES else 1.0
 
     def measure(sample: Sample) -> Iterable[Measured]:
         nonlocal seen
@@ -37,17 +41,13 @@ def spikes(_facts: Facts) -> Measure:
             usual, begun, seen = level.usual, seen, seen + len(values)
             if usual <= 0:
                 continue
-            if not high and max(values) < NORM_SPIKE.clear * usual:  # nearly always
-                found.append(Measured(sample.tag, steps[-1], max(values) / usual, {}))
+            if (highest := max(values)) < NORM_SPIKE.clear * usual:
+                found.append(Measured(sample.tag, steps[-1], third(seen - 1), {"value": highest, "usual": usual}))
                 continue
             for number, (step, value) in enumerate(zip(steps, values, strict=True), begun):
-                while high and high[0][0] <= number - _LEAST:
-                    high.popleft()
                 if value >= NORM_SPIKE.clear * usual:
                     high.append((number, value / usual))
-                ratios = sorted(ratio for _, ratio in high)
-                third = ratios[-_SPIKES] if len(ratios) >= _SPIKES else 1.0
-                found.append(Measured(sample.tag, step, third, {"value": value, "usual": usual}))
+                    found.append(Measured(sample.tag, step, third(number), {"value": value, "usual": usual}))
         return found
 
     return measure
@@ -63,8 +63,8 @@ def size(facts: Facts) -> Measure:
         loss_tag = loss_tag or next((tag for tag in facts.last if role_of_curve(tag) is Role.LOSS), None)
         loss = facts.last[loss_tag].value if loss_tag else 1.0
         unit = max(1.0, abs(loss))
-        if (highest := max(sample.values)) < NORM_LARGE.clear * unit:
-            return [Measured(sample.tag, sample.steps[-1], highest / unit, {})]
+        if max(sample.values) <= NORM_LARGE.enter * unit:  # nearly always: the verdict on the lowest is that on all
+            return [Measured(sample.tag, sample.steps[-1], min(sample.values) / unit, {})]
         return [
             Measured(sample.tag, step, value / unit, {"norm": value, "loss": loss})
             for step, value in zip(sample.steps, sample.values, strict=True)

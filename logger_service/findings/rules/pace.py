@@ -11,13 +11,13 @@ from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, 
 from tensorboard_sidecar.logger_service.findings.samples import Points, Sample
 
 _WINDOW: Final = 50
-_EVERY: Final = 10
+_EVERY: Final = 25
 # Steps that are faster depend on the machine's other work alone.
 _SECONDS_MIN: Final = 0.005
 
 
 def slowness(facts: Facts) -> Measure:
-    """Measure, every 10 points, the median of the last 50 step times over that of the first 50 after the warm-up."""
+    """Measure, every 25 points, the median of the last 50 step times over that of the first 50 after the warm-up."""
     first: list[float] = []
     recent: deque[float] = deque(maxlen=_WINDOW)
     left = _WINDOW
@@ -50,10 +50,10 @@ SLOWER: Final = Rule(
     name="slower-steps",
     severity="warn",
     roles=frozenset({Role.PACE}),
-    formula="median of the last 50 times of a step / median of the first 50 after the warm-up, every 10 points",
+    formula="median of the last 50 times of a step / median of the first 50 after the warm-up, every 25 points",
     enter=1.5,
     clear=1.2,
-    running=5,
+    running=2,
     needs="100 logged steps after the warm-up",
     advice="Look at the loader's workers, the disk, memory that grows, and the clock and temperature of the device. "
     "A slow rank slows all of them.",

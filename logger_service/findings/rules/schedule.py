@@ -49,13 +49,16 @@ def temperature(_facts: Facts) -> Measure:
             begins_inside = 0 < sample.values[0] < TEMPERATURE.enter * _HIGHEST
         if not begins_inside:
             return []  # fixed at 1, or of another kind: of a GPU, of sampling
-        found = []
-        for step, value in zip(sample.steps, sample.values, strict=True):
-            nearness = max(_LOWEST / value, value / _HIGHEST) if value > 0 else 2.0
-            found.append(Measured(sample.tag, step, nearness, {"temperature": value}))
-        return found
+        points = list(zip(sample.steps, sample.values, strict=True))
+        if TEMPERATURE.enter * min(sample.values) > _LOWEST and max(sample.values) < TEMPERATURE.enter * _HIGHEST:
+            points = points[-1:]  # nearly always: the verdict on the last is that on all
+        return [Measured(sample.tag, step, _nearness(value), {"temperature": value}) for step, value in points]
 
     return measure
+
+
+def _nearness(value: float) -> float:
+    return max(_LOWEST / value, value / _HIGHEST) if value > 0 else 2.0
 
 
 LR_ZERO: Final = Rule(

@@ -1,6 +1,7 @@
 """Rules on telemetry itself: what the stream lacks, and how late it comes."""
 
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Final
 
 from tensorboard_sidecar.logger_service.findings.facts import Facts
@@ -46,7 +47,7 @@ GAPS: Final = Rule(
     roles=frozenset({Role.STREAM}),
     formula="records missing, by reason",
     enter=0.5,
-    clear=0.0,
+    clear=-inf,
     needs="a stream that has ended, or a gap",
     advice="Curves have holes here, and rules may have missed what was in them. The trainer's log tells more, and "
     "`tensorboard-sidecar inspect` lists the gaps.",
@@ -62,7 +63,7 @@ REFUSALS: Final = Rule(
     roles=frozenset({Role.STREAM}),
     formula="records that the trainer refused since its memory for them was full, by reason",
     enter=0.5,
-    clear=0.0,
+    clear=-inf,
     needs="a stream that has ended, or a gap",
     advice="The logger was away for longer than the outbox lasts, or the loop logs more than the network carries. "
     "People raise outbox_bytes or spill_bytes, or log pictures and histograms less often.",
