@@ -21,6 +21,7 @@ from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.hooks.command import CommandHook, hook_environment, split_command
 from tensorboard_sidecar.logger_service.hooks.hook import HookError
 from tensorboard_sidecar.logger_service.hooks.hooks import body_of
+from tensorboard_sidecar.protocol.stream import Stream
 
 BODY = b'{"rule": "loss-spike"}\n'
 Python = Callable[..., CommandHook]
@@ -230,6 +231,6 @@ def test_the_script_in_the_help_of_serve_works(tmp_path: Path, monkeypatch: pyte
     script.chmod(0o700)
     monkeypatch.setenv("HOME", str(tmp_path))
     for severity in ("warn", "error"):
-        body = body_of(bytes(16), None, replace(FINDING, severity=severity))
+        body = body_of(Stream("demo"), replace(FINDING, severity=severity))
         assert call(CommandHook(split_command(str(script))), body) == ""
-    assert (tmp_path / "findings").read_text() == f"{replace(FINDING, severity='error')}\n"
+    assert (tmp_path / "findings").read_text() == f"demo: {replace(FINDING, severity='error')}\n"
