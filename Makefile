@@ -4,6 +4,7 @@
 # make test-frameworks    train with Lightning, Transformers, Accelerate, Ignite and Stable-Baselines3, and compare the event files
 # make test-compose   build the images and run the tests that start containers (needs a Docker engine)
 # make soak     run every fault with its full numbers, then a random mix of faults for half an hour (SOAK_MINUTES=30)
+# make sick     train the reference trainer in health and in eleven sicknesses, and write which rule finds what into docs/FINDINGS.md
 # make format   format the code and apply the linter's fixes
 # make bench    run all benchmarks
 # make clean    remove the environments, the caches and the demo's files (never your data)
@@ -13,6 +14,7 @@ VENV   ?= .venv
 OLDEST ?= .venv-oldest
 FRAMEWORKS ?= .venv-frameworks
 SOAK_MINUTES ?= 30
+SICK   ?= build/sick
 BIN    := $(VENV)/bin
 PIP    := -m pip --disable-pip-version-check install --quiet --constraint
 # When a test hangs beyond its own timeout: print the stack of every thread, and end the process.
@@ -22,7 +24,7 @@ CODE   := src protocol telemetry trainer logger_service benchmarks tests
 # Old libraries call functions of other libraries that are deprecated today.
 AGED   := -W default::DeprecationWarning -W default::PendingDeprecationWarning
 
-.PHONY: demo test test-oldest test-compose test-frameworks check soak format bench clean
+.PHONY: demo test test-oldest test-compose test-frameworks check soak sick format bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -43,6 +45,9 @@ test-frameworks: $(FRAMEWORKS)/installed
 
 soak: $(VENV)/test-installed
 	@SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -rP tests/faults tests/network/test_fuzz.py
+
+sick: $(VENV)/test-installed
+	@PYTHONPATH=tests $(BIN)/python -m findings.confusion $(SICK) --write docs/FINDINGS.md
 
 check: $(VENV)/test-installed
 	@$(BIN)/ruff format --check $(CODE)

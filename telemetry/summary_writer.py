@@ -13,6 +13,7 @@ from time import localtime, strftime
 from typing import Any, Final, Never, cast
 
 from tensorboard_sidecar.protocol.finding import Finding
+from tensorboard_sidecar.protocol.names import check_step
 from tensorboard_sidecar.telemetry.ending import Status, status_after
 from tensorboard_sidecar.telemetry.opening import Opening, absolute
 from tensorboard_sidecar.telemetry.shipping.told_findings import OnFinding
@@ -27,10 +28,10 @@ CLOSE_SECONDS: Final = 30.0
 class SummaryWriter(WriterMethods):
     """Torch's and tensorboardX's ``SummaryWriter``, with nothing to start: see :class:`WriterMethods` for the methods.
 
-    ``log_dir`` (or ``logdir``) is the folder of the event files; default ``runs/<time>_<host><comment>``. The steps of
-    earlier writers in the folder from ``purge_step`` on are dropped. ``filename_suffix`` ends the names of the event
-    files. With ``write_to_disk=False`` nothing is kept. ``max_queue`` and ``flush_secs`` have no meaning here, since no
-    value waits in this process, and ``comet_config`` is ignored.
+    ``log_dir`` (or ``logdir``) is the folder of the event files; default ``runs/<time>_<host><comment>``. TensorBoard
+    drops what was written to the folder before, from the step ``purge_step`` on. ``filename_suffix`` ends the names of
+    the event files. With ``write_to_disk=False`` nothing is kept. ``max_queue`` and ``flush_secs`` have no meaning
+    here, since no value waits in this process, and ``comet_config`` is ignored.
 
     The constructor and the methods return at once. ``close`` waits until the event files are complete and on disk, at
     most ``close_seconds``. After ``close``, and in a forked child, the next call opens the writer again. Writers of one
@@ -77,7 +78,7 @@ class SummaryWriter(WriterMethods):
             absolute(given),
             endpoint=endpoint,
             record=absolute(os.path.expanduser(record)) if record else None,  # noqa: PTH111 - as above
-            purge_step=None if purge_step is None else whole("purge_step", purge_step),
+            purge_step=None if purge_step is None else check_step(whole("purge_step", purge_step)),
             file_suffix=str(filename_suffix or ""),
             keep_recording=keep_recording,
             close_seconds=seconds("close_seconds", close_seconds),

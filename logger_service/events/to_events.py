@@ -214,6 +214,8 @@ def _events(message: messages.Message | None, record: Record, failures: list[Exc
         case messages.RunEnd():
             status = values.text_value("run/status", f"**{message.status}** at step {record.step:,}")
             shown = [] if message.plain else [status]
+        case messages.Event(messages.SESSION_START, ""):
+            return _session_starts(record.step)
         case messages.Event():
             return [] if message.folder else [parse_event(message.event)]
         case (
@@ -282,6 +284,11 @@ def _run_start(message: messages.RunStart) -> list[Event]:
     rows = [(name, str(value)) for name, value in message.config.items()]
     text = values.text_value("run/config", values.markdown_table(("setting", "value"), rows))
     return [*start, Event(summary=Summary(value=[text]))]
+
+
+def _session_starts(step: int) -> list[Event]:
+    """Return two starts of a session: the slow loader ignores the first one of a run, which purges nothing."""
+    return [Event(step=step, session_log=SessionLog(status=SessionLog.START)) for _ in range(2)]
 
 
 def _summaries(

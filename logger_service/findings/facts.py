@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, NamedTuple
 
+from tensorboard_sidecar.logger_service.findings.levels import Level
 from tensorboard_sidecar.logger_service.findings.roles import Role, role_of_curve, subject
 from tensorboard_sidecar.protocol.messages import ParameterValue
 
@@ -26,6 +27,9 @@ _CURVES_MAX: Final = 1_024
 # Curves of one role whose past is kept, and parts of a past.
 PASTS_MAX: Final = 64
 PARTS_MAX: Final = 256
+# Values of a training loss that say how high it usually is, and from which number of values on.
+_LEVEL_VALUES: Final = 100
+_LEVEL_VALUES_MIN: Final = 20
 _WITH_PAST: Final = (Role.LOSS, Role.QUALITY, Role.RECALL)
 _NAME_PARTS: Final = re.compile(r"[/.]")
 
@@ -44,10 +48,13 @@ class Past:
         self._steps: list[int] = []
         self._means: list[float] = []
         self._points_a_part = 1
+        self._first_step = 0
         self._begun: list[float] = []
 
     def add(self, steps: Sequence[int], values: Sequence[float]) -> None:
-        """Add points."""
+        """Add points, at least one."""
+        if not self._steps and not self._begun:
+            self._first_step = steps[0]
         at = 0
         while at < len(values):
             end = at + self._points_a_part - len(self._begun)
@@ -63,11 +70,16 @@ class Past:
                 self._points_a_part *= 2
 
     def mean(self, after: int, upto: int) -> float | None:
-        """Return the mean of the points of these steps; without any, the part before; None if there is none."""
+        """Return the mean of the parts that end at these steps; without any, of the part before, or that began by then.
+
+        None means that the curve has no point up to the step ``upto``.
+        """
         begin, end = bisect_right(self._steps, after), bisect_right(self._steps, upto)
         if begin < end:
             return sum(self._means[begin:end]) / (end - begin)
-        return self._means[end - 1] if end else None
+        if not self._means or upto < self._first_step:
+            return None
+        return self._means[max(end - 1, 0)]
 
 
 @dataclass(slots=True)
@@ -109,7 +121,7 @@ class Facts:
     curve that has a role; ``first_step`` is the step at which the stream began, above 0 for a run that resumes, and
     ``continues`` tells that it goes on with an earlier attempt; ``game`` tells that the run is one of reinforcement
     learning, or of adversarial networks, whose losses have no minimum to fall to; ``total_steps`` is the number of
-    steps of the whole run, None if nothing says it.
+    steps of the whole run, None if nothing says it; ``levels`` are the usual levels of the training losses.
     """
 
     settings: dict[str, ParameterValue] = field(default_factory=dict)
@@ -119,6 +131,7 @@ class Facts:
     game: bool = False
     total_steps: int | None = None
     _warm_up_steps: int = WARM_UP_STEPS
+    levels: dict[str, Level] = field(default_factory=dict)
     _named: dict[str, float] = field(default_factory=dict)
     _pasts: dict[Role, dict[str, Past]] = field(default_factory=lambda: {role: {} for role in _WITH_PAST})
     _rates: dict[str, float] = field(default_factory=dict)
@@ -161,7 +174,12 @@ class Facts:
         if role in self._pasts:
             pasts = self._pasts[role]
             if tag in pasts or len(pasts) < PASTS_MAX:
-                pasts.setdefault(tag, Past()).add(steps, values)
+                past = pasts.get(tag)
+                if past is None:
+                    past = pasts[tag] = Past()
+                past.add(steps, values)
+                if role is Role.LOSS:
+                    self._take_level(tag, values)
         elif role is Role.GAME:
             self.game = True
         elif role is Role.LEARNING_RATE:
@@ -172,6 +190,12 @@ class Facts:
             for step, value in zip(steps, values, strict=True):
                 self._epoch.add(self.first_step, step, value)
             self._set_length()
+
+    def _take_level(self, tag: str, values: Sequence[float]) -> None:
+        level = self.levels.get(tag)
+        if level is None:
+            level = self.levels[tag] = Level(_LEVEL_VALUES, _LEVEL_VALUES_MIN)
+        level.take(values)
 
     def note(self, tag: str, step: int, value: float) -> None:
         """Take one point of a curve."""

@@ -41,8 +41,8 @@ class Role(StrEnum):
 CURVES: Final = frozenset(
     {
         *(Role.LOSS, Role.VALIDATION_LOSS, Role.QUALITY, Role.RECALL, Role.GRADIENT_NORM, Role.CLIPPED_NORM),
-        *(Role.LEARNING_RATE, Role.TEMPERATURE, Role.EPOCH, Role.DIMENSION_STD, Role.EMBEDDING_NORM),
-        *(Role.LAG, Role.GAME),
+        *(Role.LEARNING_RATE, Role.TEMPERATURE, Role.EPOCH, Role.DIMENSION_STD, Role.EMBEDDING_NORM, Role.LAG),
+        Role.GAME,
     }
 )
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")

@@ -321,6 +321,8 @@ class StreamProjection:
             case messages.RunStart():
                 if not message.continues:
                     return self._projector().rewind(first_new_step(message), record.wall_time_ns)
+            case messages.Event(messages.SESSION_START, ""):
+                return self._projector().rewind(record.step, record.wall_time_ns)
             case messages.Gap():
                 self.counts.gaps += 1
                 self.counts.missing_records += record.span

@@ -68,16 +68,16 @@ _log = logging.getLogger(__name__)
 class HelperLink:
     """Has the recording of ``stream`` below ``folder`` shown in ``folder``; ``shown_sequence`` tells how far it is.
 
-    ``take_findings`` gets what the helper says is wrong with the run. Raises nothing: what is wrong with the helper is
-    logged once, with the command that shows the recording later.
+    ``take_findings`` gets what the helper says is wrong with the run. ``asked_sequence`` is the highest sequence number
+    that :meth:`ask` was called with. Raises nothing: what is wrong with the helper is logged once, with the command
+    that shows the recording later.
     """
 
     def __init__(
         self, folder: Path, stream: Stream, take_findings: Callable[[list[Finding]], None] = lambda _: None
     ) -> None:
-        self.shown_sequence = 0
+        self.asked_sequence = self.shown_sequence = 0
         self._folder, self._stream, self._take_findings = _Folder(folder), stream, take_findings
-        self._asked_sequence = 0
         self._starter = _Starter()
         self._socket: socket.socket | None = None
         self._buffer = MessageBuffer()
@@ -91,8 +91,8 @@ class HelperLink:
 
     def ask(self, sequence: int) -> None:
         """Ask that the event files hold all records before ``sequence``, durably; ``shown_sequence`` will tell."""
-        if sequence > self._asked_sequence:
-            self._asked_sequence = sequence
+        if sequence > self.asked_sequence:
+            self.asked_sequence = sequence
             self._send(Sync(self._stream.id, sequence))
 
     def step(self, now_seconds: float) -> None:
@@ -146,8 +146,8 @@ class HelperLink:
         self._socket, self._buffer = found, MessageBuffer()
         self._starter.connected(now_seconds)
         self._send(Watch(bytes(self._folder.path), self._stream.id))
-        if self._asked_sequence > self.shown_sequence:
-            self._send(Sync(self._stream.id, self._asked_sequence))
+        if self.asked_sequence > self.shown_sequence:
+            self._send(Sync(self._stream.id, self.asked_sequence))
 
     def _receive(self) -> None:
         while self._socket is not None:

@@ -78,10 +78,10 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "logger_service": (
         *("protocol", "protocol.storage", "protocol.outbox", "logger_service.folders", "logger_service.access"),
         *("logger_service.hooks", "logger_service.intake", "logger_service.projection"),
-        *("logger_service.offline", "logger_service.monitoring"),
-        *("logger_service.doctor", "logger_service.findings.rules"),
+        *("logger_service.offline", "logger_service.monitoring", "logger_service.doctor"),
+        "logger_service.findings.rules",
     ),
-    "": ("telemetry", "protocol.version", "protocol.finding", "protocol.address"),
+    "": ("telemetry", "protocol.version", "protocol.address", "protocol.finding"),
     "integrations": ("telemetry.integrations",),
 }
 # One library, one place.

@@ -8,7 +8,7 @@ from tensorboard_sidecar.logger_service.findings import geometry
 from tensorboard_sidecar.logger_service.findings.facts import Facts
 from tensorboard_sidecar.logger_service.findings.roles import Role
 from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, Rule
-from tensorboard_sidecar.logger_service.findings.rules.embeddings import VECTORS_MIN, is_early
+from tensorboard_sidecar.logger_service.findings.rules.embeddings import VECTORS_MIN, is_early, remember
 from tensorboard_sidecar.logger_service.findings.samples import Points, Sample, Similarity
 
 # Below this recall of the better direction, both are taken to be near chance: their ratio says nothing.
@@ -46,13 +46,14 @@ def one_way(facts: Facts) -> Measure:
 
     def measure(sample: Sample) -> Iterable[Measured]:
         assert isinstance(sample, Points)  # noqa: S101 - the roles of the rule say so
-        values = recalls[sample.tag] = dict(zip(sample.steps, sample.values, strict=True))
+        values = recalls.setdefault(sample.tag, {})
+        remember(values, sample)
         reverse = reverse_of(sample.tag)
         if reverse is None:
             return []
         others = recalls.get(reverse, {})
         found = []
-        for step in (step for step in values if step in others and not is_early(facts, step)):
+        for step in (step for step in sample.steps if step in others and not is_early(facts, step)):
             both = (sample.tag, values[step], others[step]), (reverse, others[step], values[step])
             for tag, one, against in both:
                 if max(one, against) >= _RECALL_MIN:
@@ -74,8 +75,8 @@ NO_DIAGONAL: Final = Rule(
     needs="a square matrix of similarities of 16 pairs after a fifth of the run",
     advice="Matching pairs are no closer than others: check that rows and columns are in the same order, and that the "
     "pairs of the data match. People look at a batch's pairs by eye first.",
-    source="variance: Hoeffding 1951; 3 standard errors: once in 700 matrices by chance, thrice running never; "
-    "healthy demo: above 7 after a fifth of the run",
+    source="variance: Hoeffding 1951; 3 standard errors: once in 700 matrices by chance; "
+    "three healthy runs of the trainer: above 5 from the second evaluation after a fifth of the run on",
     false_alarms="a square matrix that compares anything but matching pairs",
     measure=diagonal,
 )
@@ -92,7 +93,7 @@ ONE_WAY_RETRIEVAL: Final = Rule(
     needs="recalls of both directions (.../a_to_b/recall..., .../b_to_a/recall...), one of 0.2 or more",
     advice="One direction of retrieval works, the other does not: the loss may be taken over rows only, or hubs answer "
     "every query. People make the loss symmetric and look at hubness.",
-    source="threshold of issue 13; healthy demo: above 0.4 at a recall of 0.2 or more",
+    source="threshold of issue 13; three healthy runs of the trainer: above 0.4",
     false_alarms="directions with very different numbers of candidates",
     measure=one_way,
 )

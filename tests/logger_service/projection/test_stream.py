@@ -37,6 +37,7 @@ from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.kinds import KINDS, MessageKind
 from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX, STEP_MAX
 from tensorboard_sidecar.protocol.messages import (
+    SESSION_START,
     Event,
     Gap,
     HParams,
@@ -306,6 +307,15 @@ def test_an_attempt_that_goes_on_from_an_earlier_step_rewinds_the_projector(tmp_
     resumed = [Said(2, RunStart(2)), Said(3, Scalars({"a": 1.0}))]
     run(write_recording(tmp_path, resumed, make_stream(attempt=1, stream_id=b"\1" * 16)), tmp_path / "log")
     assert "step 3" not in (tmp_path / "log" / "demo" / "projector_config.pbtxt").read_text()
+
+
+def test_the_start_of_a_session_rewinds_the_projector(tmp_path: Path) -> None:
+    run(write_recording(tmp_path, every_kind((1, 2, 3))), tmp_path / "log")
+    purged = [Said(0, RunStart(continues=True)), Said(3, Event(SESSION_START))]
+    run(write_recording(tmp_path, purged, make_stream(attempt=1, stream_id=b"\1" * 16)), tmp_path / "log")
+    config = (tmp_path / "log" / "demo" / "projector_config.pbtxt").read_text()
+    assert "step 2" in config
+    assert "step 3" not in config
 
 
 def test_an_attempt_that_logs_nothing_leaves_the_projector_alone(tmp_path: Path) -> None:
