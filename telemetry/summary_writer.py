@@ -109,7 +109,7 @@ class SummaryWriter(WriterMethods):
     def findings(self) -> tuple[Finding, ...]:
         """Return what is known to be wrong with the run, as :meth:`Telemetry.findings`, also after the close.
 
-        >>> writer.findings()
+        >>> SummaryWriter("runs/silent", write_to_disk=False).findings()
         ()
         """
         return self._findings if self._current is None else self._current.findings()
