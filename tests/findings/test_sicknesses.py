@@ -14,7 +14,7 @@ from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k
 
 pytestmark = pytest.mark.xdist_group("short trainings")
 
-# Enough for the rules of the sicknesses below. A healthy run needs all its ten epochs: at first, nothing is aligned yet.
+# Enough for the sicknesses below. A healthy run needs all its ten epochs: at first, nothing is aligned.
 SHORT = {"epochs": 3}
 
 
