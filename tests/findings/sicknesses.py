@@ -40,14 +40,16 @@ def _same(data: Flickr8k, _random: Random) -> Flickr8k:
 class Sickness:
     """One sickness.
 
-    ``finds`` are the rules of which one must find it; ``begins`` is the step at which it begins, and ``by`` the step by
-    which the finding must be open: the window of the rule after that. ``steps`` is the length of the run.
+    ``finds`` are the rules of which one must find it, for a tag that contains ``tag``; ``begins`` is the step at which
+    it begins, and ``by`` the step by which the finding must be open: the window of the rule after that. ``steps`` is
+    the length of the run.
     """
 
     name: str
     what: str
     finds: tuple[str, ...]
     by: int
+    tag: str = ""
     begins: int = 0
     steps: int = STEPS
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -180,21 +182,23 @@ SICKNESSES: Final = (
         "learning-rate-x100",
         "the learning rate is a hundred times too high",
         ("nothing-learnt", "constant-embedding", "no-diagonal"),
-        by=_KNOWN,
+        by=_FIFTH + 2 * EPOCH_STEPS,
         settings={"lr": 100 * Config.lr},
     ),
     Sickness(
         "shuffled-captions",
         "each picture has the caption of another picture",
         ("no-diagonal",),
-        by=_FIFTH + 3 * EPOCH_STEPS,
+        tag="text_vs",
+        by=_FIFTH + 2 * EPOCH_STEPS,
         change_data=_shuffle_captions,
     ),
     Sickness(
         "frozen-encoder",
         "no gradient reaches the encoder of recordings",
         ("zero-gradient",),
-        by=3 * EPOCH_STEPS,
+        tag="audio_encoder",
+        by=_FIFTH + EPOCH_STEPS + 1,
         change=_freeze_the_audio_encoder,
     ),
     Sickness(
@@ -215,8 +219,9 @@ SICKNESSES: Final = (
     Sickness(
         "constant-encoder",
         "the encoder of pictures returns the same for each picture",
-        ("constant-embedding",),
-        by=_FIFTH + 2 * EPOCH_STEPS,
+        ("constant-embedding", "zero-gradient"),
+        tag="image",
+        by=_FIFTH + EPOCH_STEPS + 1,
         change=_make_an_encoder_constant,
     ),
     Sickness(
@@ -245,8 +250,8 @@ SICKNESSES: Final = (
     Sickness(
         "exploding-initialisation",
         "all matrices are drawn with a deviation of 1",
-        ("initial-loss",),
-        by=CHUNK_POINTS,
+        ("exploding-layer",),
+        by=_FIFTH + 2 * EPOCH_STEPS + 1,
         change=_explode_the_weights,
     ),
     Sickness(
