@@ -107,14 +107,16 @@ class Facts:
 
     ``settings`` are the parameters of the run's start and of its hyperparameters; ``last`` is the last point of each
     curve that has a role; ``first_step`` is the step at which the stream began, above 0 for a run that resumes, and
-    ``continues`` tells that it goes on with an earlier attempt; ``total_steps`` is the number of steps of the whole
-    run, None if nothing says it.
+    ``continues`` tells that it goes on with an earlier attempt; ``game`` tells that the run is one of reinforcement
+    learning, or of adversarial networks, whose losses have no minimum to fall to; ``total_steps`` is the number of
+    steps of the whole run, None if nothing says it.
     """
 
     settings: dict[str, ParameterValue] = field(default_factory=dict)
     last: dict[str, Last] = field(default_factory=dict)
     first_step: int = 0
     continues: bool = False
+    game: bool = False
     total_steps: int | None = None
     _warm_up_steps: int = WARM_UP_STEPS
     _named: dict[str, float] = field(default_factory=dict)
@@ -160,6 +162,8 @@ class Facts:
             pasts = self._pasts[role]
             if tag in pasts or len(pasts) < PASTS_MAX:
                 pasts.setdefault(tag, Past()).add(steps, values)
+        elif role is Role.GAME:
+            self.game = True
         elif role is Role.LEARNING_RATE:
             if tag in self._rates or len(self._rates) < PASTS_MAX:
                 self._rates[tag] = values[-1]

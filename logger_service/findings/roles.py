@@ -26,6 +26,7 @@ class Role(StrEnum):
     EPOCH = "epoch"
     DIMENSION_STD = "deviation of embedding components over a batch"
     EMBEDDING_NORM = "norm of embeddings"
+    GAME = "loss of reinforcement learning or of adversarial networks"
     LAG = "seconds that telemetry lags behind"
     ANY_VALUE = "scalars, weights and gradients"
     WEIGHTS = "summaries of weights"
@@ -41,6 +42,7 @@ CURVES: Final = frozenset(
     {
         *(Role.LOSS, Role.VALIDATION_LOSS, Role.QUALITY, Role.RECALL, Role.GRADIENT_NORM, Role.CLIPPED_NORM),
         *(Role.LEARNING_RATE, Role.TEMPERATURE, Role.EPOCH, Role.DIMENSION_STD, Role.EMBEDDING_NORM, Role.LAG),
+        Role.GAME,
     }
 )
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -51,12 +53,13 @@ _ABOUT_A_LOSS: Final = frozenset(
     {"std", "scale", "scaler", "weight", "weights", "min", "max", "best", "variance", "var", "time", "seconds", "coef"}
 )
 # Losses of games between networks, and of reinforcement learning: healthy ones rise, spike, and change their sign.
-_NO_MINIMUM: Final = frozenset(
+_GAME: Final = frozenset(
     {
-        *("value", "policy", "actor", "critic", "entropy", "ent", "pg", "vf", "q", "qf", "qf1", "qf2", "reward"),
-        *("gen", "generator", "disc", "discriminator", "adv", "adversarial", "gan", "g", "d"),
+        *("policy", "actor", "critic", "ent", "pg", "vf", "qf", "reward"),
+        *("gen", "generator", "disc", "discriminator", "adv", "adversarial", "gan"),
     }
 )
+_GAME_LOSS: Final = re.compile(r"(^|_)value_loss|(^|train_)entropy_loss|(^|[a-z]_)[dg]_loss|loss_[dg]$")
 _SCORES: Final = frozenset(
     {
         *("acc", "accuracy", "recall", "precision", "auc", "auroc", "map", "ap", "bleu", "rouge", "iou", "dice"),
@@ -118,8 +121,10 @@ def _role_of_result(words: list[str], joined: str) -> Role | None:
     some = frozenset(words)
     validation = some & _VALIDATION or joined.startswith(("valloss", "validloss", "testloss", "evalloss"))
     if any(word.endswith("loss") for word in words) or "nll" in some:
-        if some & (_ABOUT_A_LOSS | _NO_MINIMUM):
+        if some & _ABOUT_A_LOSS:
             return None
+        if some & _GAME or _GAME_LOSS.search(joined):
+            return Role.GAME
         if not validation:
             # Transformers logs the mean over the run, once and at its end, as train/train_loss.
             return None if joined == "train_train_loss" else Role.LOSS

@@ -6,20 +6,34 @@ from typing import Final
 from tensorboard_sidecar.logger_service.findings.facts import Facts
 from tensorboard_sidecar.logger_service.findings.roles import Role, is_metric, role_of_curve
 from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, Rule
-from tensorboard_sidecar.logger_service.findings.samples import NonFinite, Sample
+from tensorboard_sidecar.logger_service.findings.samples import NonFinite, Points, Sample
 
 
 def counting(kind: str) -> Callable[[Facts], Measure]:
-    """Return a measure of the number of values that are not finite in samples of this kind."""
+    """Return what makes a measure of the number of values that are not finite in samples of this kind.
 
-    def measure(sample: Sample) -> Iterable[Measured]:
-        assert isinstance(sample, NonFinite)  # noqa: S101 - the roles of the rule say so
-        if kind_of(sample) != kind:
-            return []
-        count = float(sample.non_finite)
-        return [Measured(sample.tag, sample.step, count, {"not finite": count, "values": float(sample.values)})]
+    A tag is shown as :class:`NonFinite` only when it has such values. The first sample of another type tells that there
+    were values to check.
+    """
 
-    return lambda _facts: measure
+    def make(_facts: Facts) -> Measure:
+        checked = False
+
+        def measure(sample: Sample) -> Iterable[Measured]:
+            nonlocal checked
+            if isinstance(sample, NonFinite):
+                if kind_of(sample) != kind:
+                    return []
+                count = float(sample.non_finite)
+                return [Measured(sample.tag, sample.step, count, {"not finite": count, "values": float(sample.values)})]
+            if checked:
+                return []
+            checked = True
+            return [Measured("", sample.steps[0] if isinstance(sample, Points) else sample.step, 0.0, {})]
+
+        return measure
+
+    return make
 
 
 def kind_of(sample: NonFinite) -> str:
@@ -51,11 +65,12 @@ METRIC: Final = Rule(
     name="non-finite-metric",
     severity="warn",
     roles=frozenset({Role.ANY_VALUE}),
+    also=frozenset({Role.QUALITY, Role.RECALL}),
     formula="values of a metric (accuracy, AUROC, perplexity, correlation ...) that are NaN or infinite",
     enter=0.5,
     clear=0.5,
     running=2,
-    needs="a metric that is not finite once",
+    needs="a metric: accuracy, recall, AUROC, perplexity ...",
     advice="The metric is undefined for these data, for example the AUROC of one class, or it overflows. "
     "People guard its denominator, or compute it over the whole split instead of a batch.",
     source="as non-finite-scalar; twice running, since a single undefined value is common",
@@ -68,6 +83,7 @@ WEIGHT: Final = Rule(
     name="non-finite-weight",
     severity="error",
     roles=frozenset({Role.ANY_VALUE}),
+    also=frozenset({Role.WEIGHTS}),
     formula="values of a weight that are NaN or infinite",
     enter=0.5,
     clear=0.5,
@@ -84,6 +100,7 @@ GRADIENT: Final = Rule(
     name="non-finite-gradient",
     severity="error",
     roles=frozenset({Role.ANY_VALUE}),
+    also=frozenset({Role.GRADIENTS, Role.GRADIENT_NORM}),
     formula="values of a gradient, or of a gradient norm, that are NaN or infinite",
     enter=0.5,
     clear=0.5,

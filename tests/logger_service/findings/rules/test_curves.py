@@ -126,6 +126,14 @@ def test_a_loss_that_does_not_fall_in_a_fifth_of_the_run_learns_nothing() -> Non
     assert states(judge.curve(falling(100), first=221)) == ["cleared"]
 
 
+def test_a_short_run_is_judged_at_half_of_its_steps() -> None:
+    """The reference trainer, 192 steps: of a fifth of them the loss had fallen by 3 %, at the end by 80 %."""
+    slow = [2.85 - 0.002 * number for number in range(40)] + falling(152, first=2.8, spread=0.1)
+    assert Judge(NOTHING_LEARNT, Facts({"total_steps": 192})).curve(slow) == []
+    (opened,) = Judge(NOTHING_LEARNT, Facts({"total_steps": 192})).curve([2.85] * 192, chunk=1)
+    assert opened.first_step == 96
+
+
 def test_a_loss_that_falls_has_learnt_and_is_not_judged_again() -> None:
     judge = Judge(NOTHING_LEARNT, Facts({"max_steps": 1_000}))
     assert judge.curve(falling(1_000) + [9.0] * 100) == []
@@ -141,3 +149,12 @@ def test_a_loss_that_falls_has_learnt_and_is_not_judged_again() -> None:
 )
 def test_a_run_whose_beginning_or_length_is_not_known_is_not_judged(facts: Facts, every: int) -> None:
     assert Judge(NOTHING_LEARNT, facts).curve([2.3] * 400, first=facts.first_step + 1, every=every) == []
+
+
+@pytest.mark.parametrize("rule", [LOSS_SPIKE, DIVERGING, NOTHING_LEARNT], ids=lambda rule: rule.name)
+def test_the_losses_of_reinforcement_learning_are_not_judged(rule: Rule) -> None:
+    """Stable-Baselines3 logs train/loss too: it rises with the rewards."""
+    judge = Judge(rule, Facts({"total_timesteps": 1_000}))
+    judge.facts.note("train/value_loss", 1, 100.0)
+    assert judge.curve([1.0 + number for number in range(1_000)], tag="train/loss") == []
+    assert judge.episodes == {}

@@ -7,7 +7,7 @@ from support.findings import Judge, states, watched
 
 from tensorboard_sidecar.logger_service.findings.rule import Rule
 from tensorboard_sidecar.logger_service.findings.rules.finite import GRADIENT, METRIC, RULES, SCALAR, WEIGHT
-from tensorboard_sidecar.logger_service.findings.samples import NonFinite
+from tensorboard_sidecar.logger_service.findings.samples import Layer, NonFinite
 
 
 def counts(tag: str, kind: str, *numbers: int) -> list[NonFinite]:
@@ -59,3 +59,13 @@ def test_the_inf_of_a_skipped_step_in_a_gradient_norm_is_no_finding() -> None:
     _, found = watched({"loss": [1.0] * 500, "grad_norm": [1.0] * 400 + [inf] * 100})
     assert [(one.rule, one.first_step, one.last_step) for one in found] == [("non-finite-gradient", 401, 403)]
     assert states(found) == ["open"]
+
+
+def test_finite_values_of_each_kind_were_checked() -> None:
+    names = {rule.name for rule in RULES}
+    watch, _ = watched({"loss": [1.0]})
+    assert names & {one.rule for one in watch.not_checked()} == names - {"non-finite-scalar"}
+    watch, _ = watched({"loss": [1.0], "grad_norm": [1.0], "val_acc": [0.5]})
+    watch.layer(1, "weights/fc", Layer(10, 0, 1.0, -1.0, 1.0, 0), 0)
+    watch.flush()
+    assert names & {one.rule for one in watch.not_checked()} == set()
