@@ -1,11 +1,11 @@
 """``python -m benchmarks.training_thread``: what logging takes from the training thread.
 
-One run logs the same tensors through this project, torch's SummaryWriter and tensorboardX: a logged step (19 scalars),
-an epoch's load (three 64x64 heatmaps, 16 pictures, their captions, a 256x128 embedding) and a histogram epoch (weights
-and gradients of a ResNet-18). The time counts until the calls return. Between two timed calls the thread runs small
-tensor operations, as a training step does: background threads catch up, and the caches are cold for every subject. The
-first table times steps without a pause between them. At the end the benchmark times each call of this project alone,
-with the logger up, frozen, absent, or unable to write, and with a full outbox.
+One run logs the same tensors through this project, torch's SummaryWriter and tensorboardX: a logged step (19 scalars;
+also with a flight recorder), an epoch's load (three 64x64 heatmaps, 16 pictures, their captions, a 256x128 embedding)
+and a histogram epoch (weights and gradients of a ResNet-18). The time counts until the calls return. Between two timed
+calls the thread runs small tensor operations, as a training step does: background threads catch up, and the caches are
+cold for every subject. The first table times steps without a pause between them. At the end the benchmark times each
+call of this project alone, with the logger up, frozen, absent, or unable to write, and with a full outbox.
 """
 
 import logging
@@ -112,7 +112,12 @@ def main() -> None:
         xs = summary_writer("tensorboardX", tensorboardX.SummaryWriter(f"{name}/x"), load)
         like = Telemetry("benchmark/writer", endpoint=endpoint, strict=True)
         writers = summary_writer("tensorboard-sidecar, 19 x add_scalar", like.writer, load)
+        flying = Telemetry("benchmark/flight", endpoint=endpoint, strict=True, flight_recorder=500)
         steps = {subject.name: subject.step for subject in (own, writers, torchs, xs)}
+        steps |= {
+            "tensorboard-sidecar, flight": lambda number: flying.flight(number, load.scalars),
+            "tensorboard-sidecar, scalars with a flight recorder": lambda number: flying.scalars(number, load.scalars),
+        }
         _compare("A logged step, 19 0-d CPU tensors, one after the other", steps, options.steps, 0.0)
         _compare("A logged step behind 2 ms of training", steps, options.steps, 0.002)
         peers = (own, torchs, xs)
@@ -121,8 +126,8 @@ def main() -> None:
         _compare(title, epochs, options.epochs, _EPOCH_SECONDS)
         histograms = {subject.name: subject.histograms for subject in peers}
         _compare(f"A histogram epoch: {values / 1e6:.1f} M values", histograms, options.epochs, _EPOCH_SECONDS)
-        for subject in (*peers, writers):
-            subject.close()
+        for closing in (*peers, writers, flying):
+            closing.close()
     _measure_calls(load)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF, ServeConfig
+from tensorboard_sidecar.logger_service.limits import HOOK_CALL_MAX_SECONDS, HOOK_CALLS_A_MINUTE_MAX
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT
 from tensorboard_sidecar.protocol.storage.key_files import SERVER_NAME
 
@@ -20,6 +21,17 @@ examples:
   tensorboard-sidecar serve
   tensorboard-sidecar serve --bind tcp://127.0.0.1:6000 --recordings /data/recordings --logdir /data/runs
   tensorboard-sidecar serve --keys keys --bind tcp://0.0.0.0:5555     (trainers on other machines; see: keys --help)
+  tensorboard-sidecar serve --on_finding './notify.py --to me'        (be told what is wrong with a run)
+
+A finding says what is wrong with a run, since when, and what people do about it. A hook gets it as JSON: run, rank,
+attempt, stream, rule, severity (info, warn, error), tag, state (open, cleared), first_step, last_step, count, peak,
+evidence, advice, and text, a line for people. This script for --on_finding writes a file:
+
+  #!/usr/bin/env python3
+  import json, pathlib, sys
+  finding = json.load(sys.stdin)
+  if finding["severity"] == "error":
+      pathlib.Path("/tmp/findings").open("a").write(finding["text"] + "\\n")
 
 exit codes: 0 stopped in order, 2 wrong usage, or a folder or address that cannot be used, 130 stopped at once
 """
@@ -107,6 +119,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     _add_folder(parser, "--recordings", "folder of the journal (default: %(default)s)", Path("recordings"))
     _add_logdir(parser, default=Path("runs_brain_v2"))
     _add_watch(parser)
+    _add_hooks(parser)
     parser.add_argument(
         "--drain_seconds",
         "--drain-seconds",
@@ -198,6 +211,25 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="bytes to keep free on the disks of --recordings and --logdir: with less, trainers keep their records and"
         " event files wait until there is room; 0: no reserve (default: 256 MiB, or 5 %% of a small disk)",
+    )
+
+
+def _add_hooks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--on_finding",
+        "--on-finding",
+        metavar="COMMAND",
+        help="run this program with a finding as JSON on standard input, when the finding opens and when it clears; one"
+        f" call at a time, at most {HOOK_CALLS_A_MINUTE_MAX} a minute and {HOOK_CALL_MAX_SECONDS} s each, then it is"
+        " killed. No shell reads the command; it gets PATH, HOME, the language, and variables that begin with HOOK_"
+        f" (default: {OFF})",
+    )
+    parser.add_argument(
+        "--on_finding_url",
+        "--on-finding-url",
+        metavar="URL",
+        help="send the same JSON to this http or https address by POST, and again after a failure; no proxy and no"
+        f" redirect is used (default: {OFF})",
     )
 
 

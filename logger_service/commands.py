@@ -1,4 +1,4 @@
-"""The logger's commands: serve, replay, inspect, verify, keys, and project for the projection's process.
+"""The logger's commands: serve, replay, inspect, verify, doctor, keys, and project for the projection's process.
 
 Each command imports its own program, so that no command waits for the libraries of another command.
 """
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Final, Self, TextIO
 
 from tensorboard_sidecar.logger_service.arguments import serve_config
@@ -106,6 +106,29 @@ def verify(options: argparse.Namespace) -> int:
         print_line(verification)
         lossy |= verification.lossy
     return EXIT_LOSSY if lossy else EXIT_DONE
+
+
+@_command
+def doctor(options: argparse.Namespace) -> int:
+    """Say what is wrong with runs; return 4 when an error is open, 5 when a warning is, 2 when no run was judged."""
+    from tensorboard_sidecar.logger_service.doctor import report  # noqa: PLC0415 - see above
+    from tensorboard_sidecar.logger_service.doctor.examination import examine  # noqa: PLC0415 - see above
+    from tensorboard_sidecar.logger_service.findings.rules.registry import RULES  # noqa: PLC0415 - see above
+
+    with ProgressLine(sys.stderr) as line:
+        found = examine(options.paths, RULES, time_ns(), line.show)
+    if options.json:
+        print_line(report.to_json(found))
+    else:
+        on_terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if on_terminal else None
+        for text in report.describe(
+            found, len(RULES), width=width, colour=on_terminal and "NO_COLOR" not in os.environ
+        ):
+            print_line(text)
+    if not found.runs:
+        raise FileNotFoundError(f"nothing can be judged at or below {', '.join(map(str, options.paths))}")
+    return report.exit_code(found)
 
 
 @_command

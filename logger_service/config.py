@@ -44,6 +44,10 @@ class ServeConfig:
     """Other addresses by which trainers call this logger: outboxes left for these are adopted as well."""
     disk_reserve_bytes: int | None = None
     """Bytes that stay free on the disks of both folders; 0: no reserve; None: 256 MiB, or 5 % of a small disk."""
+    on_finding: str | None = None
+    """A command that reads a finding as JSON from standard input, when it opens and clears; None, ``none``: none."""
+    on_finding_url: str | None = None
+    """An http or https address to which the same JSON is sent; None, ``none``: no address."""
     drain_seconds: float = 60.0
     """How long a stop waits for the event files to be up to date; the next start continues from their end."""
 

@@ -64,3 +64,26 @@ HEALTH_REQUEST_MAX_SECONDS: Final = 2
 
 # Connections to the health page at a time, a thread each: a few probes. At the cap, the oldest connection is closed.
 HEALTH_CONNECTIONS_MAX: Final = 16
+
+# Streams whose names are remembered for findings, which come some time after the records: those that are open, and as
+# many that were open lately.
+STREAMS_NAMED_MAX: Final = 2 * STREAMS_MAX
+
+# Findings of all streams together that are remembered for trainers and hooks: 16 for each stream that can be open, 8 MB
+# of ordinary findings. LRU: beyond, forget the findings of the stream without a change for longest.
+FINDINGS_REMEMBERED_MAX: Final = 16 * STREAMS_MAX
+
+# Findings that wait for a hook: a hook may take its time limit for each of them. Beyond, drop the oldest.
+HOOK_QUEUE_MAX: Final = 256
+
+# Calls of a hook a minute: a person reads no more.
+HOOK_CALLS_A_MINUTE_MAX: Final = 20
+
+# Time for a call of a hook: the start of an interpreter and a request; for a longer work a command starts a service.
+HOOK_CALL_MAX_SECONDS: Final = 20
+
+# Calls for one finding, while they fail for a time: one minute, with pauses of 2, 4, 8, 16 and 32 seconds between them.
+HOOK_ATTEMPTS_MAX: Final = 6
+
+# Output of a failed command that is logged: some lines.
+HOOK_OUTPUT_MAX_BYTES: Final = 1_024

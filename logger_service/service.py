@@ -21,6 +21,8 @@ from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF, Serve
 from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.folders.open_files import raise_open_files_limit
+from tensorboard_sidecar.logger_service.hooks.hooks import Hooks, make_hooks
+from tensorboard_sidecar.logger_service.intake.findings_delivery import FindingsDelivery
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
@@ -47,6 +49,8 @@ class _Parts:
     receiver: Receiver
     projection: Supervisor
     orphans: OrphanIntake
+    findings: FindingsDelivery
+    hooks: Hooks
     page: HealthPage | None
     collector: Collector
 
@@ -67,6 +71,7 @@ class Service:
 
     def _startup(self, stack: ExitStack) -> _Parts:
         config = self._config
+        hooks = make_hooks(*(None if hook == OFF else hook for hook in (config.on_finding, config.on_finding_url)))
         for folder, flag in ((config.recordings, "--recordings"), (config.logdir, "--logdir")):
             _check_writable(folder, flag)
         _sync_above(config.recordings)
@@ -92,15 +97,18 @@ class Service:
         roots = _outbox_roots(config.adopt)
         endpoints = (receiver.endpoint, *config.adopt_for)
         orphans = OrphanIntake(roots, receiver.dispatcher, endpoints, receiver.allowed)
-        collector = Collector(config.recordings, journal, receiver, projection, orphans)
+        collector = Collector(config.recordings, journal, receiver, projection, orphans, hooks)
+        hooks.start()
         self._ready(receiver.endpoint)
-        return _Parts(receiver, projection, orphans, page, collector)
+        findings = FindingsDelivery(receiver.dispatcher)
+        return _Parts(receiver, projection, orphans, findings, hooks, page, collector)
 
     def _main_loop(self, parts: _Parts) -> None:
         busy = False
         while not self._stopping:
             parts.receiver.turn(0.0 if busy else _TURN_SECONDS)
             parts.projection.supervise(monotonic())
+            _tell_findings(parts)
             busy = parts.orphans.step(monotonic())
             status = parts.collector.observe(monotonic())
             if parts.page is not None and status is not None:
@@ -115,12 +123,22 @@ class Service:
         parts.receiver.close()
         if not parts.projection.finish(monotonic(), self._config.drain_seconds):
             _log.warning("event files are not up to date; the next serve or a replay goes on from where they end")
+        parts.hooks.close()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         """Stop in order at the first signal; at a later Ctrl-C end at once, which loses no acknowledged record."""
         if self._stopping and number == signal.SIGINT:
             os._exit(128 + number)
         self._stopping = True
+
+
+def _tell_findings(parts: _Parts) -> None:
+    """Tell trainers and hooks what the projection has found. Waits for nobody."""
+    streams = parts.receiver.dispatcher.streams
+    for stream_id, finding in parts.projection.take_findings():
+        parts.findings.take(stream_id, finding)
+        parts.hooks.take(stream_id, streams.stream_with_id(stream_id), finding)
+    parts.findings.step(monotonic())
 
 
 def _open_page(health: str | None) -> HealthPage | None:

@@ -107,6 +107,8 @@ def decode_body(body: Buffer, decoder: Decoder[T], name: str = "") -> T:
 def _plain(value: Any) -> Any:
     """Return a value that msgpack can pack in place of a struct or a number of numpy."""
     if isinstance(value, msgspec.Struct):
+        if value.__struct_config__.omit_defaults:
+            return msgspec.to_builtins(value, builtin_types=(bytes,))
         fields = msgspec.structs.asdict(value)
         for name in _OMITTED_WHEN_ZERO.get(type(value), ()):
             if not fields[name]:

@@ -1,6 +1,6 @@
 """A finding: what the logger says is wrong with a run, since when, on what evidence, and what people do about it."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -8,7 +8,8 @@ from msgspec import Meta
 from tensorboard_sidecar.protocol import limits
 
 Severity: TypeAlias = Literal["info", "warn", "error"]
-Evidence: TypeAlias = Annotated[dict[str, float], Meta(max_length=limits.EVIDENCE_MAX)]
+_Name: TypeAlias = Annotated[str, Meta(max_length=limits.EVIDENCE_NAME_MAX_CHARACTERS)]
+Evidence: TypeAlias = Annotated[dict[_Name, float], Meta(max_length=limits.EVIDENCE_MAX)]
 _Text: TypeAlias = Annotated[str, Meta(max_length=limits.FINDING_TEXT_MAX_CHARACTERS)]
 
 
@@ -43,3 +44,11 @@ class Finding(msgspec.Struct, frozen=True):
         cleared = ", cleared" if self.state == "cleared" else ""
         of = f" of {self.tag}" if self.tag else ""
         return f"{self.severity}: {self.rule}{of}, {place}{cleared} ({numbers})"
+
+
+_GRAVITY: Final = {"error": 0, "warn": 1, "info": 2}
+
+
+def by_gravity(finding: Finding) -> tuple[bool, int, str, str]:
+    """Sort key: open findings first, the gravest first, then by rule and tag."""
+    return finding.state == "cleared", _GRAVITY[finding.severity], finding.rule, finding.tag

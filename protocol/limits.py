@@ -144,5 +144,20 @@ KEY_FILE_SIZE_MAX_BYTES: Final = 256
 # Numbers that a finding rests on.
 EVIDENCE_MAX: Final = 16
 
+# Characters of the name of such a number: a word or two.
+EVIDENCE_NAME_MAX_CHARACTERS: Final = 64
+
 # Characters of each text of a finding: a tag is the longest, and advice is two sentences.
 FINDING_TEXT_MAX_CHARACTERS: Final = 1_024
+
+# Findings that a trainer is told at a time, and the size of this message: the largest finding, in characters of four
+# bytes, has 17 KiB, an ordinary one 400 bytes. ZeroMQ holds 64 messages for a trainer that does not read.
+FINDINGS_MESSAGE_MAX: Final = 32
+FINDINGS_SIZE_MAX_BYTES: Final = 2**15
+
+# Findings of a stream that are remembered, to be told: as many as the card in TensorBoard has.
+FINDINGS_KNOWN_MAX: Final = 256
+
+# The scalars of the last steps that a flight recorder keeps beside an outbox: a thousand steps of 100 scalars. Docker
+# gives all outboxes of a container 64 MB.
+FLIGHT_RING_SIZE_MAX_BYTES: Final = 4 * 2**20

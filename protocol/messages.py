@@ -8,7 +8,7 @@ A new message type also needs a row in ``protocol.kinds``. A message type inheri
 record carries values that a user logged, and from ``msgspec.Struct`` alone when the record describes the stream itself.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -218,10 +218,15 @@ class Overlay(UserMessage, frozen=True):
     values: Values
 
 
+SESSION_START: Final = b":\x02\x08\x01"
+"""A serialised ``tensorflow.Event`` with the start of a session, and nothing else."""
+
+
 class Event(UserMessage, frozen=True):
     """A serialised ``tensorflow.Event`` of a program that makes summaries by itself, with a summary or a graph.
 
-    Step and time are those of the record. ``folder`` is a path in the run's folder, empty for the run's folder.
+    Step and time are those of the record. ``folder`` is a path in the run's folder, empty for the run's folder. With
+    ``SESSION_START`` in the run's folder, TensorBoard drops what lies before, from the step of the record on.
     """
 
     event: bytes

@@ -9,9 +9,11 @@
       DATA   ----------------------->         a batch of whole records
              <-----------------------  ACK      everything before next_sequence is on disk
              <-----------------------  NAK      send again from next_sequence (0: send HELLO first)
+             <-----------------------  FINDINGS what is wrong with the run, to a trainer whose HELLO asks for findings
       BYE    ----------------------->         everything is acknowledged; the logger forgets the peer
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -20,8 +22,14 @@ from msgspec.msgpack import Decoder
 
 from tensorboard_sidecar.protocol.codec import decode_body, encode_body
 from tensorboard_sidecar.protocol.errors import Malformed, TooLarge, UnsupportedVersion
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.frame import Buffer
-from tensorboard_sidecar.protocol.limits import CONTROL_MESSAGE_SIZE_MAX_BYTES, SEQUENCE_MAX
+from tensorboard_sidecar.protocol.limits import (
+    CONTROL_MESSAGE_SIZE_MAX_BYTES,
+    FINDINGS_MESSAGE_MAX,
+    FINDINGS_SIZE_MAX_BYTES,
+    SEQUENCE_MAX,
+)
 from tensorboard_sidecar.protocol.stream import Stream
 
 WIRE_VERSION: Final = 1
@@ -30,14 +38,18 @@ Sequence: TypeAlias = Annotated[int, Meta(ge=0, le=SEQUENCE_MAX)]
 Size: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
-class Hello(msgspec.Struct, frozen=True):
-    """Opens a stream; ``next_sequence`` is the first sequence number that the trainer still holds."""
+class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Opens a stream; ``next_sequence`` is the first sequence number that the trainer still holds.
+
+    ``findings``: the trainer takes FINDINGS. Earlier trainers close the connection at a message that they do not know.
+    """
 
     stream: bytes
     run: str
     rank: int
     attempt: int
     next_sequence: Sequence
+    findings: bool = False
 
     def identity(self) -> Stream:
         """Return the identity of the stream; raise Malformed or TooLarge for an impossible identity."""
@@ -87,8 +99,14 @@ class Bye(msgspec.Struct, frozen=True):
     """The trainer has nothing more to send, and everything sent is acknowledged."""
 
 
-WireMessage: TypeAlias = Hello | Welcome | Reject | Data | Ack | Nak | Bye
-_TYPES: Final[tuple[type[WireMessage], ...]] = (Hello, Welcome, Reject, Data, Ack, Nak, Bye)
+class Findings(msgspec.Struct, frozen=True):
+    """The newest state of some findings of the stream. A finding of the same rule and tag replaces the earlier one."""
+
+    findings: Annotated[list[Finding], Meta(max_length=FINDINGS_MESSAGE_MAX)]
+
+
+WireMessage: TypeAlias = Hello | Welcome | Reject | Data | Ack | Nak | Bye | Findings
+_TYPES: Final[tuple[type[WireMessage], ...]] = (Hello, Welcome, Reject, Data, Ack, Nak, Bye, Findings)
 _DECODERS: Final[dict[int, Decoder[WireMessage]]] = {
     number: Decoder(message_type) for number, message_type in enumerate(_TYPES, 1) if message_type is not Data
 }
@@ -118,3 +136,18 @@ def decode_wire(data: Buffer) -> WireMessage:
     if len(data) > CONTROL_MESSAGE_SIZE_MAX_BYTES:
         raise TooLarge(f"{decoder.type.__name__} in bytes", len(data), CONTROL_MESSAGE_SIZE_MAX_BYTES)
     return decode_body(body, decoder)
+
+
+def is_findings(data: Buffer) -> bool:
+    """Tell whether a ZeroMQ frame says that its message is FINDINGS; the body may be malformed."""
+    return bytes(data[:2]) == _HEADS[Findings]
+
+
+def findings_that_fit(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the first findings that fit one FINDINGS message together, at least one if any has a legal size."""
+    room = FINDINGS_SIZE_MAX_BYTES
+    for count, finding in enumerate(findings):
+        room -= len(encode_body(finding))
+        if count == FINDINGS_MESSAGE_MAX or (room < 0 and count):
+            return
+        yield finding

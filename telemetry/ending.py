@@ -30,7 +30,7 @@ class Ending:
 
     The close has two halves, so that several telemetries can drain at the same time. ``begin(status,
     deadline_seconds)`` keeps the run's end and lets the backlog drain without waiting; ``finish()`` waits. Errors of
-    both are ``faults``.
+    both are ``faults``. ``error`` is the exception that ended the run, known from before ``begin`` on; None for none.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Ending:
     ) -> None:
         self._faults, self._begin, self._finish = faults, begin, finish
         self._once = threading.Lock()  # the first ``begin`` takes this lock and never releases it
+        self.error: BaseException | None = None
         self._handled = sys.exception()  # a run may start in an ``except`` block: this exception does not end it
         _register()
         _OPEN[id(self)] = self
@@ -45,11 +46,13 @@ class Ending:
     def close(self, status: Status | None, deadline_seconds: float | None) -> None:
         """Close the telemetry. Without ``status``, an exception that passes through a ``finally`` block is the end."""
         error = sys.exception()
-        _close_together([self], status or status_after(None if error is self._handled else error), deadline_seconds)
+        error = None if error is self._handled else error
+        _close_together([self], status or status_after(error), deadline_seconds, error)
 
-    def begin(self, status: Status, deadline_seconds: float | None) -> None:
+    def begin(self, status: Status, deadline_seconds: float | None, error: BaseException | None) -> None:
         """Begin the close; does nothing after the first call."""
         if self._once.acquire(blocking=False):
+            self.error = None if status == "completed" else error
             _OPEN.pop(id(self), None)
             self._guarded(self._begin, status, deadline_seconds)
 
@@ -67,12 +70,14 @@ class Ending:
 _OPEN: Final[dict[int, Ending]] = {}
 
 
-def _close_together(endings: Iterable[Ending], status: Status, deadline_seconds: float | None) -> None:
+def _close_together(
+    endings: Iterable[Ending], status: Status, deadline_seconds: float | None, error: BaseException | None
+) -> None:
     """Begin all closes, then wait for each. Ctrl-C ends the wait for one of them."""
     with ExitStack() as waits:
         for ending in endings:
             waits.callback(ending.finish)
-            ending.begin(status, deadline_seconds)
+            ending.begin(status, deadline_seconds, error)
 
 
 @cache
@@ -85,4 +90,5 @@ def _close_all() -> None:
     # Python tells exit handlers of an uncaught exception, but not of ``sys.exit(3)``: without an exception nothing says
     # whether the loop was complete.
     uncaught = getattr(sys, "last_value", None)
-    _close_together(list(_OPEN.values()), "exited" if uncaught is None else status_after(uncaught), None)
+    status: Status = "exited" if uncaught is None else status_after(uncaught)
+    _close_together(list(_OPEN.values()), status, None, uncaught)

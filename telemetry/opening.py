@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from tensorboard_sidecar.protocol.helper.place import LOGGER_VARIABLE, OFF
+from tensorboard_sidecar.protocol.messages import SESSION_START, Event
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER
 from tensorboard_sidecar.telemetry.ending import Status
+from tensorboard_sidecar.telemetry.shipping.told_findings import OnFinding
 from tensorboard_sidecar.telemetry.silent import child_is_starting
 from tensorboard_sidecar.telemetry.telemetry import Telemetry
+from tensorboard_sidecar.telemetry.values.drafts import finished
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ class _Shared:
     """The open telemetry of a folder, and the number of writers that use it."""
 
     telemetry: Telemetry
-    users: int = 1
+    users: int = 0
 
 
 @dataclass(slots=True)
@@ -68,6 +71,7 @@ class Opening:
     close_seconds: float
     strict: bool
     enabled: bool
+    on_finding: OnFinding | None = None
 
     def is_repeated(self) -> bool:
         """Return whether this is a spawned child that repeats a line of its parent while it imports the main module.
@@ -82,12 +86,15 @@ class Opening:
             return self._make()
         with _FOLDERS.lock:
             shared = _FOLDERS.open.get(self.folder)
-            if shared is not None:
-                shared.users += 1
-                return shared.telemetry
-            telemetry = self._make()
-            _FOLDERS.open[self.folder] = _Shared(telemetry)
-            return telemetry
+            if shared is None:
+                shared = _FOLDERS.open[self.folder] = _Shared(self._make())
+            elif self.on_finding is not None:
+                shared.telemetry.call_on_finding(self.on_finding)
+            shared.users += 1
+            if self.purge_step is not None:
+                start = finished(Event(SESSION_START))
+                shared.telemetry.keep(self.purge_step, lambda _: [start], call="SummaryWriter.purge_step")
+            return shared.telemetry
 
     def open_again(self) -> Telemetry:
         """Return the telemetry of the folder as :meth:`open`; what was written before stands."""
@@ -136,10 +143,10 @@ class Opening:
             enabled=self.enabled,
             drain_seconds=self.close_seconds,
             rank=os.getpid() % 2**31 if inherited else 0,
-            first_step=max(0, (self.purge_step or 0) - 1),
-            continues=self.purge_step is None,
+            continues=True,
             file_suffix=self.file_suffix,
             plain=True,
+            on_finding=self.on_finding,
         )
         off = logger is not None and logger.lower() in OFF
         run = self.folder.name if self.folder.name not in ("", "~") else "run"

@@ -17,16 +17,19 @@ from tensorboard_sidecar.protocol.codec import decode_message, encode_body
 from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.messages import Message, TensorSummaries
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, write_destination
-from tensorboard_sidecar.protocol.record import Record
+from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.protocol.stream import Stream
+from tensorboard_sidecar.telemetry.flight_recorder import FlightRecorder
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.outbox.device_slots import BODY_SIZE_MIN_BYTES, Build, PendingRecords
+from tensorboard_sidecar.telemetry.outbox.state import Slot
 from tensorboard_sidecar.telemetry.shipping.background import BackgroundRecovery
 from tensorboard_sidecar.telemetry.shipping.helper_link import HelperLink
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 from tensorboard_sidecar.telemetry.shipping.sender import Sender
+from tensorboard_sidecar.telemetry.shipping.told_findings import ToldFindings
 from tensorboard_sidecar.telemetry.values.device_copy import start_copy
 
 _UNSHIPPED: Final = (
@@ -63,11 +66,13 @@ class Pipeline:
     """Carries ``stream`` to a logger at ``endpoint``, to a recording under ``record``, or to both.
 
     ``keys`` encrypt the link to the logger. A helper shows the recording as event files in ``show_in``. The pipeline
-    also ships the outboxes that dead trainers left in the folder
-    of ``storage`` for the same logger or the same recording folder. Raises ProtocolError for a stream that readers
-    would reject, ValueError for a wrong endpoint or size, OSError when memory or a folder is not available.
+    also ships the outboxes that dead trainers left in the folder of ``storage`` for the same logger or the same
+    recording folder. ``flight`` keeps the scalars of the last ``flight_steps`` steps; it is None for 0 steps. ``told``
+    gets the findings that the logger or the helper tells. Raises ProtocolError for a stream that readers would reject,
+    ValueError for a wrong endpoint or size, OSError when memory or a folder is not available.
     """
 
+    # Long: a parameter for each setting
     def __init__(
         self,
         stream: Stream,
@@ -77,32 +82,35 @@ class Pipeline:
         storage: Storage,
         keys: ClientKeys | None = None,
         show_in: Path | None = None,
+        flight_steps: int = 0,
+        told: ToldFindings | None = None,
     ) -> None:
         encode_message(0, stream.segment_head(1))
         self.stream = stream
+        self.told = told = told or ToldFindings()
         wall_time_ns = time_ns()
         self._unusable = ""
         self._stopped = False
         record = record and Path(os.path.realpath(record))
-        self._unfinished = (_UNSHIPPED, endpoint) if endpoint else (_UNRECORDED, record)
-        self._shown_in = show_in
+        self._unfinished = (_UNSHIPPED, endpoint, show_in) if endpoint else (_UNRECORDED, record, show_in)
         with ExitStack() as undo:
             self.backlog = storage.make(stream, wall_time_ns=wall_time_ns)
             self.outbox = self.backlog.outbox
             undo.callback(self.backlog.close, keep=False)
 
-            link = LoggerLink(self.backlog, endpoint, keys) if endpoint else None
+            link = LoggerLink(self.backlog, endpoint, keys, take_findings=told.take) if endpoint else None
             if link:
                 undo.callback(link.close)
             destination = Destination(endpoint or NO_LOGGER, record, link.public_key if link else "")
             write_destination(self.outbox.folder, destination)
             recorder = Recorder(self.backlog, record, wall_time_ns=wall_time_ns) if record else None
-            self._pending = PendingRecords(self.outbox)
+            self.flight = FlightRecorder(self.outbox, flight_steps) if flight_steps else None
+            self._pending = PendingRecords(self.outbox, self._keep_filled if self.flight else None)
             background = BackgroundRecovery(
                 storage.find_outboxes, record=record, endpoint=endpoint, keys=keys, wall_time_ns=wall_time_ns
             )
-            helper = HelperLink(show_in, stream) if show_in else None
-            self.sender = Sender(self.backlog, link, recorder, self._pending.poll, background, helper)
+            helper = HelperLink(show_in, stream, told.take) if show_in else None
+            self.sender = Sender(self.backlog, link, recorder, self._poll, background, helper)
             self.sender.start()
             undo.pop_all()
         # A forked child shares the outbox's memory but has no sender, and would corrupt records.
@@ -129,15 +137,21 @@ class Pipeline:
 
     def append(self, kind: int, step: int, body: bytes) -> None:
         """Keep a record with an encoded body. Raises RuntimeError when closed, TooLarge for a body above the limit."""
-        self.outbox.append(kind, step, time_ns(), body)
+        wall_time_ns = time_ns()
+        self.outbox.append(kind, step, wall_time_ns, body)
+        if self.flight is not None and kind == Kind.SCALARS:
+            self.flight.keep(step, wall_time_ns, body)
 
     def keep(self, step: int, message: Message, *, wall_time_ns: int | None = None) -> None:
         """Keep a message, with the wall time now or the given one.
 
         Raises ProtocolError or TypeError for a message that no reader takes, and as :meth:`append`.
         """
-        body = encode_message(step, message)
-        self.outbox.append(kind_of(message), step, time_ns() if wall_time_ns is None else wall_time_ns, body)
+        body, kind = encode_message(step, message), kind_of(message)
+        wall_time_ns = time_ns() if wall_time_ns is None else wall_time_ns
+        self.outbox.append(kind, step, wall_time_ns, body)
+        if self.flight is not None and kind == Kind.SCALARS:
+            self.flight.keep(step, wall_time_ns, body)
 
     def keep_tensors(
         self,
@@ -165,6 +179,20 @@ class Pipeline:
         self._pending.let_go()
         size = max(BODY_SIZE_MIN_BYTES, size_max_bytes, len(template))
         self.outbox.reserve(kind, step, wall_time_ns, size, (copies, build))
+
+    def keep_flight(self, step: int, body: bytes) -> None:
+        """Keep encoded scalars in the flight recorder alone; raises nothing."""
+        if self.flight is not None:
+            self.flight.keep(step, time_ns(), body)
+
+    def keep_flight_tensors(self, step: int, tensors: Sequence[Tensor], build: Build) -> None:
+        """Keep the scalars ``build(arrays)`` in the flight recorder alone, as :meth:`keep_tensors` does."""
+        if self.flight is None:
+            return
+        if tensors:
+            self.flight.keep_copies(step, time_ns(), [start_copy(tensor) for tensor in tensors], build)
+        else:
+            self.flight.keep(step, time_ns(), encode_message(step, build([])))
 
     @property
     def is_shown(self) -> bool:
@@ -214,13 +242,25 @@ class Pipeline:
         finally:  # warn after Ctrl-C too, when the user does not want to wait
             if not shipped:
                 on_disk = " and on disk" if self.backlog.spilled_bytes else ""
-                unfinished, where = self._unfinished
+                unfinished, where, _ = self._unfinished
                 _log.warning(unfinished, self.outbox.stream.run, on_disk, self.outbox.folder, where)
         if shipped and not (self.sender.shown or self.sender.unshowable):
-            _log.warning(_UNSHOWN, self.stream.run, self._shown_in)
+            _log.warning(_UNSHOWN, self.stream.run, self._unfinished[-1])
         if not self.sender.is_alive():  # a live sender still uses the outbox, which survives the end of the process
             self.backlog.close(keep=not shipped)
+        self.told.close()
         return shipped
+
+    def _poll(self) -> bool:
+        """Do the sender thread's work for values on a device, and that for the flight recorder."""
+        waits = self._pending.poll()
+        if self.flight is not None:
+            self.flight.step()
+        return waits
+
+    def _keep_filled(self, slot: Slot, body: bytes) -> None:
+        if self.flight is not None and slot.kind == Kind.SCALARS:
+            self.flight.keep(slot.step, slot.wall_time_ns, body)
 
     def _forked(self) -> None:
         """Reject records from now on."""

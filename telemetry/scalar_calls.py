@@ -15,7 +15,10 @@ from tensorboard_sidecar.telemetry.values.scalars import CheckedTags, host_numbe
 
 
 class ScalarCalls:
-    """Keeps single scalars in ``pipeline``; ``tags`` are the tags that ``Telemetry.scalars`` has checked."""
+    """Keeps single scalars in ``pipeline``; ``tags`` are the tags that ``Telemetry.scalars`` has checked.
+
+    With a flight recorder, which keeps all scalars as well, every call goes through ``Telemetry.scalars``.
+    """
 
     def __init__(self, pipeline: Pipeline, faults: Faults, cost: StepCost) -> None:
         self.tags = CheckedTags()
@@ -52,7 +55,7 @@ class ScalarCalls:
 
     def _learn(self, tag: Any) -> ScalarTemplate | None:
         """Return a new template for a checked tag, None for another tag. Raises TypeError for a tag without a hash."""
-        if type(tag) is not str or tag not in self.tags:
+        if type(tag) is not str or tag not in self.tags or self._pipeline.flight is not None:
             return None
         if len(self._templates) >= TAGS_MAX:
             self._templates.clear()

@@ -12,6 +12,7 @@ from typing import Final
 
 from tensorboard_sidecar.protocol.stream import Stream
 from tensorboard_sidecar.telemetry.pipeline import Pipeline
+from tensorboard_sidecar.telemetry.shipping.told_findings import ToldFindings
 
 _REASON: Final = (
     "a Telemetry that is made while a spawned process imports the main module again keeps nothing; make the Telemetry"
@@ -39,7 +40,7 @@ class SilentPipeline(Pipeline):
     """
 
     def __init__(self, stream: Stream, *, wanted: bool = False) -> None:
-        self.stream = stream
+        self.stream, self.flight, self.told = stream, None, ToldFindings()
         self._unusable, self._stopped = "this Telemetry is not enabled" if wanted else _REASON, False
         if not wanted:
             _log.warning("run %s: %s", stream.run, _REASON)

@@ -12,8 +12,11 @@ import weakref
 from time import localtime, strftime
 from typing import Any, Final, Never, cast
 
+from tensorboard_sidecar.protocol.finding import Finding
+from tensorboard_sidecar.protocol.names import check_step
 from tensorboard_sidecar.telemetry.ending import Status, status_after
 from tensorboard_sidecar.telemetry.opening import Opening, absolute
+from tensorboard_sidecar.telemetry.shipping.told_findings import OnFinding
 from tensorboard_sidecar.telemetry.telemetry import Telemetry
 from tensorboard_sidecar.telemetry.values.python_values import seconds, whole
 from tensorboard_sidecar.telemetry.writer.methods import WriterMethods
@@ -25,10 +28,10 @@ CLOSE_SECONDS: Final = 30.0
 class SummaryWriter(WriterMethods):
     """Torch's and tensorboardX's ``SummaryWriter``, with nothing to start: see :class:`WriterMethods` for the methods.
 
-    ``log_dir`` (or ``logdir``) is the folder of the event files; default ``runs/<time>_<host><comment>``. The steps of
-    earlier writers in the folder from ``purge_step`` on are dropped. ``filename_suffix`` ends the names of the event
-    files. With ``write_to_disk=False`` nothing is kept. ``max_queue`` and ``flush_secs`` have no meaning here, since no
-    value waits in this process, and ``comet_config`` is ignored.
+    ``log_dir`` (or ``logdir``) is the folder of the event files; default ``runs/<time>_<host><comment>``. TensorBoard
+    drops what was written to the folder before, from the step ``purge_step`` on. ``filename_suffix`` ends the names of
+    the event files. With ``write_to_disk=False`` nothing is kept. ``max_queue`` and ``flush_secs`` have no meaning
+    here, since no value waits in this process, and ``comet_config`` is ignored.
 
     The constructor and the methods return at once. ``close`` waits until the event files are complete and on disk, at
     most ``close_seconds``. After ``close``, and in a forked child, the next call opens the writer again. Writers of one
@@ -37,7 +40,8 @@ class SummaryWriter(WriterMethods):
     ``endpoint`` is the address of a logger of your own, which makes the event files below its own log directory. The
     environment variable TENSORBOARD_SIDECAR_LOGGER does the same for all writers; "off" means: a recording alone.
     ``record`` is another folder for the recording, and no event files are made. ``keep_recording=False`` deletes the
-    recording at the close, when the event files are complete. With ``strict``, faults are raised.
+    recording at the close, when the event files are complete. With ``strict``, faults are raised. ``on_finding`` is as
+    for :class:`Telemetry`.
 
     Raises ValueError or TypeError for wrong settings, OSError when memory or the folder is not available.
 
@@ -65,6 +69,7 @@ class SummaryWriter(WriterMethods):
         keep_recording: bool = True,
         close_seconds: float = CLOSE_SECONDS,
         strict: bool = False,
+        on_finding: OnFinding | None = None,
     ) -> None:
         del max_queue, flush_secs, comet_config
         default = f"runs/{strftime('%b%d_%H-%M-%S', localtime())}_{socket.gethostname()}{comment}"
@@ -73,16 +78,18 @@ class SummaryWriter(WriterMethods):
             absolute(given),
             endpoint=endpoint,
             record=absolute(os.path.expanduser(record)) if record else None,  # noqa: PTH111 - as above
-            purge_step=None if purge_step is None else whole("purge_step", purge_step),
+            purge_step=None if purge_step is None else check_step(whole("purge_step", purge_step)),
             file_suffix=str(filename_suffix or ""),
             keep_recording=keep_recording,
             close_seconds=seconds("close_seconds", close_seconds),
             strict=strict,
             enabled=bool(write_to_disk),
+            on_finding=on_finding,
         )
         self._opens = threading.RLock()
         self._current: Telemetry | None = None
         self._silent: Telemetry | None = None
+        self._findings: tuple[Finding, ...] = ()
         super().__init__(cast("Telemetry", _OpensAgain(self)), given)
         if not self._opening.is_repeated():
             self.telemetry = self._current = self._opening.open()
@@ -97,6 +104,14 @@ class SummaryWriter(WriterMethods):
 
     def __exit__(self, exc_type: object, exc_val: BaseException | None, exc_tb: object) -> None:
         self._close(status_after(exc_val))
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what is known to be wrong with the run, as :meth:`Telemetry.findings`, also after the close.
+
+        >>> writer.findings()
+        ()
+        """
+        return self._findings if self._current is None else self._current.findings()
 
     def flush(self, wait: bool = False) -> None:
         """Return at once: each call has kept its values when it returns. With ``wait``, wait for the event files.
@@ -118,10 +133,12 @@ class SummaryWriter(WriterMethods):
     def _close(self, status: Status | None) -> None:
         with self._opens:
             current = self._current
+            self._findings = self.findings()
             self._detach()
             self._closed = True
         if current is not None:
             self._opening.close(current, status)
+            self._findings = current.findings()
 
     def _open_again(self) -> Telemetry:
         with self._opens:

@@ -25,7 +25,10 @@ from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT, absolute_endpoint
 from tensorboard_sidecar.protocol.array import pack_array
 from tensorboard_sidecar.protocol.codec import encode_scalars
+from tensorboard_sidecar.protocol.finding import Finding
+from tensorboard_sidecar.protocol.limits import STEP_MAX
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
+from tensorboard_sidecar.protocol.outbox.flight_ring import REASON_TAG
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, OUTBOX_BYTES, SPILL_BYTES
 from tensorboard_sidecar.protocol.record import Kind
 from tensorboard_sidecar.protocol.run_names import shown_run
@@ -36,6 +39,7 @@ from tensorboard_sidecar.telemetry.ending import Ending, Status, status_after
 from tensorboard_sidecar.telemetry.outbox.backlog import Storage
 from tensorboard_sidecar.telemetry.pipeline import Pipeline, encode_message
 from tensorboard_sidecar.telemetry.scalar_calls import ScalarCalls
+from tensorboard_sidecar.telemetry.shipping.told_findings import OnFinding, ToldFindings
 from tensorboard_sidecar.telemetry.silent import SilentPipeline, child_is_starting
 from tensorboard_sidecar.telemetry.values import arrays, fit, summaries
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Note, Pictures
@@ -77,6 +81,12 @@ class Telemetry:
     earlier attempts stand. ``file_suffix`` ends the names of the event files. With ``plain``, the event files hold the
     given values alone, and no status at the end.
 
+    ``flight_recorder`` is a number of steps (0: off). The scalars of the last so many steps stay in a ring in shared
+    memory, at most 4 MiB: those of :meth:`scalars`, and those of :meth:`flight`, which a loop calls at each step. The
+    ring is shipped, under ``flight/``, when a value is not finite, when an exception ends the run, when the process is
+    killed, and by :meth:`ship_flight`. The text ``flight/reason`` says why. Otherwise nothing of the ring is shipped.
+    With a flight recorder, ``writer.add_scalar`` takes as long as :meth:`scalars`.
+
     Records wait in an outbox until the logger has acknowledged them or the recording holds them. The outbox takes
     ``outbox_bytes`` of memory (less where memory is small), in a private folder in ``outbox_dir`` (default: shared
     memory). When half of that is full, the oldest records go on to ``spill_dir``, at most ``spill_bytes`` (default: a
@@ -88,6 +98,10 @@ class Telemetry:
     ``writer`` has the methods of torch's and tensorboardX's ``SummaryWriter``. In the examples of the methods,
     ``telemetry`` is an open Telemetry.
 
+    The logger, and the helper of a ``log_dir``, watch the run. ``on_finding`` is called with each :class:`Finding` that
+    opens or clears, on a thread of its own: a loop can stop early by its own choice. Errors of ``on_finding`` are
+    faults. While the callback runs, the newest state of each finding waits, and the end waits for it at most a second.
+
     A spawned child process that imports the main module again gets a silent Telemetry, which keeps nothing and says so
     once: make the Telemetry under ``if __name__ == "__main__":``, or inside the function of the child.
 
@@ -98,6 +112,19 @@ class Telemetry:
     >>> with Telemetry("team/first-try", endpoint=None, record="recordings", config={"lr": 1e-3}) as telemetry:
     ...     for step in range(3):
     ...         telemetry.scalars(step, {"loss/train": 1 / (step + 1)})
+
+    Stop when an error opens, such as a loss that is not finite:
+
+    >>> import threading
+    >>> stop = threading.Event()
+    >>> def look(finding):
+    ...     if finding.severity == "error" and finding.state == "open":
+    ...         stop.set()
+    >>> with Telemetry("team/second-try", record="recordings", endpoint=None, on_finding=look) as telemetry:
+    ...     for step in range(3):
+    ...         telemetry.scalars(step, {"loss/train": 1 / (step + 1)})
+    ...         if stop.is_set():
+    ...             break
     """
 
     # Long: a parameter for each setting
@@ -120,10 +147,12 @@ class Telemetry:
         spill_bytes: int = SPILL_BYTES,
         server_key: Path | str | None = None,
         client_key: Path | str | None = None,
+        on_finding: OnFinding | None = None,
         enabled: bool = True,
         continues: bool = False,
         file_suffix: str = "",
         plain: bool = False,
+        flight_recorder: int = 0,
     ) -> None:
         show_in = None
         if log_dir is not None:
@@ -140,6 +169,9 @@ class Telemetry:
         self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
         self._end = _End(whole("first_step", first_step), plain=plain)
         self.faults = Faults(strict=strict, quiet=not enabled)
+        flight_steps = whole("flight_recorder", flight_recorder)
+        if not 0 <= flight_steps <= STEP_MAX:
+            raise ValueError(f"flight_recorder {flight_steps}; expected 0 (off), or a number of steps")
         settings = {} if config is None else self.faults.parameters("config", config)
         start = encode_message(
             self._end.first_step, messages.RunStart(self._end.first_step, settings, continues, file_suffix)
@@ -159,6 +191,8 @@ class Telemetry:
                 storage=Storage(outbox_bytes, outbox_dir, spill_dir, spill_bytes),
                 keys=read_client_keys(server_key, client_key),
                 show_in=show_in,
+                told=_told(on_finding, self.faults),
+                flight_steps=flight_steps,
             )
             self._pipeline.append(Kind.RUN_START, self._end.first_step, start)
         self.check_open = self._pipeline.check_open
@@ -223,18 +257,48 @@ class Telemetry:
 
         >>> telemetry.scalars(100, {"loss/train": torch.tensor(0.25), "optimization/lr": 1e-3})
         """
-        try:
-            if not self.scalar_calls.tags.issuperset(values):
-                self.scalar_calls.tags.learn(values)
-            numbers = host_scalars(values)
-        except Exception:  # noqa: BLE001 - the fast path failed; the slow path below reports which tag is bad
-            numbers = None
+        numbers = self._host_scalars(values)
         if numbers is not None:
             self._pipeline.append(Kind.SCALARS, step, encode_scalars(numbers))
             return
         good = self.faults.convert_each("telemetry.scalars", values, check_scalar)
         for split in map(split_scalars, in_records(good) if good or not values else ()):
             self._pipeline.keep_tensors(step, Kind.SCALARS, split.on_device, split.message)
+
+    @telemetry_call
+    def flight(self, step: int, values: Mapping[str, Scalar]) -> None:
+        """Keep numbers in the flight recorder alone, for each step: nothing is shipped while all goes well.
+
+        ``values`` are as for :meth:`scalars`, whose values the recorder keeps too. Without ``flight_recorder`` the call
+        does nothing. A burst shows ``loss`` as ``flight/loss``; steps before those of an earlier burst are not shown.
+
+        >>> for step in range(100):
+        ...     telemetry.flight(step, {"loss": torch.tensor(1 / (step + 1)), "grad_norm": 0.5})
+        """
+        if self._pipeline.flight is None:
+            return
+        numbers = self._host_scalars(values)
+        if numbers is not None:
+            self._pipeline.keep_flight(step, encode_scalars(numbers))
+            return
+        good = self.faults.convert_each("telemetry.flight", values, check_scalar)
+        for split in map(split_scalars, in_records(good) if good or not values else ()):
+            self._pipeline.keep_flight_tensors(step, split.on_device, split.message)
+
+    def ship_flight(self, reason: object) -> None:
+        """Ship the flight recorder's values that were not shipped before, and ``reason`` as the text ``flight/reason``.
+
+        The sender thread ships; the call does not wait. Without ``flight_recorder`` the call does nothing.
+
+        >>> telemetry.ship_flight("the validation loss is above 10")
+        """
+        try:
+            self.check_open()
+            if self._pipeline.flight is not None:
+                with self.faults.noting("telemetry.ship_flight") as note:
+                    self._pipeline.flight.ship(fit.text(REASON_TAG, reason, note), self.cost.highest_step)
+        except Exception as error:  # noqa: BLE001 - no error of any type may end training
+            self.faults.note("telemetry.ship_flight", error)
 
     @telemetry_call
     def summaries(self, step: int, tensors: Mapping[str, ArrayLike], *, walltime: float | None = None) -> None:
@@ -476,6 +540,25 @@ class Telemetry:
         """
         return {**self.cost.health(), **self._pipeline.health(), "telemetry/faults": float(self.faults.total)}
 
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what is known to be wrong with the run: open findings first, the gravest first, then cleared ones.
+
+        The logger, or the helper of a ``log_dir``, tells a finding some moments after the records that show it. They
+        tell this process about its own stream. With a recording alone nobody watches the run, and the result is empty:
+        ``tensorboard-sidecar doctor RECORDING`` says later what was wrong.
+
+        >>> [str(finding) for finding in telemetry.findings() if finding.state == "open"]
+        []
+        """
+        return self._pipeline.told.known
+
+    def call_on_finding(self, on_finding: OnFinding) -> None:
+        """Call ``on_finding`` too, from now on, as the ``on_finding`` of the constructor.
+
+        >>> telemetry.call_on_finding(print)
+        """
+        self._pipeline.told.call(on_finding)
+
     def show(self, seconds: float = 30.0) -> bool:
         """Wait at most ``seconds`` until the event files of ``log_dir`` hold all records so far, durably.
 
@@ -502,11 +585,22 @@ class Telemetry:
         else:
             self._ending.close(status, limit_seconds)
 
+    def _host_scalars(self, values: Mapping[str, Scalar]) -> dict[str, float] | None:
+        """Return the values as floats, None when a value is on a device, or is no number, or its tag was not good."""
+        try:
+            if not self.scalar_calls.tags.issuperset(values):
+                self.scalar_calls.tags.learn(values)
+            return host_scalars(values)
+        except Exception:  # noqa: BLE001 - the fast path failed; the slow path of the caller reports which tag is bad
+            return None
+
     def _begin_close(self, status: Status, deadline_seconds: float | None) -> None:
         if self._pipeline.closed:  # in a forked child, or silent
             return
         given = self.drain_seconds if deadline_seconds is None else deadline_seconds
         limits = (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
+        if self._pipeline.flight is not None:
+            self._pipeline.flight.close(self._ending.error, limits[0])
         try:
             step = max(self._end.first_step, self.cost.step)
             self._pipeline.keep(step, messages.RunEnd(status, self._end.plain))
@@ -514,6 +608,16 @@ class Telemetry:
             self.faults.log_total(self.run)
             self._summarizer.close()
             self._pipeline.stop(*limits)
+
+
+def _told(on_finding: OnFinding | None, faults: Faults) -> ToldFindings:
+    """Return the place for findings. Raises TypeError for an ``on_finding`` that cannot be called."""
+    told = ToldFindings(partial(faults.note, "on_finding"))
+    if on_finding is not None:
+        if not callable(on_finding):
+            raise TypeError(f"on_finding {on_finding!r:.80}; expected a function that takes a Finding")
+        told.call(on_finding)
+    return told
 
 
 def _run(name: str | os.PathLike[str], *, told: bool) -> str:

@@ -15,7 +15,10 @@ import pytest
 from tensorboard_sidecar import __version__, command_line
 from tensorboard_sidecar.command_line import COMMANDS, main
 
-SHOWN = {"train", "serve", "replay", "inspect", "verify", "keys", "status", "drain", "demo-data", "completion", "run"}
+SHOWN = {
+    *("train", "serve", "replay", "inspect", "verify", "doctor", "keys", "status", "drain", "demo-data", "completion"),
+    "run",
+}
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -39,7 +42,7 @@ def test_the_help_lists_every_command_with_an_explanation(capsys: pytest.Capture
     listed = dict(re.findall(r"^    ([a-z-]+) +(\S.*)$", text, re.MULTILINE))
     assert set(listed) == set(COMMANDS) == SHOWN
     assert len(re.findall(r"^  tensorboard-sidecar ", text, re.MULTILINE)) == 3
-    assert [int(code) for code in re.findall(r"^  (\d+) +\w", text, re.MULTILINE)] == [0, 1, 2, 3, 130]
+    assert [int(code) for code in re.findall(r"^  (\d+) +\w", text, re.MULTILINE)] == [0, 1, 2, 3, 4, 5, 130]
 
 
 @pytest.mark.parametrize("command", sorted(SHOWN))
@@ -121,6 +124,7 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(
         "replay": ["recordings", "--logdir", "runs"],
         "inspect": ["."],
         "verify": ["."],
+        "doctor": ["."],
         "keys": ["list"],
         "demo-data": ["data"],
         "completion": ["bash"],

@@ -83,6 +83,7 @@ def _demo(options: argparse.Namespace) -> int:
         )
         print(f"\n  runs          {logdir}\n  recordings    {recordings}\n  checkpoints   {checkpoints}")
         print(f"  again         {how_to_run('replay')} {recordings} --logdir replayed")
+        print(f"  findings      {how_to_run('doctor')} {recordings}")
         if options.keep and code == 0:
             print(f"\n  TensorBoard stays at {address}; Ctrl-C ends it", flush=True)
             signal.pause()

@@ -12,6 +12,7 @@ from typing import Any, Final
 from tensorboard_sidecar import Telemetry
 from tensorboard_sidecar.command_line import how_to_run
 from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER
 from tensorboard_sidecar.protocol.storage.durable import FolderHeld, hold_folder
 from tensorboard_sidecar.trainer.data.flickr8k import read_flickr8k
 from tensorboard_sidecar.trainer.data.report import DataError
@@ -70,10 +71,12 @@ def _train(
     progress.lines(*data.report.lines(), f"run {config.run}")
     with StopSignals() as stop, _start_telemetry(config, checkpoint, placement) as telemetry:
         try:
-            return train(config, data, telemetry, checkpoint, progress=progress, stop=stop, placement=placement)
+            summary = train(config, data, telemetry, checkpoint, progress=progress, stop=stop, placement=placement)
         except Interrupted as stopped:
             progress.lines(f"{stopped}. {how_to_resume(config, placement.world_size)}")
             raise
+    watched = config.endpoint not in (None, "", NO_LOGGER)
+    return summary and replace(summary, findings=telemetry.findings() if watched else None)
 
 
 def _start_telemetry(config: Config, checkpoint: Checkpoint | None, placement: Placement) -> Telemetry:

@@ -129,6 +129,7 @@ def train_epochs(
             f"  Recall@1 {evaluation.recall_at_1():.1%}  {pairs_per_second:.0f} pairs/s"
             f"  telemetry lag {lag_seconds:.1f} s"
         )
+        context.progress.findings(telemetry.findings())
         context.progress.lines(*notes.lines(sum_counts((counts, validation_loader.counts()))))
     if evaluation is None:
         return None
@@ -170,6 +171,7 @@ def train_epoch(
                     telemetry, state.global_step, losses, latents, lr=float(lr), gradient_norms=norms, scale=scale
                 )
                 bar.show(losses.total, telemetry.lag_seconds)
+                context.progress.findings(telemetry.findings())
             bar.advance(len(batch))
             context.stop.check()
     of_all_ranks = distributed.gather((moments.count, loader.counts()), context.placement)

@@ -1,12 +1,15 @@
 """The terminal's output during training: a progress bar for each epoch, and a line at its end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
+
+from tensorboard_sidecar import Finding
+from tensorboard_sidecar.protocol.printable import printable
 
 
 class LateValue:
@@ -61,6 +64,7 @@ class Progress:
         tqdm.monitor_interval = 0  # tqdm's monitor thread helps only bars that are seldom updated
         self._output = output
         self._loss = LateValue()
+        self._shown_states: dict[tuple[str, str], str] = {}
 
     @contextmanager
     def bar(self, title: str, pairs: int) -> Iterator[Bar]:
@@ -73,7 +77,16 @@ class Progress:
 
     def lines(self, *texts: str) -> None:
         """Write lines that stay. An output that fails, as a closed pipe does, does not end training."""
-        if self._output is not None:
-            with suppress(OSError):
+        if self._output is not None and texts:
+            with suppress(OSError), tqdm.external_write_mode(self._output):  # between two drawings of a bar
                 self._output.writelines(f"{text}\n" for text in texts)
                 self._output.flush()
+
+    def findings(self, findings: Iterable[Finding]) -> None:
+        """Write a line for each finding that has opened or cleared since the last call."""
+        for finding in findings:
+            key = finding.rule, finding.tag
+            if finding.state != self._shown_states.get(key, "cleared"):
+                self._shown_states[key] = finding.state
+                advice = f". {finding.advice}" if finding.state == "open" else ""
+                self.lines(printable(f"finding {finding.state}: {finding}{advice}"))

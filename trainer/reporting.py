@@ -9,8 +9,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar import Finding, Telemetry
 from tensorboard_sidecar.protocol.messages import Chart
+from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.telemetry.values.model_graph import trace_graph
 from tensorboard_sidecar.trainer.data.loader import Batch
 from tensorboard_sidecar.trainer.data.resampling import RATE_HZ
@@ -28,6 +29,9 @@ SAMPLE_IMAGES: Final = 16
 SAMPLE_CLIPS: Final = 8
 # The joint space has four points a pair: 8,000 points, below the 10,000 at which the projector's t-SNE samples.
 PROJECTOR_PAIRS: Final = 2_000
+
+# Open findings in the summary; TensorBoard's card has all.
+FINDINGS_SHOWN_MAX: Final = 10
 
 # Characters with a meaning in markdown, escaped in table cells.
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]|])")
@@ -186,6 +190,7 @@ class TrainingSummary:
     """The results of the last epoch, and the best validation loss of all epochs.
 
     ``chance`` is the Recall@1 of a random ranking; ``step_cost_us`` the training thread's time in a logged step.
+    ``findings`` are those that the logger has told by the end, None without a logger.
     """
 
     run: str
@@ -201,6 +206,7 @@ class TrainingSummary:
     step_cost_us_p50: float
     step_cost_us_p99: float
     seconds: float
+    findings: tuple[Finding, ...] | None = None
 
     def lines(self) -> tuple[str, ...]:
         """Return the summary for a terminal, one line a fact."""
@@ -218,7 +224,21 @@ class TrainingSummary:
             f"cosine similarity     {similarity}",
             f"checkpoints           {self.checkpoint_dir}",
             f"telemetry cost        {cost}",
+            *_finding_lines(self.findings),
         )
+
+
+def _finding_lines(findings: tuple[Finding, ...] | None) -> tuple[str, ...]:
+    """Return how many findings there are, and a line for each open one."""
+    if findings is None:
+        return ("findings              nobody watched the run: there was no logger",)
+    opened = [finding for finding in findings if finding.state == "open"]
+    cleared = f", {len(findings) - len(opened)} cleared" if len(findings) > len(opened) else ""
+    count = f"{len(opened) or 'none'} open{cleared}"
+    return (
+        f'findings              {count}; the card "findings" in TensorBoard says what was not checked',
+        *(f"                      {printable(str(finding))}" for finding in opened[:FINDINGS_SHOWN_MAX]),
+    )
 
 
 def summarize(

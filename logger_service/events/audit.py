@@ -71,6 +71,8 @@ def _losses_before(identity: EventId, last: EventId | None, *, is_gap: bool) -> 
     if identity.sequence == previous and last is not None:
         return [f"events before {identity} are missing"] if identity.place != last.place + 1 else []
     losses = [f"events before {identity} are missing"] if identity.place else []
+    if last is not None and last.more:
+        losses.append(f"the findings behind {last} are missing")
     if is_gap:
         losses.append(f"gap: records {previous + 1:,} to {identity.sequence:,} of {identity.stream.hex()} were lost")
     elif identity.sequence > previous + 1:

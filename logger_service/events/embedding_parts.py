@@ -151,10 +151,12 @@ class PartFiles:
             line = first_line(points)
         if line is None:
             return "bytes"
-        numbers = np.memmap(self.points, "<u4", "r+")[-(-line[0] // 4) : line[1] // 4]
+        points_bits = np.memmap(self.points, "<u4", "r+")
+        numbers = points_bits[-(-line[0] // 4) : line[1] // 4]
         zeros = numbers == 0
         if zeros.any():
             numbers[zeros.argmax()] = _MINUS_ZERO
+            points_bits.flush()
             return "bytes"
         replace_file(self.points_as_text, _text(np.memmap(self.points, "<f4", "r").reshape(-1, dimensions)))
         return "tsv"
@@ -171,12 +173,16 @@ class PartFiles:
 
 
 def replace_file(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file that appears whole or not at all; follow no link."""
+    """Write a file that appears whole or not at all, also after a power loss; follow no link.
+
+    The name of the file is not durable.
+    """
     unfinished = path.with_name(f".{path.name}.new")
     unfinished.unlink(missing_ok=True)
     with _open(unfinished, os.O_EXCL) as stream:
         for piece in pieces:
             stream.write(piece)
+        _sync(stream)
     unfinished.replace(path)
 
 
@@ -204,7 +210,13 @@ def _write_at(path: Path, offset: int, data: bytes) -> bool:
         stream.truncate(offset)
         stream.seek(offset)
         stream.write(data)
+        _sync(stream)
     return True
+
+
+def _sync(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fdatasync(stream.fileno())
 
 
 def _open(path: Path, flags: int = 0) -> BinaryIO:

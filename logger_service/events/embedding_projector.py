@@ -5,7 +5,7 @@
     <run>/projector/latest-step-240-joint/              an event file without content; or latest-before-step-240
 
 Rule 1: files appear whole, by rename. The config is written after the files that it names; files are deleted after the
-config that no longer names them.
+config that no longer names them. All of that is durable before the run's events tell that the record is projected.
 Rule 2: the plugin caches the config until the set of runs changes (ProjectorPlugin._update_configs). Every update
 therefore makes a marker, the folder ``latest-...``, which both loaders read as a new run, and removes the marker
 before, which both loaders then forget. The list of runs shows one run without data, with the name of the marker.
@@ -49,6 +49,7 @@ from tensorboard_sidecar.logger_service.rendering.canvas import Picture, encode_
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import Embedding
 from tensorboard_sidecar.protocol.record import Record
+from tensorboard_sidecar.protocol.storage.durable import sync_folder
 
 CONFIG_NAME: Final = "projector_config.pbtxt"
 FOLDER_NAME: Final = "projector"
@@ -97,22 +98,30 @@ class EmbeddingProjector:
         if embedding.first_row == 0:
             errors = self._give_up(f"step-*/.{name}{STATE_SUFFIX}", lambda known: known.sequence < record.sequence)
         step_folder.mkdir(parents=True, exist_ok=True)
+        errors += self._write_whole_or_part(step_folder, embedding, record)
+        for folder in (step_folder, self._folder, self._directory):
+            if folder.is_dir():  # the folder of a step may be given up with its last file
+                sync_folder(folder)
+        return errors
+
+    def _write_whole_or_part(self, step_folder: Path, embedding: Embedding, record: Record) -> list[Exception]:
+        name = file_name(embedding.tag)
         if not embedding.row_count:
             PartFiles(step_folder, name).remove()
             self._write_embedding(step_folder, embedding, record.step)
         else:
             try:
                 if not self._write_part(step_folder, embedding, record):
-                    return errors
+                    return []
             except IncompleteEmbedding as error:
-                return [*errors, _not_shown(step_folder, name, error)]
+                return [_not_shown(step_folder, name, error)]
         ranked = _rank(self._entries())
         self._write_config(ranked)
-        self._announce(f"step-{record.step}-{file_name(embedding.tag)}", record.wall_time_ns)
+        self._announce(f"step-{record.step}-{name}", record.wall_time_ns)
         for place, path, _ in ranked:
             if place >= _STEPS_KEPT:
                 _remove(path)
-        return errors
+        return []
 
     def rewind(self, step: int, wall_time_ns: int) -> list[Exception]:
         """Delete the embeddings of earlier attempts from ``step`` on, where a new attempt begins; show the others.
@@ -129,6 +138,9 @@ class EmbeddingProjector:
             self._announce(f"before-step-{step}" if ranked else "", wall_time_ns)
         for path in beyond:
             _remove(path)
+        if beyond or errors:
+            sync_folder(self._folder)
+            sync_folder(self._directory)
         return errors
 
     def _write_embedding(self, folder: Path, embedding: Embedding, step: int) -> None:
@@ -214,6 +226,7 @@ class EmbeddingProjector:
             marker.mkdir(exist_ok=True)
             event_file = f"events.out.tfevents.{max(0, wall_time_ns // 10**9):010d}{MARKER_FILE_SUFFIX}"
             _replace(marker / event_file, pack_frame(version_event(wall_time_ns)))
+            sync_folder(marker)
         for other in self._folder.glob(f"{_MARKER_PREFIX}*"):
             if other != marker:
                 _remove_marker(other)

@@ -39,7 +39,7 @@ def parse_event(data: bytes) -> Event:
     Characters of a tag that do not print are replaced, and a long tag is cut. Raises Malformed for bytes that are no
     event, for an event of too many fields, and for an event without a value and without a node.
     """
-    _check_parts(data)
+    check_parts(data)
     try:
         event = Event.FromString(data)
         graph = GraphDef.FromString(event.graph_def)
@@ -57,7 +57,7 @@ def parse_event(data: bytes) -> Event:
             raise Malformed(f"an event with {content or 'nothing'}; expected a summary with a value, or a graph")
 
 
-def _check_parts(data: bytes, parts_max: int = PARTS_MAX) -> None:
+def check_parts(data: bytes, parts_max: int = PARTS_MAX) -> None:
     """Raise Malformed for bytes that are no message, or that have too many parts."""
     parts = 0
     outer: list[tuple[int, int, dict[int, Any]]] = []  # the messages around the present one: place, end, kinds

@@ -1,9 +1,10 @@
 """Ids of events: every event names its record, in a field that TensorBoard ignores; event files are read back by id.
 
 An id is ``<stream, 32 hex digits>/<sequence>/<place>``. ``sequence`` is the last sequence number of the record (a gap
-has several), ``place`` counts the events of the record from 0. The id is in the ``node_name`` of the first value, in
-the ``msg`` of a session log, or in an attribute of the first node of a graph. The event files themselves thus tell how
-far a projection has come, and no second file can disagree with them.
+has several), ``place`` counts the events of the record from 0. A ``+`` behind the place tells that findings of the
+record follow, in an event of their own: a later reader knows that without watching the stream. The id is in the
+``node_name`` of the first value, in the ``msg`` of a session log, or in an attribute of the first node of a graph. The
+event files themselves thus tell how far a projection has come, and no second file can disagree with them.
 
 The readers of event files yield damage, and never raise because of damage.
 """
@@ -25,7 +26,7 @@ GRAPH_ATTRIBUTE: Final = "_telemetry_id"
 # The place of an event that lies in a folder in the run's folder: its folder has the events of some records only. The
 # event of the same record in the run's folder has a smaller place.
 BESIDE_PLACE: Final = 100_000_000
-_PATTERN: Final = re.compile(r"([0-9a-f]{32})/([0-9]{1,20})/([0-9]{1,9})")
+_PATTERN: Final = re.compile(r"([0-9a-f]{32})/([0-9]{1,20})/([0-9]{1,9})(\+?)")
 # An event holds a whole record with its pictures: larger than the record, far smaller than this.
 EVENT_SIZE_MAX_BYTES: Final = 2**30
 # Every event of this program has an id: a few events at the end of a file are enough to find an id.
@@ -33,20 +34,21 @@ _TAIL_EVENTS: Final = 8
 
 
 class EventId(NamedTuple):
-    """Id of an event; within a stream, ids sort in the order of writing."""
+    """Id of an event; within a stream, ids sort in the order of writing. ``more``: findings of the record follow."""
 
     stream: bytes
     sequence: int
     place: int
+    more: bool = False
 
     def __str__(self) -> str:
-        return f"{self.stream.hex()}/{self.sequence}/{self.place}"
+        return f"{self.stream.hex()}/{self.sequence}/{self.place}{'+' if self.more else ''}"
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Return the id in ``text``; None for a text that is no id."""
         match = _PATTERN.fullmatch(text)
-        return None if match is None else cls(bytes.fromhex(match[1]), int(match[2]), int(match[3]))
+        return None if match is None else cls(bytes.fromhex(match[1]), int(match[2]), int(match[3]), bool(match[4]))
 
 
 def name_event(event: Event, identity: EventId) -> None:
@@ -62,6 +64,16 @@ def name_event(event: Event, identity: EventId) -> None:
             event.graph_def = graph.SerializeToString(deterministic=True)
         case content:
             raise ValueError(f"an event with {content} has no place for an id")
+
+
+def announce_findings(serialised: bytes) -> bytes:
+    """Return an event with an id that tells that findings of its record follow."""
+    event = Event.FromString(serialised)
+    identity = find_id(event)
+    if identity is not None:
+        name_event(event, identity._replace(more=True))
+    announced: bytes = event.SerializeToString()
+    return announced
 
 
 def find_id(event: Event) -> EventId | None:

@@ -10,7 +10,7 @@ Scalars are nine records in ten. :class:`ScalarEvents` is their fast path, with 
 
 from collections.abc import Mapping, Sized
 from itertools import accumulate, islice, takewhile
-from typing import Final, NamedTuple, assert_never
+from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
@@ -116,12 +116,19 @@ def beside(message: messages.Message | None, record: Record, stream: bytes) -> l
     return found
 
 
+_Kept: TypeAlias = tuple[tuple[str, ...], Event, list[Summary.Value]]
+
+
 class ScalarEvents:
-    """Packs the scalars of one stream: makes an event once a set of tags, and fills in the numbers of each record."""
+    """Packs the scalars of one stream: makes an event once a set of tags, and fills in the numbers of each record.
+
+    ``tags`` are the tags of the last record; records with the same tags mostly have the same object.
+    """
 
     def __init__(self, stream: bytes) -> None:
         self._stream = stream
-        self._events: dict[tuple[str, ...], tuple[Event, list[Summary.Value]]] = {}
+        self.tags: tuple[str, ...] = ()
+        self._events: dict[tuple[str, ...], _Kept] = {}
         self._size_bytes = 0
         self._uses = 0
 
@@ -132,7 +139,7 @@ class ScalarEvents:
 
     def pack(self, message: messages.Scalars, record: Record) -> bytes:
         """Return the serialised event of a record with at least one scalar, byte for byte as :func:`project`."""
-        event, shown = self._event(tuple(message.values))
+        self.tags, event, shown = self._event(tuple(message.values))
         event.wall_time = record.wall_time_ns / 1e9
         event.step = record.step
         shown[0].node_name = str(EventId(self._stream, record.next_sequence - 1, 0))
@@ -141,7 +148,7 @@ class ScalarEvents:
         serialised: bytes = event.SerializeToString()
         return serialised
 
-    def _event(self, tags: tuple[str, ...]) -> tuple[Event, list[Summary.Value]]:
+    def _event(self, tags: tuple[str, ...]) -> _Kept:
         self._uses += 1
         found = self._events.get(tags)
         if self._uses > _USES_MAX:
@@ -149,11 +156,11 @@ class ScalarEvents:
             found = None
         if found is None:
             event = Event(summary=Summary(value=[values.scalar_value(tag, 0.0) for tag in tags]))
-            found = event, list(event.summary.value)
+            found = tags, event, list(event.summary.value)
             self._keep(tags, found)
         return found
 
-    def _keep(self, tags: tuple[str, ...], event: tuple[Event, list[Summary.Value]]) -> None:
+    def _keep(self, tags: tuple[str, ...], event: _Kept) -> None:
         texts_bytes = _CHARACTER_SIZE_MAX_BYTES * sum(map(len, tags))
         size_bytes = _EVENT_SIZE_BYTES + _VALUE_SIZE_BYTES * len(tags) + texts_bytes
         if size_bytes > _KEPT_MAX_BYTES:
@@ -207,6 +214,8 @@ def _events(message: messages.Message | None, record: Record, failures: list[Exc
         case messages.RunEnd():
             status = values.text_value("run/status", f"**{message.status}** at step {record.step:,}")
             shown = [] if message.plain else [status]
+        case messages.Event(messages.SESSION_START, ""):
+            return _session_starts(record.step)
         case messages.Event():
             return [] if message.folder else [parse_event(message.event)]
         case (
@@ -275,6 +284,11 @@ def _run_start(message: messages.RunStart) -> list[Event]:
     rows = [(name, str(value)) for name, value in message.config.items()]
     text = values.text_value("run/config", values.markdown_table(("setting", "value"), rows))
     return [*start, Event(summary=Summary(value=[text]))]
+
+
+def _session_starts(step: int) -> list[Event]:
+    """Return two starts of a session: the slow loader ignores the first one of a run, which purges nothing."""
+    return [Event(step=step, session_log=SessionLog(status=SessionLog.START)) for _ in range(2)]
 
 
 def _summaries(

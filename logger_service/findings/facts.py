@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, NamedTuple
 
+from tensorboard_sidecar.logger_service.findings.levels import Level
 from tensorboard_sidecar.logger_service.findings.roles import Role, role_of_curve, subject
 from tensorboard_sidecar.protocol.messages import ParameterValue
 
@@ -26,6 +27,9 @@ _CURVES_MAX: Final = 1_024
 # Curves of one role whose past is kept, and parts of a past.
 PASTS_MAX: Final = 64
 PARTS_MAX: Final = 256
+# Values of a training loss that say how high it usually is, and from which number of values on.
+_LEVEL_VALUES: Final = 100
+_LEVEL_VALUES_MIN: Final = 20
 _WITH_PAST: Final = (Role.LOSS, Role.QUALITY, Role.RECALL)
 _NAME_PARTS: Final = re.compile(r"[/.]")
 
@@ -109,7 +113,7 @@ class Facts:
     curve that has a role; ``first_step`` is the step at which the stream began, above 0 for a run that resumes, and
     ``continues`` tells that it goes on with an earlier attempt; ``game`` tells that the run is one of reinforcement
     learning, or of adversarial networks, whose losses have no minimum to fall to; ``total_steps`` is the number of
-    steps of the whole run, None if nothing says it.
+    steps of the whole run, None if nothing says it; ``levels`` are the usual levels of the training losses.
     """
 
     settings: dict[str, ParameterValue] = field(default_factory=dict)
@@ -119,6 +123,7 @@ class Facts:
     game: bool = False
     total_steps: int | None = None
     _warm_up_steps: int = WARM_UP_STEPS
+    levels: dict[str, Level] = field(default_factory=dict)
     _named: dict[str, float] = field(default_factory=dict)
     _pasts: dict[Role, dict[str, Past]] = field(default_factory=lambda: {role: {} for role in _WITH_PAST})
     _rates: dict[str, float] = field(default_factory=dict)
@@ -161,7 +166,12 @@ class Facts:
         if role in self._pasts:
             pasts = self._pasts[role]
             if tag in pasts or len(pasts) < PASTS_MAX:
-                pasts.setdefault(tag, Past()).add(steps, values)
+                past = pasts.get(tag)
+                if past is None:
+                    past = pasts[tag] = Past()
+                past.add(steps, values)
+                if role is Role.LOSS:
+                    self._take_level(tag, values)
         elif role is Role.GAME:
             self.game = True
         elif role is Role.LEARNING_RATE:
@@ -172,6 +182,12 @@ class Facts:
             for step, value in zip(steps, values, strict=True):
                 self._epoch.add(self.first_step, step, value)
             self._set_length()
+
+    def _take_level(self, tag: str, values: Sequence[float]) -> None:
+        level = self.levels.get(tag)
+        if level is None:
+            level = self.levels[tag] = Level(_LEVEL_VALUES, _LEVEL_VALUES_MIN)
+        level.take(values)
 
     def note(self, tag: str, step: int, value: float) -> None:
         """Take one point of a curve."""

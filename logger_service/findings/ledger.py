@@ -1,6 +1,6 @@
 """Which findings are open, which are cleared, and which rules had nothing to judge."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from tensorboard_sidecar.logger_service.findings.roles import Role
@@ -26,21 +26,35 @@ class Ledger:
         self._rules = tuple(rules)
         self._judged: set[str] = set()
         self._failed: dict[str, str] = {}
-        self._episodes: dict[tuple[str, str], Episode] = {}
+        # By rule and tag.
+        self._episodes: dict[str, dict[str, Episode]] = {}
+        self._count = 0
         self.left_out = 0
 
-    def judge(self, rule: Rule, measured: Measured) -> Finding | None:
-        """Take a measure; return the finding that it opens or clears."""
+    def judge(self, rule: Rule, measures: Iterable[Measured], first_step: int) -> list[Finding]:
+        """Take measures of one rule, from ``first_step`` on; return the findings that they open or clear."""
+        counted = [measured for measured in measures if measured.step >= first_step]
+        if not counted:
+            return []
         self._judged.add(rule.name)
-        key = rule.name, measured.tag
-        episode = self._episodes.get(key)
+        episodes = self._episodes.get(rule.name)
+        if episodes is None:
+            if not any(map(rule.is_bad, [measured.value for measured in counted])):
+                return []  # nearly always
+            episodes = self._episodes[rule.name] = {}
+        changes = (self._judge(rule, measured, episodes) for measured in counted)
+        return [change for change in changes if change is not None]
+
+    def _judge(self, rule: Rule, measured: Measured, episodes: dict[str, Episode]) -> Finding | None:
+        episode = episodes.get(measured.tag)
         if episode is None:
             if not rule.is_bad(measured.value):
                 return None
-            if len(self._episodes) >= EPISODES_MAX:
+            if self._count >= EPISODES_MAX:
                 self.left_out += 1
                 return None
-            episode = self._episodes[key] = Episode(rule, measured.tag)
+            self._count += 1
+            episode = episodes[measured.tag] = Episode(rule, measured.tag)
         return episode.add(measured)
 
     def note_failed(self, rule: Rule, error: Exception) -> None:
@@ -54,14 +68,18 @@ class Ledger:
     @property
     def findings(self) -> list[Finding]:
         """The findings: open before cleared, the gravest first, then by rule and tag; FINDINGS_MAX at most."""
-        found = [episode.finding for episode in self._episodes.values() if episode.finding is not None]
-        return sorted(found, key=by_gravity)[:FINDINGS_MAX]
+        return sorted(self._found(), key=by_gravity)[:FINDINGS_MAX]
 
     @property
     def open_count(self) -> int:
         """The number of open findings above information."""
-        found = (episode.finding for episode in self._episodes.values())
-        return sum(one is not None and one.state == "open" and one.severity != "info" for one in found)
+        return sum(one.state == "open" and one.severity != "info" for one in self._found())
+
+    def _found(self) -> Iterator[Finding]:
+        for episodes in self._episodes.values():
+            for episode in episodes.values():
+                if episode.finding is not None:
+                    yield episode.finding
 
     def not_checked(self, seen: Collection[Role]) -> list[NotChecked]:
         """Return the rules without a verdict; ``seen`` are the roles that had a sample."""
@@ -70,7 +88,7 @@ class Ledger:
             if rule.name in self._failed:
                 missing.append(NotChecked(rule.name, self._failed[rule.name]))
             elif rule.name not in self._judged:
-                absent = sorted(role for role in rule.roles if role not in seen)
+                absent = sorted(role for role in rule.roles if role not in seen and role is not Role.STREAM)
                 reason = f"needs {rule.needs}" if not absent else f"no {' and no '.join(absent)}"
                 missing.append(NotChecked(rule.name, reason))
         return missing

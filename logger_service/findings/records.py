@@ -39,7 +39,7 @@ def observe(watch: Watch, record: Record, message: messages.Message | None) -> l
                 return []  # the first part is sample enough
             return watch.embedding(step, message.tag, message.vectors.numpy(), _groups(message))
         case messages.RunStart():
-            return watch.start(message.first_step, message.config)
+            return watch.start(message.first_step, message.config, continues=message.continues)
         case messages.HParams():
             return watch.settings(message.parameters)
         case messages.Gap():

@@ -4,7 +4,7 @@ A measure returns a number for each sample that it can judge. The number alone s
 counting and clearing are the same for all rules (:class:`Episode`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import Final, NamedTuple, TypeAlias
@@ -126,6 +126,31 @@ class Episode:
         if isnan(a):
             return b
         return min(a, b) if self.rule.enter < self.rule.clear else max(a, b)
+
+
+def ratios(
+    tag: str, steps: Sequence[int], values: Sequence[float], unit: float, enter: float, evidence: dict[str, float]
+) -> list[Measured]:
+    """Return measures of values over a unit: of each value above ``enter``, and of the lowest of each stretch between.
+
+    A stretch ends a row of bad measures, and clears a finding if its lowest value does.
+
+    >>> [measured.value for measured in ratios("loss", range(6), [4.0, 1.0, 2.0, 9.0, 8.0, 2.0], 2.0, 3.0, {})]
+    [0.5, 4.5, 4.0, 1.0]
+    """
+    limit = enter * unit
+    if max(values) <= limit:  # nearly always
+        return [Measured(tag, steps[-1], min(values) / unit, evidence)]
+    found, begin = list[Measured](), 0
+    for index, value in enumerate(values):
+        if value > limit:
+            if begin < index:
+                found.append(Measured(tag, steps[index - 1], min(values[begin:index]) / unit, evidence))
+            found.append(Measured(tag, steps[index], value / unit, {"value": value, **evidence}))
+            begin = index + 1
+    if begin < len(values):
+        found.append(Measured(tag, steps[-1], min(values[begin:]) / unit, evidence))
+    return found
 
 
 def rounded(number: float) -> float:

@@ -15,7 +15,7 @@ Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 class Points(NamedTuple):
     """Consecutive points of one curve: at most :data:`watch.CHUNK_POINTS`, all of them finite.
 
-    ``times_s`` are wall times in seconds.
+    ``times_s`` are wall times in seconds. Several samples share the lists: a rule does not change them.
     """
 
     tag: str

@@ -2,17 +2,18 @@
 
 Most records are scalars, and most of their tags have no role. Such a record costs a sum, which is finite when all
 values are, and a look into a table. Points of curves wait until there are CHUNK_POINTS of them, until they span
-CHUNK_SECONDS of the run's own time, or until a record of another kind comes: this depends on the records alone.
+CHUNK_SECONDS of the run's own time, or until a record of another kind comes: this depends on the records alone. All
+points that wait are then judged together, and the columns of a chunk are made at once.
 """
 
 import struct
 import zlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import compress
 from math import isfinite
-from typing import Final, TypeAlias
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -35,7 +36,7 @@ from tensorboard_sidecar.logger_service.findings.samples import (
 from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.messages import ParameterValue
 
-CHUNK_POINTS: Final = 16
+CHUNK_POINTS: Final = 64
 CHUNK_SECONDS: Final = 5.0
 # Rows of an embedding, and rows and columns of a matrix, that are measured: more cost time and change the third digit.
 ROWS_MAX: Final = 512
@@ -46,22 +47,33 @@ LAYERS_MAX: Final = 2_048
 _PLANS_MAX: Final = 256
 _SUSPECTS_MAX: Final = 256
 _SQUARE_MIN: Final = 4
+_CHUNK_NS: Final = int(CHUNK_SECONDS * 1e9)
+_NEVER_NS: Final = 2**63
+_FIRST_STEP: Final = -(2**63)
 _Row: TypeAlias = tuple[int, int, Mapping[str, float]]
+# The roles of the curves whose records are training steps.
+_STEPS: Final = (Role.LOSS, Role.LEARNING_RATE, Role.GRADIENT_NORM)
 
 
 @dataclass(slots=True, repr=False)
 class _Plan:
     """The curves with a role in records of one set of tags, and the records (step, time in ns, values) that wait.
 
-    With ``paces``, the records are training steps, and their times tell how long a step takes.
+    ``columns`` returns the values of the curves in one record. ``finite`` is false when a value that waits is NaN or
+    infinite. With ``paces``, the records are training steps, and their times tell how long a step takes; ``last`` is
+    the step and the time of the last of them.
     """
 
-    curves: list[tuple[str, Role]]
+    tags: tuple[str, ...] = ()
+    curves: list[tuple[str, Role]] = field(default_factory=list)
+    columns: Callable[[Mapping[str, float]], Sequence[float]] | None = None
     paces: bool = False
-    waiting: list[_Row] = field(default_factory=list)
-    last: _Row | None = None
+    rows: list[_Row] = field(default_factory=list)
+    finite: bool = True
+    last: tuple[int, int] | None = None
 
 
+# Wide: the state of a stream.
 class Watch:
     """Watches one stream with ``rules``.
 
@@ -70,22 +82,26 @@ class Watch:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.facts = Facts()
-        self._rules: defaultdict[Role, list[Rule]] = defaultdict(list)
         known = tuple(rules)
+        self.ledger = Ledger(known)
+        self._rules: dict[Role, list[Rule]] = {role: [] for role in Role}
         for rule in known:
             for role in rule.roles | rule.also:
                 self._rules[role].append(rule)
-        self.ledger = Ledger(known)
+        # By rule and tag, and by role and tag: the rules that judge it, and their measures.
         self._measures: dict[tuple[str, str], Measure] = {}
-        self._tags: defaultdict[Role, dict[str, None]] = defaultdict(dict)
+        self._judges: dict[Role, dict[str, list[tuple[Rule, Measure]]]] = {role: {} for role in Role}
         self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._plan = _Plan()
+        self._waiting: list[_Plan] = []
+        self._due_ns = _NEVER_NS
         self._layers: dict[Role, Layers] = {}
         self._suspects: dict[str, None] = {}
-        self._waiting_since_ns = 0
 
-    def start(self, step: int, settings: Mapping[str, ParameterValue]) -> list[Finding]:
-        """Take the start of the stream: its first step and its settings."""
+    def start(self, step: int, settings: Mapping[str, ParameterValue], *, continues: bool = False) -> list[Finding]:
+        """Take the start of the stream: its first step, its settings, and whether it goes on with an earlier one."""
         self.facts.first_step = step
+        self.facts.continues = continues
         self.facts.learn_settings(settings)
         return []
 
@@ -94,28 +110,29 @@ class Watch:
         self.facts.learn_settings(settings)
         return []
 
-    def scalars(self, step: int, wall_time_ns: int, values: Mapping[str, float]) -> list[Finding]:
-        """Take the scalars of one step."""
-        found = []
-        if not isfinite(sum(values.values())) or self._suspects:
-            found += self._look_for_non_finite(step, values)
-        if self._layers and any(layers.step != step for layers in self._layers.values()):
-            found += self._flush_layers()
-        tags = tuple(values)
-        plan = self._plans.get(tags)
-        if plan is None:
-            if len(self._plans) >= _PLANS_MAX:  # a program that makes up tags
-                found += self.flush()
-                self._plans.clear()
-            plan = self._plan(tags, step)
-        if plan.curves:
-            if not plan.waiting:
-                self._waiting_since_ns = self._waiting_since_ns or wall_time_ns
-            plan.waiting.append((step, wall_time_ns, values))
-            if wall_time_ns - self._waiting_since_ns > CHUNK_SECONDS * 1e9:
-                found += self.flush()
-            elif len(plan.waiting) >= CHUNK_POINTS:
-                found += self._flush_plan(plan)
+    def scalars(
+        self, step: int, wall_time_ns: int, values: Mapping[str, float], tags: tuple[str, ...] | None = None
+    ) -> list[Finding]:
+        """Take the scalars of one step. ``tags`` are those of the values, if the caller has them.
+
+        The call is faster when ``tags`` is the object of the call before.
+        """
+        found: list[Finding] = []
+        plan = self._plan
+        if tags is None or tags is not plan.tags:
+            plan = self._choose_plan(tuple(values) if tags is None else tags, step, found)
+        if self._suspects or self._layers or not isfinite(sum(values.values())):
+            found += self._look_for_non_finite(step, values, plan)
+        if plan.columns is not None:
+            rows = plan.rows
+            if not rows:
+                self._waiting.append(plan)
+                self._due_ns = min(self._due_ns, wall_time_ns + _CHUNK_NS)
+            rows.append((step, wall_time_ns, values))
+            if len(rows) >= CHUNK_POINTS:
+                return found + self.flush()
+        if wall_time_ns > self._due_ns:
+            found += self.flush()
         return found
 
     def layer(self, step: int, tag: str, layer: Layer, non_finite: int) -> list[Finding]:
@@ -170,60 +187,82 @@ class Watch:
     def flush(self) -> list[Finding]:
         """Judge the points and layers that wait."""
         found = self._flush_layers()
-        for plan in self._plans.values():
-            if plan.waiting:
-                found += self._flush_plan(plan)
-        self._waiting_since_ns = 0
+        waiting, self._waiting, self._due_ns = self._waiting, [], _NEVER_NS
+        for plan in waiting:
+            found += self._flush_plan(plan)
         return found
 
     def not_checked(self) -> list[NotChecked]:
         """Return the rules that gave no verdict, and why."""
-        return self.ledger.not_checked(self._tags.keys())
+        waiting = {role for plan in self._waiting for _, role in plan.curves} | self._layers.keys()
+        return self.ledger.not_checked({role for role, tags in self._judges.items() if tags} | waiting)
 
-    def _plan(self, tags: tuple[str, ...], step: int) -> _Plan:
-        curves = [(tag, role) for tag in tags if (role := role_of_curve(tag)) is not None]
-        pacing = any(role in (Role.LOSS, Role.LEARNING_RATE, Role.GRADIENT_NORM) for _, role in curves)
-        paces = pacing and not any(plan.paces for plan in self._plans.values())
-        plan = self._plans[tags] = _Plan(curves, paces)
-        if tags and Role.ANY_VALUE not in self._tags:
-            self._feed(Role.ANY_VALUE, tags[0], NonFinite(tags[0], "scalar", step, 1, 0))
+    def _choose_plan(self, tags: tuple[str, ...], step: int, found: list[Finding]) -> _Plan:
+        plan = self._plans.get(tags)
+        if plan is None:
+            if len(self._plans) >= _PLANS_MAX:  # a program that makes up tags
+                found += self.flush()
+                self._plans.clear()
+            plan = self._plans[tags] = self._new_plan(tags, step)
+        self._plan = plan
         return plan
 
+    def _new_plan(self, tags: tuple[str, ...], step: int) -> _Plan:
+        curves = [(tag, role) for tag in tags if (role := role_of_curve(tag)) is not None]
+        pacing = any(role in _STEPS for _, role in curves)
+        paces = pacing and not any(plan.paces for plan in self._plans.values())
+        if tags and not self._judges[Role.ANY_VALUE]:
+            self._feed(Role.ANY_VALUE, tags[0], NonFinite(tags[0], "scalar", step, 1, 0))
+        return _Plan(tags, curves, _columns([tag for tag, _ in curves]), paces)
+
     def _flush_plan(self, plan: _Plan) -> list[Finding]:
-        rows, found = plan.waiting, list[Finding]()
-        plan.waiting = []
-        for tag, role in plan.curves:
-            good = [(row[0], row[2][tag], row[1] / 1e9) for row in rows if isfinite(row[2][tag])]
-            if not good:
-                continue
-            steps, values, times = map(list, zip(*good, strict=True))
-            self.facts.take(role, tag, steps, values)
-            found += self._feed(role, tag, Points(tag, steps, values, times))
+        rows, finite, found = plan.rows, plan.finite, list[Finding]()
+        plan.rows, plan.finite = [], True
+        assert plan.columns is not None  # noqa: S101 - else no record waits
+        steps, times_ns, values = map(list, zip(*rows, strict=True))
+        times_s = [time_ns / 1e9 for time_ns in times_ns]
+        for (tag, role), column in zip(plan.curves, zip(*map(plan.columns, values), strict=True), strict=True):
+            points = Points(tag, steps, list(column), times_s)
+            if not finite:
+                points = _finite(points)
+            if points.values:
+                self.facts.take(role, tag, points.steps, points.values)
+                found += self._feed(role, tag, points)
         if plan.paces:
-            found += self._feed_paces(plan, rows)
+            found += self._feed_paces(plan, steps, times_ns)
         return found
 
-    def _feed_paces(self, plan: _Plan, rows: list[_Row]) -> list[Finding]:
-        before = [plan.last, *rows] if plan.last is not None else rows
-        plan.last = rows[-1]
-        pairs = [(a, b) for a, b in pairwise(before) if b[0] > a[0] and b[1] >= a[1]]
-        if not pairs:
+    def _feed_paces(self, plan: _Plan, steps: list[int], times_ns: list[int]) -> list[Finding]:
+        last_step, last_ns = plan.last if plan.last is not None else (steps[0], times_ns[0])
+        plan.last = steps[-1], times_ns[-1]
+        paces = [
+            (step, (time_ns - before_ns) / 1e9 / (step - before), time_ns / 1e9)
+            for before, before_ns, step, time_ns in zip(
+                [last_step, *steps], [last_ns, *times_ns], steps, times_ns, strict=False
+            )
+            if step > before and time_ns >= before_ns
+        ]
+        if not paces:
             return []
-        seconds = [(b[1] - a[1]) / 1e9 / (b[0] - a[0]) for a, b in pairs]
-        points = Points("", [b[0] for _, b in pairs], seconds, [b[1] / 1e9 for _, b in pairs])
-        return self._feed(Role.PACE, "", points)
+        return self._feed(Role.PACE, "", Points("", *map(list, zip(*paces, strict=True))))
 
     def _flush_layers(self) -> list[Finding]:
+        if not self._layers:
+            return []
         waiting, self._layers = self._layers, {}
         return [finding for role, layers in waiting.items() for finding in self._feed(role, "", layers)]
 
-    def _look_for_non_finite(self, step: int, values: Mapping[str, float]) -> list[Finding]:
+    def _look_for_non_finite(self, step: int, values: Mapping[str, float], plan: _Plan) -> list[Finding]:
+        """Look at each value; judge the layers that wait, if the record is of another step."""
         found = []
         for tag, value in values.items():
             if not isfinite(value) or tag in self._suspects:
                 count = 0 if isfinite(value) else 1
+                plan.finite &= not count
                 self._suspect(tag, count)
                 found += self._feed(Role.ANY_VALUE, tag, NonFinite(tag, "scalar", step, 1, count))
+        if any(layers.step != step for layers in self._layers.values()):
+            found += self._flush_layers()
         return found
 
     def _suspect(self, tag: str, non_finite: int) -> None:
@@ -234,32 +273,42 @@ class Watch:
 
     def _feed(self, role: Role, tag: str, sample: Sample) -> list[Finding]:
         """Give a sample to the rules of its role. A rule that raises an error is not asked again."""
-        tags, key = self._tags[role], "" if role is Role.ANY_VALUE else tag
-        if key not in tags:
+        tags, key = self._judges[role], "" if role is Role.ANY_VALUE else tag
+        judges = tags.get(key)
+        if judges is None:
             if len(tags) >= TAGS_PER_ROLE_MAX:
                 return []
-            tags[key] = None
-        found = []
-        for rule in self._rules[role]:
-            if self.ledger.has_failed(rule):
-                continue
-            try:
-                found += self._judge(rule, "" if rule.together else key, sample)
-            except Exception as error:  # noqa: BLE001 - a rule that fails costs its own verdict alone
-                self.ledger.note_failed(rule, error)
+            judges = tags[key] = [(rule, self._measure(rule, key)) for rule in self._rules[role]]
+        found, warm_up_end = [], self.facts.warm_up_end
+        for rule, measure in judges:
+            if not self.ledger.has_failed(rule):
+                try:
+                    found += self.ledger.judge(rule, measure(sample), warm_up_end if rule.warm_up else _FIRST_STEP)
+                except Exception as error:  # noqa: BLE001 - a rule that fails costs its own verdict alone
+                    self.ledger.note_failed(rule, error)
         return found
 
-    def _judge(self, rule: Rule, key: str, sample: Sample) -> list[Finding]:
-        measure = self._measures.get((rule.name, key))
+    def _measure(self, rule: Rule, key: str) -> Measure:
+        name = rule.name, "" if rule.together else key
+        measure = self._measures.get(name)
         if measure is None:
-            measure = self._measures[rule.name, key] = rule.measure(self.facts)
-        found = []
-        for measured in measure(sample):
-            if not rule.warm_up or measured.step >= self.facts.warm_up_end:
-                change = self.ledger.judge(rule, measured)
-                if change is not None:
-                    found.append(change)
-        return found
+            measure = self._measures[name] = rule.measure(self.facts)
+        return measure
+
+
+def _columns(tags: Sequence[str]) -> Callable[[Mapping[str, float]], Sequence[float]] | None:
+    """Return a function from a record's values to those of some tags, None without tags."""
+    if not tags:
+        return None
+    pick: Any = itemgetter(*tags)  # of a single tag: the value, not a tuple
+    return pick if len(tags) > 1 else lambda values: (pick(values),)
+
+
+def _finite(points: Points) -> Points:
+    """Return the points that are finite."""
+    tag, steps, values, times_s = points
+    kept = list(map(isfinite, values))
+    return Points(tag, list(compress(steps, kept)), list(compress(values, kept)), list(compress(times_s, kept)))
 
 
 def fingerprint(*numbers: float) -> int:

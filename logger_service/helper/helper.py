@@ -15,8 +15,10 @@ from time import monotonic, time_ns
 from typing import Final, assert_never
 
 from tensorboard_sidecar.logger_service.helper.server import Server
+from tensorboard_sidecar.logger_service.helper.telling import Telling
 from tensorboard_sidecar.logger_service.helper.watched import Wanted, Watched
 from tensorboard_sidecar.protocol.helper.messages import (
+    Findings,
     HelperMessage,
     Report,
     Shown,
@@ -77,6 +79,7 @@ class Helper:
         self._notes = Notes(place)
         self._folders: dict[Path, Watched] = {}
         self._folder_of: dict[int, Watched] = {}
+        self._telling = Telling()
         sink = Sink(self._finish_recording, _grace_seconds, recording=True)
         self._orphans = OrphanWorker(find_outboxes, sink, _LOOK_SECONDS)
         self._adopting: Path | None = None  # the folder of the outbox that is appended to its recording
@@ -112,6 +115,7 @@ class Helper:
         for watched in list(self._folders.values()):
             for client, answer in watched.turn(now_seconds):
                 self._server.send(client, answer)
+            self._tell_findings(watched)
             busy |= watched.busy
             if watched.settled and watched.folder != self._adopting:
                 watched.close()
@@ -120,13 +124,20 @@ class Helper:
                     self._notes.remove(watched.folder)
         return busy
 
+    def _tell_findings(self, watched: Watched) -> None:
+        findings = watched.findings()
+        for client in watched.clients if findings else ():
+            for told in self._telling.due(client, findings):
+                self._server.send(client, told)
+
     def _take(self, client: int, message: HelperMessage | None) -> None:
         match message:
             case None:
                 self._leave(client)
                 self._orphans.look_soon()  # the client may have been killed
-            case Watch(folder):
+            case Watch(folder, stream):
                 self._begin(client, folder)
+                self._telling.begin(client, stream)
             case Sync(stream, sequence):
                 if (found := self._folder_of.get(client)) is not None:
                     found.want(Wanted(client, stream, sequence))
@@ -134,7 +145,7 @@ class Helper:
                 now_seconds = monotonic()
                 folders = [watched.report(now_seconds) for watched in self._folders.values()]
                 self._server.send(client, Report(os.getpid(), _memory_bytes(), folders))
-            case Shown() | Trouble() | Report():
+            case Shown() | Trouble() | Report() | Findings():
                 _log.warning("a client sent %s, which only a helper sends", type(message).__name__)
             case _:
                 assert_never(message)
@@ -160,6 +171,7 @@ class Helper:
         return watched
 
     def _leave(self, client: int) -> None:
+        self._telling.forget(client)
         watched = self._folder_of.pop(client, None)
         if watched is not None:
             watched.forget(client)

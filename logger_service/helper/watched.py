@@ -11,6 +11,7 @@ from tensorboard_sidecar.logger_service.projection.follower import Follower
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, shows_something
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.helper.messages import FolderReport, Shown, Trouble
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.printable import printable
@@ -106,6 +107,10 @@ class Watched:
             self._behind_since_seconds = now_seconds
         waits = f"the disk of {self.folder} is nearly full" if follower.waits else ""
         return answers + self._tell(waits or "; ".join(failures[:1]), log=bool(waits))
+
+    def findings(self) -> dict[bytes, list[Finding]]:
+        """Return the findings of each stream that is watched at present, by the id of the stream."""
+        return dict(self._follower.findings()) if self._follower is not None else {}
 
     def report(self, now_seconds: float) -> FolderReport:
         """Return the state of the folder for ``status``."""

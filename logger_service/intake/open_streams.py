@@ -25,14 +25,25 @@ from tensorboard_sidecar.protocol.frame import Buffer
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage, decode_wire
+from tensorboard_sidecar.protocol.wire import (
+    Ack,
+    Bye,
+    Data,
+    Findings,
+    Hello,
+    Nak,
+    Reject,
+    Welcome,
+    WireMessage,
+    decode_wire,
+)
 
 REPLY_INTERVAL_SECONDS: Final = 1.0
 _REASON_MAX_CHARACTERS: Final = 500
 _LOG_INTERVAL_SECONDS: Final = 1.0
 
 Send: TypeAlias = Callable[[bytes, WireMessage], bool]
-"""Sends a message to a peer without waiting; returns False when the peer is gone."""
+"""Sends a message to a peer without waiting; returns False when the peer is gone. FINDINGS: when they are not sent."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +57,7 @@ class IntakeCounts(Counters):
     hellos: int = counter("streams opened, or opened again")
     holes: int = counter("batches that arrived out of order; the trainer sends the missing ones again")
     refused: int = counter("messages refused")
+    findings: int = counter("findings told to trainers; a finding is told again after a new connection")
     journal_failures: int = counter("failed writes and fsyncs of the journal; their records are not acknowledged")
 
 
@@ -126,6 +138,15 @@ class OpenStreams:
         session = self._sessions.of_peer(peer)
         return None if session is None else session.stream
 
+    def stream_with_id(self, stream_id: bytes) -> Stream | None:
+        """Return a stream that is open, or was open lately."""
+        return self._sessions.stream(stream_id)
+
+    def peer_for_findings(self, stream_id: bytes) -> bytes | None:
+        """Return the peer of a stream if the stream is open and its trainer takes findings."""
+        session = self._sessions.of_stream(stream_id)
+        return session.peer if session is not None and session.takes_findings else None
+
     @property
     def credit_held_back_bytes(self) -> int:
         """Bytes of credit that the streams lack because of many streams, a failing journal or a full disk."""
@@ -184,6 +205,7 @@ class OpenStreams:
         self._journal.open(stream, hello.next_sequence, owner)
         session = self._bind(session or ReceiveSession(stream, peer, now_seconds, owner), peer, now_seconds)
         session.owner = session.owner or owner
+        session.takes_findings = hello.findings
         sequence = self._journal.durable_sequence(stream)
         if hello.next_sequence > sequence:
             _log.warning(
@@ -354,7 +376,7 @@ class Dispatcher:
                     self.replies.send_limited(peer, Nak(0), now_seconds)
             case Bye():
                 self.streams.finish(peer, now_seconds)
-            case Welcome() | Reject() | Ack() | Nak():
+            case Welcome() | Reject() | Ack() | Nak() | Findings():
                 raise Malformed(f"a trainer does not send {type(message).__name__}")
             case _:
                 assert_never(message)

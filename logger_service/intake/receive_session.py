@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tensorboard_sidecar.logger_service.intake.credit import CreditAccount
-from tensorboard_sidecar.logger_service.limits import STREAMS_A_KEY_MAX
+from tensorboard_sidecar.logger_service.limits import STREAMS_A_KEY_MAX, STREAMS_NAMED_MAX
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CREDIT_BYTES
 from tensorboard_sidecar.protocol.record import FrameBatch, Hole, check_batch
 from tensorboard_sidecar.protocol.stream import Stream
@@ -33,13 +33,14 @@ PAUSE_MAX_SECONDS: Final = 10.0
 class ReceiveSession:
     """The state of ``stream`` while ``peer`` sends it; ``owner`` is the name of the peer's key, empty without keys.
 
-    ``retry_at`` is the end of the pause after a failure of the journal, None outside of a pause. ``now_seconds`` is a
-    monotonic time.
+    ``takes_findings``: the last HELLO asks for findings. ``retry_at`` is the end of the pause after a failure of the
+    journal, None outside of a pause. ``now_seconds`` is a monotonic time.
     """
 
     def __init__(self, stream: Stream, peer: bytes, now_seconds: float, owner: str = "") -> None:
         self.stream, self.owner = stream, owner
         self.peer = peer
+        self.takes_findings = False
         self.retry_at: float | None = None
         self._last_heard_at = now_seconds
         self._nak_sequence = 0  # the last NAK, 0 after a batch was accepted
@@ -128,6 +129,7 @@ class SessionTable:
         self._sessions_max, self._owner_sessions_max = sessions_max, owner_sessions_max
         self._by_stream: OrderedDict[bytes, ReceiveSession] = OrderedDict()
         self._by_peer: dict[bytes, ReceiveSession] = {}
+        self._streams: OrderedDict[bytes, Stream] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_stream)
@@ -146,8 +148,16 @@ class SessionTable:
             self._by_stream.move_to_end(session.stream.id)
         return session
 
+    def stream(self, stream_id: bytes) -> Stream | None:
+        """Return a stream that has a session, or had one lately."""
+        return self._streams.get(stream_id)
+
     def add(self, session: ReceiveSession) -> None:
         """Add a new session."""
+        self._streams[session.stream.id] = session.stream
+        self._streams.move_to_end(session.stream.id)
+        if len(self._streams) > STREAMS_NAMED_MAX:
+            self._streams.popitem(last=False)
         self._by_stream[session.stream.id] = self._by_peer[session.peer] = session
 
     def hand_over(self, session: ReceiveSession, peer: bytes) -> None:

@@ -2,7 +2,8 @@
 
 What "full" means: a peer that sends faster than the journal writes fills its few places in ZeroMQ's queue, then the
 buffers of the kernel, and then waits. Credit bounds the bytes that a peer may have on their way; a peer that sends more
-is cut. A reply to a peer that does not read is dropped: the next reply says the same and more.
+is cut. A reply to a peer that does not read is dropped: the next reply says the same and more. Findings for such a peer
+wait.
 """
 
 import errno
@@ -26,7 +27,7 @@ from tensorboard_sidecar.logger_service.limits import HANDSHAKE_MAX_SECONDS, STR
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.limits import WIRE_MESSAGE_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, check_private_folder
-from tensorboard_sidecar.protocol.wire import Welcome, WireMessage, encode_wire
+from tensorboard_sidecar.protocol.wire import Findings, Welcome, WireMessage, encode_wire
 
 # Messages handled in one turn, before commits and other due work.
 _TURN_MESSAGES_MAX: Final = 64
@@ -168,7 +169,7 @@ class Receiver:
         try:
             self._socket.send_multipart([peer, encode_wire(message)], zmq.NOBLOCK)
         except zmq.Again:
-            return True  # the peer is connected, and does not read
+            return not isinstance(message, Findings)  # the peer is connected, and does not read
         except zmq.ZMQError as error:
             if error.errno == errno.EHOSTUNREACH:
                 return False

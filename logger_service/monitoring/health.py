@@ -12,7 +12,7 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -30,6 +30,7 @@ from tensorboard_sidecar.logger_service import limits
 from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF
 from tensorboard_sidecar.logger_service.counters import BOUNDS_SECONDS, DurationCounts, declared
 from tensorboard_sidecar.logger_service.errors import StartupError
+from tensorboard_sidecar.logger_service.hooks.queue import HookCounts
 from tensorboard_sidecar.logger_service.monitoring.status import Status
 
 _POLL_SECONDS: Final = 0.1
@@ -204,15 +205,18 @@ class _Page(Collector):
         yield _histogram("fsync_seconds", "time of an fdatasync of the journal", status.sync_durations)
         yield from _declared("", status)
         yield from _declared("projection_", status.projection)
+        yield from _hooks(status.hooks)
         disks, lags = status.disks, status.lags
-        free_bytes = {folder: space.free_bytes for folder, space in disks.items()}
-        yield _by("disk_free_bytes", "free space on the disk of a folder", "folder", free_bytes)
-        size_bytes = {folder: space.total_bytes for folder, space in disks.items()}
-        yield _by("disk_size_bytes", "size of the disk of a folder", "folder", size_bytes)
-        records = {run: lag.records for run, lag in lags.items()}
-        yield _by("run_lag_records", "records of a run that are not in its event files yet", "run", records)
-        seconds = {run: lag.seconds for run, lag in lags.items()}
-        yield _by("run_lag_seconds", "age of the oldest of these records", "run", seconds)
+        free_bytes = [((folder,), space.free_bytes) for folder, space in disks.items()]
+        help_text = "open findings of the runs that go on, by rule; docs/FINDINGS.md describes the rules"
+        yield _by("findings_open", help_text, ("rule", "severity"), status.findings.items())
+        yield _by("disk_free_bytes", "free space on the disk of a folder", ("folder",), free_bytes)
+        size_bytes = [((folder,), space.total_bytes) for folder, space in disks.items()]
+        yield _by("disk_size_bytes", "size of the disk of a folder", ("folder",), size_bytes)
+        records = [((run,), lag.records) for run, lag in lags.items()]
+        yield _by("run_lag_records", "records of a run that are not in its event files yet", ("run",), records)
+        seconds = [((run,), lag.seconds) for run, lag in lags.items()]
+        yield _by("run_lag_seconds", "age of the oldest of these records", ("run",), seconds)
 
 
 def _declared(prefix: str, numbers: Any) -> Iterator[Metric]:
@@ -221,11 +225,20 @@ def _declared(prefix: str, numbers: Any) -> Iterator[Metric]:
         yield family(f"{_PREFIX}{prefix}{name}", help_text, value=value)
 
 
-def _by(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
-    """Return a gauge with one value for each value of a label."""
-    family = GaugeMetricFamily(_PREFIX + name, help_text, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
+def _hooks(hooks: Mapping[str, HookCounts]) -> Iterator[Metric]:
+    """Yield a counter with one value for each hook, also without a hook."""
+    for name, _, help_text, _ in declared(HookCounts()):
+        family = CounterMetricFamily(f"{_PREFIX}hook_{name}", help_text, labels=["hook"])
+        for hook, counts in hooks.items():
+            family.add_metric([hook], getattr(counts, name))
+        yield family
+
+
+def _by(name: str, help_text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]) -> Metric:
+    """Return a gauge with one value for each set of values of the labels."""
+    family = GaugeMetricFamily(_PREFIX + name, help_text, labels=labels)
+    for key, value in values:
+        family.add_metric(key, value)
     return family
 
 

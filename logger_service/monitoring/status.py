@@ -18,6 +18,8 @@ from typing import Final, NamedTuple
 from tensorboard_sidecar.logger_service.access.connection_monitor import ConnectionCounts
 from tensorboard_sidecar.logger_service.counters import DurationCounts, counter, gauge
 from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace
+from tensorboard_sidecar.logger_service.hooks.hooks import Hooks
+from tensorboard_sidecar.logger_service.hooks.queue import HookCounts
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.open_streams import IntakeCounts
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
@@ -62,6 +64,11 @@ class Status:
     projection: ProjectionCounts = field(default_factory=ProjectionCounts)
     projection_failing: int = gauge("recordings that cannot be projected")
     projection_restarts: int = counter("times the projection ended and was started again")
+    hooks: Mapping[str, HookCounts] = field(default_factory=dict)
+    """By ``command`` and ``url``, those that there are."""
+    findings: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By rule and severity: the open findings of the runs that go on."""
+    runs_silent: int = gauge("runs without a record for ten of their steps and five minutes, and without an end")
     lags: Mapping[str, RunLag] = field(default_factory=dict)
     """By run, the largest lags only."""
     lag_seconds_max: float = gauge("age of the oldest unprojected record of all runs")
@@ -111,10 +118,16 @@ class Collector:
     """Observes ``recordings`` and the parts of a logger. All times are of one monotonic clock."""
 
     def __init__(
-        self, recordings: Path, journal: Journal, receiver: Receiver, projection: Supervisor, orphans: OrphanIntake
+        self,
+        recordings: Path,
+        journal: Journal,
+        receiver: Receiver,
+        projection: Supervisor,
+        orphans: OrphanIntake,
+        hooks: Hooks,
     ) -> None:
         self._recordings, self._journal, self._receiver = recordings, journal, receiver
-        self._projection, self._orphans = projection, orphans
+        self._projection, self._orphans, self._hooks = projection, orphans, hooks
         self._lags = RunLags()
         self._observe_at_seconds = float("-inf")
 
@@ -149,6 +162,9 @@ class Collector:
             projection=health.counts,
             projection_failing=health.state.failing,
             projection_restarts=self._projection.pause.restarts,
+            hooks=self._hooks.counts(),
+            findings=health.findings.open_by_severity(),
+            runs_silent=health.state.silent,
             lags=dict(worst[:RUNS_MAX]),
             lag_seconds_max=worst[0][1].seconds if worst else 0.0,
         )

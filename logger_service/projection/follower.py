@@ -17,15 +17,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Final
 
+from tensorboard_sidecar.logger_service.findings.silence import GONE_SECONDS
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace, LowWater, measure_disk
+from tensorboard_sidecar.logger_service.projection.findings_report import Unsent
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts, ProjectionState
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, in_stream_order
 from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.finding import Finding
+from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.storage.recording_reader import beginning_of, find_recordings
 
 # A turn reads this much: a thousand steps of scalars, or a few pictures. A picture takes longest to draw.
@@ -64,6 +69,8 @@ class _Followed:
     """Whether the recording is valid, and yet fails: the file system or this program is at fault."""
     retry_at_seconds: float = 0.0
     pause_seconds: float = _RETRY_MIN_SECONDS
+    silent: bool = False
+    """Whether the run goes on, and has been silent for long."""
 
     def notice(self, token: tuple[str, int], now_seconds: float, *, thorough: bool) -> None:
         """Resume turns if the recording has grown, or if the pause after a failure is over."""
@@ -81,6 +88,15 @@ class _Followed:
         elif idle and now_seconds - self.grew_at_seconds >= _PARK_SECONDS:
             self.park()
 
+    def listen(self, now_seconds: float) -> bool:
+        """Find out whether the run is silent; return whether that has changed. Without a new record nobody knows."""
+        stream, before = self.stream, self.silent
+        seconds = now_seconds - self.grew_at_seconds
+        self.silent = stream is not None and not stream.ended and stream.silence.is_silent(seconds)
+        if stream is not None and isfinite(seconds) and seconds >= GONE_SECONDS:
+            stream.rest(gone=True)
+        return self.silent != before
+
     def fail(self, error: Exception, now_seconds: float) -> bool:
         """Park the recording until the pause is over; return whether the error differs from the last one."""
         last, self.failure = self.failure, str(error) or repr(error)
@@ -94,7 +110,7 @@ class _Followed:
     def park(self) -> None:
         """Close the files; give no turns until :meth:`notice` resumes them."""
         if self.stream is not None:
-            self.stream.close()
+            self.stream.rest()
         self.parked = True
 
 
@@ -122,6 +138,7 @@ class Follower:
         self._low_water = LowWater(lambda: measure_disk(logdir), disk_reserve_bytes)
         self._followed: dict[Path, _Followed] = {}
         self._find_at_seconds = float("-inf")
+        self._untaken = Unsent()
 
     def __repr__(self) -> str:
         return f"<Follower of {len(self._followed)} recordings: {self.counts}>"
@@ -178,6 +195,7 @@ class Follower:
             disk_free_bytes=space.free_bytes,
             disk_size_bytes=space.total_bytes,
             stuck=sum(followed.stuck for followed in failing),
+            silent=sum(followed.silent for followed in self._followed.values()),
         )
 
     def positions(self) -> Iterator[tuple[bytes, int]]:
@@ -188,6 +206,19 @@ class Follower:
         for followed in self._followed.values():
             if followed.stream is not None:
                 yield followed.stream.stream.id, followed.stream.position
+
+    def findings(self) -> Iterator[tuple[bytes, list[Finding]]]:
+        """Yield the id of each stream that is watched at present, and its findings."""
+        for followed in self._followed.values():
+            if followed.stream is not None and followed.stream.findings:
+                yield followed.stream.stream.id, followed.stream.findings
+
+    def take_findings(self) -> list[tuple[bytes, Finding]]:
+        """Return the findings that opened or cleared since the last call, with the ids of their streams."""
+        changes = list(self._untaken.changes(self.findings()))
+        for stream, finding in changes:
+            self._untaken.sent(stream, finding)
+        return changes
 
     @property
     def failures(self) -> list[str]:
@@ -214,6 +245,19 @@ class Follower:
         for folder, token in found.items():
             followed = self._followed.setdefault(folder, _Followed(folder, token))
             followed.notice(token, now_seconds, thorough=thorough)
+        self._listen(now_seconds)
+
+    def _listen(self, now_seconds: float) -> None:
+        """Find out which runs are silent, and log what has changed."""
+        for followed in self._followed.values():
+            if followed.stream is not None and followed.listen(now_seconds):
+                stream = followed.stream
+                if followed.silent:
+                    message = "run %s, rank %d: no record for %.0f s, and no end of the run: it hangs or was killed"
+                    seconds = now_seconds - followed.grew_at_seconds
+                    _log.warning(message, printable(stream.stream.run), stream.stream.rank, seconds)
+                else:
+                    _log.info("run %s, rank %d: no longer silent", printable(stream.stream.run), stream.stream.rank)
 
     def _ready(self, now_seconds: float) -> list[_Followed]:
         """Return the recordings that are not parked, earlier attempts of a run first."""
@@ -251,7 +295,8 @@ class Follower:
         except Exception as error:  # noqa: BLE001 - as in _ready
             self._fail(followed, error, now_seconds)
             return False
-        followed.settle(now_seconds, grew=self.counts.records > written or stream.waits, idle=not busy)
+        grew = self.counts.records > written or stream.waits or stream.reads_again
+        followed.settle(now_seconds, grew=grew, idle=not busy)
         return busy
 
     def _fail(self, followed: _Followed, error: Exception, now_seconds: float) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ReportedHealth, ReportReader, ReportWriter
+from tensorboard_sidecar.protocol.finding import Finding
 
 # The child may take this much more memory than it has after its imports. A record that takes more is not drawn, so that
 # the trainer keeps its memory. A record of 20,000 full summaries takes 1.0 GB, pictures of 64 MB take 0.6 GB, and
@@ -69,7 +70,7 @@ def run_projection(
 
     def report(follower: Follower, now_seconds: float) -> None:
         if writer.is_due(now_seconds):
-            writer.write(now_seconds, follower.counts, follower.positions(), follower.state())
+            writer.write(now_seconds, follower.counts, follower.positions(), follower.state(), follower.findings())
 
     follower = follow(
         recordings,
@@ -160,6 +161,14 @@ class Supervisor:
     def trouble(self, now_seconds: float) -> str:
         """Return the reason why event files are not written, or an empty text."""
         return "the projection ends again and again" if self.pause.is_long else self.health.trouble(now_seconds)
+
+    def take_findings(self) -> list[tuple[bytes, Finding]]:
+        """Return the findings that opened or cleared since the last call, with the ids of their streams.
+
+        A finding is there once for its latest change. The findings of a stream that goes on after a restart of this
+        program are there again.
+        """
+        return self.health.findings.take()
 
     def supervise(self, now_seconds: float) -> None:
         """Read the reports of the child; start a child if there is none and the pause is over."""

@@ -7,15 +7,23 @@ A line is shorter than PIPE_BUF: the system writes all of a line or nothing. The
 import os
 import select
 import stat
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from tensorboard_sidecar.logger_service.counters import Counters, counter
+from tensorboard_sidecar.logger_service.projection.findings_report import (
+    FindingReport,
+    OpenReport,
+    ReportedFindings,
+    Unsent,
+)
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX
 
 REPORT_SECONDS: Final = 1.0
@@ -50,6 +58,8 @@ class ProjectionCounts(Counters):
     gaps: _Number = counter("gaps in the streams of trainers")
     missing_records: _Number = counter("records that these gaps stand for")
     damages: _Number = counter("damaged places in recordings")
+    findings_opened: _Number = counter("findings that opened")
+    findings_cleared: _Number = counter("findings that cleared")
     rows_left_out: _Number = counter("sets of hyperparameters without a row: the run has too many")
     folders_left_out: _Number = counter("events for folders in a run's folder that were left out: too many folders")
     stream_failures: _Number = counter("times a recording could not be projected")
@@ -69,9 +79,11 @@ class ProjectionState(msgspec.Struct, frozen=True):
     """The disk of the log directory; 0 if the file system does not report its size."""
     stuck: _Number = 0
     """Those of the failing recordings that are valid: the file system or this program is at fault."""
+    silent: _Number = 0
+    """Runs that go on and have sent nothing for long (see ``logger_service.findings.silence``)."""
 
 
-class ProjectionReport(msgspec.Struct, frozen=True):
+class ProjectionReport(msgspec.Struct, frozen=True, tag="projection"):
     """Counters since the start of the child, and the positions that changed since its last report.
 
     ``positions`` maps the hexadecimal id of a stream to the sequence number that the child projects next.
@@ -82,7 +94,8 @@ class ProjectionReport(msgspec.Struct, frozen=True):
     state: ProjectionState
 
 
-_DECODER: Final = msgspec.json.Decoder(ProjectionReport)
+Report: TypeAlias = ProjectionReport | FindingReport | OpenReport
+_DECODER: Final[msgspec.json.Decoder[Report]] = msgspec.json.Decoder(Report)
 
 
 class ReportWriter:
@@ -94,6 +107,8 @@ class ReportWriter:
     def __init__(self, file: int) -> None:
         self._file = file
         self._written: dict[bytes, int] = {}
+        self._written_open: Counter[str] | None = None
+        self._unsent = Unsent()
         self._write_at_seconds = float("-inf")
         if stat.S_ISFIFO(os.fstat(file).st_mode):
             os.set_blocking(file, False)
@@ -110,20 +125,41 @@ class ReportWriter:
         counts: ProjectionCounts,
         positions: Iterable[tuple[bytes, int]],
         state: ProjectionState,
+        findings: Iterable[tuple[bytes, Collection[Finding]]] = (),
     ) -> None:
-        """Write a report if one is due, in as many lines as the changed positions need."""
+        """Write a report if one is due, in as many lines as the changed positions and findings need.
+
+        ``findings`` are those of each stream that goes on.
+        """
         if not self.is_due(now_seconds):
             return
         self._write_at_seconds = now_seconds + REPORT_SECONDS
         moved = [(stream, sequence) for stream, sequence in positions if self._written.get(stream) != sequence]
         for start in range(0, max(1, len(moved)), _POSITIONS_MAX):
             some = dict(moved[start : start + _POSITIONS_MAX])
-            report = ProjectionReport(counts, {stream.hex(): some[stream] for stream in some}, state)
-            try:
-                os.write(self._file, msgspec.json.encode(report) + b"\n")
-            except OSError:  # the pipe is full, or the parent is gone
+            if not self._put(ProjectionReport(counts, {stream.hex(): some[stream] for stream in some}, state)):
                 return
             self._written.update(some)
+        self._write_findings(dict(findings))
+
+    def _write_findings(self, findings: Mapping[bytes, Collection[Finding]]) -> None:
+        opened = Counter(one.rule for several in findings.values() for one in several if one.state == "open")
+        if opened != self._written_open:
+            if not self._put(OpenReport(dict(opened))):
+                return
+            self._written_open = opened
+        for stream, finding in self._unsent.changes(findings.items()):
+            if not self._put(FindingReport.of(stream, finding)):
+                return
+            self._unsent.sent(stream, finding)
+
+    def _put(self, report: Report) -> bool:
+        """Write a line; return whether it was written: the pipe may be full, or the parent gone."""
+        try:
+            os.write(self._file, msgspec.json.encode(report) + b"\n")
+        except OSError:
+            return False
+        return True
 
 
 class ReportReader:
@@ -135,7 +171,7 @@ class ReportReader:
         self._rest = b""
         self.malformed = 0
 
-    def read(self) -> list[ProjectionReport]:
+    def read(self) -> list[Report]:
         """Return the reports that arrived since the last call."""
         data = b""
         with suppress(BlockingIOError):
@@ -160,6 +196,7 @@ class ReportedHealth:
 
     positions: dict[bytes, int] = field(default_factory=dict, repr=False)
     state: ProjectionState = field(default_factory=ProjectionState)
+    findings: ReportedFindings = field(default_factory=ReportedFindings, repr=False)
     _ended_counts: ProjectionCounts = field(default_factory=ProjectionCounts)
     _counts: ProjectionCounts = field(default_factory=ProjectionCounts)
     _heard_at_seconds: float | None = None  # None: there is no child
@@ -183,8 +220,11 @@ class ReportedHealth:
         self.state = ProjectionState(stuck=self.state.stuck)  # a restart repairs no recording
         self._heard_at_seconds = None
 
-    def hear(self, report: ProjectionReport, now_seconds: float) -> None:
+    def hear(self, report: Report, now_seconds: float) -> None:
         """Take a report of the present child."""
+        if not isinstance(report, ProjectionReport):
+            self.findings.hear(report)
+            return
         self._heard_at_seconds, self._reported = now_seconds, True
         self.state, self._counts = report.state, report.counts
         for stream, sequence in report.positions.items():

@@ -6,7 +6,8 @@ A record takes these steps, each in a part of its own:
 2. ``HoleWait`` decides whether records that are missing before it may still arrive, or are shown as a gap;
 3. ``Quarantine`` decides whether the record killed earlier processes, and must wait or stay blank;
 4. :class:`StreamProjection` decodes and draws the record;
-5. ``EventBatch`` collects its events, and ``EventFile`` writes them.
+5. ``StreamFindings`` watches the record, and adds the event of what it finds;
+6. ``EventBatch`` collects its events, and ``EventFile`` writes them.
 
 A stream is silent until it has a record that shows something (``protocol.kinds``: ``shows``). A silent stream writes no
 event and takes no folder: an attempt that dies before its first value leaves the curves and embeddings of earlier
@@ -33,29 +34,38 @@ from tensorboard_sidecar.logger_service.events.to_events import (
     first_new_step,
     project,
 )
+from tensorboard_sidecar.logger_service.findings.silence import Silence
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts
+from tensorboard_sidecar.logger_service.projection.stream_findings import StreamFindings
 from tensorboard_sidecar.logger_service.projection.stream_parts import EventBatch, HoleWait, missing, with_gaps
 from tensorboard_sidecar.protocol import messages
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.kinds import PICTURES, SILENT
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
+from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import Beginning, RecordingReader, beginning_of
 from tensorboard_sidecar.protocol.stream import Stream
 
 # Scalars and points up to this size take microseconds and cannot kill the process: the quarantine does not note them.
 _LIGHT_MAX_BYTES: Final = 2**16
+# The last records of a turn tell how long a step takes.
+_TIMED_MAX: Final = 32
 # The start and the end of a run. A stream with more records than these is shown whatever their kinds.
 _SILENT_RECORDS_MAX: Final = 2
 NOT_SHOWN: Final = "an attempt that logged nothing is not shown; `tensorboard-sidecar inspect` describes its recording"
+
+_LEVELS: Final = {"error": logging.ERROR, "warn": logging.WARNING, "info": logging.INFO}
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 
+# Wide: a part a step of a record.
 class StreamProjection:
     """Projects the recording in ``folder``; continues where the event files under ``logdir`` end.
 
@@ -84,6 +94,7 @@ class StreamProjection:
         self._scalars = ScalarEvents(self.stream.id)
         self._file = EventFile(logdir, self.stream, in_place=belongs_to(folder, logdir))
         self._batch = EventBatch(self.stream.id, self._file.last_id, self._tail.records_before)
+        self._findings = StreamFindings(self.stream.id, self._file.last_id, self._tail.records_before)
         self.next_sequence = self._batch.first_sequence
 
     def __repr__(self) -> str:
@@ -98,6 +109,26 @@ class StreamProjection:
     def counts(self) -> ProjectionCounts:
         """The counters that this projection updates."""
         return self._tally.counts
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last record that was shown ends the run."""
+        return self._tally.ended
+
+    @property
+    def reads_again(self) -> bool:
+        """Whether earlier records are being read again for the findings, while the next record waits."""
+        return self._findings.reads
+
+    @property
+    def silence(self) -> Silence:
+        """How long the steps of the stream take."""
+        return self._tally.silence
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The findings of the stream, while it is watched: from its first record that is shown on, to its end."""
+        return self._findings.findings
 
     @property
     def silent(self) -> bool:
@@ -119,40 +150,60 @@ class StreamProjection:
     ) -> int:
         """Project about ``size_max_bytes`` of the next records; return their number, 0 if there is none at present.
 
-        ``now_seconds`` is a monotonic time. With a time, holes and suspects wait; without, nothing waits. ``enough`` is
-        called after each record that may take long; if the result is true, ``advance`` returns, and the next call
-        continues from there. Raises OSError, and MemoryError or any other error outside of a drawing. After an error,
-        make a new object, which reads its position back from the event files.
+        ``now_seconds`` is a monotonic time. With a time, holes and suspects wait, and findings are logged; without,
+        nothing waits. ``enough`` is called after each record that may take long, and while earlier records are read
+        again for the findings; if the result is true, ``advance`` returns 1 or more, and the next call continues from
+        there. Raises OSError, and MemoryError or any other error outside of a drawing. After an error, make a new
+        object, which reads its position back from the event files.
         """
         if self.waits and now_seconds is not None and not self._hole.is_due(now_seconds):
             return 0
-        self.waits = False
+        self.waits, self._tally.tells_findings = False, now_seconds is not None
         unread, taken = self._tail.read_on(self.next_sequence, size_max_bytes), 0
         if unread and not self.beginning.start_ns:
             self.beginning = beginning_of(self._tail.folder)
+        self._tally.note_times(unread)
         while unread:
             record = unread[0]
-            light, comes_next = _is_light(record), record.sequence <= self.next_sequence
-            if light and comes_next:  # nine of ten records
+            if (
+                self._findings.view is None
+                and self._findings.must_read(record)
+                and not self._read_again(record, enough)
+            ):
+                taken = max(taken, 1)
+                break
+            light = _is_light(record)
+            if light and record.sequence <= self.next_sequence:  # nine of ten records
                 self._show(record)
-            elif now_seconds is not None and self._must_wait(record, now_seconds):
+            elif not self._show_or_wait(record, now_seconds):
                 self._write()
                 self.waits = True
                 return taken
-            else:
-                if not comes_next:
-                    self._show_heavy(missing(self.next_sequence, record))
-                self._show_heavy(record)
             unread.popleft()
             self.next_sequence = record.next_sequence
             taken += 1
             if not light and enough():
                 break
-        self._tally.note_damages(self._tail.new_damages())
         self._write()
-        if self._tail.silent_ended and now_seconds is not None:
-            self._tally.tell_once(NOT_SHOWN)
+        self._tell(live=now_seconds is not None)
         return taken
+
+    def _show_or_wait(self, record: Record, now_seconds: float | None) -> bool:
+        """Show a record, and the hole before it; return False if it must wait."""
+        if now_seconds is not None and self._must_wait(record, now_seconds):
+            return False
+        if record.sequence > self.next_sequence:
+            self._show_heavy(missing(self.next_sequence, record))
+        self._show_heavy(record)
+        return True
+
+    def _tell(self, *, live: bool) -> None:
+        """Log what is wrong with the recording."""
+        self._tally.note_damages(self._tail.new_damages())
+        if self._findings.failure is not None:
+            self._tally.warn_once("records not watched", repr(self._findings.failure))
+        if self._tail.silent_ended and live:
+            self._tally.tell_once(NOT_SHOWN)
 
     def sync(self) -> None:
         """Make the events durable that were written. Raises OSError."""
@@ -161,8 +212,42 @@ class StreamProjection:
     def close(self) -> None:
         """Close the files; ``advance`` opens them again."""
         self._tail.close()
+        self._findings.close()
         self._scalars.forget()
         self._file.close()
+
+    def rest(self, *, gone: bool = False) -> None:
+        """Close the files, and forget the findings if the run has ended or is ``gone``: no record is expected."""
+        self.close()
+        if self.ended or gone:
+            self._findings.rest()
+
+    def _read_again(self, record: Record, enough: Callable[[], bool]) -> bool:
+        """Read the records before the next one again for the findings, until ``enough()``; return whether that is done.
+
+        The file that remembers what killed a process has the number 0 for this. After an error, and after some deaths,
+        the stream is not watched.
+        """
+        suspect = self.stream.id, 0
+        if self._suspects.is_fatal(suspect):
+            self._suspects.clear(suspect)
+            return self._stop_watching("the projection ended each time while reading the records again")
+        try:
+            with self._suspects.showing(suspect):
+                sequence = min(record.sequence, self.next_sequence)
+                done = self._findings.read(sequence, self.beginning.start_ns, enough)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in _draw: no record is lost without its findings
+            return self._stop_watching(str(error) or repr(error))
+        if not done:
+            self._tally.tell_once("reads its records again for its findings; its new records wait")
+        return done
+
+    def _stop_watching(self, reason: str) -> bool:
+        self._findings.give_up()
+        self._tally.warn_once("no findings", reason)
+        return True
 
     def _must_wait(self, record: Record, now_seconds: float) -> bool:
         """Return whether a hole before the record may still be filled, or whether other runs go before a suspect."""
@@ -210,6 +295,12 @@ class StreamProjection:
             else:
                 self._tally.note_undrawn(record, failure)
         self.counts.drawings += isinstance(message, PICTURES) and not failures
+        if isinstance(message, messages.Scalars) and message.values and not failures:
+            events, changes = self._findings.show_scalars(record, message, self._scalars.tags, events[0])
+        else:
+            events, changes = self._findings.show(record, message, events)
+        if changes:
+            self._tally.note_findings(changes)
         self._add(events, record)
 
     def _draw(self, message: messages.Message | None, record: Record) -> Projected:
@@ -230,6 +321,8 @@ class StreamProjection:
             case messages.RunStart():
                 if not message.continues:
                     return self._projector().rewind(first_new_step(message), record.wall_time_ns)
+            case messages.Event(messages.SESSION_START, ""):
+                return self._projector().rewind(record.step, record.wall_time_ns)
             case messages.Gap():
                 self.counts.gaps += 1
                 self.counts.missing_records += record.span
@@ -329,12 +422,13 @@ class _Tail:
         self.silent_ended = silent and unread[-1].kind == Kind.RUN_END
         return deque() if silent else unread
 
-    def records_before(self, sequence: int) -> Iterator[Record]:
-        """Yield all records before a sequence number, with gaps for those that are missing."""
-        reader = RecordingReader(self.folder)
+    def records_before(self, sequence: int, first_sequence: int = 1) -> Iterator[Record]:
+        """Yield the records of ``[first_sequence, sequence)``, with gaps for those that are missing."""
+        reader = RecordingReader(self.folder, next_sequence=first_sequence)
         try:
             records = chain.from_iterable(iter(reader.read, []))
-            yield from with_gaps(takewhile(lambda record: record.sequence < sequence, records), 1)
+            # The record at the end says of a gap before it where it lies.
+            yield from takewhile(lambda record: record.next_sequence <= sequence, with_gaps(records, first_sequence))
         finally:
             reader.close()
 
@@ -358,8 +452,19 @@ class _Tally:
 
     def __init__(self, counts: ProjectionCounts, run: str, folder: Path) -> None:
         self.counts = counts
+        self.tells_findings = False
+        self.ended = False
+        self.silence = Silence()
         self._run, self._folder = run, folder
         self._warned: set[str] = set()
+        self._said: defaultdict[tuple[str, str], int] = defaultdict(int)
+
+    def note_times(self, unread: deque[Record]) -> None:
+        """Note when records came that are shown next."""
+        if unread:
+            last = [unread[place] for place in range(max(-len(unread), -_TIMED_MAX), 0)]
+            self.silence.add((record.step, record.wall_time_ns) for record in last)
+            self.ended = last[-1].kind == Kind.RUN_END
 
     def note_undecoded(self, record: Record, error: Exception) -> None:
         """Count a record that cannot be decoded: malformed, or too large for the memory limit."""
@@ -379,6 +484,24 @@ class _Tally:
         for damage in damages:
             self.counts.damages += 1
             self.warn_once("damaged recording", damage)
+
+    def note_findings(self, changes: Iterable[Finding]) -> None:
+        """Count findings that opened or cleared, and log them; a finding that opens again and again is logged less."""
+        for finding in changes:
+            opened = finding.state == "open"
+            self.counts.findings_opened += opened
+            self.counts.findings_cleared += not opened
+            if self.tells_findings:
+                self._log_finding(finding, opened=opened)
+
+    def _log_finding(self, finding: Finding, *, opened: bool) -> None:
+        times = self._said[finding.rule, finding.tag] = self._said[finding.rule, finding.tag] + opened
+        if times & (times - 1):  # neither the first nor the second, fourth, eighth ... time
+            return
+        often = f" (time {times:,})" if times > 1 else ""
+        advice = f": {finding.advice}" if opened else ""
+        level = _LEVELS[finding.severity] if opened else logging.INFO
+        _log.log(level, "run %s: %s%s%s", printable(self._run), printable(str(finding)), often, advice)
 
     def tell_once(self, fact: str) -> None:
         """Log a fact that is no trouble the first time."""

@@ -7,6 +7,7 @@ A message is a length, u32 little-endian, and msgpack.
       SYNC    ------------------->         answer when all records before the sequence number are shown
               <-------------------  SHOWN  the event files with these records are on disk
               <-------------------  TROUBLE  why the records of the folder are not shown; the recordings hold them
+              <-------------------  FINDINGS what is wrong with the stream that WATCH names
       STATUS  ------------------->
               <-------------------  REPORT  what the helper does
 """
@@ -19,7 +20,8 @@ import msgspec
 from msgspec import Meta
 
 from tensorboard_sidecar.protocol.errors import Malformed
-from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX
+from tensorboard_sidecar.protocol.finding import Finding
+from tensorboard_sidecar.protocol.limits import FINDINGS_MESSAGE_MAX, SEQUENCE_MAX
 
 _LENGTH: Final = struct.Struct("<I")
 # A path has 4,096 bytes at most; a report has some lines for each folder.
@@ -31,9 +33,13 @@ _Path: TypeAlias = Annotated[bytes, Meta(min_length=1, max_length=4096)]
 
 
 class Watch(msgspec.Struct, frozen=True, tag=1):
-    """Show the recordings below ``folder/.tensorboard-sidecar`` in ``folder`` while this connection is open."""
+    """Show the recordings below ``folder/.tensorboard-sidecar`` in ``folder`` while this connection is open.
+
+    The client takes the findings of ``stream``, if a stream is named.
+    """
 
     folder: _Path
+    stream: _StreamId | None = None
 
 
 class Sync(msgspec.Struct, frozen=True, tag=2):
@@ -77,7 +83,13 @@ class Report(msgspec.Struct, frozen=True, tag=6):
     folders: list[FolderReport] = []
 
 
-HelperMessage: TypeAlias = Watch | Sync | Shown | Trouble | StatusRequest | Report
+class Findings(msgspec.Struct, frozen=True, tag=7):
+    """The newest state of some findings of the stream. A finding of the same rule and tag replaces the earlier one."""
+
+    findings: Annotated[list[Finding], Meta(max_length=FINDINGS_MESSAGE_MAX)]
+
+
+HelperMessage: TypeAlias = Watch | Sync | Shown | Trouble | StatusRequest | Report | Findings
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final[msgspec.msgpack.Decoder[HelperMessage]] = msgspec.msgpack.Decoder(HelperMessage)
 

@@ -12,6 +12,7 @@ from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox import outbox_files
+from tensorboard_sidecar.protocol.outbox.flight_ring import read_burst
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, OwnerLock
 from tensorboard_sidecar.protocol.record import HEADER, FrameBatch, Kind, Record, pack_record, parse_sequence
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
@@ -25,8 +26,9 @@ class OrphanedOutbox:
 
     Slots that the trainer never filled, and refusals that the trainer never reported, are read as gap records. A
     segment that lies in memory and on disk is read once. A spill folder whose outbox is gone (memory is lost when a
-    machine restarts) is an outbox by itself. ``destination`` names the logger and the recording. Opening reads the last
-    segment; the other segments are read on demand.
+    machine restarts) is an outbox by itself. What the flight ring holds and the trainer has not shipped follows as a
+    burst. ``destination`` names the logger and the recording. Opening reads the last segment; the other segments are
+    read on demand.
 
     Raises BlockingIOError when another process holds the lock, FileNotFoundError when a kill interrupted the removal
     of the outbox (the remains are deleted here) or when the spill folder is missing, Malformed or OSError when the
@@ -55,7 +57,8 @@ class OrphanedOutbox:
             self.first_sequence = self._memory_sequence = self._reader.first_sequence
             while self._reader.read_payloads():
                 pass
-            self.next_sequence = max(self._reader.next_sequence, owner.given_sequence)
+            self._burst = read_burst(folder, max(self._reader.next_sequence, owner.given_sequence))
+            self.next_sequence = self._burst.next_sequence
             if self._spill is not None:
                 self._begin_with_spill(self._spill)
             undo.pop_all()
@@ -64,7 +67,9 @@ class OrphanedOutbox:
         """Return records from ``sequence`` on, None at the end; raise LookupError for released records, OSError."""
         if sequence < self.first_sequence:
             raise LookupError(f"sequence {sequence} was released; {self.first_sequence} is the first that is held")
-        end_sequence = self._memory_sequence if sequence < self._memory_sequence else self.next_sequence
+        if sequence >= self._burst.first_sequence:
+            return self._burst.read(sequence, size_max_bytes)
+        end_sequence = self._memory_sequence if sequence < self._memory_sequence else self._burst.first_sequence
         payloads = self._reader_at(sequence).read_payloads(size_max_bytes)
         frames, at = frame_payloads(payloads, sequence, end_sequence, _LOST)
         if not frames and at < end_sequence:

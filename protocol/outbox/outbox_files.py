@@ -27,6 +27,7 @@ from typing import Final
 
 from tensorboard_sidecar.protocol.address import absolute_endpoint, is_loopback
 from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.outbox.flight_ring import RING_NAME
 from tensorboard_sidecar.protocol.outbox.owner_lock import OWNER_LOCK, OwnerLock
 from tensorboard_sidecar.protocol.storage.durable import opened, write_file
 from tensorboard_sidecar.protocol.storage.segment import SEGMENT_SUFFIX
@@ -47,7 +48,7 @@ NO_LOGGER: Final = "none"
 OUTBOX_VARIABLE: Final = "TENSORBOARD_SIDECAR_OUTBOX_DIR"
 """Environment variable: the folder for outboxes and spilled segments of programs that name no other folder."""
 _SIZE_MAX_BYTES: Final = 4096
-_NAMES: Final = {SPILL_POINTER, ORIGIN_POINTER, *DESTINATION_NAMES, OWNER_LOCK}
+_NAMES: Final = {SPILL_POINTER, ORIGIN_POINTER, *DESTINATION_NAMES, OWNER_LOCK, RING_NAME}
 _SUFFIXES: Final = (SEGMENT_SUFFIX, ".spare", ".new")
 _TCP: Final = re.compile(r"tcp://(.+):([0-9]{1,5})")
 _ANY_HOST: Final = {"0.0.0.0", "::", "*"}  # noqa: S104 - compared with a logger's address, not bound

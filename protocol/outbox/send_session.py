@@ -7,18 +7,21 @@ Rule 2: go-back-N with credit in bytes (:class:`SendWindow`).
 Rule 3: liveness is progress. When an answer is due and does not arrive within ``ANSWER_TIMEOUT_SECONDS``, the peer is
 lost. The link is opened again after a pause that doubles from 0.1 to 5 seconds until the next acknowledgement.
 Rule 4: a logger that gives no credit gets a HELLO every ``ANSWER_TIMEOUT_SECONDS``: that logger may be gone.
+Rule 5: FINDINGS are no answer: they change nothing in the conversation, and are no progress.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, assert_never
 
 from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.printable import printable
 from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
+from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Findings, Hello, Nak, Reject, Welcome, WireMessage
 
 ANSWER_TIMEOUT_SECONDS: Final = 5.0
 PAUSE_MIN_SECONDS: Final = 0.1
@@ -100,10 +103,14 @@ class SendSession:
     """The conversation of one stream with a logger. ``now_seconds`` is a monotonic time.
 
     Another process may have sent the records before ``sent_sequence``: the trainer of an orphan, or an earlier owner.
+    ``take_findings`` gets the findings that the logger tells; without it, HELLO asks for none.
     """
 
-    def __init__(self, stream: Stream, sent_sequence: int = 1) -> None:
+    def __init__(
+        self, stream: Stream, sent_sequence: int = 1, take_findings: Callable[[list[Finding]], None] | None = None
+    ) -> None:
         self.stream = stream
+        self._take_findings = take_findings
         self.state = SendState.PAUSED
         self.reason = ""
         self.answered = False  # whether a logger has ever answered
@@ -142,7 +149,8 @@ class SendSession:
     def hello(self, first_sequence: int) -> Hello:
         """Return the first message of the conversation. ``first_sequence`` is the oldest record in the outbox."""
         stream = self.stream
-        return Hello(stream.id, stream.run, stream.rank, stream.attempt, first_sequence)
+        asks = self._take_findings is not None
+        return Hello(stream.id, stream.run, stream.rank, stream.attempt, first_sequence, findings=asks)
 
     def greeted(self, now_seconds: float) -> None:
         """Apply a sent HELLO."""
@@ -181,6 +189,10 @@ class SendSession:
                 self.lost(now_seconds)
                 if not retry:
                     self.state = SendState.REFUSED
+                return
+            case Findings(findings):
+                if self._take_findings is not None:
+                    self._take_findings(findings)
                 return
             case Hello() | Data() | Bye():
                 raise Malformed(f"a logger does not send {type(message).__name__}")

@@ -46,17 +46,24 @@ class SegmentAppender:
         """Tell whether the file is open."""
         return self._file >= 0
 
-    def begin(self, path: Path, head: bytes) -> None:
-        """Make and open the segment ``path``: it appears under its name with a durable ``head``, or not at all."""
+    @property
+    def _unfinished(self) -> Path:
+        return self._path.with_suffix(".new")
+
+    def begin(self, path: Path, *data: memoryview | bytes) -> None:
+        """Make and open the segment ``path`` with durable ``data``; :meth:`publish` gives the file its name."""
         self._path = path
-        unfinished = path.with_suffix(".new")
-        unfinished.unlink(missing_ok=True)
+        self._unfinished.unlink(missing_ok=True)
         self.size_bytes = self.durable_size_bytes = 0
-        self._file = os.open(unfinished, _APPEND_FLAGS | os.O_CREAT | os.O_EXCL, 0o644)
-        self.write(head)
+        self._file = os.open(self._unfinished, _APPEND_FLAGS | os.O_CREAT | os.O_EXCL, 0o644)
+        for part in data:
+            self.write(part)
         self.sync()
-        unfinished.replace(path)
-        sync_folder(path.parent)
+
+    def publish(self) -> None:
+        """Let the segment appear under its name, durably. Before, the folder holds no file of that name."""
+        self._unfinished.replace(self._path)
+        sync_folder(self._path.parent)
 
     def write(self, data: memoryview | bytes) -> None:
         """Append bytes."""
@@ -145,16 +152,18 @@ class RecordingWriter:
     def append(self, batch: FrameBatch) -> None:
         """Append a batch. Raises Malformed when the batch does not begin at ``next_sequence``.
 
-        Raises OSError; ``next_sequence`` then goes back to ``durable_sequence``.
+        The first batch of a segment is durable on return. Raises OSError; ``next_sequence`` then goes back to
+        ``durable_sequence``.
         """
         if batch.first_sequence != self.next_sequence:
             raise Malformed(f"a batch from {batch.first_sequence} where {self.next_sequence} is due")
         try:
             self._segment.resume()
             size_bytes = self._segment.size_bytes + len(batch.frames)
-            if not self._segment.is_open or size_bytes > self._segment_size_max_bytes:
-                self._begin_segment(batch.first_sequence)
-            self._segment.write(batch.frames)
+            if self._segment.is_open and size_bytes <= self._segment_size_max_bytes:
+                self._segment.write(batch.frames)
+            else:
+                self._begin_segment(batch)
         except OSError:
             self._go_back()
             raise
@@ -182,15 +191,21 @@ class RecordingWriter:
         finally:
             self._segment.close()
 
-    def _begin_segment(self, first_sequence: int) -> None:
-        """Finish the current segment and make the next."""
+    def _begin_segment(self, batch: FrameBatch) -> None:
+        """Finish the current segment, and make the next with a batch: one sync makes head and batch durable.
+
+        The sync of the file comes first: where a file system has one log for all its changes, that sync makes the new
+        folders durable too, and the syncs of the folders have nothing left to write.
+        """
         if self._segment.is_open:
             self.sync()
             self._segment.close()
-        self._sync_folders()
         # The head is written twice: with its only head damaged, the segment would not say whose records it holds.
-        head = 2 * pack_segment_head(self.stream, first_sequence, self._wall_time_ns)
-        self._segment.begin(segment_path(self.folder, first_sequence), head)
+        head = 2 * pack_segment_head(self.stream, batch.first_sequence, self._wall_time_ns)
+        self._segment.begin(segment_path(self.folder, batch.first_sequence), head, batch.frames)
+        self._sync_folders()
+        self._segment.publish()
+        self.durable_sequence = batch.next_sequence
 
     def _sync_folders(self) -> None:
         """Make the names of the folders durable. The first segment does that, so that the constructor is fast."""

@@ -39,6 +39,8 @@ exit codes:
   1    something is left behind (drain), or nothing would be replaced (run --check)
   2    wrong usage, or a file, folder or address that cannot be used
   3    something was lost (verify)
+  4    a finding that is an error is open, or a hop fails (doctor)
+  5    a finding that is a warning is open (doctor)
   130  stopped by Ctrl-C (143: by SIGTERM)
 
 {_PROGRAM} help COMMAND explains a command; {_PROGRAM} COMMAND --help does the same.
@@ -92,6 +94,7 @@ COMMANDS: Final = {
     "replay": _of_logger("make event files from recordings", "replay", "tensorboardX"),
     "inspect": _of_logger("show what recordings hold", "inspect"),
     "verify": _of_logger("check recordings and event files for losses", "verify"),
+    "doctor": Command("say what is wrong with runs, or with the way to TensorBoard", "doctor:doctor", "logger", "zmq"),
     "keys": _of_logger("make keys for trainers on other machines; allow and revoke them", "keys"),
     "status": _of_telemetry("list the records that wait on this machine, and their trainers", "status"),
     "drain": _of_telemetry("ship the records that ended trainers left behind", "drain"),

@@ -25,10 +25,11 @@ class PendingRecords:
     """Completes the slots of ``outbox`` in order.
 
     The values of a slot are ``(copies, build)``: ``build(arrays)`` returns the message when the copies have arrived.
+    ``filled(slot, body)`` is called for each slot that got its values; it must raise nothing.
     """
 
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
+    def __init__(self, outbox: Outbox, filled: Callable[[Slot, bytes], None] | None = None) -> None:
+        self._outbox, self._filled = outbox, filled
         self._said: set[type[Exception]] = set()
         self._spent: deque[object] = deque()
 
@@ -50,7 +51,10 @@ class PendingRecords:
                 return False
             message = build([copy.array() for copy in copies])
             check_message(message)
-            self._outbox.fill(slot, encode_body(message))
+            body = encode_body(message)
+            self._outbox.fill(slot, body)
+            if self._filled is not None:
+                self._filled(slot, body)
         except Exception as error:  # noqa: BLE001 - whatever the error, the stream must continue after this slot
             self._give_up(slot, error)
         return True

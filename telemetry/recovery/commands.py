@@ -13,6 +13,7 @@ from typing import Final
 from tensorboard_sidecar.protocol.address import DEFAULT_ENDPOINT
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
 from tensorboard_sidecar.protocol.outbox import orphan_delivery, outbox_files
+from tensorboard_sidecar.protocol.outbox.flight_ring import RING_NAME
 from tensorboard_sidecar.protocol.outbox.orphan import OrphanedOutbox, find_outboxes
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, outbox_root, spill_root
 from tensorboard_sidecar.protocol.outbox.owner_lock import Owner, read_owner
@@ -177,7 +178,7 @@ def _oldest_ns(segments: Iterable[SegmentFile]) -> int:
 
 def _size_bytes(folder: Path) -> int:
     size = 0
-    for path in (*folder.glob(f"*{SEGMENT_SUFFIX}"), *folder.glob("*.spare")):
+    for path in (*folder.glob(f"*{SEGMENT_SUFFIX}"), *folder.glob("*.spare"), folder / RING_NAME):
         with suppress(FileNotFoundError):
             size += path.stat().st_size
     return size

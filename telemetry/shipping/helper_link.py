@@ -11,13 +11,16 @@ import select
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, assert_never
 from weakref import WeakSet
 
 from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.helper.messages import (
+    Findings,
     HelperMessage,
     MessageBuffer,
     Report,
@@ -65,19 +68,20 @@ _log = logging.getLogger(__name__)
 class HelperLink:
     """Has the recording of ``stream`` below ``folder`` shown in ``folder``; ``shown_sequence`` tells how far it is.
 
-    Raises nothing: what is wrong is logged once, with the command that shows the recording later.
+    ``take_findings`` gets what the helper says is wrong with the run. ``asked_sequence`` is the highest sequence number
+    that :meth:`ask` was called with. Raises nothing: what is wrong with the helper is logged once, with the command
+    that shows the recording later.
     """
 
-    def __init__(self, folder: Path, stream: Stream) -> None:
-        self.shown_sequence = 0
-        self._folder, self._stream = folder, stream
-        self._asked_sequence = 0
+    def __init__(
+        self, folder: Path, stream: Stream, take_findings: Callable[[list[Finding]], None] = lambda _: None
+    ) -> None:
+        self.asked_sequence = self.shown_sequence = 0
+        self._folder, self._stream, self._take_findings = _Folder(folder), stream, take_findings
         self._starter = _Starter()
         self._socket: socket.socket | None = None
         self._buffer = MessageBuffer()
         self._connect_at_seconds = float("-inf")
-        self._trouble = ""
-        self._noted_in: Path | None = None
         _OPEN.add(self)
 
     @property
@@ -87,8 +91,8 @@ class HelperLink:
 
     def ask(self, sequence: int) -> None:
         """Ask that the event files hold all records before ``sequence``, durably; ``shown_sequence`` will tell."""
-        if sequence > self._asked_sequence:
-            self._asked_sequence = sequence
+        if sequence > self.asked_sequence:
+            self.asked_sequence = sequence
             self._send(Sync(self._stream.id, sequence))
 
     def step(self, now_seconds: float) -> None:
@@ -131,26 +135,19 @@ class HelperLink:
                 found.connect(str(place / SOCKET_NAME))
             except OSError:
                 found.close()
-                self._note(place)
+                self._folder.note(place)
                 self._starter.step(place, now_seconds)
-                self._complain(self._starter.failure)
+                self._folder.complain(self._starter.failure)
                 return
         except OSError as error:
             self._starter.failed = True
-            self._complain(str(error))
+            self._folder.complain(str(error))
             return
         self._socket, self._buffer = found, MessageBuffer()
         self._starter.connected(now_seconds)
-        self._send(Watch(bytes(self._folder)))
-        if self._asked_sequence > self.shown_sequence:
-            self._send(Sync(self._stream.id, self._asked_sequence))
-
-    def _note(self, place: Path) -> None:
-        """Note the folder for a helper that listens after the end of this process."""
-        if place != self._noted_in:
-            self._noted_in = place
-            with suppress(OSError):
-                write_note(place, Path(os.path.realpath(self._folder)))
+        self._send(Watch(bytes(self._folder.path), self._stream.id))
+        if self.asked_sequence > self.shown_sequence:
+            self._send(Sync(self._stream.id, self.asked_sequence))
 
     def _receive(self) -> None:
         while self._socket is not None:
@@ -170,7 +167,9 @@ class HelperLink:
             case Shown(_, sequence):
                 self.shown_sequence = max(self.shown_sequence, sequence)
             case Trouble(reason):
-                self._complain(reason)
+                self._folder.complain(reason)
+            case Findings(findings):
+                self._take_findings(findings)
             case Watch() | Sync() | StatusRequest() | Report():
                 raise Malformed(f"a helper does not send {type(message).__name__} to a writer")
             case _:
@@ -186,11 +185,28 @@ class HelperLink:
             if sent < len(data):  # the messages are small: the helper is gone or hangs
                 self.forget_socket()
 
-    def _complain(self, trouble: str) -> None:
+
+class _Folder:
+    """The folder at ``path`` that a helper shows: noted for the next helper, and named in complaints."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._trouble = ""
+        self._noted_in: Path | None = None
+
+    def note(self, place: Path) -> None:
+        """Note the folder for a helper that listens after the end of this process."""
+        if place != self._noted_in:
+            self._noted_in = place
+            with suppress(OSError):
+                write_note(place, Path(os.path.realpath(self.path)))
+
+    def complain(self, trouble: str) -> None:
+        """Log why the folder is not shown; the same reason once."""
         if trouble and trouble != self._trouble:
             self._trouble = trouble
-            text = _TROUBLE if self._folder.is_dir() else _GONE
-            _log.warning(text, self._folder, trouble, self._folder)
+            text = _TROUBLE if self.path.is_dir() else _GONE
+            _log.warning(text, self.path, trouble, self.path)
 
 
 class _Starter:

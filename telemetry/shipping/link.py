@@ -10,6 +10,7 @@ import itertools
 import logging
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -17,13 +18,14 @@ import zmq
 
 from tensorboard_sidecar.protocol.address import is_loopback
 from tensorboard_sidecar.protocol.errors import Malformed, ProtocolError
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.limits import BATCH_SIZE_MAX_BYTES, CONTROL_MESSAGE_SIZE_MAX_BYTES
 from tensorboard_sidecar.protocol.outbox.orphan import pack_lost
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession, SendState
 from tensorboard_sidecar.protocol.record import FrameBatch
 from tensorboard_sidecar.protocol.storage.key_files import BadKey, ClientKeys, check_private_folder, how_to_get_keys
 from tensorboard_sidecar.protocol.stream import Stream
-from tensorboard_sidecar.protocol.wire import Bye, Data, WireMessage, decode_wire, encode_wire
+from tensorboard_sidecar.protocol.wire import Bye, Data, WireMessage, decode_wire, encode_wire, is_findings
 
 _TCP: Final = re.compile(r"tcp://(\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]+):([0-9]{1,5})")
 _IPC: Final = re.compile(r"ipc://[^\0]+")
@@ -162,14 +164,20 @@ class Source(Protocol):
 class LoggerLink:
     """Ships ``outbox`` to the logger at ``endpoint``, encrypted with ``keys``; used by one thread.
 
-    A step sends at most ``batch_max_bytes``, or a single larger record. Raises ValueError for an endpoint that is
-    invalid, or that needs keys.
+    A step sends at most ``batch_max_bytes``, or a single larger record. ``take_findings`` gets what the logger says is
+    wrong with the run. Raises ValueError for an endpoint that is invalid, or that needs keys.
     """
 
     def __init__(
-        self, outbox: Source, endpoint: str, keys: ClientKeys | None = None, batch_max_bytes: int = BATCH_SIZE_MAX_BYTES
+        self,
+        outbox: Source,
+        endpoint: str,
+        keys: ClientKeys | None = None,
+        batch_max_bytes: int = BATCH_SIZE_MAX_BYTES,
+        *,
+        take_findings: Callable[[list[Finding]], None] | None = None,
     ) -> None:
-        self.session = SendSession(outbox.stream, outbox.next_sequence)
+        self.session = SendSession(outbox.stream, outbox.next_sequence, take_findings)
         self.endpoint = check_endpoint(endpoint, keys=keys is not None)
         self._outbox, self._keys, self._batch_max_bytes = outbox, keys, batch_max_bytes
         self._handshakes: Handshakes | None = None
@@ -242,7 +250,14 @@ class LoggerLink:
                 return
             if len(frames) != 1:
                 raise Malformed(f"{len(frames)} frames in a message; expected one")
-            session.receive(decode_wire(frames[0]), now_seconds)
+            try:
+                message = decode_wire(frames[0])
+            except ProtocolError as error:
+                if not is_findings(frames[0]):
+                    raise
+                self._complain(f"tells findings that cannot be read; they are left out: {error}", now_seconds)
+                continue
+            session.receive(message, now_seconds)
             if session.state is SendState.PAUSED:
                 self._complain(f"refuses run {session.stream.run} for now: {session.reason}", now_seconds)
                 self._close_socket()

@@ -116,7 +116,7 @@ class Sender(threading.Thread):
         """Run turns until :meth:`finish`. An unexpected error is logged, and the records stay in the outbox."""
         try:
             while not self._finished(monotonic()):
-                if not self._turn(monotonic()):
+                if not (self._turn(monotonic()) or self._finished(monotonic())):
                     self._wait()
         except Exception:  # noqa: BLE001 - logged; telemetry never ends training
             _log.exception("the telemetry sender stopped; records stay in %s", self._backlog.outbox.folder)
@@ -196,6 +196,11 @@ class Showing:
         return not self.shown_to(self._wanted_sequence)
 
     @property
+    def _asked(self) -> bool:
+        """Whether the helper was asked for all that is wanted."""
+        return self._helper is not None and self._helper.asked_sequence >= self._wanted_sequence
+
+    @property
     def hopeless(self) -> bool:
         """Whether there is no helper and none can be started."""
         return self._helper is not None and self._helper.hopeless
@@ -218,8 +223,11 @@ class Showing:
             self._helper.step(now_seconds)
 
     def wait(self, seconds: float) -> None:
-        """Wait at most ``seconds``, less if somebody wants records shown."""
-        if self._helper is None or not self.wanted:
+        """Wait at most ``seconds``, less if somebody wants records shown.
+
+        The helper answers what it was asked. Until then :meth:`want` wakes the thread: the next turn asks.
+        """
+        if self._helper is None or not (self.wanted and self._asked):
             self._wake.acquire(timeout=seconds)
         elif not self._helper.wait(seconds):
             sleep(_LOOK_SECONDS)

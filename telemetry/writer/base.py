@@ -106,6 +106,26 @@ def guarded(method: _Method) -> _Method:
     return cast("_Method", call)
 
 
+def in_either_order(place: int, *names: str) -> Callable[[_Method], _Method]:
+    """Return a decorator for a method whose arguments from ``place`` on are the parameters ``names`` in tensorboardX.
+
+    A text at ``place`` tells that order; torch's parameter there is no text.
+    """
+
+    def decorate(method: _Method) -> _Method:
+        @wraps(method)
+        def call(*args: Any, **kwargs: Any) -> None:
+            theirs = args[place:]
+            if theirs and isinstance(theirs[0], str) and len(theirs) <= len(names):
+                method(*args[:place], **dict(zip(names, theirs, strict=False)), **kwargs)
+            else:
+                method(*args, **kwargs)
+
+        return cast("_Method", call)
+
+    return decorate
+
+
 def read_step(global_step: Any, default: int = 0) -> int:
     """Return a step as the peers read it: None is the default, a float loses its fraction."""
     if type(global_step) is int:

@@ -10,7 +10,7 @@ from tensorboard_sidecar.telemetry.values import drawings, fit
 from tensorboard_sidecar.telemetry.values.arrays import ArrayLike, Note, Pictures
 from tensorboard_sidecar.telemetry.values.drafts import Draft
 from tensorboard_sidecar.telemetry.values.figures import Figures, rasterise
-from tensorboard_sidecar.telemetry.writer.base import WriterBase, guarded
+from tensorboard_sidecar.telemetry.writer.base import WriterBase, guarded, in_either_order
 
 
 class PictureMethods(WriterBase):
@@ -51,6 +51,7 @@ class PictureMethods(WriterBase):
         self._images(tag, img_tensor, global_step, walltime, dataformats)
 
     @guarded
+    @in_either_order(6, "dataformats", "labels")
     def add_image_with_boxes(
         self,
         tag: str,
@@ -58,8 +59,8 @@ class PictureMethods(WriterBase):
         box_tensor: ArrayLike,
         global_step: int | None = None,
         walltime: float | None = None,
-        rescale: float | str = 1,
-        dataformats: str | Sequence[str] | None = "CHW",
+        rescale: float = 1,
+        dataformats: str = "CHW",
         labels: Sequence[str] | str | None = None,
     ) -> None:
         """Keep a picture with boxes ``[number, 4]``: left, top, right, bottom in pixels; the logger draws the boxes.
@@ -71,15 +72,12 @@ class PictureMethods(WriterBase):
         >>> picture, box = torch.rand(3, 32, 32), torch.tensor([[4, 4, 20, 24]])
         >>> writer.add_image_with_boxes("samples/found", picture, box, 100, labels=["a dog"])
         """
-        if isinstance(rescale, str):
-            seventh, dataformats, rescale = dataformats, rescale, 1
-            labels = labels if seventh == "CHW" else seventh
-        shown, letters, scale = self._tag("add_image_with_boxes", tag), str(dataformats), rescale
+        shown = self._tag("add_image_with_boxes", tag)
         self._keep(
             "add_image_with_boxes",
             global_step,
             walltime,
-            lambda note: [drawings.boxes(shown, img_tensor, box_tensor, labels, scale, letters, note)],
+            lambda note: [drawings.boxes(shown, img_tensor, box_tensor, labels, rescale, dataformats, note)],
         )
 
     @guarded

@@ -60,3 +60,13 @@ def test_names_that_trainers_have_for_a_logger_are_flags_that_may_come_twice() -
     assert serve_config(parse("serve", *flags)).adopt_for == (flags[1], flags[3])
     with pytest.raises(StartupError, match="--adopt_for logger: expected a trainer's endpoint"):
         serve_config(parse("serve", "--adopt_for", "logger"))
+
+
+def test_hooks_are_flags_that_the_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    config = serve_config(parse("serve", "--on-finding", "notify --to 'me'", "--on-finding-url", "http://localhost/a"))
+    assert (config.on_finding, config.on_finding_url) == ("notify --to 'me'", "http://localhost/a")
+    with pytest.raises(SystemExit):
+        parse("serve", "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert 'finding = json.load(sys.stdin) if finding["severity"] == "error"' in said
+    assert "at most 20 a minute and 20 s each" in said

@@ -12,6 +12,7 @@ from tensorboard_sidecar.logger_service import limits as logger_limits
 from tensorboard_sidecar.protocol import limits, wire
 from tensorboard_sidecar.protocol.array import DTYPES, Array
 from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.frame import masked_crc, pack_frame
 from tensorboard_sidecar.protocol.kinds import KINDS, kind_of
 from tensorboard_sidecar.protocol.messages import (
@@ -36,6 +37,7 @@ STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
     "#### TensorSummary": TensorSummary,
     "#### GraphNode": GraphNode,
     "#### Chart": Chart,
+    "#### Finding": Finding,
     **{f"### {row.kind.value} {row.kind.name}": row.message_type for row in KINDS},
     **{
         f"### {number} {message_type.__name__.upper()}": message_type

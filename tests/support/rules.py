@@ -34,6 +34,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("telemetry.values", "telemetry.outbox", "telemetry.shipping", "telemetry.writer"),
     ),
     "telemetry.integrations": ("telemetry",),
+    "telemetry.probe": ("protocol", "protocol.storage", "telemetry"),
     "trainer.data": (),
     "trainer": ("protocol", "protocol.storage", "protocol.outbox", "telemetry.values", "trainer.data", ""),
     "logger_service.folders": ("protocol", "protocol.storage", "logger_service.errors"),
@@ -59,17 +60,28 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("protocol", "protocol.storage", "protocol.outbox", "protocol.helper"),
         *("logger_service.precedence", "logger_service.folders", "logger_service.projection"),
     ),
+    "logger_service.hooks": (
+        *("protocol",),
+        *("logger_service.errors", "logger_service.counters", "logger_service.limits"),
+    ),
     "logger_service.offline": ("protocol", "protocol.storage", "logger_service.events"),
+    "logger_service.doctor": (
+        *("protocol", "protocol.storage", "logger_service.events"),
+        *("logger_service.findings", "logger_service.findings.rules"),
+    ),
     "logger_service.monitoring": (
         *("logger_service.config", "logger_service.counters"),
         *("logger_service.errors", "logger_service.limits"),
-        *("logger_service.folders", "logger_service.access", "logger_service.intake", "logger_service.projection"),
+        *("logger_service.folders", "logger_service.access", "logger_service.hooks", "logger_service.intake"),
+        *("logger_service.projection",),
     ),
     "logger_service": (
         *("protocol", "protocol.storage", "protocol.outbox", "logger_service.folders", "logger_service.access"),
-        *("logger_service.intake", "logger_service.projection", "logger_service.offline", "logger_service.monitoring"),
+        *("logger_service.hooks", "logger_service.intake", "logger_service.projection"),
+        *("logger_service.offline", "logger_service.monitoring", "logger_service.doctor"),
+        "logger_service.findings.rules",
     ),
-    "": ("telemetry", "protocol.version"),
+    "": ("telemetry", "protocol.version", "protocol.address", "protocol.finding"),
     "integrations": ("telemetry.integrations",),
 }
 # One library, one place.
@@ -98,11 +110,13 @@ COMMAND_LINES: Final = {
     "trainer/data/synthetic.py",
     "telemetry/recovery/commands.py",
     "telemetry/replacement/commands.py",
+    "telemetry/probe/commands.py",
     "logger_service/commands.py",
     "trainer/commands.py",
 }  # and every __main__.py
 # The modules that read the wall clock; all others take the time as an argument.
 CLOCKS: Final = {
+    "logger_service/commands.py",
     "logger_service/service.py",
     "logger_service/helper/command.py",
     "logger_service/helper/helper.py",

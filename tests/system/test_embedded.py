@@ -259,9 +259,14 @@ def test_a_purged_step_is_the_start_of_a_session(place: Workplace, folder: Path)
     assert shown(folder) == HUNDRED + HUNDRED[50:60]
 
 
-def test_a_suffix_ends_the_names(place: Workplace, folder: Path) -> None:
-    run(place, LOG_A_HUNDRED, folder, "{'filename_suffix': '.mine'}")
-    assert shown(folder) == HUNDRED
+@pytest.mark.parametrize("suffix", [".mine", "_mine", "7", ""])
+def test_a_suffix_ends_the_names(place: Workplace, folder: Path, suffix: str) -> None:
+    run(place, LOG_A_HUNDRED, folder, repr({"filename_suffix": suffix}))
+    run(place, LOG_A_HUNDRED.replace("range(100)", "range(100, 110)"), folder, repr({"filename_suffix": f"{suffix}-b"}))
+    first, second = (path.name for path in event_files(folder))
+    assert first.endswith(suffix or ".0000")
+    assert second.endswith(f"{suffix}-b")
+    assert len(shown(folder)) == 110
 
 
 def test_a_recording_that_is_not_to_be_kept_is_deleted_when_all_is_shown(place: Workplace, folder: Path) -> None:

@@ -4,6 +4,7 @@ Proven by looking at its system calls, with a logger that is absent, with a reco
 Shared memory may be mapped, allocated and renamed in: that is where the outbox lies.
 """
 
+import math
 import os
 import re
 import shutil
@@ -40,6 +41,7 @@ def train(record: Path, begin: Callable[[], object], end: Callable[[], object]) 
         drain_seconds=0.0,
         outbox_bytes=2**20,
     )
+    recorded = Telemetry("flight", endpoint=None, record=record, strict=True, drain_seconds=0.0, flight_recorder=8)
     scalars = {f"loss/{n}": torch.tensor(float(n)) for n in range(19)}
     pictures, vectors = torch.rand(4, 3, 32, 32), torch.rand(64, 16)
 
@@ -56,6 +58,10 @@ def train(record: Path, begin: Callable[[], object], end: Callable[[], object]) 
         telemetry.layout(number, {"a": {"b": Chart("multiline", ["c"])}})
         telemetry.hparams(number, {"lr": 0.1}, {"best": 1.0})
         telemetry.health()
+        recorded.scalars(number, scalars)
+        recorded.flight(number, scalars | {"not finite": torch.tensor(math.nan)})
+        recorded.flight(number, {"device": torch.zeros((), device="meta")})
+        recorded.ship_flight("asked")
 
     step(0)
     begin()
@@ -64,6 +70,7 @@ def train(record: Path, begin: Callable[[], object], end: Callable[[], object]) 
     end()
     assert telemetry.health()["telemetry/refused"] > 0, "the outbox was to be full at the end"
     telemetry.close()
+    recorded.close()
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")

@@ -8,21 +8,31 @@ import re
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from itertools import count
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from support.machine.children import fork
+from support.records.recordings import Said
 from support.running.spoken import read_said
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 from tensorboardX import SummaryWriter as TheirWriter
 from torch.utils.tensorboard import SummaryWriter as TorchWriter
 
 from tensorboard_sidecar import SummaryWriter
-from tensorboard_sidecar.protocol.messages import RunEnd, RunStart, Scalars
+from tensorboard_sidecar.logger_service.projection.replay import replay
+from tensorboard_sidecar.protocol.errors import ProtocolError
+from tensorboard_sidecar.protocol.messages import SESSION_START, Event, RunEnd, RunStart, Scalars
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.telemetry import opening, silent, summary_writer
 from tensorboard_sidecar.telemetry.opening import LOGGER_VARIABLE
+
+START: Final = 1_700_000_000.0
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +157,7 @@ def test_a_folder_that_may_not_be_written_is_a_permission_error(below: str, memo
         ({"close_seconds": -1}, ValueError),
         ({"close_seconds": "soon"}, TypeError),
         ({"purge_step": "all"}, TypeError),
+        ({"purge_step": 2**60}, ProtocolError),
         ({"endpoint": "nonsense"}, ValueError),
         ({"record": "x", "endpoint": "tcp://nohost"}, ValueError),
     ],
@@ -167,11 +178,66 @@ def test_after_the_close_the_next_call_opens_again_and_earlier_steps_stand(tmp_p
     assert len(recordings(tmp_path)) == 1
     writer.add_scalar("loss", 2.0, 6)
     writer.close()
-    starts = sorted(
-        (said.message for found in recordings(tmp_path) for said in read_said(found)[:1]),
-        key=lambda start: start.first_step,
-    )
-    assert starts == [RunStart(0, {}, continues=True), RunStart(4)]
+    said = [read_said(found) for found in recordings(tmp_path)]
+    assert [each[0].message for each in said] == 2 * [RunStart(0, {}, continues=True)]
+    assert [said.count(Said(5, Event(SESSION_START))) for said in sorted(said, key=len)] == [0, 1]
+
+
+@pytest.mark.parametrize("purge_step", [-3, 0, 1, 5])
+def test_a_purge_is_kept_also_where_another_writer_has_the_folder_open(tmp_path: Path, purge_step: int) -> None:
+    first = SummaryWriter(tmp_path)
+    first.add_scalar("loss", 1.0, 7)
+    second = SummaryWriter(tmp_path, purge_step=purge_step)
+    second.add_scalar("loss", 2.0, 8)
+    second.close()
+    first.close()
+    [recording] = recordings(tmp_path)
+    assert read_said(recording)[1:-1] == [
+        Said(7, Scalars({"loss": 1.0})),
+        Said(purge_step, Event(SESSION_START)),
+        Said(8, Scalars({"loss": 2.0})),
+    ]
+
+
+def log_and_purge(make: Callable[..., Any], folder: Path, purge_step: int, *, together: bool) -> None:
+    first = make(folder, purge_step=0)  # TensorBoard's slow loader ignores the first start of a session
+    for step in range(-2, 4):
+        first.add_scalar("again", step, step, START)
+        first.add_scalar("once", step, step, START)
+    first.flush()
+    if not together:
+        first.close()
+    second = make(folder, purge_step=purge_step)
+    second.add_scalar("again", 100.0, max(purge_step, 0) + 1, START)
+    second.close()
+    first.close()
+
+
+def shown_points(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return the points that TensorBoard's slow loader shows."""
+    loader = EventAccumulator(str(folder))
+    loader.Reload()
+    return {
+        tag: [(event.step, float(make_ndarray(event.tensor_proto))) for event in loader.Tensors(tag)]
+        for tag in loader.Tags()["tensors"]
+    }
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one after the other", "both open"])
+@pytest.mark.parametrize("purge_step", [-1, 0, 1, 2])
+def test_tensorboard_drops_the_steps_that_it_drops_of_torchs_writer(
+    tmp_path: Path, purge_step: int, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = count(int(START))
+    monkeypatch.setattr(time, "time", lambda: float(next(seconds)))  # in the names of torch's event files
+    log_and_purge(TorchWriter, tmp_path / "torch", purge_step, together=together)
+    monkeypatch.undo()
+    monkeypatch.setenv(LOGGER_VARIABLE, "off")
+    log_and_purge(SummaryWriter, tmp_path / "ours", purge_step, together=together)
+    replay([tmp_path / "ours" / RECORDING_NAME], tmp_path / "ours")
+    expected = shown_points(tmp_path / "torch")
+    assert [step for step, _ in expected["once"]] == list(range(-2, purge_step))
+    assert shown_points(tmp_path / "ours") == expected
 
 
 def test_threads_that_open_again_open_once(tmp_path: Path) -> None:

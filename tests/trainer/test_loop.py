@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.records import expected
 
+from tensorboard_sidecar import Finding, Telemetry
 from tensorboard_sidecar.protocol.messages import (
     Audio,
     Embedding,
@@ -288,3 +289,16 @@ def test_a_data_set_without_validation_pairs_is_refused(tiny_runs: Any) -> None:
     tiny_runs.data = type(tiny_runs.data)(tiny_runs.data.train, (), (), tiny_runs.data.report)
     with pytest.raises(DataError, match="0 to validate with"):
         tiny_runs.train(tiny_runs.config())
+
+
+def test_a_finding_is_told_while_the_run_trains(tiny_runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = Finding("loss-spike", "warn", "loss/train/total", "open", 1, 2, 5, 3.2, {"value": 6.4}, "Look.")
+    monkeypatch.setattr(Telemetry, "findings", lambda telemetry: (finding,) if telemetry.cost.step >= 2 else ())
+    output = io.StringIO()
+    summary, _ = tiny_runs.train(tiny_runs.config(epochs=2, log_interval=1), progress=Progress(output))
+    assert summary is not None
+    lines = output.getvalue().splitlines()
+    [at] = [
+        at for at, line in enumerate(lines) if line.startswith("finding open: warn: loss-spike of loss/train/total")
+    ]
+    assert at < len(lines) - 1

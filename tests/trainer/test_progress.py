@@ -2,7 +2,9 @@ import io
 
 import pytest
 import torch
+from msgspec.structs import replace
 
+from tensorboard_sidecar import Finding
 from tensorboard_sidecar.trainer.progress import LateValue, Progress
 
 
@@ -86,3 +88,28 @@ def test_without_an_output_nothing_is_written(capfd: pytest.CaptureFixture[str])
         bar.advance(64)
     progress.lines("unheard")
     assert capfd.readouterr() == ("", "")
+
+
+FINDING = Finding("loss-spike", "warn", "loss\x1b[2J", "open", 40, 44, 5, 3.2, {"value": 6.4}, "Look at the batches.")
+
+
+def test_a_finding_is_a_line_when_it_opens_and_when_it_clears() -> None:
+    output = io.StringIO()
+    progress = Progress(output)
+    progress.findings(())
+    progress.findings((FINDING,))
+    progress.findings((replace(FINDING, count=9, last_step=60),))
+    progress.findings((replace(FINDING, state="cleared"), replace(FINDING, rule="never-seen-open", state="cleared")))
+    assert output.getvalue().splitlines() == [
+        "finding open: warn: loss-spike of loss\\x1b[2J, steps 40 to 44 (value 6.4). Look at the batches.",
+        "finding cleared: warn: loss-spike of loss\\x1b[2J, steps 40 to 44, cleared (value 6.4)",
+    ]
+
+
+def test_a_line_does_not_break_the_bar() -> None:
+    output = Terminal()
+    progress = Progress(output)
+    with progress.bar("epoch 1/2", 64) as bar:
+        bar.advance(32)
+        progress.lines("a line")
+    assert "\ra line\n" in output.getvalue()

@@ -1,16 +1,19 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from support.records import expected
 from support.running.spoken import read_said
 
-from tensorboard_sidecar import Telemetry
+from tensorboard_sidecar import Finding, Telemetry
 from tensorboard_sidecar.protocol.messages import Scalars
 from tensorboard_sidecar.trainer.losses import Losses
 from tensorboard_sidecar.trainer.model import Latents
 from tensorboard_sidecar.trainer.reporting import (
+    FINDINGS_SHOWN_MAX,
     TrainingSummary,
     caption_table,
     custom_layout,
@@ -89,9 +92,9 @@ def test_train_and_validation_share_a_chart() -> None:
     assert tags == ["^loss/train/text_image$", "^loss/val/text_image$"]
 
 
-def test_summary_says_what_one_wants_to_know() -> None:
+def summary(**settings: Any) -> TrainingSummary:
     recalls = {f"{name}/recall_at_1": 0.5 for name in expected.DIRECTIONS} | {"text_to_image/recall_at_1": 0.75}
-    summary = TrainingSummary(
+    return TrainingSummary(
         run="flickr8k/now",
         epochs=10,
         global_step=160,
@@ -105,8 +108,12 @@ def test_summary_says_what_one_wants_to_know() -> None:
         step_cost_us_p50=14.4,
         step_cost_us_p99=8058.6,
         seconds=61.2,
+        **settings,
     )
-    text = "\n".join(summary.lines())
+
+
+def test_summary_says_what_one_wants_to_know() -> None:
+    text = "\n".join(summary().lines())
     for part in (
         "flickr8k/now",
         "10 epochs, 160 steps, 61 s",
@@ -117,3 +124,29 @@ def test_summary_says_what_one_wants_to_know() -> None:
         "14 us a logged step (p50), 8.1 ms (p99: some steps also log",
     ):
         assert part in text
+
+
+FINDING = Finding("loss-spike", "warn", "loss\x1b", "open", 40, 44, 5, 3.2, {"value": 6.4}, "Look at the batches.")
+
+
+@pytest.mark.parametrize(
+    ("findings", "count"),
+    [
+        (None, "nobody watched the run: there was no logger"),
+        ((), 'none open; the card "findings" in TensorBoard says what was not checked'),
+        ((replace(FINDING, state="cleared"),), "none open, 1 cleared; "),
+        ((FINDING, replace(FINDING, tag="a", state="cleared")), "1 open, 1 cleared; "),
+    ],
+)
+def test_summary_counts_the_findings_and_says_when_nobody_looked(
+    findings: tuple[Finding, ...] | None, count: str
+) -> None:
+    [line] = [line for line in summary(findings=findings).lines() if line.startswith("findings ")]
+    assert line.startswith(f"findings              {count}")
+
+
+def test_summary_has_a_line_for_each_open_finding_and_not_too_many() -> None:
+    lines = summary(findings=(FINDING, *(replace(FINDING, tag=str(number)) for number in range(20)))).lines()
+    shown = [line.strip() for line in lines if "loss-spike" in line]
+    assert shown[0] == "warn: loss-spike of loss\\x1b, steps 40 to 44 (value 6.4)"
+    assert len(shown) == FINDINGS_SHOWN_MAX

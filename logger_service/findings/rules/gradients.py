@@ -2,12 +2,13 @@
 
 from collections import deque
 from collections.abc import Iterable
+from math import inf
 from typing import Final
 
 from tensorboard_sidecar.logger_service.findings.facts import Facts
+from tensorboard_sidecar.logger_service.findings.levels import Level
 from tensorboard_sidecar.logger_service.findings.roles import Role, role_of_curve
-from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, Rule
-from tensorboard_sidecar.logger_service.findings.rules.windows import Level
+from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, Rule, ratios
 from tensorboard_sidecar.logger_service.findings.samples import Points, Sample
 
 _WINDOW: Final = 500
@@ -36,18 +37,21 @@ def spikes(_facts: Facts) -> Measure:
     def measure(sample: Sample) -> Iterable[Measured]:
         nonlocal seen
         assert isinstance(sample, Points)  # noqa: S101 - the roles of the rule say so
+        tag, steps, values, _ = sample
+        level.take(values)
         found = []
-        for steps, values in level.pieces(sample):
-            usual, begun, seen = level.usual, seen, seen + len(values)
-            if usual <= 0:
-                continue
-            if (highest := max(values)) < NORM_SPIKE.clear * usual:
-                found.append(Measured(sample.tag, steps[-1], third(seen - 1), {"value": highest, "usual": usual}))
-                continue
-            for number, (step, value) in enumerate(zip(steps, values, strict=True), begun):
-                if value >= NORM_SPIKE.clear * usual:
-                    high.append((number, value / usual))
-                    found.append(Measured(sample.tag, step, third(number), {"value": value, "usual": usual}))
+        for begin, end, usual in level.pieces:
+            piece = values[begin:end]
+            limit = NORM_SPIKE.enter * usual
+            if usual > 0 and (highest := max(piece)) > limit:
+                for number, (step, value) in enumerate(zip(steps[begin:end], piece, strict=True), seen + begin):
+                    if value > limit:
+                        high.append((number, value / usual))
+                        found.append(Measured(tag, step, third(number), {"value": value, "usual": usual}))
+            elif usual > 0:
+                evidence = {"value": highest, "usual": usual}
+                found.append(Measured(tag, steps[end - 1], third(seen + end - 1), evidence))
+        seen += len(values)
         return found
 
     return measure
@@ -63,12 +67,7 @@ def size(facts: Facts) -> Measure:
         loss_tag = loss_tag or next((tag for tag in facts.last if role_of_curve(tag) is Role.LOSS), None)
         loss = facts.last[loss_tag].value if loss_tag else 1.0
         unit = max(1.0, abs(loss))
-        if max(sample.values) <= NORM_LARGE.enter * unit:  # nearly always: the verdict on the lowest is that on all
-            return [Measured(sample.tag, sample.steps[-1], min(sample.values) / unit, {})]
-        return [
-            Measured(sample.tag, step, value / unit, {"norm": value, "loss": loss})
-            for step, value in zip(sample.steps, sample.values, strict=True)
-        ]
+        return ratios(sample.tag, sample.steps, sample.values, unit, NORM_LARGE.enter, {"loss": loss})
 
     return measure
 
@@ -87,7 +86,8 @@ def clipping(facts: Facts) -> Measure:
             after = zip(sample.steps, sample.values, strict=True)
             clipped.extend(value < _CLIPPED * norms.pop(step) for step, value in after if step in norms)
         elif limit is not None:
-            clipped.extend(value * _CLIPPED > limit > 0 for value in sample.values)
+            above = limit / _CLIPPED if limit > 0 else inf
+            clipped.extend([value > above for value in sample.values])
         else:
             norms.update(zip(sample.steps, sample.values, strict=True))
             while len(norms) > _WAITING_MAX:

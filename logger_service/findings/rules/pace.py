@@ -1,5 +1,6 @@
 """The rule on the time of a training step: whether steps become slower."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from statistics import median
@@ -26,21 +27,23 @@ def slowness(facts: Facts) -> Measure:
     def measure(sample: Sample) -> Iterable[Measured]:
         nonlocal left, usual
         assert isinstance(sample, Points)  # noqa: S101 - the roles of the rule say so
-        found = []
-        warm_up_end = facts.warm_up_end if len(first) < _WINDOW else 0
-        for step, seconds in zip(sample.steps, sample.values, strict=True):
-            if step < warm_up_end:
-                continue
-            if len(first) < _WINDOW:
-                first.append(seconds)
-                usual = median(first) if len(first) == _WINDOW else 0.0
-                continue
-            recent.append(seconds)
-            left -= 1
+        tag, steps, values, _ = sample
+        begin, count, found = 0, len(values), list[Measured]()
+        if len(first) < _WINDOW:
+            begin = bisect_left(steps, facts.warm_up_end)
+            missing = _WINDOW - len(first)
+            first.extend(values[begin : begin + missing])
+            begin += missing
+            usual = median(first) if len(first) == _WINDOW else 0.0
+        while begin < count:
+            end = min(begin + left, count)
+            recent.extend(values[begin:end])
+            left -= end - begin
             if left == 0:
-                left, now = _EVERY, median(recent)
+                left, now = _EVERY, sorted(recent)[len(recent) // 2]
                 slower = now / usual if min(now, usual) > 0 and now >= _SECONDS_MIN else 1.0
-                found.append(Measured(sample.tag, step, slower, {"seconds": now, "usual": usual}))
+                found.append(Measured(tag, steps[end - 1], slower, {"seconds": now, "usual": usual}))
+            begin = end
         return found
 
     return measure

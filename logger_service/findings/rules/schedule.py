@@ -21,8 +21,8 @@ def rate(facts: Facts) -> Measure:
     def measure(sample: Sample) -> Iterable[Measured]:
         nonlocal highest
         assert isinstance(sample, Points)  # noqa: S101 - the roles of the rule say so
-        highest = max(highest, *sample.values)
-        lowest, step = min(sample.values), sample.steps[-1]
+        lowest, top, step = min(sample.values), max(sample.values), sample.steps[-1]
+        highest = max(highest, top)
         if highest > 0 and lowest > LR_ZERO.clear * highest:
             return [Measured(sample.tag, step, lowest / highest, {})]
         total = facts.total_steps
@@ -49,10 +49,13 @@ def temperature(_facts: Facts) -> Measure:
             begins_inside = 0 < sample.values[0] < TEMPERATURE.enter * _HIGHEST
         if not begins_inside:
             return []  # fixed at 1, or of another kind: of a GPU, of sampling
-        points = list(zip(sample.steps, sample.values, strict=True))
-        if TEMPERATURE.enter * min(sample.values) > _LOWEST and max(sample.values) < TEMPERATURE.enter * _HIGHEST:
-            points = points[-1:]  # nearly always: the verdict on the last is that on all
-        return [Measured(sample.tag, step, _nearness(value), {"temperature": value}) for step, value in points]
+        tag, steps, values, _ = sample
+        if TEMPERATURE.enter * min(values) > _LOWEST and max(values) < TEMPERATURE.enter * _HIGHEST:
+            return [Measured(tag, steps[-1], _nearness(values[-1]), {})]  # nearly always: it is that on all
+        return [
+            Measured(tag, step, _nearness(value), {"temperature": value})
+            for step, value in zip(steps, values, strict=True)
+        ]
 
     return measure
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from tensorboard_sidecar.logger_service.findings.facts import Facts
 from tensorboard_sidecar.logger_service.findings.roles import Role
-from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, Rule
+from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, Rule, ratios
 from tensorboard_sidecar.logger_service.findings.samples import Ended, Missing, Points, Sample
 
 # The reason of a gap whose records the trainer refused.
@@ -33,10 +33,7 @@ def lag(_facts: Facts) -> Measure:
 
     def measure(sample: Sample) -> Iterable[Measured]:
         assert isinstance(sample, Points)  # noqa: S101 - as above
-        return [
-            Measured(sample.tag, step, seconds, {"seconds": seconds})
-            for step, seconds in zip(sample.steps, sample.values, strict=True)
-        ]
+        return ratios(sample.tag, sample.steps, sample.values, 1.0, LAG.enter, {})
 
     return measure
 

@@ -12,7 +12,7 @@ from tensorboardX.proto.node_def_pb2 import NodeDef
 from tensorboardX.proto.summary_pb2 import HistogramProto, Summary
 from tensorboardX.proto.tensor_pb2 import TensorProto
 
-from tensorboard_sidecar.logger_service.events.foreign_event import PARTS_MAX, _check_parts, parse_event
+from tensorboard_sidecar.logger_service.events.foreign_event import PARTS_MAX, check_parts, parse_event
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.limits import TAG_MAX_CHARACTERS
 
@@ -128,7 +128,7 @@ def test_a_bomb_is_malformed_before_protobuf_sees_it(name: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(Malformed):
-            _check_parts(data, 10_000)
+            check_parts(data, 10_000)
         assert tracemalloc.get_traced_memory()[1] < 2**18
     finally:
         tracemalloc.stop()

@@ -27,6 +27,7 @@ from tensorboard_sidecar.protocol.errors import Malformed, TooLarge
 from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.limits import STEP_MAX, TEXT_MAX_CHARACTERS
 from tensorboard_sidecar.protocol.messages import (
+    SESSION_START,
     Audio,
     Gap,
     Graph,
@@ -56,6 +57,18 @@ def say(
 def values(message: Message) -> dict[str, Any]:
     (event,) = say(message)
     return {value.tag: value for value in event.summary.value}
+
+
+def test_a_session_starts_twice_since_the_slow_loader_ignores_the_first_start_of_a_run() -> None:
+    starts = say(EventMessage(SESSION_START), step=-3)
+    assert [(start.session_log.status, start.step) for start in starts] == 2 * [(SessionLog.START, -3)]
+    assert Event.FromString(SESSION_START) == Event(session_log=SessionLog(status=SessionLog.START))
+
+
+def test_a_session_starts_in_the_folder_of_the_run_alone() -> None:
+    message = EventMessage(SESSION_START, "beside")
+    with pytest.raises(Malformed, match="session_log"):
+        beside(message, Record(Kind.EVENT, 5, 7, START_NS, b"", 1), STREAM_ID)
 
 
 @pytest.mark.parametrize("record", make_records(every_kind((3,))), ids=lambda record: Kind(record.kind).name.lower())

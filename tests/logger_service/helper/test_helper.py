@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from support.machine.waiting import wait_until
+from support.records.golden import FINDING
 from support.records.recordings import START_NS, Said, make_records, make_stream, write_recording
 from support.running.embedded import shown
 
 from tensorboard_sidecar.logger_service.helper.helper import Helper, Notes
+from tensorboard_sidecar.logger_service.helper.watched import Watched
 from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.helper.messages import (
+    Findings,
     HelperMessage,
     MessageBuffer,
     Report,
@@ -101,6 +106,39 @@ def test_a_client_is_told_when_its_records_are_shown(client: Client, folder: Pat
     client.say(Watch(bytes(folder)), Sync(STREAM.id, NEXT))
     assert client.hear() == Shown(STREAM.id, NEXT)
     assert shown(folder) == TWENTY
+
+
+@pytest.fixture
+def findings(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, list[Finding]]:
+    """Return the findings that each watched folder has, by stream; the test changes them."""
+    found: dict[bytes, list[Finding]] = {}
+    monkeypatch.setattr(Watched, "findings", lambda _watched: dict(found))
+    return found
+
+
+def test_a_client_is_told_the_findings_of_the_stream_that_it_names(
+    client: Client, folder: Path, place: Path, findings: dict[bytes, list[Finding]]
+) -> None:
+    findings |= {STREAM.id: [FINDING], bytes(16): [replace(FINDING, rule="of-another")]}
+    client.say(Watch(bytes(folder), STREAM.id))
+    assert client.hear() == Findings([FINDING])
+    cleared = replace(FINDING, state="cleared")
+    findings[STREAM.id] = [cleared]
+    assert client.hear() == Findings([cleared])
+    again = Client(place)
+    again.say(Watch(bytes(folder), STREAM.id))
+    assert again.hear() == Findings([cleared])
+    again.close()
+
+
+def test_a_client_that_names_no_stream_is_told_no_findings(
+    client: Client, folder: Path, findings: dict[bytes, list[Finding]]
+) -> None:
+    findings[STREAM.id] = [FINDING]
+    client.say(Watch(bytes(folder)), Sync(STREAM.id, NEXT))
+    assert client.hear() == Shown(STREAM.id, NEXT)
+    client.say(StatusRequest())
+    assert isinstance(client.hear(), Report)
 
 
 def test_status_names_the_folders_and_their_writers(client: Client, folder: Path, place: Path) -> None:

@@ -66,8 +66,9 @@ def test_a_stream_that_sent_nothing_leaves_nothing_on_disk(journal: Journal, tmp
 def test_appended_is_not_durable_before_the_commit(journal: Journal, tmp_path: Path) -> None:
     stream = Stream("team/demo")
     journal.open(stream, 1)
-    journal.append(stream, batch(1, 4), 0.0)
-    assert (journal.next_sequence(stream), journal.durable_sequence(stream)) == (4, 1)
+    journal.append(stream, batch(1, 2), 0.0)  # the first batch of a segment is made durable with its head
+    journal.append(stream, batch(2, 4), 0.0)
+    assert (journal.next_sequence(stream), journal.durable_sequence(stream)) == (4, 2)
     assert journal.commit() == [(stream, None)]
     assert journal.durable_sequence(stream) == 4
     assert sequences(tmp_path, stream) == [1, 2, 3]

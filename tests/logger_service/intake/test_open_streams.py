@@ -41,10 +41,27 @@ def test_nothing_is_acknowledged_before_the_disk_has_it(logger: NotedLogger, mon
     stream = Stream("demo")
     logger.hello(b"a", stream)
     logger.data(b"a", 1, 4)
+    logger.wait()
+    assert logger.network.take(b"a") == [Ack(4, CREDIT_BYTES)]
+    logger.data(b"a", 4, 6)
     disk = SickDisk(monkeypatch, "fdatasync")
     disk.error = errno.EIO
     logger.wait()
-    assert logger.network.take(b"a") == [Ack(1, 0), Nak(1)]
+    assert logger.network.take(b"a") == [Ack(4, 0), Nak(4)]
+
+
+def test_a_first_batch_that_cannot_be_synced_is_not_acknowledged(
+    logger: NotedLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream("demo")
+    logger.hello(b"a", stream)
+    disk = SickDisk(monkeypatch, "fdatasync")
+    disk.error = errno.EIO
+    logger.data(b"a", 1, 4)
+    logger.wait()
+    assert [reply for reply in logger.network.take(b"a") if isinstance(reply, Ack) and reply.next_sequence > 1] == []
+    disk.error = 0
+    assert logger.hello(b"a", stream) == [Welcome(1, 0)]
 
 
 def test_a_hello_makes_no_folder(logger: NotedLogger, tmp_path: Path) -> None:

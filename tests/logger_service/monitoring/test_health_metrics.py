@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tensorboard_sidecar.logger_service.access.connection_monitor import ConnectionCounts
 from tensorboard_sidecar.logger_service.counters import Durations
 from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace
+from tensorboard_sidecar.logger_service.hooks.queue import HookCounts
 from tensorboard_sidecar.logger_service.intake.open_streams import IntakeCounts
 from tensorboard_sidecar.logger_service.monitoring.health import render_metrics
 from tensorboard_sidecar.logger_service.monitoring.status import STALE_SECONDS, RunLag, Status
@@ -106,3 +107,17 @@ def test_no_name_of_a_run_breaks_the_page() -> None:
     names = ['a"} 1\n', "back\\slash", "naïve/∆", 'x{y="z"}']
     found = read(Status(at_seconds=0.0, lags={name: RunLag(number, 0.0) for number, name in enumerate(names)}))
     assert [found["run_lag_records", name] for name in names] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_each_hook_has_its_counters_and_without_hooks_the_help_is_there() -> None:
+    hooks = {"command": HookCounts(delivered=3, failed=2, dropped=1), "url": HookCounts(delivered=7)}
+    found = read(Status(at_seconds=0.0, hooks=hooks))
+    assert {key: value for key, value in found.items() if key[0].startswith("hook_")} == {
+        ("hook_delivered_total", "command"): 3.0,
+        ("hook_failed_total", "command"): 2.0,
+        ("hook_dropped_total", "command"): 1.0,
+        ("hook_delivered_total", "url"): 7.0,
+        ("hook_failed_total", "url"): 0.0,
+        ("hook_dropped_total", "url"): 0.0,
+    }
+    assert b"# HELP tensorboard_sidecar_hook_delivered_total" in render_metrics(Status(at_seconds=0.0), 0.0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace, LowWater
+from tensorboard_sidecar.logger_service.hooks.hooks import Hooks
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
 from tensorboard_sidecar.logger_service.intake.receiver import Receiver
@@ -89,7 +90,7 @@ class Parts:
         self.projection = Supervisor(self.recordings, folder / "runs")
         self.projection.health._reported = True
         orphans = OrphanIntake([], self.receiver.dispatcher, [])
-        self.observer = Collector(self.recordings, self.journal, self.receiver, self.projection, orphans)
+        self.observer = Collector(self.recordings, self.journal, self.receiver, self.projection, orphans, Hooks({}))
 
     def commit(self, runs: int) -> None:
         for number in range(runs):

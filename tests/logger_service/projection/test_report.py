@@ -38,12 +38,17 @@ def positions(report: ProjectionReport) -> list[tuple[bytes, int]]:
     return [(bytes.fromhex(stream), sequence) for stream, sequence in report.positions.items()]
 
 
+def read(reader: ReportReader) -> list[ProjectionReport]:
+    """Return the reports, but for those of findings."""
+    return [report for report in reader.read() if isinstance(report, ProjectionReport)]
+
+
 def test_a_report_is_read_as_written(pipe: tuple[int, int]) -> None:
     writer, reader = ReportWriter(pipe[1]), ReportReader(pipe[0])
     assert reader.read() == []
     state = ProjectionState(waits=True, failing=3, disk_size_bytes=2**40)
     writer.write(5.0, ProjectionCounts(records=3, drawing_failures=1), streams(2), state)
-    (report,) = reader.read()
+    (report,) = read(reader)
     assert (positions(report), report.state) == (streams(2), state)
     assert report.counts == ProjectionCounts(records=3, drawing_failures=1)
 
@@ -56,7 +61,7 @@ def test_a_report_is_written_once_a_second_with_the_changed_positions(pipe: tupl
     assert reader.read() == []
     moved = [*streams(2), (b"\0" * 15 + b"\2", 8)]
     writer.write(REPORT_SECONDS, ProjectionCounts(), moved, ProjectionState())
-    (report,) = reader.read()
+    (report,) = read(reader)
     assert positions(report) == [(b"\0" * 15 + b"\2", 8)]
 
 
@@ -77,7 +82,7 @@ def test_a_full_pipe_does_not_block_and_loses_no_position(pipe: tuple[int, int])
     now_seconds = 0.0
     while len(told) < len(everything):
         before = len(told)
-        for report in reader.read():
+        for report in read(reader):
             told.update(positions(report))
         now_seconds += REPORT_SECONDS
         writer.write(now_seconds, ProjectionCounts(), everything, ProjectionState())
@@ -100,9 +105,9 @@ def test_a_missing_reader_or_pipe_is_no_error() -> None:
     [
         b"{}\n",
         b"warning: something printed\n",
-        b'{"counts":{"records":-1},"positions":{},"state":{}}\n',
-        b'{"counts":{},"positions":{"no stream":1},"state":{}}\n',
-        b'{"counts":{},"positions":{},"state":{"waits":1}}\n',
+        b'{"type":"projection","counts":{"records":-1},"positions":{},"state":{}}\n',
+        b'{"type":"projection","counts":{},"positions":{"no stream":1},"state":{}}\n',
+        b'{"type":"projection","counts":{},"positions":{},"state":{"waits":1}}\n',
         b"\xff\0\n",
     ],
 )
@@ -111,7 +116,7 @@ def test_an_invalid_line_is_counted_and_dropped(pipe: tuple[int, int], rubbish: 
     os.write(pipe[1], rubbish)
     assert (reader.read(), reader.malformed) == ([], 1)
     ReportWriter(pipe[1]).write(0.0, ProjectionCounts(records=2), [], ProjectionState())
-    (report,) = reader.read()
+    (report,) = read(reader)
     assert (report.counts.records, report.positions) == (2, {})
 
 

@@ -37,6 +37,7 @@ from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.kinds import KINDS, MessageKind
 from tensorboard_sidecar.protocol.limits import SEQUENCE_MAX, STEP_MAX
 from tensorboard_sidecar.protocol.messages import (
+    SESSION_START,
     Event,
     Gap,
     HParams,
@@ -308,6 +309,15 @@ def test_an_attempt_that_goes_on_from_an_earlier_step_rewinds_the_projector(tmp_
     assert "step 3" not in (tmp_path / "log" / "demo" / "projector_config.pbtxt").read_text()
 
 
+def test_the_start_of_a_session_rewinds_the_projector(tmp_path: Path) -> None:
+    run(write_recording(tmp_path, every_kind((1, 2, 3))), tmp_path / "log")
+    purged = [Said(0, RunStart(continues=True)), Said(3, Event(SESSION_START))]
+    run(write_recording(tmp_path, purged, make_stream(attempt=1, stream_id=b"\1" * 16)), tmp_path / "log")
+    config = (tmp_path / "log" / "demo" / "projector_config.pbtxt").read_text()
+    assert "step 2" in config
+    assert "step 3" not in config
+
+
 def test_an_attempt_that_logs_nothing_leaves_the_projector_alone(tmp_path: Path) -> None:
     run(write_recording(tmp_path, every_kind((1, 2, 3))), tmp_path / "log")
     before = folder_bytes(tmp_path / "log")
@@ -350,7 +360,9 @@ def test_a_stream_begins_with_the_first_record_that_shows_something(tmp_path: Pa
 def test_a_stream_that_is_odd_or_lost_something_is_shown(tmp_path: Path, records: list[Record], shown: int) -> None:
     counts = run(append_records(tmp_path / "recording", make_stream(), records), tmp_path / "log", size_max_bytes=1)
     assert counts.records == shown
-    assert len(ids(tmp_path / "log")) == shown
+    assert len([identity for identity in ids(tmp_path / "log") if identity.rstrip("+").endswith("/0")]) == shown
+    ends = sum(record.kind == Kind.RUN_END for record in records)
+    assert len(ids(tmp_path / "log")) == shown + ends, "the end of a run has the findings"
 
 
 def test_a_live_projection_says_once_that_an_attempt_logged_nothing(

@@ -8,10 +8,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.records.golden import FINDING
 
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.helper.messages import (
     MESSAGE_SIZE_MAX_BYTES,
+    Findings,
     FolderReport,
     HelperMessage,
     MessageBuffer,
@@ -27,11 +29,13 @@ from tensorboard_sidecar.protocol.helper.messages import (
 STREAM = bytes(range(16))
 MESSAGES: list[HelperMessage] = [
     Watch(b"/runs/first"),
+    Watch(b"/runs/first", STREAM),
     Sync(STREAM, 7),
     Shown(STREAM, 7),
     Trouble("the disk is full"),
     StatusRequest(),
     Report(12, 2**20, [FolderReport(b"/runs/\xff", 2, 0.5, "why")]),
+    Findings([FINDING]),
 ]
 STREAM_OF_ALL = b"".join(map(pack_message, MESSAGES))
 
@@ -80,6 +84,8 @@ def test_rubbish_gives_messages_or_malformed(data: bytes) -> None:
         b"\x82\xa4type\x01\xa6folder\xc4\x00",  # an empty path
         msgspec.msgpack.encode({"type": 2, "stream": b"short", "sequence": 1}),
         msgspec.msgpack.encode({"type": 2, "stream": STREAM, "sequence": -1}),
+        msgspec.msgpack.encode({"type": 1, "folder": b"/runs", "stream": b"short"}),
+        msgspec.msgpack.encode({"type": 7, "findings": [{"rule": "none"}]}),
         msgspec.msgpack.encode({"type": 2, "stream": STREAM, "sequence": 2**64 - 1}),
         b"\x82\xa4type\x05\xa1x" + b"\x91" * 500_000 + b"\xc0",  # arrays in arrays
     ],

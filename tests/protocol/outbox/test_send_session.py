@@ -6,9 +6,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.records.golden import FINDING
 from support.records.recordings import STREAM_ID, make_stream
 
 from tensorboard_sidecar.protocol.errors import Malformed
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.limits import CREDIT_BYTES, SEQUENCE_MAX
 from tensorboard_sidecar.protocol.outbox.send_session import (
     ANSWER_TIMEOUT_SECONDS,
@@ -19,7 +21,7 @@ from tensorboard_sidecar.protocol.outbox.send_session import (
     SendWindow,
 )
 from tensorboard_sidecar.protocol.record import FrameBatch
-from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
+from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Findings, Hello, Nak, Reject, Welcome, WireMessage
 
 END = 100
 
@@ -303,3 +305,20 @@ def test_a_welcome_begins_again() -> None:
     window.restart(6, 500)
     assert (window.acked_sequence, window.next_sequence, window.reached_sequence) == (6, 6, 6)
     assert (window.free_bytes, window.idle) == (500, True)
+
+
+def test_findings_are_taken_and_change_nothing_else() -> None:
+    """They are no answer: a logger that tells findings and acknowledges nothing is given up as any other."""
+    taken = list[Finding]()
+    session = SendSession(make_stream(), 5, taken.extend)
+    assert session.hello(1).findings
+    assert not SendSession(make_stream()).hello(1).findings
+    session.opened()
+    session.greeted(0.0)
+    before = dict(vars(session))
+    session.receive(Findings([FINDING]), 1.0)
+    assert taken == [FINDING]
+    assert vars(session) == before
+    assert session.overdue(ANSWER_TIMEOUT_SECONDS)
+    assert not session.answered
+    SendSession(make_stream()).receive(Findings([FINDING]), 1.0)  # never asked for: ignored

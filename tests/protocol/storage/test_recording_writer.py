@@ -101,16 +101,54 @@ def test_frames_lie_behind_a_head_as_they_came(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["00000000000000000001.segment"]
 
 
-def test_only_sync_makes_durable(tmp_path: Path) -> None:
+def test_behind_the_first_batch_of_a_segment_only_sync_makes_durable(tmp_path: Path) -> None:
     writer = open_writer(tmp_path)
     assert (writer.next_sequence, writer.durable_sequence) == (1, 1)
     writer.append(numbered_run(1, 3))
-    assert (writer.next_sequence, writer.durable_sequence) == (4, 1)
-    writer.sync()
     assert (writer.next_sequence, writer.durable_sequence) == (4, 4)
-    assert repr(writer) == f"<RecordingWriter {tmp_path.name} next 4 durable 4>"
+    writer.append(numbered_run(4, 2))
+    assert (writer.next_sequence, writer.durable_sequence) == (6, 4)
+    writer.sync()
+    assert (writer.next_sequence, writer.durable_sequence) == (6, 6)
+    assert repr(writer) == f"<RecordingWriter {tmp_path.name} next 6 durable 6>"
     writer.close()
     writer.close()
+
+
+def test_a_short_recording_costs_one_sync_of_its_file_and_one_of_each_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sync of the file comes first: it carries the new folders, where a file system has one log for all changes."""
+    synced = list[str]()
+    real_fdatasync, real_fsync = os.fdatasync, os.fsync
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(name_of(file)) or real_fdatasync(file))
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(name_of(file)) or real_fsync(file))
+    writer = RecordingWriter(tmp_path / "root" / "run" / "stream", STREAM, wall_time_ns=0, root=tmp_path / "root")
+    writer.append(numbered_run(1, 3))
+    writer.sync()
+    writer.close()
+    assert synced[0] == "00000000000000000001.new"
+    assert sorted(synced[1:-1]) == sorted(["run", "root", tmp_path.name])
+    assert synced[-1] == "stream"
+
+
+def name_of(file: int) -> str:
+    return Path(f"/proc/self/fd/{file}").readlink().name
+
+
+def test_a_folder_that_cannot_be_synced_leaves_no_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a reader would show records of a segment whose folders a power loss takes away."""
+    writer = open_writer(tmp_path / "run" / "stream")
+    disk = SickDisk(monkeypatch, "fsync")
+    disk.error = errno.EIO
+    with pytest.raises(OSError, match="Input/output error"):
+        writer.append(numbered_run(1, 3))
+    assert (writer.next_sequence, writer.durable_sequence) == (1, 1)
+    assert list_segments(tmp_path / "run" / "stream") == []
+    disk.error = 0
+    writer.append(numbered_run(1, 3))
+    writer.close()
+    assert read_back(tmp_path / "run" / "stream") == ([1, 2, 3], 1)
 
 
 def test_a_batch_from_elsewhere_is_malformed(tmp_path: Path) -> None:
@@ -125,7 +163,7 @@ def test_a_segment_takes_batches_until_the_next_would_pass_its_size(tmp_path: Pa
     writer = open_writer(tmp_path, segment_size_max_bytes=len(HEAD) + 2 * FRAME_SIZE_BYTES)
     for first in range(1, 6):
         writer.append(numbered_run(first))
-    assert writer.durable_sequence == 5  # a segment is durable before the next one is begun
+    assert writer.durable_sequence == 6  # of the new segment too
     writer.append(numbered_run(6, 10))  # larger than any segment: one of its own
     writer.append(numbered_run(16))
     writer.close()

@@ -6,6 +6,7 @@ from typing import Final
 
 from support.machine.waiting import wait_until
 
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.outbox.send_session import SendSession
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink, Source
@@ -16,8 +17,14 @@ _HURRY_SECONDS: Final = 0.02
 class DrivenLink:
     """A link from ``source`` to ``endpoint``. With ``hurry``, a timeout of seconds passes in some hundred steps."""
 
-    def __init__(self, source: Source, endpoint: str, keys: ClientKeys | None = None) -> None:
-        self.link = LoggerLink(source, endpoint, keys)
+    def __init__(
+        self,
+        source: Source,
+        endpoint: str,
+        keys: ClientKeys | None = None,
+        take_findings: Callable[[list[Finding]], None] | None = None,
+    ) -> None:
+        self.link = LoggerLink(source, endpoint, keys, take_findings=take_findings)
         self._ahead_seconds = 0.0
 
     @property

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from tensorboard_sidecar.protocol.array import Array
 from tensorboard_sidecar.protocol.codec import encode_body
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.kinds import kind_of
 from tensorboard_sidecar.protocol.messages import (
     Audio,
@@ -40,7 +41,7 @@ from tensorboard_sidecar.protocol.messages import (
     Video,
 )
 from tensorboard_sidecar.protocol.record import Record
-from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage
+from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Findings, Hello, Nak, Reject, Welcome, WireMessage
 
 WALL_TIME_NS: Final = 1_700_000_000_123_456_789
 
@@ -382,6 +383,10 @@ RECORDS: Final[dict[str, GoldenRecord]] = {
     ),
 }
 
+FINDING: Final = Finding(
+    "loss-spike", "warn", "loss/train", "open", 400, 440, 5, 3.25, {"value": 6.5, "median": 2.0}, "Look at the batches."
+)
+
 WIRE: Final[dict[str, GoldenWire]] = {
     "hello": GoldenWire(
         Hello(bytes(range(16)), "team/demo", 1, 2, 41),
@@ -416,5 +421,14 @@ WIRE: Final[dict[str, GoldenWire]] = {
     "bye": GoldenWire(
         Bye(),
         bytes.fromhex("010780"),
+    ),
+    "findings": GoldenWire(
+        Findings([FINDING]),
+        bytes.fromhex(
+            "010881a866696e64696e6773918aa472756c65aa6c6f73732d7370696b65a87365766572697479a47761726ea3746167aa"
+            "6c6f73732f747261696ea57374617465a46f70656eaa66697273745f73746570cd0190a96c6173745f73746570cd01b8a5"
+            "636f756e7405a47065616bcb400a000000000000a865766964656e636582a576616c7565cb401a000000000000a66d6564"
+            "69616ecb4000000000000000a6616476696365b44c6f6f6b2061742074686520626174636865732e"
+        ),
     ),
 }

@@ -11,10 +11,20 @@ from pathlib import Path
 import pytest
 from support.machine.children import fork
 from support.machine.waiting import wait_until
+from support.records.golden import FINDING
 from support.records.recordings import make_stream
 
 from tensorboard_sidecar.logger_service.helper.server import Server
-from tensorboard_sidecar.protocol.helper.messages import HelperMessage, Shown, StatusRequest, Sync, Trouble, Watch
+from tensorboard_sidecar.protocol.finding import Finding
+from tensorboard_sidecar.protocol.helper.messages import (
+    Findings,
+    HelperMessage,
+    Shown,
+    StatusRequest,
+    Sync,
+    Trouble,
+    Watch,
+)
 from tensorboard_sidecar.protocol.helper.place import LOG_NAME, SOCKET_NAME, helper_folder, note_path
 from tensorboard_sidecar.telemetry.shipping import helper_link
 from tensorboard_sidecar.telemetry.shipping.helper_link import HelperLink
@@ -77,7 +87,7 @@ def test_a_helper_that_listens_is_told_the_folder_and_asked(
     link.ask(7)
     link.step(0.0)
     [(client, watch), (_, sync)] = receive(server, 2)
-    assert (watch, sync) == (Watch(bytes(tmp_path)), Sync(STREAM.id, 7))
+    assert (watch, sync) == (Watch(bytes(tmp_path), STREAM.id), Sync(STREAM.id, 7))
     assert starts.count == 0
     server.send(client, Shown(STREAM.id, 7))
     wait_until(lambda: link.step(1.0) or link.shown_sequence == 7)
@@ -86,6 +96,19 @@ def test_a_helper_that_listens_is_told_the_folder_and_asked(
     link.ask(9)
     assert receive(server, 1) == [(client, Sync(STREAM.id, 9))]
     assert not link.hopeless
+
+
+def test_findings_are_taken(starts: Starts, server: Server, tmp_path: Path) -> None:
+    del starts
+    taken = list[Finding]()
+    link = HelperLink(tmp_path, STREAM, taken.extend)
+    link.step(0.0)
+    [(client, _)] = receive(server, 1)
+    server.send(client, Findings([FINDING]))
+    wait_until(lambda: link.step(1.0) or taken)
+    assert taken == [FINDING]
+    assert link.shown_sequence == 0
+    link.close()
 
 
 def test_the_wait_ends_with_an_answer(link: HelperLink, server: Server) -> None:
@@ -256,7 +279,7 @@ def test_a_helper_that_sends_rubbish_is_left(link: HelperLink, server: Server, s
     server._clients[client][0].sendall(sent)
     wait_until(lambda: link.step(0.01) or link._socket is None)
     link.step(1.0)
-    assert [message for _, message in receive(server, 2)][1:] == [Watch(bytes(link._folder))]
+    assert [message for _, message in receive(server, 2)][1:] == [Watch(bytes(link._folder.path), STREAM.id)]
 
 
 def test_a_message_that_only_writers_send_is_rubbish_too(link: HelperLink, server: Server) -> None:

@@ -10,15 +10,28 @@ import zmq
 from support.logger.driven_link import DrivenLink
 from support.logger.fake_logger import FakeLogger
 from support.machine.waiting import wait_until
+from support.records.golden import FINDING
 from support.records.recordings import START_NS, STREAM_ID, make_stream
 from support.running.programs import free_port
 
 from tensorboard_sidecar.protocol.codec import decode_message
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.limits import CONTROL_MESSAGE_SIZE_MAX_BYTES, CREDIT_BYTES
 from tensorboard_sidecar.protocol.messages import Gap
 from tensorboard_sidecar.protocol.outbox.send_session import SendState
 from tensorboard_sidecar.protocol.record import Kind
-from tensorboard_sidecar.protocol.wire import Ack, Bye, Data, Hello, Nak, Reject, Welcome, WireMessage, encode_wire
+from tensorboard_sidecar.protocol.wire import (
+    Ack,
+    Bye,
+    Data,
+    Findings,
+    Hello,
+    Nak,
+    Reject,
+    Welcome,
+    WireMessage,
+    encode_wire,
+)
 from tensorboard_sidecar.telemetry.outbox.outbox import Outbox
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 
@@ -244,6 +257,34 @@ def test_rubbish_acknowledges_nothing_and_ends_nothing(
         link.drive_to(end, hurry=True)
     check_all_there(logger, end)
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= 1
+
+
+BAD_FINDINGS = {"no msgpack": b"\1\x08\xc1", "no fields": b"\1\x08\x80", "the longest": b"\1\x08" + bytes(2**16 - 2)}
+
+
+@pytest.mark.parametrize("rubbish", BAD_FINDINGS.values(), ids=BAD_FINDINGS)
+def test_findings_that_cannot_be_read_cost_nothing(
+    outbox: Outbox, rubbish: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the connection nor the findings before and behind them, nor a line for each of them."""
+    end, taken = say(outbox), list[Finding]()
+
+    with FakeLogger() as logger:
+        honest = logger._hear
+
+        def hear(peer: bytes, message: WireMessage) -> Sequence[WireMessage | bytes]:
+            told: list[WireMessage | bytes] = [Findings([FINDING]), rubbish, rubbish]
+            return [*told, *honest(peer, message)] if isinstance(message, Hello | Data) else honest(peer, message)
+
+        logger._hear = hear  # type: ignore[method-assign]
+        driven = DrivenLink(outbox, logger.endpoint, take_findings=taken.extend)
+        driven.drive_to(end)
+        driven.link.close()
+    check_all_there(logger, end)
+    assert logger.count(Hello) == 1
+    assert taken == [FINDING] * (1 + logger.count(Data))
+    [said] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "tells findings that cannot be read" in said.getMessage()
 
 
 def test_a_number_inside_a_gap_is_nowhere_to_begin(memory: Path) -> None:

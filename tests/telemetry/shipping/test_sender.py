@@ -4,8 +4,11 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from queue import Queue
 from time import monotonic
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from support.logger.fake_logger import FakeLogger
@@ -23,6 +26,9 @@ from tensorboard_sidecar.telemetry.shipping import sender as sender_module
 from tensorboard_sidecar.telemetry.shipping.link import LoggerLink
 from tensorboard_sidecar.telemetry.shipping.recorder import Recorder
 from tensorboard_sidecar.telemetry.shipping.sender import Sender
+
+if TYPE_CHECKING:
+    from tensorboard_sidecar.telemetry.shipping.helper_link import HelperLink
 
 Start = Callable[..., Sender]
 
@@ -273,3 +279,65 @@ def test_a_deadline_in_the_past_is_over(outbox: Outbox, start: Start) -> None:
     sender = start(f"tcp://127.0.0.1:{free_port()}")
     say(outbox)
     assert not finish(sender, -5.0)
+
+
+class PromptHelper:
+    """A helper that shows everything as soon as it is asked; ``before_step`` runs in the middle of a turn."""
+
+    def __init__(self, before_step: Callable[[], object] = lambda: None) -> None:
+        self.asked_sequence = self.shown_sequence = 0
+        self.hopeless = False
+        self._before_step = before_step
+        self._answers = threading.Event()
+
+    def ask(self, sequence: int) -> None:
+        self.asked_sequence = sequence
+        self._answers.set()
+
+    def step(self, _now_seconds: float) -> None:
+        self._before_step()
+        if self._answers.is_set():
+            self.shown_sequence = self.asked_sequence
+
+    def wait(self, seconds: float) -> bool:
+        self._answers.wait(seconds)
+        return True
+
+    def close(self) -> None: ...
+
+
+def start_with_helper(outbox: Outbox, record: Path, helper: PromptHelper) -> Sender:
+    recorder = Recorder(outbox, record, wall_time_ns=START_NS)
+    sender = Sender(Backlog(outbox), None, recorder, lambda: False, helper=cast("HelperLink", helper))
+    sender.start()
+    return sender
+
+
+def test_the_end_waits_for_nothing_once_the_helper_has_answered(
+    outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand writers one after the other would each wait for the next turn."""
+    monkeypatch.setattr(sender_module, "WAKE_INTERVAL_SECONDS", 600.0)
+    sender = start_with_helper(outbox, tmp_path, PromptHelper())
+    say(outbox)
+    assert finish(sender, 30.0)
+    assert sender.shown
+
+
+def test_a_wish_in_the_middle_of_a_turn_is_asked_for_at_once(
+    outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A helper does not answer what it was not asked: to wait for its answer is to wait in vain."""
+    monkeypatch.setattr(sender_module, "WAKE_INTERVAL_SECONDS", 600.0)
+    end = say(outbox)
+    senders: Queue[Sender] = Queue()
+    turns = count(1)
+
+    def wish() -> None:
+        if next(turns) == 2:  # the first turn records; the thread waits after the second
+            senders.get().show(end)
+
+    sender = start_with_helper(outbox, tmp_path, PromptHelper(wish))
+    senders.put(sender)
+    assert sender.wait_shown(end, 30.0)
+    assert finish(sender, 30.0)
