@@ -87,4 +87,7 @@ def _close_all() -> None:
     # Python tells exit handlers of an uncaught exception, but not of ``sys.exit(3)``: without an exception nothing says
     # whether the loop was complete.
     uncaught = getattr(sys, "last_value", None)
-    _close_together(list(_OPEN.values()), "exited" if uncaught is None else status_after(uncaught), None)
+    endings = list(_OPEN.values())
+    for ending in endings:
+        ending.for_good = True
+    _close_together(endings, "exited" if uncaught is None else status_after(uncaught), None)
