@@ -93,4 +93,7 @@ def _close_all() -> None:
     # whether the loop was complete.
     uncaught = getattr(sys, "last_value", None)
     status: Status = "exited" if uncaught is None else status_after(uncaught)
-    _close_together(list(_OPEN.values()), status, None, uncaught)
+    endings = list(_OPEN.values())
+    for ending in endings:
+        ending.for_good = True
+    _close_together(endings, status, None, uncaught)

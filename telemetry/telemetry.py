@@ -608,8 +608,8 @@ class Telemetry:
     def resume(self) -> bool:
         """After :meth:`suspend`, go on with the run in a new stream; return whether the telemetry is open.
 
-        A telemetry does not go on after :meth:`close` and in a forked child. A call of ``writer`` resumes. Raises
-        OSError when memory or a folder is not available.
+        A telemetry does not go on after :meth:`close`, after the end of the process has closed it, and in a forked
+        child. A call of ``writer`` resumes. Raises OSError when memory or a folder is not available.
 
         >>> telemetry.suspend()
         >>> telemetry.resume()

@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final
-from weakref import WeakMethod
+from weakref import WeakKeyDictionary
 
-_METHODS: Final[set[WeakMethod[Callable[[], object]]]] = set()
+_METHODS: Final[WeakKeyDictionary[object, Callable[[Any], object]]] = WeakKeyDictionary()
 
 
-def call_in_children(method: Callable[[], Any]) -> None:
-    """Call a bound method in each child that is forked as long as its object lives.
+def call_in_children(method: Any) -> None:
+    """Call a bound method, one an object, in each child that is forked as long as the object lives.
 
     >>> class Connection:
     ...     def __init__(self):
@@ -23,15 +23,14 @@ def call_in_children(method: Callable[[], Any]) -> None:
     ...     def close(self):
     ...         self.is_open = False
     """
-    _METHODS.add(WeakMethod(method, _METHODS.discard))
+    _METHODS[method.__self__] = method.__func__
 
 
 def _call_all() -> None:
     """Call all methods; what one raises does not keep the others."""
     with ExitStack() as calls:
-        for weak in _METHODS.copy():
-            if (method := weak()) is not None:
-                calls.callback(method)
+        for each, function in list(_METHODS.items()):
+            calls.callback(function, each)
 
 
 os.register_at_fork(after_in_child=_call_all)
