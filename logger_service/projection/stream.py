@@ -163,6 +163,7 @@ class StreamProjection:
         if unread and not self.beginning.start_ns:
             self.beginning = beginning_of(self._tail.folder)
         self._tally.note_times(unread)
+        self._findings.first_sequence = self._tail.first_sequence
         while unread:
             record = unread[0]
             if (
@@ -393,6 +394,11 @@ class _Tail:
         self._reader: RecordingReader | None = None
         self._unread: deque[Record] = deque()
         self._damages: set[str] = set()
+
+    @property
+    def first_sequence(self) -> int:
+        """The first sequence number that the recording may hold."""
+        return 1 if self._reader is None else self._reader.first_sequence
 
     @property
     def in_last_segment(self) -> bool:
