@@ -37,8 +37,11 @@ from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWrite
 from tensorboard_sidecar.protocol.stream import Stream
 
 TAGS = [f"group{number % 4}/value{number}" for number in range(20)]
-# The same number of tags, five of them with roles that rules read.
-CURVES = ["loss/train/total", "loss/val/total", "optimization/lr", "optimization/grad_norm", "optimization/temperature"]
+# The same number of tags, five of them with roles that rules read: those that the reference trainer logs at each step.
+CURVES = [
+    *("loss/train/total", "optimization/lr", "optimization/grad_norm", "optimization/grad_norm_clipped"),
+    "optimization/temperature",
+]
 TAGS_AND_CURVES = CURVES + TAGS[len(CURVES) :]
 _BATCH_STEPS = 1000
 _TURNS = 5
