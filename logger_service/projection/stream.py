@@ -297,11 +297,12 @@ class StreamProjection:
                 self._tally.note_undrawn(record, failure)
         self.counts.drawings += isinstance(message, PICTURES) and not failures
         if isinstance(message, messages.Scalars) and message.values and not failures:
-            events, changes = self._findings.show_scalars(record, message, self._scalars.tags, events[0])
+            said = self._findings.see_scalars(record, message.values, self._scalars.tags)
         else:
-            events, changes = self._findings.show(record, message, events)
-        if changes:
-            self._tally.note_findings(changes)
+            said = self._findings.see(record, message)
+        if said is not None:
+            self._tally.note_findings(said.changes)
+            events = self._findings.add(said, record, events)
         self._add(events, record)
 
     def _draw(self, message: messages.Message | None, record: Record) -> Projected:

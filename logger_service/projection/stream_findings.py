@@ -9,7 +9,7 @@ watch, once, when that record comes: a stream that does not go on costs nothing.
 also with points that wait in it to be judged together.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from tensorboard_sidecar.logger_service.events.findings_card import findings_card, findings_event
@@ -22,7 +22,7 @@ from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.limits import STEP_MAX
-from tensorboard_sidecar.protocol.messages import Message, RunEnd, Scalars
+from tensorboard_sidecar.protocol.messages import Message, RunEnd
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 # After this many changes, only every so many-th change has a card, and the end of the run: a finding that opens and
@@ -131,39 +131,38 @@ class StreamFindings:
         self.view, self._past, self._torn_from = past.view, None, past.next_sequence
         return True
 
-    def show_scalars(
-        self, record: Record, message: Scalars, tags: tuple[str, ...], event: bytes
-    ) -> tuple[list[bytes], list[Finding]]:
-        """Do as :meth:`show` for the scalars ``tags``, which have one event; this is nine records in ten."""
-        if self.view is None:
-            return [event], []
+    def see_scalars(self, record: Record, values: Mapping[str, float], tags: tuple[str, ...]) -> Said | None:
+        """Do as :meth:`see` for scalars with these tags: nine records in ten."""
+        view = self.view
+        if view is None:
+            return None
         try:
-            changes = self.view.watch.scalars(record.step, record.wall_time_ns, message.values, tags)
+            changes = view.watch.scalars(record.step, record.wall_time_ns, values, tags)
         except Exception as error:  # noqa: BLE001 - as in View.take
-            self.view.failure, changes = error, []
-        return (
-            ([event], changes) if not changes else self._add(record, self.view, [event], self.view.say(record, changes))
-        )
+            view.failure = error
+            return None
+        return view.say(record, changes) if changes else None
 
-    def show(self, record: Record, message: Message | None, events: list[bytes]) -> tuple[list[bytes], list[Finding]]:
-        """Show a record to the watch; return its events with those of its findings, and what opened or cleared."""
+    def see(self, record: Record, message: Message | None) -> Said | None:
+        """Show a record to the watch; return what it changes, None for nothing."""
         if self.view is None or self._is_done(record):
-            return events, []
+            return None
         if record.kind == Kind.GAP:
             if record.next_sequence <= self.first_sequence:
-                return events, []
+                return None
             if record.next_sequence - 1 == self._torn:  # its last number alone is shown again
                 first_sequence = min(self._torn_from, record.sequence)
                 record = record._replace(sequence=first_sequence, span=record.next_sequence - first_sequence)
-        said = self.view.take(record, message)
-        return (events, []) if said is None else self._add(record, self.view, events, said)
+        return self.view.take(record, message)
 
-    def _add(self, record: Record, view: View, events: list[bytes], said: Said) -> tuple[list[bytes], list[Finding]]:
+    def add(self, said: Said, record: Record, events: list[bytes]) -> list[bytes]:
+        """Return the events of a record with that of its findings."""
+        assert self.view is not None  # noqa: S101 - it has seen the record
         identity = EventId(self._stream_id, record.next_sequence - 1, len(events))
-        card = view.card() if said.card else None
-        open_count = view.watch.ledger.open_count
+        card = self.view.card() if said.card else None
+        open_count = self.view.watch.ledger.open_count
         more = findings_event(card, open_count, record.wall_time_ns, said.step, identity)
-        return [*map(announce_findings, events), more], said.changes
+        return [*map(announce_findings, events), more]
 
     def close(self) -> None:
         """Close the file of records that are read again."""
