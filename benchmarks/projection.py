@@ -29,7 +29,6 @@ from tensorboard_sidecar.logger_service.projection.report import ProjectionCount
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection
 from tensorboard_sidecar.logger_service.projection.stream_findings import StreamFindings
 from tensorboard_sidecar.protocol.codec import encode_body, encode_scalars
-from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.frame import pack_frame
 from tensorboard_sidecar.protocol.messages import RunEnd, RunStart
 from tensorboard_sidecar.protocol.record import FrameBatch, Kind, Record, pack_record
@@ -37,8 +36,11 @@ from tensorboard_sidecar.protocol.storage.recording_writer import RecordingWrite
 from tensorboard_sidecar.protocol.stream import Stream
 
 TAGS = [f"group{number % 4}/value{number}" for number in range(20)]
-# The same number of tags, five of them with roles that rules read.
-CURVES = ["loss/train/total", "loss/val/total", "optimization/lr", "optimization/grad_norm", "optimization/temperature"]
+# The same number of tags, five of them with roles that rules read: those that the reference trainer logs at each step.
+CURVES = [
+    *("loss/train/total", "optimization/lr", "optimization/grad_norm", "optimization/grad_norm_clipped"),
+    "optimization/temperature",
+]
 TAGS_AND_CURVES = CURVES + TAGS[len(CURVES) :]
 _BATCH_STEPS = 1000
 _TURNS = 5
@@ -95,8 +97,8 @@ def _project(recordings: Path, logdir: Path, *, watched: bool) -> float:
     (folder,) = (segment.parent for segment in recordings.rglob("*.segment"))
     with ExitStack() as stack:
         if not watched:
-            stack.enter_context(patch.object(StreamFindings, "show", _unwatched))
-            stack.enter_context(patch.object(StreamFindings, "show_scalars", _unwatched_scalars))
+            for name in ("see", "see_scalars"):
+                stack.enter_context(patch.object(StreamFindings, name, lambda *_: None))
         projection = StreamProjection(folder, logdir, ProjectionCounts())
         started = process_time()
         while projection.advance(2**18):
@@ -104,18 +106,6 @@ def _project(recordings: Path, logdir: Path, *, watched: bool) -> float:
         seconds = process_time() - started
         projection.close()
     return seconds
-
-
-def _unwatched(
-    _self: object, _record: object, _message: object, events: list[bytes]
-) -> tuple[list[bytes], list[Finding]]:
-    return events, []
-
-
-def _unwatched_scalars(
-    _self: object, _record: object, _message: object, _tags: object, event: bytes
-) -> tuple[list[bytes], list[Finding]]:
-    return [event], []
 
 
 def _measure_watch(scalars: int, remembered: int) -> None:

@@ -194,15 +194,15 @@ class Watch:
         """Judge the points and layers that wait."""
         found = self._flush_layers()
         rows, self._waiting, self._due_ns = self._waiting, [], _NEVER_NS
+        if rows and rows[0][0].waiting == len(rows):  # nearly always
+            return found + self._flush_plan(rows[0][0], rows, {})
         by_plan: dict[_Plan, list[_Row]] = {}
         for row in rows:
             by_plan.setdefault(row[0], []).append(row)
         # A curve of several plans: its points are in the order of all records.
-        merged: dict[str, list[_Row]] = {}
-        if len(by_plan) > 1:
-            plans_of = Counter(tag for plan in by_plan for tag, _ in plan.curves)
-            several = [tag for tag, plans in plans_of.items() if plans > 1]
-            merged = {tag: [row for row in rows if tag in row[3]] for tag in several}
+        plans_of = Counter(tag for plan in by_plan for tag, _ in plan.curves)
+        several = [tag for tag, plans in plans_of.items() if plans > 1]
+        merged = {tag: [row for row in rows if tag in row[3]] for tag in several}
         for plan, own in by_plan.items():
             found += self._flush_plan(plan, own, merged)
         return found

@@ -163,6 +163,7 @@ class StreamProjection:
         if unread and not self.beginning.start_ns:
             self.beginning = beginning_of(self._tail.folder)
         self._tally.note_times(unread)
+        self._findings.first_sequence = self._tail.first_sequence
         while unread:
             record = unread[0]
             if self._must_read_again(record) and not self._read_again(record, enough):
@@ -295,11 +296,12 @@ class StreamProjection:
                 self._tally.note_undrawn(record, failure)
         self.counts.drawings += isinstance(message, PICTURES) and not failures
         if isinstance(message, messages.Scalars) and message.values and not failures:
-            events, changes = self._findings.show_scalars(record, message, self._scalars.tags, events[0])
+            said = self._findings.see_scalars(record, message.values, self._scalars.tags)
         else:
-            events, changes = self._findings.show(record, message, events)
-        if changes:
-            self._tally.note_findings(changes)
+            said = self._findings.see(record, message)
+        if said is not None:
+            self._tally.note_findings(said.changes)
+            events = self._findings.add(said, record, events)
         self._add(events, record)
 
     def _draw(self, message: messages.Message | None, record: Record) -> Projected:
@@ -392,6 +394,11 @@ class _Tail:
         self._reader: RecordingReader | None = None
         self._unread: deque[Record] = deque()
         self._damages: set[str] = set()
+
+    @property
+    def first_sequence(self) -> int:
+        """The first sequence number that the recording may hold."""
+        return 1 if self._reader is None else self._reader.first_sequence
 
     @property
     def in_last_segment(self) -> bool:

@@ -9,7 +9,7 @@ watch, once, when that record comes: a stream that does not go on costs nothing.
 also with points that wait in it to be judged together.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from tensorboard_sidecar.logger_service.events.findings_card import findings_card, findings_event
@@ -22,7 +22,7 @@ from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
 from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.limits import STEP_MAX
-from tensorboard_sidecar.protocol.messages import Message, RunEnd, Scalars
+from tensorboard_sidecar.protocol.messages import Message, RunEnd
 from tensorboard_sidecar.protocol.record import Kind, Record
 
 # After this many changes, only every so many-th change has a card, and the end of the run: a finding that opens and
@@ -82,7 +82,8 @@ class StreamFindings:
     """The findings of the stream ``stream_id``, of which ``last_id`` is the last event in the files, or None.
 
     ``view`` is None while records must be read again. ``records_before(n, m)`` returns the records before the sequence
-    number ``n`` from ``m`` on, gaps included.
+    number ``n`` from ``m`` on, gaps included. ``first_sequence`` is the first number that the recording may hold: those
+    before may be in another recording of the stream, and are no gap for the watch.
     """
 
     def __init__(
@@ -92,9 +93,10 @@ class StreamFindings:
         self.view: View | None = View() if last_id is None else None
         # The last sequence number whose findings are written, or that has none.
         self._done = 0 if last_id is None else last_id.sequence - last_id.more
+        self.first_sequence = 1
         # The last number of a record whose own events alone are in the files, and the first number that it may have.
         self._torn = last_id.sequence if last_id is not None and last_id.more else 0
-        self._first_sequence = 0
+        self._torn_from = 0
         self._past: _Past | None = None
         self._blind = False
 
@@ -122,43 +124,45 @@ class StreamFindings:
 
         ``start_ns`` is the time at which the stream began. Raises OSError.
         """
-        past = self._past = self._past or _Past(start_ns)
-        past.records = past.records or self._records_before(sequence, past.next_sequence)
+        past = self._past = self._past or _Past(start_ns, self.first_sequence)
+        past.records = past.records or self._records_before(max(sequence, self._done + 1), past.next_sequence)
         if not past.read(enough):
             return False
-        self.view, self._past, self._first_sequence = past.view, None, past.next_sequence
+        self.view, self._past, self._torn_from = past.view, None, past.next_sequence
         return True
 
-    def show_scalars(
-        self, record: Record, message: Scalars, tags: tuple[str, ...], event: bytes
-    ) -> tuple[list[bytes], list[Finding]]:
-        """Do as :meth:`show` for the scalars ``tags``, which have one event; this is nine records in ten."""
-        if self.view is None:
-            return [event], []
+    def see_scalars(self, record: Record, values: Mapping[str, float], tags: tuple[str, ...]) -> Said | None:
+        """Do as :meth:`see` for scalars with these tags: nine records in ten."""
+        view = self.view
+        if view is None:
+            return None
         try:
-            changes = self.view.watch.scalars(record.step, record.wall_time_ns, message.values, tags)
+            changes = view.watch.scalars(record.step, record.wall_time_ns, values, tags)
         except Exception as error:  # noqa: BLE001 - as in View.take
-            self.view.failure, changes = error, []
-        return (
-            ([event], changes) if not changes else self._add(record, self.view, [event], self.view.say(record, changes))
-        )
+            view.failure = error
+            return None
+        return view.say(record, changes) if changes else None
 
-    def show(self, record: Record, message: Message | None, events: list[bytes]) -> tuple[list[bytes], list[Finding]]:
-        """Show a record to the watch; return its events with those of its findings, and what opened or cleared."""
-        if self.view is None:
-            return events, []
-        if record.kind == Kind.GAP and record.next_sequence - 1 == self._torn:  # its last number alone is shown again
-            first_sequence = min(self._first_sequence, record.sequence)
-            record = record._replace(sequence=first_sequence, span=record.next_sequence - first_sequence)
-        said = self.view.take(record, message)
-        return (events, []) if said is None else self._add(record, self.view, events, said)
+    def see(self, record: Record, message: Message | None) -> Said | None:
+        """Show a record to the watch; return what it changes, None for nothing."""
+        if self.view is None or self._is_done(record):
+            return None
+        if record.kind == Kind.GAP:
+            if record.next_sequence <= self.first_sequence:
+                return None
+            if record.next_sequence - 1 == self._torn:  # its last number alone is shown again
+                first_sequence = min(self._torn_from, record.sequence)
+                record = record._replace(sequence=first_sequence, span=record.next_sequence - first_sequence)
+        return self.view.take(record, message)
 
-    def _add(self, record: Record, view: View, events: list[bytes], said: Said) -> tuple[list[bytes], list[Finding]]:
+    def add(self, said: Said, record: Record, events: list[bytes]) -> list[bytes]:
+        """Return the events of a record with that of its findings."""
+        assert self.view is not None  # noqa: S101 - it has seen the record
         identity = EventId(self._stream_id, record.next_sequence - 1, len(events))
-        card = view.card() if said.card else None
-        open_count = view.watch.ledger.open_count
+        card = self.view.card() if said.card else None
+        open_count = self.view.watch.ledger.open_count
         more = findings_event(card, open_count, record.wall_time_ns, said.step, identity)
-        return [*map(announce_findings, events), more], said.changes
+        return [*map(announce_findings, events), more]
 
     def close(self) -> None:
         """Close the file of records that are read again."""
@@ -178,11 +182,11 @@ class StreamFindings:
 
 
 class _Past:
-    """The records that are read again for the watch of a stream that began at ``start_ns``."""
+    """The records from ``next_sequence`` on, read again for the watch of a stream that began at ``start_ns``."""
 
-    def __init__(self, start_ns: int) -> None:
+    def __init__(self, start_ns: int, next_sequence: int) -> None:
         self.view = View()
-        self.next_sequence = 1
+        self.next_sequence = next_sequence
         self.records: Iterator[Record] | None = None
         self._place = GapPlace(start_ns)
 
@@ -190,7 +194,7 @@ class _Past:
         """Read on until ``enough()``; return whether there are no more records."""
         look_in = _LOOK_RECORDS
         for record in self.records or ():
-            self._take(self._place.place(record))
+            self._take(record)
             self.next_sequence = record.next_sequence
             look_in -= 1 + len(record.body) * _LOOK_RECORDS // _LOOK_SIZE_BYTES
             if look_in <= 0:
@@ -200,10 +204,10 @@ class _Past:
         return True
 
     def _take(self, record: Record) -> None:
-        message: Message | None = None
+        placed, message = self._place.place(record), None
         if record.kind not in UNWATCHED:
             try:
-                message = decode_message(record)
+                message = decode_message(record)  # as it came
             except ProtocolError:
                 return  # as when the record was shown: it was left blank
-        self.view.take(record, message)
+        self.view.take(placed, message)

@@ -352,7 +352,7 @@ def test_many_and_large_sets_of_tags_do_not_pile_up(sets: int, tags: int, charac
         message = Scalars({f"{number} {tag}".ljust(characters, "x"): 1.0 for tag in range(tags)})
         said = scalars_record(number + 1, 0)
         assert [fast.pack(message, said)] == project(message, said, STREAM_ID).events
-    kept = sum(len(event.SerializeToString()) for event, _ in fast._events.values())
+    kept = sum(len(event.SerializeToString()) for _, event, _ in fast._events.values())
     assert kept <= 2**20
 
 

@@ -430,7 +430,7 @@ def test_a_gap_of_the_trainer_is_shown_once_also_after_a_kill(tmp_path: Path) ->
     path.write_bytes(path.read_bytes()[:-1])
     counts = run(folder, tmp_path / "log")
     assert (counts.gaps, counts.events) == (0, 1)
-    assert ids(tmp_path / "log")[-2:] == [f"{STREAM_ID.hex()}/9/0", f"{STREAM_ID.hex()}/10/0"]
+    assert ids(tmp_path / "log")[-3:] == [f"{STREAM_ID.hex()}/{place}" for place in ("9/0+", "9/1", "10/0")]
     assert [value.simple_value for _, value in values_by_tag(tmp_path / "log" / "demo")["telemetry/gap_records"]] == [
         7.0
     ]
