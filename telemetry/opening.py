@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tensorboard_sidecar.protocol.forks import call_in_children
 from tensorboard_sidecar.protocol.helper.place import LOGGER_VARIABLE, OFF
 from tensorboard_sidecar.protocol.messages import SESSION_START, Event
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
+from tensorboard_sidecar.protocol.outbox.forks import call_in_children
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER
 from tensorboard_sidecar.telemetry.ending import Status
 from tensorboard_sidecar.telemetry.shipping.told_findings import OnFinding

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body
-from tensorboard_sidecar.protocol.forks import call_in_children
 from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.messages import Message, TensorSummaries
+from tensorboard_sidecar.protocol.outbox.forks import call_in_children
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, write_destination
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys

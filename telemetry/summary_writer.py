@@ -12,8 +12,8 @@ from time import localtime, strftime
 from typing import Final, Never, cast
 
 from tensorboard_sidecar.protocol.finding import Finding
-from tensorboard_sidecar.protocol.forks import call_in_children
 from tensorboard_sidecar.protocol.names import check_step
+from tensorboard_sidecar.protocol.outbox.forks import call_in_children
 from tensorboard_sidecar.telemetry.calls import Faults
 from tensorboard_sidecar.telemetry.ending import Status, status_after
 from tensorboard_sidecar.telemetry.opening import Opening, absolute

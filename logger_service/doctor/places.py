@@ -117,7 +117,7 @@ def run_name(path: Path, folder: Path) -> str:
     """
     below = os.path.relpath(folder, path)
     if below == "." or below.startswith(".."):
-        below = Path(os.path.abspath(folder)).name or str(folder)  # noqa: PTH100 - ".." has a name as well
+        below = Path(os.path.abspath(folder)).name or str(folder)  # noqa: PTH100 - a path of two dots has a name as well
     return shown_path(below)
 
 

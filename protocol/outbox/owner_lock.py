@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tensorboard_sidecar.protocol.forks import call_in_children
+from tensorboard_sidecar.protocol.outbox.forks import call_in_children
 from tensorboard_sidecar.protocol.storage.durable import opened
 
 OWNER_LOCK: Final = "owner.lock"

@@ -18,7 +18,6 @@ from typing import Final, assert_never
 
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.finding import Finding
-from tensorboard_sidecar.protocol.forks import call_in_children
 from tensorboard_sidecar.protocol.helper.messages import (
     Findings,
     HelperMessage,
@@ -32,6 +31,7 @@ from tensorboard_sidecar.protocol.helper.messages import (
     pack_message,
 )
 from tensorboard_sidecar.protocol.helper.place import LOG_NAME, SOCKET_NAME, helper_folder, write_note
+from tensorboard_sidecar.protocol.outbox.forks import call_in_children
 from tensorboard_sidecar.protocol.outbox.outbox_files import OUTBOX_VARIABLE
 from tensorboard_sidecar.protocol.stream import Stream
 

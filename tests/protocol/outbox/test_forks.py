@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from support.machine.children import fork
 
-from tensorboard_sidecar.protocol import forks
-from tensorboard_sidecar.protocol.forks import call_in_children
+from tensorboard_sidecar.protocol.outbox import forks
+from tensorboard_sidecar.protocol.outbox.forks import call_in_children
 
 
 class Inherited:
