@@ -6,10 +6,10 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from tensorboard_sidecar.logger_service.findings.ledger import NotChecked, by_gravity
+from tensorboard_sidecar.logger_service.findings.ledger import NotChecked
 from tensorboard_sidecar.logger_service.findings.silence import SILENT_MIN_SECONDS
 from tensorboard_sidecar.logger_service.findings.watch import Watch
-from tensorboard_sidecar.protocol.finding import Finding
+from tensorboard_sidecar.protocol.finding import Finding, by_gravity
 
 NO_END: Final = "no-end"
 _NO_END_ADVICE: Final = (
