@@ -39,6 +39,8 @@ class Ending:
         self._faults, self._begin, self._finish = faults, begin, finish
         self._once = threading.Lock()  # the first ``begin`` takes this lock and never releases it
         self.error: BaseException | None = None
+        self.for_good = False
+        """Whether the telemetry does not go on after this end."""
         self._handled = sys.exception()  # a run may start in an ``except`` block: this exception does not end it
         _register()
         _OPEN[id(self)] = self

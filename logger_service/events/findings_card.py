@@ -25,7 +25,7 @@ _WORDS: Final = {"error": "error", "warn": "warning", "info": "information"}
 def findings_card(findings: Sequence[Finding], not_checked: Sequence[tuple[str, str]]) -> str:
     r"""Return the card in Markdown: the findings in the given order, and the rules that gave no verdict, with reasons.
 
-    >>> print(findings_card([], [("loss-spike", "no training loss")]))
+    >>> print(findings_card([], [("loss-spike", "no training loss"), ("diverging", "no training loss")]))
     Nothing was found.
     <BLANKLINE>
     Not checked:

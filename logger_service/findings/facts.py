@@ -48,10 +48,13 @@ class Past:
         self._steps: list[int] = []
         self._means: list[float] = []
         self._points_a_part = 1
+        self._first_step = 0
         self._begun: list[float] = []
 
     def add(self, steps: Sequence[int], values: Sequence[float]) -> None:
-        """Add points."""
+        """Add points, at least one."""
+        if not self._steps and not self._begun:
+            self._first_step = steps[0]
         at = 0
         while at < len(values):
             end = at + self._points_a_part - len(self._begun)
@@ -67,11 +70,16 @@ class Past:
                 self._points_a_part *= 2
 
     def mean(self, after: int, upto: int) -> float | None:
-        """Return the mean of the points of these steps; without any, the part before; None if there is none."""
+        """Return the mean of the parts that end at these steps; without any, of the part before, or that began by then.
+
+        None means that the curve has no point up to the step ``upto``.
+        """
         begin, end = bisect_right(self._steps, after), bisect_right(self._steps, upto)
         if begin < end:
             return sum(self._means[begin:end]) / (end - begin)
-        return self._means[end - 1] if end else None
+        if not self._means or upto < self._first_step:
+            return None
+        return self._means[max(end - 1, 0)]
 
 
 @dataclass(slots=True)

@@ -13,8 +13,9 @@ Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
 
 class Points(NamedTuple):
-    """Consecutive points of one curve: at most :data:`watch.CHUNK_POINTS`, all of them finite.
+    """Consecutive points of one curve, all of them finite: CHUNK_POINTS of :mod:`watch`, or fewer.
 
+    A curve that is logged with different others at times has up to 16 times as many.
     ``times_s`` are wall times in seconds. Several samples share the lists: a rule does not change them.
     """
 

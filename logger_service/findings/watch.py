@@ -8,6 +8,7 @@ points that wait are then judged together, and the columns of a chunk are made a
 
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -50,27 +51,32 @@ _SQUARE_MIN: Final = 4
 _CHUNK_NS: Final = int(CHUNK_SECONDS * 1e9)
 _NEVER_NS: Final = 2**63
 _FIRST_STEP: Final = -(2**63)
-_Row: TypeAlias = tuple[int, int, Mapping[str, float]]
+# Records that wait, of all sets of tags.
+_WAITING_MAX: Final = 16 * CHUNK_POINTS
 # The roles of the curves whose records are training steps.
 _STEPS: Final = (Role.LOSS, Role.LEARNING_RATE, Role.GRADIENT_NORM)
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, repr=False, eq=False)
 class _Plan:
-    """The curves with a role in records of one set of tags, and the records (step, time in ns, values) that wait.
+    """The curves with a role in records of one set of tags.
 
-    ``columns`` returns the values of the curves in one record. ``finite`` is false when a value that waits is NaN or
-    infinite. With ``paces``, the records are training steps, and their times tell how long a step takes; ``last`` is
-    the step and the time of the last of them.
+    ``columns`` returns the values of the curves in one record; ``waiting`` is the number of records that wait, and
+    ``finite`` is false when a value of these is NaN or infinite. With ``paces``, the records are training steps, and
+    their times tell how long a step takes; ``last`` is the step and the time of the last of them.
     """
 
     tags: tuple[str, ...] = ()
     curves: list[tuple[str, Role]] = field(default_factory=list)
     columns: Callable[[Mapping[str, float]], Sequence[float]] | None = None
     paces: bool = False
-    rows: list[_Row] = field(default_factory=list)
+    waiting: int = 0
     finite: bool = True
     last: tuple[int, int] | None = None
+
+
+# A record that waits: its plan, step, time in ns, and values.
+_Row: TypeAlias = tuple[_Plan, int, int, Mapping[str, float]]
 
 
 # Wide: the state of a stream.
@@ -93,7 +99,7 @@ class Watch:
         self._judges: dict[Role, dict[str, list[tuple[Rule, Measure]]]] = {role: {} for role in Role}
         self._plans: dict[tuple[str, ...], _Plan] = {}
         self._plan = _Plan()
-        self._waiting: list[_Plan] = []
+        self._waiting: list[_Row] = []
         self._due_ns = _NEVER_NS
         self._layers: dict[Role, Layers] = {}
         self._suspects: dict[str, None] = {}
@@ -124,12 +130,12 @@ class Watch:
         if self._suspects or self._layers or not isfinite(sum(values.values())):
             found += self._look_for_non_finite(step, values, plan)
         if plan.columns is not None:
-            rows = plan.rows
-            if not rows:
-                self._waiting.append(plan)
-                self._due_ns = min(self._due_ns, wall_time_ns + _CHUNK_NS)
-            rows.append((step, wall_time_ns, values))
-            if len(rows) >= CHUNK_POINTS:
+            waiting = self._waiting
+            if not waiting:
+                self._due_ns = wall_time_ns + _CHUNK_NS
+            waiting.append((plan, step, wall_time_ns, values))
+            plan.waiting += 1
+            if plan.waiting >= CHUNK_POINTS or len(waiting) >= _WAITING_MAX:
                 return found + self.flush()
         if wall_time_ns > self._due_ns:
             found += self.flush()
@@ -187,14 +193,23 @@ class Watch:
     def flush(self) -> list[Finding]:
         """Judge the points and layers that wait."""
         found = self._flush_layers()
-        waiting, self._waiting, self._due_ns = self._waiting, [], _NEVER_NS
-        for plan in waiting:
-            found += self._flush_plan(plan)
+        rows, self._waiting, self._due_ns = self._waiting, [], _NEVER_NS
+        by_plan: dict[_Plan, list[_Row]] = {}
+        for row in rows:
+            by_plan.setdefault(row[0], []).append(row)
+        # A curve of several plans: its points are in the order of all records.
+        merged: dict[str, list[_Row]] = {}
+        if len(by_plan) > 1:
+            plans_of = Counter(tag for plan in by_plan for tag, _ in plan.curves)
+            several = [tag for tag, plans in plans_of.items() if plans > 1]
+            merged = {tag: [row for row in rows if tag in row[3]] for tag in several}
+        for plan, own in by_plan.items():
+            found += self._flush_plan(plan, own, merged)
         return found
 
     def not_checked(self) -> list[NotChecked]:
         """Return the rules that gave no verdict, and why."""
-        waiting = {role for plan in self._waiting for _, role in plan.curves} | self._layers.keys()
+        waiting = {role for plan, *_ in self._waiting for _, role in plan.curves} | self._layers.keys()
         return self.ledger.not_checked({role for role, tags in self._judges.items() if tags} | waiting)
 
     def _choose_plan(self, tags: tuple[str, ...], step: int, found: list[Finding]) -> _Plan:
@@ -215,16 +230,20 @@ class Watch:
             self._feed(Role.ANY_VALUE, tags[0], NonFinite(tags[0], "scalar", step, 1, 0))
         return _Plan(tags, curves, _columns([tag for tag, _ in curves]), paces)
 
-    def _flush_plan(self, plan: _Plan) -> list[Finding]:
-        rows, finite, found = plan.rows, plan.finite, list[Finding]()
-        plan.rows, plan.finite = [], True
+    def _flush_plan(self, plan: _Plan, rows: list[_Row], merged: dict[str, list[_Row]]) -> list[Finding]:
+        finite, found = plan.finite, list[Finding]()
+        plan.waiting, plan.finite = 0, True
         assert plan.columns is not None  # noqa: S101 - else no record waits
-        steps, times_ns, values = map(list, zip(*rows, strict=True))
+        _, steps, times_ns, values = map(list, zip(*rows, strict=True))
         times_s = [time_ns / 1e9 for time_ns in times_ns]
         for (tag, role), column in zip(plan.curves, zip(*map(plan.columns, values), strict=True), strict=True):
-            points = Points(tag, steps, list(column), times_s)
-            if not finite:
-                points = _finite(points)
+            if tag not in merged:
+                points = Points(tag, steps, list(column), times_s)
+                if not finite:
+                    points = _finite(points)
+            else:
+                points = _finite(_points(tag, merged[tag]))
+                merged[tag] = []  # judged once
             if points.values:
                 self.facts.take(role, tag, points.steps, points.values)
                 found += self._feed(role, tag, points)
@@ -302,6 +321,10 @@ def _columns(tags: Sequence[str]) -> Callable[[Mapping[str, float]], Sequence[fl
         return None
     pick: Any = itemgetter(*tags)  # of a single tag: the value, not a tuple
     return pick if len(tags) > 1 else lambda values: (pick(values),)
+
+
+def _points(tag: str, rows: list[_Row]) -> Points:
+    return Points(tag, [row[1] for row in rows], [row[3][tag] for row in rows], [row[2] / 1e9 for row in rows])
 
 
 def _finite(points: Points) -> Points:

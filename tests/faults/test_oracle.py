@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from support.running.programs import LoggerProcess
 
 from tensorboard_sidecar.logger_service.events.to_events import project
 from tensorboard_sidecar.logger_service.projection.replay import replay
-from tensorboard_sidecar.protocol.frame import Frame, read_frames
+from tensorboard_sidecar.protocol.frame import Frame, pack_frame, read_frames
 from tensorboard_sidecar.protocol.messages import Gap, RunEnd, RunStart, Scalars
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.stream import Stream
@@ -170,6 +171,46 @@ def test_it_says_no_when_a_record_lacks_its_last_event(tmp_path: Path) -> None:
     path.write_bytes(data[: starts[at]] + data[starts[at + 1] :])
     with pytest.raises(AssertionError, match=r"1 events are due and not in event files: \(1, 1\)"):
         check([Returned.up_to(STREAM.id, 2)], tmp_path / "whole" / "recordings", tmp_path / "whole" / "runs")
+
+
+FOUND = [*everything()[:5], Said(6, Scalars({TAG: 6.0, "loss": float("nan")})), Said(7, RunEnd("failed"))]
+
+
+def test_it_agrees_with_findings(tmp_path: Path) -> None:
+    assert judge_records(tmp_path, FOUND, last=7).events == 7 + 2
+
+
+@pytest.mark.parametrize(
+    ("left_out", "reason"),
+    [
+        ([6], r"1 events are due and not in event files: \(6, 1\)"),
+        ([5], r"1 events are due and not in event files: \(6, 0\)"),
+        ([8], r"1 events are due and not in event files: \(7, 1\)"),
+        ([5, 6], r"1 events are due and not in event files: \(6, 0\)"),
+    ],
+    ids=["findings lost", "a record lost", "the findings at the end lost", "a record and its findings lost"],
+)
+def test_it_says_no_to_findings_that_are_lost(tmp_path: Path, left_out: list[int], reason: str) -> None:
+    judge_records(tmp_path, FOUND, last=7)
+    [path] = event_files(tmp_path / "runs" / STREAM.run)
+    data = path.read_bytes()
+    starts = [0, *(frame.end for frame in read_frames(memoryview(data)) if isinstance(frame, Frame))]
+    frames = [data[start:end] for start, end in pairwise(starts)]
+    path.write_bytes(b"".join(frame for at, frame in enumerate(frames, -1) if at not in left_out))
+    with pytest.raises(AssertionError, match=reason):
+        check([Returned.up_to(STREAM.id, 7)], tmp_path / "recordings", tmp_path / "runs")
+
+
+def test_it_says_no_to_findings_that_nothing_announced(tmp_path: Path) -> None:
+    judge_records(tmp_path, FOUND, last=7)
+    [path] = event_files(tmp_path / "runs" / STREAM.run)
+    events = load_events(path)
+    for event in events:
+        if event.WhichOneof("what") == "summary":
+            event.summary.value[0].node_name = event.summary.value[0].node_name.removesuffix("+")
+    path.write_bytes(b"".join(pack_frame(event.SerializeToString()) for event in events))
+    with pytest.raises(AssertionError, match=r"findings of 2 events are announced and not there, or the other way"):
+        check([Returned.up_to(STREAM.id, 7)], tmp_path / "recordings", tmp_path / "runs")
 
 
 def test_it_knows_how_many_events_a_record_of_any_kind_has() -> None:

@@ -21,7 +21,7 @@ from tensorboard_sidecar.protocol.names import RECORDING_NAME
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader, require_recordings
 
 # Tags that this project adds to a run. A blank event has the id of a record that shows nothing.
-OUR_OWN: Final = re.compile(r"(run|telemetry)/|$")
+OUR_OWN: Final = re.compile(r"(run|telemetry)/|findings(/|$)|$")
 # Durations, which are different in each training: compared by tag and step alone.
 DURATIONS: Final = re.compile(r"runtime|per_second|/fps$|time_elapsed")
 # Torch's writer names a folder of hyperparameters by the time.

@@ -171,7 +171,7 @@ def test_trainer_says_where_things_are_and_what_telemetry_cost(job: Job) -> None
 
 
 # Values that depend on the time, or on where the run's records went.
-ITS_OWN = ("telemetry/", "_hparams_/", "run/config")
+ITS_OWN = ("telemetry/", "_hparams_/", "run/config", "findings")
 
 
 def shown_values(folder: Path) -> dict[tuple[str, int], list[bytes]]:

@@ -76,10 +76,13 @@ def test_every_tag_is_shown_as_it_was_sent(board: TensorBoard) -> None:
     # The fast loader shows no scalar of 64 bits.
     doubles = {"pt"} if board.loader == "slow" else set()
     assert tags == {
-        "scalars": {"loss/total", "loss/text", "loss/image", "hparam/best", "telemetry/gap_records", *doubles},
+        "scalars": {
+            *("loss/total", "loss/text", "loss/image", "hparam/best", "telemetry/gap_records", "findings/open"),
+            *doubles,
+        },
         "images": {"similarity/text_vs_image", "samples/images", "samples/plain", "histograms/weights", "vid", "box"},
         "audio": {"samples/audio"},
-        "text": {"samples/captions", "samples/audio/captions", "run/config", "telemetry/gaps"},
+        "text": {"samples/captions", "samples/audio/captions", "run/config", "telemetry/gaps", "findings"},
     }
     histograms = {*(f"weights/layer{number}.weight" for number in range(3)), "his"}
     assert (
@@ -87,6 +90,14 @@ def test_every_tag_is_shown_as_it_was_sent(board: TensorBoard) -> None:
         == set(board.get("plugin/distributions/tags")["demo"])
         == histograms
     )
+
+
+def test_findings_are_a_card_and_a_curve_that_grow_together(board: TensorBoard) -> None:
+    """The gap is found, and every run that ends says what was not checked."""
+    shown = board.get("plugin/text/text", run="demo", tag="findings")
+    assert steps(shown) == steps(scalars(board, "findings/open"))
+    assert len(shown) == len(set(steps(shown)))
+    assert any("telemetry-gaps" in card["text"] and "Not checked:" in card["text"] for card in shown)
 
 
 def test_scalars_of_both_attempts_are_one_curve(board: TensorBoard) -> None:

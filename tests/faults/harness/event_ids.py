@@ -3,14 +3,34 @@
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from crc32c import crc32c
 from support.records.events import event_files, id_of
 from tensorboardX.proto.event_pb2 import Event
 
 
+class Written(NamedTuple):
+    """An event: its stream, the last sequence number of its record, and its place among the events of the record.
+
+    ``announces``: it says that findings of the record follow. ``findings``: it holds them.
+    """
+
+    stream: bytes
+    sequence: int
+    place: int
+    announces: bool
+    findings: bool
+
+
 def read_event_ids(folder: Path, problems: list[str]) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (stream, sequence, place) of each event in a folder, in TensorBoard's order.
+    """Yield (stream, sequence, place) of each event in a folder, in TensorBoard's order."""
+    for written in read_written(folder, problems):
+        yield written[:3]
+
+
+def read_written(folder: Path, problems: list[str]) -> Iterator[Written]:
+    """Yield each event in a folder, in TensorBoard's order.
 
     What is torn at a file's end was never whole, and passes; a wrong checksum before it goes to ``problems``.
     """
@@ -20,7 +40,9 @@ def read_event_ids(folder: Path, problems: list[str]) -> Iterator[tuple[bytes, i
             if event.WhichOneof("what") == "file_version":
                 continue
             stream, sequence, place = id_of(event).split("/")
-            yield bytes.fromhex(stream), int(sequence), int(place)
+            bare = place.removesuffix("+")
+            findings = event.WhichOneof("what") == "summary" and event.summary.value[0].tag == "findings/open"
+            yield Written(bytes.fromhex(stream), int(sequence), int(bare), place != bare, findings)
 
 
 def _payloads(path: Path, problems: list[str]) -> Iterator[bytes]:

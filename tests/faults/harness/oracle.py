@@ -8,7 +8,9 @@ AssertionError with all that is wrong:
   behind the last promise of a trainer: of the call that a kill caught before it came back);
 - a number is told as a gap where nothing was to be refused, or for another reason than that;
 - a record is not the one that its call was given;
-- an event is missing, comes twice, comes late, or has a wrong checksum; how many events a record has is said here;
+- an event is missing, comes twice, comes late, or has a wrong checksum; how many events a record has is said here, but
+  for findings, which the events of their record announce: each announced one is there, and no other, and each run that
+  ended has them;
 - a call kept its caller waiting, or the start did, or an end in order passed its deadline.
 """
 
@@ -20,11 +22,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from faults.harness.diary import TAG, Returned
-from faults.harness.event_ids import read_event_ids
+from faults.harness.event_ids import Written, read_written
 
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.messages import Event, Gap, HParams, Message, Overlay, RunStart, Scalars
+from tensorboard_sidecar.protocol.messages import Event, Gap, HParams, Message, Overlay, RunEnd, RunStart, Scalars
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.recording_reader import RecordingReader
 
@@ -61,6 +63,8 @@ class Found:
     refused: Counter[str] = field(default_factory=Counter)
     events: set[tuple[int, int]] = field(default_factory=set)
     """What is due in event files: the last sequence number of a record, and the place of each of its events."""
+    ends: set[int] = field(default_factory=set)
+    """The ends of the run, which have findings, if only to say that nothing was found."""
     beside: set[tuple[int, str]] = field(default_factory=set)
     """What is due in folders in the run's folder: the last sequence number of a record, and the folder; ROW: a row."""
     foreign: set[tuple[int, str]] = field(default_factory=set)
@@ -143,23 +147,39 @@ def read_recordings(root: Path, problems: list[str]) -> dict[bytes, Found]:
 
 def check_events(found: dict[bytes, Found], logdir: Path, problems: list[str]) -> int:
     """Tell ``problems`` what is wrong with the event files, given the recordings; return how many events there are."""
-    seen: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
+    seen: defaultdict[bytes, list[Written]] = defaultdict(list)
     beside: defaultdict[bytes, list[tuple[int, str]]] = defaultdict(list)
     for folder in sorted({path.parent for path in logdir.rglob("events.out.tfevents.*")}):
-        for stream, sequence, place in read_event_ids(folder, problems):
+        for written in read_written(folder, problems):
+            stream, sequence, place = written[:3]
             if _ROW.fullmatch(folder.name):
                 beside[stream].append((sequence, ROW))
             elif place >= _BESIDE:
                 beside[stream].append((sequence, _LATE.sub("", folder.relative_to(logdir).as_posix())))
             else:
-                seen[stream].append((sequence, place))
+                seen[stream].append(written)
     for stream in found.keys() | seen.keys() | beside.keys():
         one = found[stream] if stream in found else Found()
-        due = one.events if one.shows else set()
-        wrong = [*_misplaced(seen[stream]), *_difference("events", due, set(seen[stream]), "due", "in event files")]
-        wrong += _beside(one, beside[stream])
+        ids = [(written.sequence, written.place) for written in seen[stream]]
+        due = one.events | _due_findings(one, seen[stream]) if one.shows else set()
+        wrong = [*_misplaced(ids), *_difference("events", due, set(ids), "due", "in event files")]
+        wrong += [*_misannounced(seen[stream]), *_beside(one, beside[stream])]
         problems += (f"{_name(stream)}: {what}" for what in wrong)
     return sum(map(len, (*seen.values(), *beside.values())))
+
+
+def _due_findings(one: Found, written: Iterable[Written]) -> set[tuple[int, int]]:
+    """Return the events of findings that are due: those that are announced, and those at the ends of the run."""
+    own: Counter[int] = Counter(sequence for sequence, _ in one.events)
+    return {(sequence, own[sequence]) for sequence in one.ends | {each.sequence for each in written if each.announces}}
+
+
+def _misannounced(written: Iterable[Written]) -> Iterator[str]:
+    """Yield what is wrong with announcements: every own event of a record with findings has one, and no other event."""
+    with_findings = {each.sequence for each in written if each.findings}
+    wrong = [each for each in written if each.announces is (each.findings or each.sequence not in with_findings)]
+    if wrong:
+        yield f"findings of {len(wrong)} events are announced and not there, or the other way round: {wrong[:3]}"
 
 
 def _beside(one: Found, ids: list[tuple[int, str]]) -> Iterator[str]:
@@ -202,6 +222,8 @@ def _take(one: Found, record: Record, name: str, problems: list[str]) -> None:
         one.malformed.add(record.sequence)
     one.shows |= record.kind not in (Kind.RUN_START, Kind.RUN_END) or record.sequence > _SILENT_MAX
     one.events |= {(record.next_sequence - 1, place) for place in range(events_of(message))}
+    if isinstance(message, RunEnd) and not message.plain:
+        one.ends.add(record.next_sequence - 1)
     one.beside |= {(record.next_sequence - 1, folder) for folder in folders_of(message)}
     if isinstance(message, Event) and message.folder:
         one.foreign.add((record.next_sequence - 1, message.folder))

@@ -1,5 +1,8 @@
 """Measures of matrices and embeddings: known answers, and what changes nothing."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -193,3 +196,26 @@ def test_every_finite_space_has_finite_measures_in_their_range(
     similarity = without_self(vectors)
     assert np.isfinite(geometry.k_occurrence_skewness(similarity, min(10, count - 1)))
     assert np.isfinite(geometry.diagonal_z(np.where(np.isfinite(similarity), similarity, 1)))
+
+
+THREADS_PROGRAM = """
+import numpy as np
+from tensorboard_sidecar.logger_service.findings import geometry
+from tensorboard_sidecar.logger_service.findings.rule import rounded
+
+vectors = np.random.default_rng(7).standard_normal((512, 300)) @ np.diag(np.linspace(0.01, 3, 300)) + 1
+units = geometry.unit_rows(vectors)
+similarity = units @ units.T
+numbers = [geometry.effective_rank(vectors), geometry.uniformity(vectors), geometry.relative_spread(vectors)]
+numbers += [geometry.diagonal_z(similarity), geometry.k_occurrence_skewness(similarity, 10)]
+print([rounded(number) for number in numbers])
+"""
+
+
+def test_the_number_of_threads_changes_no_digit_that_is_shown() -> None:
+    def with_threads(count: int) -> str:
+        counts = {f"{name}_NUM_THREADS": str(count) for name in ("OPENBLAS", "OMP", "MKL")}
+        command = [sys.executable, "-c", THREADS_PROGRAM]
+        return subprocess.run(command, env=os.environ | counts, check=True, capture_output=True, text=True).stdout
+
+    assert with_threads(1) == with_threads(2) == with_threads(7) != ""

@@ -44,6 +44,8 @@ def test_every_number_of_a_status_is_on_the_page() -> None:
             projection=ProjectionCounts(records=4, drawing_failures=1, malformed=2),
             projection_failing=7,
             projection_restarts=3,
+            findings={("loss-spike", "warn"): 2, ("diverging", "error"): 0},
+            runs_silent=9,
             lags={"team/run": RunLag(12, 1.5)},
             lag_seconds_max=1.5,
         )
@@ -81,6 +83,9 @@ def test_every_number_of_a_status_is_on_the_page() -> None:
         ("projection_events_total",): 0.0,
         ("projection_failing",): 7.0,
         ("projection_restarts_total",): 3.0,
+        ("findings_open", "loss-spike", "warn"): 2.0,
+        ("findings_open", "diverging", "error"): 0.0,
+        ("runs_silent",): 9.0,
         ("run_lag_records", "team/run"): 12.0,
         ("run_lag_seconds", "team/run"): 1.5,
         ("lag_seconds_max",): 1.5,

@@ -13,9 +13,17 @@ import pytest
 from support.machine.waiting import wait_until
 from support.records.events import summary_tags
 from support.records.parts import in_parts
-from support.records.recordings import STREAM_ID, Said, write_recording
+from support.records.recordings import (
+    STREAM_ID,
+    Said,
+    append_records,
+    make_records,
+    make_stream,
+    write_recording,
+)
 from support.source import ROOT
 
+from tensorboard_sidecar.logger_service.findings.rules.registry import RULES
 from tensorboard_sidecar.logger_service.projection.process import (
     RESTART_MAX_SECONDS,
     RESTART_MIN_SECONDS,
@@ -260,6 +268,31 @@ def test_the_counts_of_all_children_are_added(process: Supervisor, tmp_path: Pat
         kill_child(process)
         process.supervise(10.0 * restart)
     assert process.pause.restarts == 2
+
+
+def test_findings_reach_the_parent_once_also_after_a_restart_of_the_child(process: Supervisor, tmp_path: Path) -> None:
+    """The next child reads the records again when the run goes on, and tells all it finds; the parent knows the old."""
+    folder, nan = tmp_path / "recordings" / "demo", float("nan")
+    said = [Said(0, RunStart()), Said(1, Scalars({"loss": nan, "b": 1.0})), Said(2, Scalars({"loss": nan, "b": nan}))]
+    records = make_records(said)
+    taken: list[tuple[bytes, str, str, str]] = []
+
+    def take(now_seconds: float, number: int) -> bool:
+        process.supervise(now_seconds)
+        taken.extend((stream, one.tag, one.state, one.advice) for stream, one in process.take_findings())
+        return len(taken) >= number
+
+    advice = next(rule.advice for rule in RULES if rule.name == "non-finite-scalar")
+    append_records(folder, make_stream(), records[:2])
+    process.supervise(0.0)
+    wait_until(lambda: take(0.0, 1), seconds=DRAIN_SECONDS)
+    assert taken == [(STREAM_ID, "loss", "open", advice)]
+    kill_child(process)
+    process.supervise(10.0)
+    append_records(folder, make_stream(), records[2:])
+    wait_until(lambda: take(20.0, 2), seconds=DRAIN_SECONDS)
+    assert taken[1:] == [(STREAM_ID, "b", "open", advice)]
+    assert process.health.findings.open_by_severity()["non-finite-scalar", "error"] == 2
 
 
 def test_a_series_of_ends_is_trouble_until_a_child_has_lived_for_long(process: Supervisor) -> None:

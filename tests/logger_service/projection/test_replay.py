@@ -65,8 +65,8 @@ def test_a_replay_reports_its_counts(tmp_path: Path) -> None:
     folder = write_recording(tmp_path / "recordings", every_kind((1,)))
     (replayed,) = replay([tmp_path / "recordings"], tmp_path / "log")
     assert (replayed.folder, replayed.counts.records) == (folder, len(every_kind((1,))))
-    records = len(every_kind((1,)))  # the start of the run has two events
-    assert str(replayed).startswith(f"{folder}: {records} records, {records + 1} events")
+    records = len(every_kind((1,)))  # the start of the run has two events, and the end has the findings
+    assert str(replayed).startswith(f"{folder}: {records} records, {records + 2} events")
 
 
 def test_a_second_replay_writes_nothing_and_reports_that(tmp_path: Path) -> None:

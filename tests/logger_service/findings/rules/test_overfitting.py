@@ -31,6 +31,16 @@ def test_a_validation_loss_that_falls_again_clears() -> None:
     assert trained([*FALLING, 0.09, 0.08, 0.07], [*RISING, 1.3, 1.2, 1.1]) == [("open", 60), ("cleared", 60)]
 
 
+def test_a_validation_loss_whose_best_value_is_the_first_is_judged_when_the_past_has_become_coarse() -> None:
+    judge = Judge(OVERFITTING)
+    falling = [3.0 * 0.995**step for step in range(600)]  # more points than a past keeps
+    judge.curve(falling, tag="train_loss", first=0)
+    found = []
+    for step in range(0, 600, 50):
+        found += judge.curve([1.0 + step / 600], tag="val_loss", first=step)
+    assert [(finding.state, finding.first_step) for finding in found] == [("open", 150)]
+
+
 def test_a_score_that_rises_makes_up_for_it_and_one_that_stays_does_not() -> None:
     assert trained(FALLING, RISING, [0.1 * number for number in range(10)]) == []
     assert trained(FALLING, RISING, [0.5] * 10) == [("open", 60)]
