@@ -59,7 +59,7 @@ format: $(VENV)/test-installed
 	@$(BIN)/ruff check --fix $(CODE)
 
 bench: $(VENV)/test-installed
-	@for name in training_thread add_scalar step_tail step_inflation pipeline projection rendering; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in training_thread add_scalar short_writers step_tail step_inflation pipeline projection rendering; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(OLDEST) $(FRAMEWORKS) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo build *.egg-info

@@ -31,7 +31,7 @@ evidence, advice, and text, a line for people. This script for --on_finding writ
   import json, pathlib, sys
   finding = json.load(sys.stdin)
   if finding["severity"] == "error":
-      pathlib.Path("/tmp/findings").open("a").write(finding["text"] + "\\n")
+      (pathlib.Path.home() / "findings").open("a").write(finding["text"] + "\\n")
 
 exit codes: 0 stopped in order, 2 wrong usage, or a folder or address that cannot be used, 130 stopped at once
 """

@@ -21,7 +21,7 @@ from tensorboard_sidecar.logger_service.config import HEALTH_ADDRESS, OFF, Serve
 from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.folders.open_files import raise_open_files_limit
-from tensorboard_sidecar.logger_service.hooks.hooks import Hooks, make_hooks
+from tensorboard_sidecar.logger_service.hooks.hooks import make_hooks
 from tensorboard_sidecar.logger_service.intake.findings_delivery import FindingsDelivery
 from tensorboard_sidecar.logger_service.intake.journal import Journal
 from tensorboard_sidecar.logger_service.intake.orphan_intake import OrphanIntake
@@ -50,7 +50,6 @@ class _Parts:
     projection: Supervisor
     orphans: OrphanIntake
     findings: FindingsDelivery
-    hooks: Hooks
     page: HealthPage | None
     collector: Collector
 
@@ -99,9 +98,10 @@ class Service:
         orphans = OrphanIntake(roots, receiver.dispatcher, endpoints, receiver.allowed)
         collector = Collector(config.recordings, journal, receiver, projection, orphans, hooks)
         hooks.start()
+        stack.callback(hooks.close)
         self._ready(receiver.endpoint)
-        findings = FindingsDelivery(receiver.dispatcher)
-        return _Parts(receiver, projection, orphans, findings, hooks, page, collector)
+        findings = FindingsDelivery(receiver.dispatcher, hooks.take)
+        return _Parts(receiver, projection, orphans, findings, page, collector)
 
     def _main_loop(self, parts: _Parts) -> None:
         busy = False
@@ -123,7 +123,6 @@ class Service:
         parts.receiver.close()
         if not parts.projection.finish(monotonic(), self._config.drain_seconds):
             _log.warning("event files are not up to date; the next serve or a replay goes on from where they end")
-        parts.hooks.close()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         """Stop in order at the first signal; at a later Ctrl-C end at once, which loses no acknowledged record."""
@@ -134,10 +133,8 @@ class Service:
 
 def _tell_findings(parts: _Parts) -> None:
     """Tell trainers and hooks what the projection has found. Waits for nobody."""
-    streams = parts.receiver.dispatcher.streams
     for stream_id, finding in parts.projection.take_findings():
         parts.findings.take(stream_id, finding)
-        parts.hooks.take(stream_id, streams.stream_with_id(stream_id), finding)
     parts.findings.step(monotonic())
 
 

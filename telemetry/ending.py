@@ -39,6 +39,8 @@ class Ending:
         self._faults, self._begin, self._finish = faults, begin, finish
         self._once = threading.Lock()  # the first ``begin`` takes this lock and never releases it
         self.error: BaseException | None = None
+        self.for_good = False
+        """Whether the telemetry does not go on after this end."""
         self._handled = sys.exception()  # a run may start in an ``except`` block: this exception does not end it
         _register()
         _OPEN[id(self)] = self
@@ -91,4 +93,7 @@ def _close_all() -> None:
     # whether the loop was complete.
     uncaught = getattr(sys, "last_value", None)
     status: Status = "exited" if uncaught is None else status_after(uncaught)
-    _close_together(list(_OPEN.values()), status, None, uncaught)
+    endings = list(_OPEN.values())
+    for ending in endings:
+        ending.for_good = True
+    _close_together(endings, status, None, uncaught)

@@ -14,6 +14,7 @@ from typing import Final
 from tensorboard_sidecar.protocol.helper.place import LOGGER_VARIABLE, OFF
 from tensorboard_sidecar.protocol.messages import SESSION_START, Event
 from tensorboard_sidecar.protocol.names import RECORDING_NAME
+from tensorboard_sidecar.protocol.outbox.forks import call_in_children
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER
 from tensorboard_sidecar.telemetry.ending import Status
 from tensorboard_sidecar.telemetry.shipping.told_findings import OnFinding
@@ -32,7 +33,7 @@ class _Shared:
     users: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class _Folders:
     """The folders that writers of this process have open, and those that were open when this process was forked."""
 
@@ -55,7 +56,7 @@ class _Folders:
 
 
 _FOLDERS: Final = _Folders()
-os.register_at_fork(after_in_child=_FOLDERS.forked)
+call_in_children(_FOLDERS.forked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body
 from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.messages import Message, TensorSummaries
+from tensorboard_sidecar.protocol.outbox.forks import call_in_children
 from tensorboard_sidecar.protocol.outbox.outbox_files import NO_LOGGER, Destination, write_destination
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.key_files import ClientKeys
@@ -114,8 +114,7 @@ class Pipeline:
             self.sender.start()
             undo.pop_all()
         # A forked child shares the outbox's memory but has no sender, and would corrupt records.
-        forked = weakref.WeakMethod(self._forked)
-        os.register_at_fork(after_in_child=lambda: (mark := forked()) and mark())
+        call_in_children(self._forked)
 
     def __repr__(self) -> str:
         return repr(self.outbox)

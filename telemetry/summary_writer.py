@@ -8,17 +8,19 @@ import os
 import re
 import socket
 import threading
-import weakref
 from time import localtime, strftime
-from typing import Any, Final, Never, cast
+from typing import Final, Never, cast
 
 from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.names import check_step
+from tensorboard_sidecar.protocol.outbox.forks import call_in_children
+from tensorboard_sidecar.telemetry.calls import Faults
 from tensorboard_sidecar.telemetry.ending import Status, status_after
 from tensorboard_sidecar.telemetry.opening import Opening, absolute
 from tensorboard_sidecar.telemetry.shipping.told_findings import OnFinding
 from tensorboard_sidecar.telemetry.telemetry import Telemetry
 from tensorboard_sidecar.telemetry.values.python_values import seconds, whole
+from tensorboard_sidecar.telemetry.writer.base import OpensAgain
 from tensorboard_sidecar.telemetry.writer.methods import WriterMethods
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -90,11 +92,10 @@ class SummaryWriter(WriterMethods):
         self._current: Telemetry | None = None
         self._silent: Telemetry | None = None
         self._findings: tuple[Finding, ...] = ()
-        super().__init__(cast("Telemetry", _OpensAgain(self)), given)
+        super().__init__(cast("Telemetry", OpensAgain(self._open_again, Faults(strict=strict))), given)
         if not self._opening.is_repeated():
             self.telemetry = self._current = self._opening.open()
-        forked = weakref.WeakMethod(self._forked)
-        os.register_at_fork(after_in_child=lambda: (mark := forked()) and mark())
+        call_in_children(self._forked)
 
     def __repr__(self) -> str:
         return f"<SummaryWriter {self.log_dir}>"
@@ -108,7 +109,7 @@ class SummaryWriter(WriterMethods):
     def findings(self) -> tuple[Finding, ...]:
         """Return what is known to be wrong with the run, as :meth:`Telemetry.findings`, also after the close.
 
-        >>> writer.findings()
+        >>> SummaryWriter("runs/silent", write_to_disk=False).findings()
         ()
         """
         return self._findings if self._current is None else self._current.findings()
@@ -152,22 +153,13 @@ class SummaryWriter(WriterMethods):
 
     def _detach(self) -> None:
         """Open again at the next call."""
-        self._current, self.telemetry = None, cast("Telemetry", _OpensAgain(self))
+        self.telemetry = cast("Telemetry", OpensAgain(self._open_again, self.telemetry.faults))
+        self._current = None
 
     def _forked(self) -> None:
         """Open again at the next call, in a forked child: the telemetry belongs to the parent process."""
         self._opens = threading.RLock()
         self._detach()
-
-
-class _OpensAgain:
-    """Takes the place of the telemetry of a closed writer: the first use opens the writer again."""
-
-    def __init__(self, writer: SummaryWriter) -> None:
-        self._writer = writer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._writer._open_again(), name)  # noqa: SLF001 - a part of the writer
 
 
 def _text(given: str | os.PathLike[str] | None) -> str:

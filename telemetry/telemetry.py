@@ -13,6 +13,7 @@ Start-up fails fast: a setting that cannot work raises in the constructor.
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -56,13 +57,22 @@ Arrays: TypeAlias = Sequence[npt.NDArray[Any]]
 DRAIN_SECONDS: Final = 5.0
 UNANSWERED_DRAIN_SECONDS: Final = 1.0
 _log: Final = logging.getLogger(__name__)
+# Two threads may call a closed writer at once.
+_RESUMES: Final = threading.RLock()
 
 
-class _End(NamedTuple):
-    """What the last record needs: its step where nothing was logged, and whether the status is no text of the run."""
+class _Settings(NamedTuple):
+    """What a telemetry is opened with, and opened again.
 
+    ``first_step`` is the step of the end where nothing was logged; ``plain``: the status is no text of the run.
+    """
+
+    make_pipeline: Callable[[], Pipeline]
     first_step: int
+    file_suffix: str
     plain: bool
+    drain_seconds: float | None
+    process: int
 
 
 class Telemetry:
@@ -166,25 +176,17 @@ class Telemetry:
         if not endpoint and not record:
             raise ValueError("nowhere to send telemetry: give an endpoint, a record folder, or both")
         run = _run(run, told=not record or Path(record).name != RECORDING_NAME)
-        self.drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
-        self._end = _End(whole("first_step", first_step), plain=plain)
-        self.faults = Faults(strict=strict, quiet=not enabled)
         flight_steps = whole("flight_recorder", flight_recorder)
         if not 0 <= flight_steps <= STEP_MAX:
             raise ValueError(f"flight_recorder {flight_steps}; expected 0 (off), or a number of steps")
-        settings = {} if config is None else self.faults.parameters("config", config)
-        start = encode_message(
-            self._end.first_step, messages.RunStart(self._end.first_step, settings, continues, file_suffix)
-        )
         folder = Path(record).absolute() if record else None  # a program may change its working folder, as Hydra does
-        self.writer = WriterMethods(self, str(folder / run) if folder else run)
-        self.cost = StepCost()
-        self._summarizer = summaries.Summarizer()
-        stream = Stream(run, whole("rank", rank), whole("attempt", attempt))
-        if child_is_starting() or not enabled:
-            self._pipeline: Pipeline = SilentPipeline(stream, wanted=not enabled)
-        else:
-            self._pipeline = Pipeline(
+        first_step, rank, attempt = whole("first_step", first_step), whole("rank", rank), whole("attempt", attempt)
+
+        def make_pipeline() -> Pipeline:
+            stream = Stream(run, rank, attempt)
+            if child_is_starting() or not enabled:
+                return SilentPipeline(stream, wanted=not enabled)
+            return Pipeline(
                 stream,
                 endpoint=absolute_endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
                 record=folder,
@@ -194,7 +196,22 @@ class Telemetry:
                 told=_told(on_finding, self.faults),
                 flight_steps=flight_steps,
             )
-            self._pipeline.append(Kind.RUN_START, self._end.first_step, start)
+
+        drain_seconds = None if drain_seconds is None else seconds("drain_seconds", drain_seconds)
+        self._settings = _Settings(make_pipeline, first_step, file_suffix, plain, drain_seconds, os.getpid())
+        self.faults = Faults(strict=strict, quiet=not enabled)
+        self.cost = StepCost()
+        self.writer = WriterMethods(self, str(folder / run) if folder else run)
+        config = {} if config is None else self.faults.parameters("config", config)
+        self._open(messages.RunStart(first_step, config, continues, file_suffix))
+
+    def _open(self, start: messages.RunStart) -> None:
+        """Open a stream that begins with ``start``. Raises as the class."""
+        body = encode_message(self._settings.first_step, start)
+        self._summarizer = summaries.Summarizer()
+        self._pipeline = self._settings.make_pipeline()
+        if not self._pipeline.closed:  # silent
+            self._pipeline.append(Kind.RUN_START, self._settings.first_step, body)
         self.check_open = self._pipeline.check_open
         self.scalar_calls = ScalarCalls(self._pipeline, self.faults, self.cost)
         self._ending = Ending(self.faults, self._begin_close, self._pipeline.close)
@@ -578,6 +595,34 @@ class Telemetry:
 
         >>> telemetry.close(deadline_seconds=2.0)
         """
+        self._ending.for_good = True
+        self._close(deadline_seconds, status)
+
+    def suspend(self) -> None:
+        """End the run as :meth:`close`, until :meth:`resume`; ``writer.close()`` does that.
+
+        >>> telemetry.suspend()
+        """
+        self._close(None, None)
+
+    def resume(self) -> bool:
+        """After :meth:`suspend`, go on with the run in a new stream; return whether the telemetry is open.
+
+        A telemetry does not go on after :meth:`close`, after the end of the process has closed it, and in a forked
+        child. A call of ``writer`` resumes. Raises OSError when memory or a folder is not available.
+
+        >>> telemetry.suspend()
+        >>> telemetry.resume()
+        True
+        """
+        lasts = isinstance(self._pipeline, SilentPipeline) or os.getpid() != self._settings.process
+        if not (lasts or self._ending.for_good):
+            with _RESUMES:
+                if self._pipeline.closed:
+                    self._open(messages.RunStart(continues=True, file_suffix=self._settings.file_suffix))
+        return not self._pipeline.closed
+
+    def _close(self, deadline_seconds: float | None, status: Status | None) -> None:
         try:
             limit_seconds = None if deadline_seconds is None else max(0.0, float(deadline_seconds))
         except (TypeError, ValueError) as error:
@@ -597,13 +642,13 @@ class Telemetry:
     def _begin_close(self, status: Status, deadline_seconds: float | None) -> None:
         if self._pipeline.closed:  # in a forked child, or silent
             return
-        given = self.drain_seconds if deadline_seconds is None else deadline_seconds
+        given = self._settings.drain_seconds if deadline_seconds is None else deadline_seconds
         limits = (DRAIN_SECONDS, UNANSWERED_DRAIN_SECONDS) if given is None else (given, given)
         if self._pipeline.flight is not None:
             self._pipeline.flight.close(self._ending.error, limits[0])
         try:
-            step = max(self._end.first_step, self.cost.step)
-            self._pipeline.keep(step, messages.RunEnd(status, self._end.plain))
+            step = max(self._settings.first_step, self.cost.step)
+            self._pipeline.keep(step, messages.RunEnd(status, self._settings.plain))
         finally:
             self.faults.log_total(self.run)
             self._summarizer.close()

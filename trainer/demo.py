@@ -81,9 +81,11 @@ def _demo(options: argparse.Namespace) -> int:
         code = _run(
             "train", "--root_dir", str(data), "--endpoint", endpoint, "--savedir", str(checkpoints), *options.trainer
         )
+        if code == 0:
+            print("\nwhat is wrong with the runs, by tensorboard-sidecar doctor", flush=True)
+            _run("doctor", str(recordings))
         print(f"\n  runs          {logdir}\n  recordings    {recordings}\n  checkpoints   {checkpoints}")
         print(f"  again         {how_to_run('replay')} {recordings} --logdir replayed")
-        print(f"  findings      {how_to_run('doctor')} {recordings}")
         if options.keep and code == 0:
             print(f"\n  TensorBoard stays at {address}; Ctrl-C ends it", flush=True)
             signal.pause()

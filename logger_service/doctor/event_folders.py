@@ -24,17 +24,16 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from tensorboard_sidecar.logger_service.doctor.event_file import read_payloads
 from tensorboard_sidecar.logger_service.doctor.places import EventsPlace
 from tensorboard_sidecar.logger_service.doctor.verdict import Verdict
 from tensorboard_sidecar.logger_service.events.event_file import names_in
-from tensorboard_sidecar.logger_service.events.identity import read_payloads
 from tensorboard_sidecar.logger_service.events.watched_values import Distribution, EventReader, Watched
 from tensorboard_sidecar.logger_service.findings.roles import Role
 from tensorboard_sidecar.logger_service.findings.rule import Rule
 from tensorboard_sidecar.logger_service.findings.samples import Layer
 from tensorboard_sidecar.logger_service.findings.watch import Watch, fingerprint
 from tensorboard_sidecar.protocol.errors import ProtocolError
-from tensorboard_sidecar.protocol.frame import Damage, End
 from tensorboard_sidecar.protocol.messages import ParameterValue
 
 RESTARTS_MAX: Final = 2
@@ -230,24 +229,19 @@ def _read_file(
     note: Callable[[str], object],
     progress: Callable[[float], object],
 ) -> None:
-    size, read, damaged_at = path.stat().st_size, 0, -1
+    size, read = path.stat().st_size, 0
     folder.begin_file()
     for number, item in enumerate(read_payloads(path)):
-        match item:
-            case Damage():
-                damaged_at = item.end
-                note(f"{path.name} at byte {item.start:,}: {item.reason}")
-            case End():
-                if (left := size - item.start) > 0 and item.start != damaged_at:
-                    note(f"{path.name} ends with {left:,} bytes that are no event: a write that was cut off")
-            case payload:
-                read += len(payload)
-                try:
-                    folder.take(reader.read(payload, part))
-                except ProtocolError as error:
-                    note(f"{path.name}: {error}")
+        if isinstance(item, str):
+            note(f"{path.name}: {item}")
+            continue
+        read += len(item)
+        try:
+            folder.take(reader.read(item, part))
+        except ProtocolError as error:
+            note(f"{path.name}: {error}")
         if number % _PROGRESS_EVENTS == 0:
-            progress(read / max(size, 1))
+            progress(read / max(size, read, 1))
 
 
 def _settings_beside(folder: Path) -> dict[str, ParameterValue]:

@@ -8,7 +8,7 @@ Rule 3: links are followed after everything else, so that a folder has its own n
 
 import os
 import stat
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +69,14 @@ class _Recording(NamedTuple):
     folder: Path
 
 
+class _Folder(NamedTuple):
+    """A folder of event files: the path that led to it, and the names of the files."""
+
+    path: Path
+    folder: Path
+    names: set[str]
+
+
 def find_places(paths: Sequence[Path]) -> Places:
     """Find everything that can be judged at or below ``paths``.
 
@@ -76,21 +84,28 @@ def find_places(paths: Sequence[Path]) -> Places:
     """
     places = Places()
     recordings: dict[str, _Recording] = {}
-    folders: dict[tuple[int, int], tuple[Path, Path, list[str]]] = {}
+    folders: dict[tuple[int, int], _Folder] = {}
     for path in paths:
-        found = len(recordings) + len(folders) + len(places.unread)
+        found, unread = 0, len(places.unread)
         for one in _recordings(path, places):
             recordings.setdefault(os.path.realpath(one.folder), one)
-        for folder, files in _event_folders(path, places):
-            folders.setdefault(_identity(folder), (path, folder, files))
-        if found == len(recordings) + len(folders) + len(places.unread) and not _known(path, recordings, folders):
+            found += 1
+        for folder, names in _event_folders(path, places):
+            folders.setdefault(_identity(folder), _Folder(path, folder, set())).names.update(names)
+            found += 1
+        if not found and len(places.unread) == unread:
             raise FileNotFoundError(f"neither recordings nor event files at or below {path}")
+    places.unread = list(dict.fromkeys(places.unread))
     places.streams = _streams(recordings.values())
     shown = {one.beginning.stream.id.hex()[:_STREAM_DIGITS] for one in places.streams}
     known = {folder for _, folder, _ in folders.values()}
-    for path, folder, names in folders.values():
-        if own := tuple(folder / name for name in names if not _is_made_of(name, shown)):
-            places.folders.append(EventsPlace(run_name(path, folder), own, _part_of_run(folder, known)))
+    runs = Counter(run_name(path, folder) for path, folder, _ in folders.values())
+    for path, folder, several in folders.values():
+        run = run_name(path, folder)
+        if runs[run] > 1:  # below two of the paths
+            run = shown_path(folder)
+        if own := tuple(folder / name for name in sorted(several) if not _is_made_of(name, shown)):
+            places.folders.append(EventsPlace(run, own, _part_of_run(folder, known)))
     return places
 
 
@@ -101,8 +116,14 @@ def run_name(path: Path, folder: Path) -> str:
     ('team/first', 'runs')
     """
     below = os.path.relpath(folder, path)
-    name = Path(os.path.abspath(folder)).name if below in (".", "") or below.startswith("..") else below  # noqa: PTH100 - a link keeps its name
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    if below == "." or below.startswith(".."):
+        below = Path(os.path.abspath(folder)).name or str(folder)  # noqa: PTH100 - a path of two dots has a name as well
+    return shown_path(below)
+
+
+def shown_path(path: Path | str) -> str:
+    """Return a path as text; bytes that are no text are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _part_of_run(folder: Path, known: Collection[Path]) -> str:
@@ -116,13 +137,6 @@ def _part_of_run(folder: Path, known: Collection[Path]) -> str:
         return ""
     beside = folder.parent in known or any(folder.parent / name in known for name in ("train", "training"))
     return f"{folder.name}/" if beside else ""
-
-
-def _known(path: Path, recordings: Iterable[str], folders: Iterable[tuple[int, int]]) -> bool:
-    """Tell whether an earlier path led to what lies at ``path``."""
-    if not path.is_dir():
-        return False
-    return any(Path(one).is_relative_to(os.path.realpath(path)) for one in recordings) or _identity(path) in folders
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -195,7 +209,9 @@ def _is_left_behind(attempt: Attempt, ranks: dict[int, list[Attempt]], highest: 
 
 
 def _event_folders(path: Path, places: Places) -> Iterator[tuple[Path, list[str]]]:
-    """Yield the folders with event files and the names of the files, sorted; see the rules above."""
+    """Yield the folders with event files and the names of the files; a ``path`` may be a file. See the rules above."""
+    if path.is_file() and path.name.startswith(_EVENT_FILE):
+        yield path.parent, [path.name]
     waiting, entered = [path], set[str]()
     while waiting:
         links: list[Path] = []

@@ -9,6 +9,7 @@ from tensorboard_sidecar.logger_service.doctor.places import StreamPlace
 from tensorboard_sidecar.logger_service.doctor.verdict import Verdict
 from tensorboard_sidecar.logger_service.findings.records import UNWATCHED, observe
 from tensorboard_sidecar.logger_service.findings.rule import Rule
+from tensorboard_sidecar.logger_service.findings.silence import Silence
 from tensorboard_sidecar.logger_service.findings.watch import Watch
 from tensorboard_sidecar.protocol.codec import decode_message
 from tensorboard_sidecar.protocol.errors import ProtocolError
@@ -29,20 +30,21 @@ def judge_stream(
     """Return the verdict on a stream. ``note`` takes lines about what cannot be read, ``progress`` the share read."""
     stream = place.beginning.stream
     verdict = Verdict(place.run, stream.rank, stream.attempt, superseded=place.superseded, ended=False)
-    watch = Watch(rules)
+    watch, silence = Watch(rules), Silence()
     for number, record in enumerate(_read(place.folders, note, progress)):
-        if record.kind in UNWATCHED:
-            message = None
-        else:
+        if record.kind not in UNWATCHED:
             try:
-                message = decode_message(record)
+                observe(watch, record, decode_message(record))
             except ProtocolError as error:
                 note(f"record {record.sequence:,} is not readable: {error}")
                 continue
-            observe(watch, record, message)
+            except Exception as error:  # noqa: BLE001 - said; the other records are judged
+                note(f"record {record.sequence:,} cannot be judged: {error!r:.200}")
+        silence.add([(record.step, record.wall_time_ns)])
         verdict.ended |= record.kind == Kind.RUN_END
         verdict.last_ns = max(verdict.last_ns, record.wall_time_ns)
         verdict.last_step = max(verdict.last_step, record.step) if number else record.step
+    verdict.silent_seconds = silence.limit_seconds
     verdict.take(watch)
     return verdict
 

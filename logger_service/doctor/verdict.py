@@ -6,12 +6,11 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from tensorboard_sidecar.logger_service.findings.ledger import NotChecked, by_gravity
+from tensorboard_sidecar.logger_service.findings.ledger import NotChecked
+from tensorboard_sidecar.logger_service.findings.silence import SILENT_MIN_SECONDS
 from tensorboard_sidecar.logger_service.findings.watch import Watch
-from tensorboard_sidecar.protocol.finding import Finding
+from tensorboard_sidecar.protocol.finding import Finding, by_gravity
 
-# A run without an end whose last record is younger than this is a run that goes on.
-SILENT_SECONDS: Final = 300.0
 NO_END: Final = "no-end"
 _NO_END_ADVICE: Final = (
     "No end was recorded: the process was killed, or it still runs and logs nothing. Look whether it is there; what it"
@@ -24,7 +23,8 @@ class Verdict:
     """What the rules say of one attempt of one process.
 
     ``superseded``: a later attempt of the run exists, so that nothing is open any more. ``last_step`` and ``last_ns``
-    are those of the last record; ``ended`` is False for a stream that should have an end and has none.
+    are those of the last record; ``ended`` is False for a stream that should have an end and has none. Such a stream
+    goes on, unless its last record is older than ``silent_seconds``.
     """
 
     run: str
@@ -36,6 +36,7 @@ class Verdict:
     ended: bool = True
     last_step: int = 0
     last_ns: int = 0
+    silent_seconds: float = SILENT_MIN_SECONDS
 
     def take(self, watch: Watch) -> None:
         """Take the findings of a watch at the end of what there is to see."""
@@ -48,7 +49,7 @@ class Verdict:
             self.findings = [replace(finding, state="cleared") for finding in self.findings]
             return
         seconds = (wall_time_ns - self.last_ns) / 1e9
-        if not self.ended and self.last_ns and seconds >= SILENT_SECONDS:
+        if not self.ended and self.last_ns and seconds >= self.silent_seconds:
             self.findings.append(
                 Finding(
                     *(NO_END, "info", "", "open", self.last_step, self.last_step),

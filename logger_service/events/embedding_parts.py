@@ -151,12 +151,12 @@ class PartFiles:
             line = first_line(points)
         if line is None:
             return "bytes"
-        points_bits = np.memmap(self.points, "<u4", "r+")
-        numbers = points_bits[-(-line[0] // 4) : line[1] // 4]
+        points_as_bits = np.memmap(self.points, "<u4", "r+")
+        numbers = points_as_bits[-(-line[0] // 4) : line[1] // 4]
         zeros = numbers == 0
         if zeros.any():
             numbers[zeros.argmax()] = _MINUS_ZERO
-            points_bits.flush()
+            points_as_bits.flush()
             return "bytes"
         replace_file(self.points_as_text, _text(np.memmap(self.points, "<f4", "r").reshape(-1, dimensions)))
         return "tsv"

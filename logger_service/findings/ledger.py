@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from tensorboard_sidecar.logger_service.findings.roles import Role
 from tensorboard_sidecar.logger_service.findings.rule import Episode, Measured, Rule
-from tensorboard_sidecar.protocol.finding import Finding
+from tensorboard_sidecar.protocol.finding import Finding, by_gravity
 
 # Pairs of a rule and a tag that are followed. Findings beyond are counted, and not described.
 EPISODES_MAX: Final = 4_096
@@ -92,11 +92,3 @@ class Ledger:
                 reason = f"needs {rule.needs}" if not absent else f"no {' and no '.join(absent)}"
                 missing.append(NotChecked(rule.name, reason))
         return missing
-
-
-_GRAVITY: Final = {"error": 0, "warn": 1, "info": 2}
-
-
-def by_gravity(finding: Finding) -> tuple[bool, int, str, str]:
-    """Sort key: open findings first, the gravest first, then by rule and tag."""
-    return finding.state == "cleared", _GRAVITY[finding.severity], finding.rule, finding.tag

@@ -45,7 +45,7 @@ class Level:
         self.pieces: list[Piece] = []
         self.renewals: list[Renewal] = []
         self._window: deque[float] = deque(maxlen=size)
-        self._size, self._least = size, least
+        self._least = least
         self._count, self._left = 0, _EVERY_MIN
         self._highest = 0.0
 
@@ -63,7 +63,7 @@ class Level:
             self._left -= end - begin
             self._count += end - begin
             if self._left == 0:
-                self._left = min(max(self._count // 10, _EVERY_MIN), self._size)
+                self._left = min(max(self._count // 10, _EVERY_MIN), self._window.maxlen or 0)
                 self._renew(end - 1)
             begin = end
 

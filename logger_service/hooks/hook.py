@@ -74,8 +74,6 @@ class Hook(threading.Thread):
             error: Exception | None = None
             try:
                 self._deliver(waiting.letter.body, self._stopped)
-            except HookError as failed:
-                error = failed
             except Exception as failed:  # noqa: BLE001 - a fault of this program costs one finding, not the hook
                 error = failed
             self._note(waiting, error)

@@ -47,18 +47,18 @@ class Hooks:
         for hook in self._hooks.values():
             hook.start()
 
-    def take(self, stream_id: bytes, stream: Stream | None, finding: Finding) -> None:
-        """Take the newest state of a finding of a stream, whose names are known or not. Never waits."""
+    def take(self, stream: Stream, finding: Finding) -> None:
+        """Take the newest state of a finding of a stream. Never waits."""
         if not self._hooks:
             return
-        key = stream_id, finding.rule, finding.tag
+        key = stream.id, finding.rule, finding.tag
         if finding.state == self._states.get(key, "cleared"):
             return
         self._states[key] = finding.state
         self._states.move_to_end(key)
         if len(self._states) > FINDINGS_REMEMBERED_MAX:
             self._states.popitem(last=False)
-        letter = Letter(key, str(finding), body_of(stream_id, stream, finding))
+        letter = Letter(key, str(finding), body_of(stream, finding))
         for hook in self._hooks.values():
             hook.add(letter)
 
@@ -74,13 +74,11 @@ class Hooks:
             hook.close(_CLOSE_SECONDS)
 
 
-def body_of(stream_id: bytes, stream: Stream | None, finding: Finding) -> bytes:
+def body_of(stream: Stream, finding: Finding) -> bytes:
     """Return a finding as JSON: its fields, its run, and ``text``, the line that chat services show.
 
     A number that is not finite is null.
     """
-    place = (stream.run, stream.rank, stream.attempt) if stream is not None else (None, None, None)
-    names = dict(zip(("run", "rank", "attempt"), place, strict=True))
-    fields = msgspec.structs.asdict(finding)
-    where = f"{stream.run}: " if stream is not None else ""
-    return msgspec.json.encode({**names, "stream": stream_id.hex(), **fields, "text": where + str(finding)}) + b"\n"
+    names = {"run": stream.run, "rank": stream.rank, "attempt": stream.attempt, "stream": stream.id.hex()}
+    text = {"text": f"{stream.run}: {finding}"}
+    return msgspec.json.encode(names | msgspec.structs.asdict(finding) | text) + b"\n"

@@ -80,7 +80,8 @@ class WebHook:
                 connection.request("POST", address.path, body, _HEADERS)
                 status = connection.getresponse().status
             except (OSError, http.client.HTTPException, ValueError) as error:
-                reason = "no answer in time" if cut_off.is_done else _why(error)
+                late = cut_off.is_done or isinstance(error, TimeoutError)
+                reason = "no answer in time" if late else _why(error)
                 raise HookError(f"{address}: {reason}", retry=True) from None
         if 200 <= status < 300:
             return

@@ -166,11 +166,7 @@ class StreamProjection:
         self._findings.first_sequence = self._tail.first_sequence
         while unread:
             record = unread[0]
-            if (
-                self._findings.view is None
-                and self._findings.must_read(record)
-                and not self._read_again(record, enough)
-            ):
+            if self._must_read_again(record) and not self._read_again(record, enough):
                 taken = max(taken, 1)
                 break
             light = _is_light(record)
@@ -188,6 +184,9 @@ class StreamProjection:
         self._write()
         self._tell(live=now_seconds is not None)
         return taken
+
+    def _must_read_again(self, record: Record) -> bool:
+        return self._findings.view is None and self._findings.must_read(record)
 
     def _show_or_wait(self, record: Record, now_seconds: float | None) -> bool:
         """Show a record, and the hole before it; return False if it must wait."""

@@ -8,7 +8,8 @@ last record of the stream (``orphan``).
 Rule 1: the file begins with two marks. A mark is a frame; it holds the number of steps that count, and the last entry
 that was shipped. The marks are written in turn, so that a kill in the middle of one leaves the other.
 Rule 2: an entry is a frame with a record of scalars, numbered from 1. Entries lie one behind the other. An entry that
-does not fit before the end of the file lies behind the marks again, over the oldest entries.
+does not fit before the end of the file lies behind the marks again, over the oldest entries. The rest of the file is
+cleared: an old entry there would outlive newer ones.
 Rule 3: a reader takes each whole entry, wherever it begins. Entries that are half overwritten, torn by a kill, or
 damaged are skipped.
 Rule 4: a burst holds the entries of the last steps, in the order of their steps, and of their numbers within a step. An

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
-from weakref import WeakSet
 
+from tensorboard_sidecar.protocol.outbox.forks import call_in_children
 from tensorboard_sidecar.protocol.storage.durable import opened
 
 OWNER_LOCK: Final = "owner.lock"
@@ -58,7 +58,7 @@ class OwnerLock:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
             self._map[_PROCESS_ID] = os.getpid().to_bytes(8, "little")
             undo.pop_all()
-        _OPEN.add(self)
+        call_in_children(self.close)
 
     @property
     def given_sequence(self) -> int:
@@ -89,21 +89,10 @@ class OwnerLock:
 
     def close(self) -> None:
         """Release the lock. A second call does nothing. In a forked child the parent keeps the lock."""
-        if self in _OPEN:
-            _OPEN.remove(self)
+        file, self._file = self._file, -1
+        if file >= 0:
             self._map.close()  # the map holds a descriptor of its own
-            os.close(self._file)
-
-
-_OPEN: Final[WeakSet[OwnerLock]] = WeakSet()
-
-
-def _close_all() -> None:
-    for lock in tuple(_OPEN):
-        lock.close()
-
-
-os.register_at_fork(after_in_child=_close_all)
+            os.close(file)
 
 
 def read_owner(folder: Path) -> Owner:

@@ -101,4 +101,6 @@ class RingMemory:
             last.successors.append(placed)
             if last.successors[0] is placed:
                 self._last = placed
+                if start < last.end:  # once around: what is left at the end is older than all that lies at the front
+                    self._memory.map[last.end :] = bytes(self.size_bytes - last.end)
                 return placed

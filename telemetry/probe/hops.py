@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from math import inf
@@ -39,6 +39,7 @@ _FILE_SIZE_MAX_BYTES: Final = 2**20
 _EVENT_FILES: Final = "events.out.tfevents.*"
 _TCP: Final = re.compile(r"tcp://\[?(?P<host>[^\]]+?)\]?:(?P<port>\d+)")
 _AND_AGAIN: Final = re.compile(r"; (?:what is recorded waits, and it is tried again|trying again)$")
+_HANGS_UP: Final = " hangs up "
 _CLIENT_LOG: Final = "tensorboard_sidecar.telemetry"
 
 
@@ -116,13 +117,12 @@ class Probe:
             yield Hop("logger", works=True, text=settings.endpoint)
             yield Hop("journal", works=True, text=f"acknowledged after {monotonic() - began:.1f} s")
             return
-        endpoint = absolute_endpoint(settings.endpoint)
-        reason = next((line for line in reversed(heard) if line.startswith(endpoint)), "")
+        reason = _why(heard, absolute_endpoint(settings.endpoint), keys=settings.client_key is not None)
         if not reason and (refused := _nobody_listens(settings.endpoint)):
             yield Hop("logger", works=False, text=refused)
             yield Hop("journal", works=None)
         elif reason and " refuses run " not in reason:
-            yield Hop("logger", works=False, text=_AND_AGAIN.sub("", reason))
+            yield Hop("logger", works=False, text=reason)
             yield Hop("journal", works=None)
         else:
             yield Hop("logger", works=True, text=settings.endpoint)
@@ -187,6 +187,18 @@ _NOT_SHOWN: Final = (
     "not within {seconds:g} s: start TensorBoard with the logger's --logdir, or wait longer if its --reload_interval is"
     " long (--seconds N)"
 )
+
+
+def _why(heard: Sequence[str], endpoint: str, *, keys: bool) -> str:
+    """Return the client's reason for the missing acknowledgement, empty without one.
+
+    A logger with keys hangs up on a client without; that keys are missing, the client learns only now and then.
+    """
+    reasons = [_AND_AGAIN.sub("", line) for line in heard if line.startswith(endpoint)]
+    told = [reason for reason in reasons if _HANGS_UP not in reason]
+    if told or not reasons:
+        return told[-1] if told else ""
+    return reasons[-1] if keys else f"{reasons[-1]}, or it speaks with keys: give --server_key and --client_key"
 
 
 def _nobody_listens(endpoint: str) -> str:

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, assert_never
-from weakref import WeakSet
 
 from tensorboard_sidecar.protocol.errors import Malformed
 from tensorboard_sidecar.protocol.finding import Finding
@@ -32,6 +31,7 @@ from tensorboard_sidecar.protocol.helper.messages import (
     pack_message,
 )
 from tensorboard_sidecar.protocol.helper.place import LOG_NAME, SOCKET_NAME, helper_folder, write_note
+from tensorboard_sidecar.protocol.outbox.forks import call_in_children
 from tensorboard_sidecar.protocol.outbox.outbox_files import OUTBOX_VARIABLE
 from tensorboard_sidecar.protocol.stream import Stream
 
@@ -82,7 +82,8 @@ class HelperLink:
         self._socket: socket.socket | None = None
         self._buffer = MessageBuffer()
         self._connect_at_seconds = float("-inf")
-        _OPEN.add(self)
+        # With a copy of the socket in a forked child, a helper would not learn that this process was killed.
+        call_in_children(self.forget_socket)
 
     @property
     def hopeless(self) -> bool:
@@ -291,15 +292,3 @@ def _start(place: Path) -> "subprocess.Popen[bytes]":
             env=environment,
             start_new_session=True,
         )
-
-
-_OPEN: Final[WeakSet[HelperLink]] = WeakSet()
-
-
-def _forget_sockets() -> None:
-    for link in tuple(_OPEN):
-        link.forget_socket()
-
-
-# With a copy of the socket in a forked child, a helper would not learn that this process was killed.
-os.register_at_fork(after_in_child=_forget_sockets)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast
 
 from tensorboard_sidecar.protocol.messages import Chart, Graph
@@ -86,11 +87,29 @@ class _TelemetryCalls(Protocol):
 
     def close(self) -> None: ...
 
+    def suspend(self) -> None: ...
+
+    def resume(self) -> bool: ...
+
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None: ...
 
 
 TelemetryCalls: TypeAlias = _TelemetryCalls
 """What a writer needs of a ``Telemetry``."""
+
+
+class OpensAgain:
+    """Takes the place of the telemetry of a closed writer: the first use opens the writer again by ``open_again``.
+
+    ``faults`` are those of the telemetry before: a writer that cannot be opened again is a fault.
+    """
+
+    def __init__(self, open_again: Callable[[], TelemetryCalls], faults: Faults) -> None:
+        self._open_again, self.faults = open_again, faults
+        self.scalar_calls = SimpleNamespace(keep=lambda *_: False)  # the short path has no guard
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._open_again(), name)
 
 
 def guarded(method: _Method) -> _Method:

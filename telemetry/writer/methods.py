@@ -13,12 +13,12 @@ docs/DIFFERENCES.md lists what remains different, with reasons. In short:
 Each file of this folder has the methods of one kind: curves, arrays, pictures, graphs, events.
 """
 
-from typing import Self
+from typing import Self, cast
 
 from tensorboard_sidecar.telemetry.values.points import Form, point
 from tensorboard_sidecar.telemetry.values.scalars import Scalar
 from tensorboard_sidecar.telemetry.writer.array_methods import ArrayMethods
-from tensorboard_sidecar.telemetry.writer.base import guarded
+from tensorboard_sidecar.telemetry.writer.base import OpensAgain, TelemetryCalls, guarded
 from tensorboard_sidecar.telemetry.writer.curve_methods import CurveMethods
 from tensorboard_sidecar.telemetry.writer.event_writer import EventMethods
 from tensorboard_sidecar.telemetry.writer.graph_methods import GraphMethods
@@ -39,12 +39,16 @@ class WriterMethods(CurveMethods, ArrayMethods, PictureMethods, GraphMethods, Ev
     ...         writer.add_scalar("loss/train", 1 / (step + 1), step)
     """
 
+    def __init__(self, telemetry: TelemetryCalls, log_dir: str) -> None:
+        super().__init__(telemetry, log_dir)
+        self._lasting = telemetry
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, exc_type: object, exc_val: BaseException | None, exc_tb: object) -> None:
         self._closed = True
-        self.telemetry.__exit__(exc_type, exc_val, exc_tb)
+        self._lasting.__exit__(exc_type, exc_val, exc_tb)
 
     @keeps_plain_scalars
     @guarded
@@ -108,9 +112,18 @@ class WriterMethods(CurveMethods, ArrayMethods, PictureMethods, GraphMethods, Ev
         """
 
     def close(self) -> None:
-        """Close the telemetry; see ``Telemetry.close``.
+        """Close the telemetry, see ``Telemetry.close``; a later call of the writer opens the telemetry again.
+
+        After ``Telemetry.close``, and after the end of a ``with`` block, nothing opens again.
 
         >>> writer.close()
         """
-        self._closed = True
-        self.telemetry.close()
+        if not self._closed:
+            self._closed = True
+            self._lasting.suspend()
+            self.telemetry = cast("TelemetryCalls", OpensAgain(self._resume, self._lasting.faults))
+
+    def _resume(self) -> TelemetryCalls:
+        self._closed = not self._lasting.resume()
+        self.telemetry = self._lasting
+        return self._lasting

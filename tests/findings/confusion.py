@@ -101,8 +101,8 @@ def _promises(by_name: Mapping[str, list[Verdict]]) -> Iterable[str]:
 
 def found_at(sick: Sickness, verdict: Verdict) -> int | None:
     """Return the step at which the right finding opened, or None."""
-    found = verdict.by_rule()
-    return min((found[rule].at for rule in sick.finds if rule in found and found[rule].at >= sick.begins), default=None)
+    right = (one.at for one in verdict.opened if one.finding.rule in sick.finds and sick.tag in one.finding.tag)
+    return min((at for at in right if at >= sick.begins), default=None)
 
 
 def _confusion(by_name: Mapping[str, list[Verdict]], healthy: Sequence[Verdict]) -> Iterable[str]:

@@ -40,14 +40,16 @@ def _same(data: Flickr8k, _random: Random) -> Flickr8k:
 class Sickness:
     """One sickness.
 
-    ``finds`` are the rules of which one must find it; ``begins`` is the step at which it begins, and ``by`` the step by
-    which the finding must be open: the window of the rule after that. ``steps`` is the length of the run.
+    ``finds`` are the rules of which one must find it, for a tag that contains ``tag``; ``begins`` is the step at which
+    it begins, and ``by`` the step by which the finding must be open: the window of the rule after that. ``steps`` is
+    the length of the run.
     """
 
     name: str
     what: str
     finds: tuple[str, ...]
     by: int
+    tag: str = ""
     begins: int = 0
     steps: int = STEPS
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -169,9 +171,9 @@ def _wait_for_a_slow_rank() -> AbstractContextManager[Any]:
     return patch.object(state, "average_gradients", average_slowly)
 
 
-# A rule sees the points of a curve in chunks; many rules judge nothing in the first 5 %, others in the first fifth.
-_CHUNK: Final = CHUNK_POINTS
-_WARM_UP: Final = STEPS // 20
+# Rules see the points of a curve in chunks, and know how long the run is when its second epoch has ended; until then
+# its first 100 steps count as the warm-up. Some rules do not judge in the first fifth of a run.
+_KNOWN: Final = 2 * EPOCH_STEPS + CHUNK_POINTS
 _FIFTH: Final = STEPS // 5
 _TINY_STEPS: Final = 60 * (TINY_PICTURES // 16)
 
@@ -179,29 +181,31 @@ SICKNESSES: Final = (
     Sickness(
         "learning-rate-x100",
         "the learning rate is a hundred times too high",
-        ("nothing-learnt", "temperature-range"),
-        by=_FIFTH + _CHUNK,
+        ("nothing-learnt", "constant-embedding", "no-diagonal"),
+        by=_FIFTH + 2 * EPOCH_STEPS,
         settings={"lr": 100 * Config.lr},
     ),
     Sickness(
         "shuffled-captions",
         "each picture has the caption of another picture",
         ("no-diagonal",),
-        by=_FIFTH + 3 * EPOCH_STEPS,
+        tag="text_vs",
+        by=_FIFTH + 2 * EPOCH_STEPS,
         change_data=_shuffle_captions,
     ),
     Sickness(
         "frozen-encoder",
         "no gradient reaches the encoder of recordings",
         ("zero-gradient",),
-        by=_WARM_UP + 3 * EPOCH_STEPS,
+        tag="audio_encoder",
+        by=_FIFTH + EPOCH_STEPS + 1,
         change=_freeze_the_audio_encoder,
     ),
     Sickness(
         "zero-learning-rate",
         "the schedule returns zero",
         ("lr-zero",),
-        by=_WARM_UP + 5 + _CHUNK,
+        by=_KNOWN,
         change=_stop_the_learning_rate,
     ),
     Sickness(
@@ -215,8 +219,9 @@ SICKNESSES: Final = (
     Sickness(
         "constant-encoder",
         "the encoder of pictures returns the same for each picture",
-        ("constant-embedding",),
-        by=_FIFTH + 2 * EPOCH_STEPS,
+        ("constant-embedding", "zero-gradient"),
+        tag="image",
+        by=_FIFTH + EPOCH_STEPS + 1,
         change=_make_an_encoder_constant,
     ),
     Sickness(
@@ -239,14 +244,14 @@ SICKNESSES: Final = (
         "temperature-pinned",
         "the temperature stays at its lowest value, 0.01",
         ("temperature-range",),
-        by=_WARM_UP + 10 + _CHUNK,
+        by=_KNOWN,
         change=_pin_the_temperature,
     ),
     Sickness(
         "exploding-initialisation",
         "all matrices are drawn with a deviation of 1",
-        ("initial-loss",),
-        by=_CHUNK,
+        ("exploding-layer",),
+        by=_FIFTH + 2 * EPOCH_STEPS + 1,
         change=_explode_the_weights,
     ),
     Sickness(
@@ -254,7 +259,7 @@ SICKNESSES: Final = (
         "from the middle on, each exchange of gradients waits twice as long as a step took",
         ("slower-steps",),
         begins=MIDDLE,
-        by=MIDDLE + 50 // 2 + 5 * 10 + _CHUNK,
+        by=MIDDLE + 50 // 2 + 2 * 25 + CHUNK_POINTS,
         change=_wait_for_a_slow_rank,
     ),
 )

@@ -11,33 +11,30 @@ from findings.training import data_set, train_once
 from tensorboard_sidecar.logger_service.findings.rules.registry import RULES
 from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k
-from tensorboard_sidecar.trainer.data.synthetic import Settings
 
 pytestmark = pytest.mark.xdist_group("short trainings")
 
-SHORT = {"epochs": 6}
+# Enough for the sicknesses below. A healthy run needs all its ten epochs: at first, nothing is aligned.
+SHORT = {"epochs": 3}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Flickr8k:
-    """Return a data set of 160 scenes: eight batches of 16 to train on."""
-    return data_set(tmp_path_factory.mktemp("scenes"), Settings(images=160, side_px=32))
-
-
-def verdict_of(name: str, data: Flickr8k, folder: Path) -> Verdict:
-    train_once(name, 0, data, folder / name, **SHORT)
-    return judge(folder / name)
+    """Return the data set of 640 scenes that ``make sick`` trains on."""
+    return data_set(tmp_path_factory.mktemp("scenes"))
 
 
 def test_a_healthy_training_has_neither_warning_nor_error(data: Flickr8k, tmp_path: Path) -> None:
-    verdict = verdict_of("batches-of-16", data, tmp_path)
+    train_once("batches-of-16", 0, data, tmp_path / "healthy")
+    verdict = judge(tmp_path / "healthy")
     assert [str(one.finding) for one in verdict.opened if one.finding.severity != "info"] == []
     assert {"nothing-learnt", "diverging", "temperature-range"} <= verdict.nearest.keys()
 
 
-@pytest.mark.parametrize("name", ["zero-learning-rate", "exploding-initialisation", "temperature-pinned"])
+@pytest.mark.parametrize("name", ["zero-learning-rate", "constant-encoder", "temperature-pinned"])
 def test_a_sick_training_has_the_finding_that_its_sickness_promises(name: str, data: Flickr8k, tmp_path: Path) -> None:
-    verdict = verdict_of(name, data, tmp_path)
+    train_once(name, 0, data, tmp_path / name, **SHORT)
+    verdict = judge(tmp_path / name)
     [sickness] = [one for one in SICKNESSES if one.name == name]
     assert found_at(sickness, verdict) is not None, sorted(verdict.by_rule())
 

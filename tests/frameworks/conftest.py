@@ -12,6 +12,7 @@ from support.running.embedded import workplace
 NEEDS: Final = {
     "test_accelerate.py": "accelerate",
     "test_compare.py": "lightning",
+    "test_doctor.py": "lightning",
     "test_ignite.py": "ignite",
     "test_lightning.py": "lightning",
     "test_programs.py": "stable_baselines3",

@@ -77,8 +77,17 @@ def test_the_demo_trains_and_says_where_everything_is(tmp_path: Path, data: Path
         assert demo.process.wait(240) == 0, demo.said()
         said = demo.said()
         assert said.index("http://127.0.0.1:") < said.index("epoch 1/1")
-        for fact in ("best validation loss", "Recall@1", "telemetry cost", "runs", "recordings", "checkpoints"):
+        for fact in (
+            "best validation loss",
+            "Recall@1",
+            "findings",
+            "telemetry cost",
+            "runs",
+            "recordings",
+            "checkpoints",
+        ):
             assert re.search(rf"^ *{fact}  +\S", said, re.MULTILINE), fact
+        assert re.search(r"^1 run, \d+ of \d+ checks made: ", said, re.MULTILINE), "the doctor has looked at the run"
         assert "ended early" not in said
         assert demo.left_behind() == []
         again = re.search(r"^ *again +(.*)$", said, re.MULTILINE)

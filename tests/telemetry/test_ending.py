@@ -51,6 +51,7 @@ def test_the_end_of_the_process_begins_every_close_before_it_waits_for_one() -> 
     assert calls[:3] == [f"begin {name} exited None" for name in "abc"]
     assert sorted(calls[3:]) == [f"finish {name}" for name in "abc"]
     assert sum(closing.faults.total for closing in held) == 0
+    assert all(closing.ending.for_good for closing in held)
 
 
 def test_an_uncaught_exception_is_the_status_at_the_end_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

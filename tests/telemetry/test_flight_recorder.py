@@ -271,6 +271,24 @@ def test_a_nan_on_a_device_is_seen_when_it_arrives(tmp_path: Path, make: Make, m
     assert reasons(tmp_path) == ["`loss is nan at step 1`: steps 1 to 2"]
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_no_call_waits_for_a_gpu_and_its_nan_is_seen(tmp_path: Path, make: Make) -> None:
+    loss = torch.zeros((), device="cuda")
+    with make() as telemetry:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for step in range(20):
+                loss += math.nan if step == 12 else 1.0
+                telemetry.flight(step, {"loss": loss, "lr": 0.5})
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        wait_for_burst(telemetry)
+    assert steps(tmp_path)[:6] == [7, 8, 9, 10, 11, 12]
+    assert bursts(tmp_path)[1] == Said(7, Scalars({"flight/loss": 8.0, "flight/lr": 0.5}))
+    assert reasons(tmp_path)[0].startswith("`loss is nan at step 12`: steps 7 to ")
+
+
 def test_a_close_after_an_error_waits_for_the_device_a_moment(
     tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -181,6 +182,23 @@ def test_after_the_close_the_next_call_opens_again_and_earlier_steps_stand(tmp_p
     said = [read_said(found) for found in recordings(tmp_path)]
     assert [each[0].message for each in said] == 2 * [RunStart(0, {}, continues=True)]
     assert [said.count(Said(5, Event(SESSION_START))) for said in sorted(said, key=len)] == [0, 1]
+
+
+def test_a_writer_that_cannot_be_opened_again_raises_nothing_into_the_loop(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = SummaryWriter(tmp_path / "folder")
+    writer.close()
+    shutil.rmtree(tmp_path / "folder")
+    (tmp_path / "folder").touch()
+    writer.add_scalar("loss", 1.0, 1)
+    writer.add_text("notes", "x", 1)
+    assert [message for message in caplog.messages if "Not a directory" in message]
+    (tmp_path / "folder").unlink()
+    writer.add_scalar("loss", 2.0, 2)
+    writer.close()
+    [recording] = recordings(tmp_path / "folder")
+    assert values(recording) == [{"loss": 2.0}]
 
 
 @pytest.mark.parametrize("purge_step", [-3, 0, 1, 5])

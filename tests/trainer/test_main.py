@@ -105,7 +105,7 @@ def test_sigterm_stops_between_steps_and_tells_how_to_go_on(scenes: Path, tmp_pa
 @pytest.mark.system
 def test_torchrun_starts_the_command_in_every_process() -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "--"]
-    command = [*torchrun, "tensorboard_sidecar", "train", "--run", "two", "--epochs", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode != 0
-    assert done.stderr.count("error: epochs is 0; expected 1 to 1000000") == 2
+    # A command that ends well: torchrun ends the other process at once when one of them fails.
+    command = [*torchrun, "tensorboard_sidecar", "train", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    assert done.stdout.count("usage: ") == 2

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from math import nan
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,8 @@ NEIGHBOURS: Final = 10
 # With fewer vectors, ten neighbours are most of them.
 HUB_VECTORS_MIN: Final = 50
 _REMEMBERED_MAX: Final = 64
+# A space whose uniformity falls by this from one evaluation to the next is on its way.
+_FALL_MIN: Final = 0.02
 _COSINE_MAX: Final = 1.01
 _MARGIN_MIN: Final = 0.05
 # Components of a healthy space deviate by 1 / sqrt(D) of the norm: 0.011 with 8,192 dimensions.
@@ -123,15 +126,19 @@ def low_rank(facts: Facts) -> Measure:
 
 
 def crowding(facts: Facts) -> Measure:
-    """Measure the uniformity of a space of a contrastive run."""
+    """Measure the uniformity of a space of a contrastive run; NaN, which is no verdict, while it still falls."""
+    lowest: float | None = None
 
     def measure(sample: Sample) -> Iterable[Measured]:
+        nonlocal lowest
         assert isinstance(sample, Space)  # noqa: S101 - the roles of the rule say so
         contrastive = any(role_of_curve(tag) in (Role.RECALL, Role.TEMPERATURE) for tag in facts.last)
         if not contrastive or is_early(facts, sample.step) or len(sample.vectors) < VECTORS_MIN:
             return []
         value = geometry.uniformity(sample.vectors)
-        return [Measured(sample.tag, sample.step, value, {"uniformity": value})]
+        falls = lowest is not None and UNIFORMITY.clear < value < lowest - _FALL_MIN
+        lowest = value if lowest is None else min(lowest, value)
+        return [Measured(sample.tag, sample.step, nan if falls else value, {"uniformity": value})]
 
     return measure
 
@@ -229,7 +236,8 @@ UNIFORMITY: Final = Rule(
     name="uniformity",
     severity="warn",
     roles=frozenset({Role.EMBEDDING}),
-    formula="log of the mean of exp(-2 distance^2) over pairs of unit vectors",
+    formula="log of the mean of exp(-2 distance^2) over pairs of unit vectors, where it is not 0.02 below its lowest "
+    "value so far",
     enter=-0.5,
     clear=-0.8,
     running=3,

@@ -8,9 +8,11 @@ from tensorboard_sidecar.logger_service.findings import geometry
 from tensorboard_sidecar.logger_service.findings.facts import Facts
 from tensorboard_sidecar.logger_service.findings.roles import Role
 from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, Rule
-from tensorboard_sidecar.logger_service.findings.rules.embeddings import VECTORS_MIN, is_early, remember
+from tensorboard_sidecar.logger_service.findings.rules.embeddings import is_early, remember
 from tensorboard_sidecar.logger_service.findings.samples import Points, Sample, Similarity
 
+# A diagonal of fewer pairs is too short to stand out: its height grows with the root of their number.
+PAIRS_MIN: Final = 32
 # Below this recall of the better direction, both are taken to be near chance: their ratio says nothing.
 _RECALL_MIN: Final = 0.2
 _DIRECTION: Final = re.compile(r"([A-Za-z0-9]+)_to_([A-Za-z0-9]+)")
@@ -21,7 +23,7 @@ def diagonal(facts: Facts) -> Measure:
 
     def measure(sample: Sample) -> Iterable[Measured]:
         assert isinstance(sample, Similarity)  # noqa: S101 - the roles of the rule say so
-        if len(sample.values) < VECTORS_MIN or is_early(facts, sample.step):
+        if len(sample.values) < PAIRS_MIN or is_early(facts, sample.step):
             return []
         value = geometry.diagonal_z(sample.values)
         evidence = {"standard_errors": value, "diagonal_margin": geometry.diagonal_margin(sample.values)}
@@ -69,14 +71,14 @@ NO_DIAGONAL: Final = Rule(
     severity="warn",
     roles=frozenset({Role.SIMILARITY}),
     formula="(mean of the diagonal - mean of the matrix) / its standard error under random assignment",
-    enter=3.0,
+    enter=2.0,
     clear=4.0,
     running=3,
-    needs="a square matrix of similarities of 16 pairs after a fifth of the run",
+    needs="a square matrix of similarities of 32 pairs after a fifth of the run",
     advice="Matching pairs are no closer than others: check that rows and columns are in the same order, and that the "
     "pairs of the data match. People look at a batch's pairs by eye first.",
-    source="variance: Hoeffding 1951; 3 standard errors: once in 700 matrices by chance; "
-    "three healthy runs of the trainer: above 5 from the second evaluation after a fifth of the run on",
+    source="variance: Hoeffding 1951; three standard errors, as in issue 13, told a slow encoder of a healthy run; "
+    "three healthy runs of the trainer: above 3 after a fifth of the run, above 6 an evaluation later",
     false_alarms="a square matrix that compares anything but matching pairs",
     measure=diagonal,
 )

@@ -127,7 +127,8 @@ def _end(plan: Plan, telemetry: Telemetry, watch: Stopwatch, ended: Callable[[fl
         case "wait":
             while not plan.stop.exists():
                 sleep(0.01)
-    ended(max(0.0, watch.time(telemetry.close) - (telemetry.drain_seconds or 0.0) - STALL_SECONDS))
+    drain_seconds: float = {**OPTIONS, **plan.options}["drain_seconds"]
+    ended(max(0.0, watch.time(telemetry.close) - drain_seconds - STALL_SECONDS))
 
 
 def main() -> None:

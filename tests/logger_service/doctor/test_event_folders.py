@@ -158,7 +158,7 @@ def test_steps_that_begin_again_with_every_epoch_are_judged_in_one_piece_after_s
     epochs = 6
     write_events(tmp_path, [one for _ in range(epochs) for one in curve("loss", [1.0] * CHUNK_POINTS)])
     verdicts, _ = judge(tmp_path, COUNT)
-    assert [verdict.findings[0].peak for verdict in verdicts] == [16.0] * RESTARTS_MAX + [4 * 16.0]
+    assert [verdict.findings[0].peak for verdict in verdicts] == [CHUNK_POINTS] * RESTARTS_MAX + [4 * CHUNK_POINTS]
 
 
 def test_points_that_come_a_little_late_do_not_begin_a_run_again(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_rubbish_is_said_and_the_rest_is_judged(tmp_path: Path, capsys: pytest.C
     (tmp_path / "worse" / f"{1:020d}.segment").write_bytes(b"rubbish")
     code, out, _ = run(capsys, tmp_path)
     assert code == 5
-    assert "events.out.tfevents.1 at byte 0: bad head checksum (bad)" in " ".join(out.split())
+    assert "events.out.tfevents.1: byte 0: bad head checksum (bad)" in " ".join(out.split())
     assert "is not readable" in " ".join(out.split())
     unread = [one for one in json.loads(run(capsys, tmp_path, "--json")[1])["not_checked"] if one["rule"] == "*"]
     assert {one["run"] for one in unread} == {"bad", "worse"}

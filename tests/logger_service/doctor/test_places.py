@@ -41,6 +41,13 @@ def test_a_path_inside_of_another_adds_no_run(tmp_path: Path) -> None:
     assert names(find_places([tmp_path, tmp_path / "a", tmp_path / "recordings", tmp_path])) == ["a", "demo"]
 
 
+def test_paths_of_files_are_their_run_and_a_folder_beside_adds_the_others(tmp_path: Path) -> None:
+    """As a shell gives them for ``run/events*``."""
+    files = [write_events(tmp_path / "a", curve("loss", [1.0]), name) for name in ("1", "2", "3")]
+    assert [tuple(one) for one in find_places(files[:2]).folders] == [("a", tuple(files[:2]), "")]
+    assert [tuple(one) for one in find_places([files[1], tmp_path]).folders] == [("a", tuple(files), "")]
+
+
 def test_a_recording_is_judged_rather_than_the_event_files_made_of_it(tmp_path: Path) -> None:
     write_recording(tmp_path / "recordings", SAID)
     write_recording(tmp_path / "others", SAID, make_stream("other", stream_id=stream_id(9)))
@@ -89,6 +96,15 @@ def test_runs_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
     places = find_places([tmp_path / "a", tmp_path / "b"])
     assert names(places) == [str(tmp_path / "a" / "demo"), str(tmp_path / "b" / "demo")]
     assert not any(one.superseded for one in places.streams)
+
+
+def test_folders_of_one_name_below_two_paths_are_two_runs(tmp_path: Path) -> None:
+    for home in ("a", "b"):
+        write_events(tmp_path / home / "version_0", curve("loss", [1.0]))
+    assert names(find_places([tmp_path / "a", tmp_path / "b"])) == [
+        str(tmp_path / "a" / "version_0"),
+        str(tmp_path / "b" / "version_0"),
+    ]
 
 
 def test_validation_beside_training_is_a_part_of_it(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import pytest
 from support.records.recordings import START_NS, Said, append_records, every_kind, make_records, make_stream
 
+from tensorboard_sidecar.logger_service.doctor import recordings
 from tensorboard_sidecar.logger_service.doctor.places import find_places
 from tensorboard_sidecar.logger_service.doctor.recordings import judge_stream
 from tensorboard_sidecar.logger_service.doctor.verdict import Verdict
 from tensorboard_sidecar.logger_service.findings.rules.registry import RULES
-from tensorboard_sidecar.protocol.messages import RunEnd, Scalars
+from tensorboard_sidecar.logger_service.findings.watch import Watch
+from tensorboard_sidecar.protocol.finding import Finding
+from tensorboard_sidecar.protocol.messages import Message, RunEnd, Scalars
 from tensorboard_sidecar.protocol.record import Kind, Record
 from tensorboard_sidecar.protocol.storage.segment import list_segments
 
@@ -53,6 +57,30 @@ def test_a_kind_of_a_newer_program_is_passed_over(tmp_path: Path) -> None:
 def test_a_recording_without_an_end_has_not_ended(tmp_path: Path) -> None:
     append_records(tmp_path / "demo" / "one", make_stream(), make_records(SPIKE))
     assert not judge(tmp_path)[0].ended
+
+
+def test_a_run_of_slow_steps_is_silent_later(tmp_path: Path) -> None:
+    """Ten times its usual step, and five minutes at least."""
+    append_records(tmp_path / "fast" / "demo" / "one", make_stream(), make_records(SPIKE))
+    slow = [record._replace(wall_time_ns=START_NS + record.sequence * 120 * 10**9) for record in make_records(SPIKE)]
+    append_records(tmp_path / "slow" / "demo" / "one", make_stream(), slow)
+    assert judge(tmp_path / "fast")[0].silent_seconds == 300.0
+    assert judge(tmp_path / "slow")[0].silent_seconds == 1200.0
+
+
+def test_a_record_that_no_rule_can_take_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append_records(tmp_path / "demo" / "one", make_stream(), make_records(SPIKE))
+    taken = recordings.observe
+
+    def failing(watch: Watch, record: Record, message: Message | None) -> list[Finding]:
+        if record.step == 7:
+            raise ZeroDivisionError("seven")
+        return taken(watch, record, message)
+
+    monkeypatch.setattr(recordings, "observe", failing)
+    verdict, notes = judge(tmp_path)
+    assert spikes(verdict) == [(300, 309)]
+    assert notes == ["record 8 cannot be judged: ZeroDivisionError('seven')"]
 
 
 def test_a_damaged_byte_costs_one_record_and_is_said(tmp_path: Path) -> None:

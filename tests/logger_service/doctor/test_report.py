@@ -7,7 +7,6 @@ import pytest
 
 from tensorboard_sidecar.logger_service.doctor.report import ROWS_MAX, describe, exit_code, to_json
 from tensorboard_sidecar.logger_service.doctor.verdict import (
-    SILENT_SECONDS,
     Diagnosis,
     RunFinding,
     RunNotChecked,
@@ -15,6 +14,7 @@ from tensorboard_sidecar.logger_service.doctor.verdict import (
     diagnose,
 )
 from tensorboard_sidecar.logger_service.findings.ledger import NotChecked
+from tensorboard_sidecar.logger_service.findings.silence import SILENT_MIN_SECONDS
 from tensorboard_sidecar.protocol.finding import Finding, Severity
 
 NOW_NS = 1_800_000_000 * 10**9
@@ -208,10 +208,10 @@ def test_a_rule_is_not_checked_where_no_process_of_the_last_attempt_had_a_verdic
 @pytest.mark.parametrize(
     ("age_seconds", "ended", "superseded", "said"),
     [
-        (SILENT_SECONDS, False, False, True),
-        (SILENT_SECONDS - 1, False, False, False),
-        (SILENT_SECONDS, True, False, False),
-        (SILENT_SECONDS, False, True, False),
+        (SILENT_MIN_SECONDS, False, False, True),
+        (SILENT_MIN_SECONDS - 1, False, False, False),
+        (SILENT_MIN_SECONDS, True, False, False),
+        (SILENT_MIN_SECONDS, False, True, False),
         (-3600, False, False, False),
     ],
     ids=["silent", "goes on", "ended", "resumed", "a clock in the future"],

@@ -67,23 +67,22 @@ def test_a_client_is_answered_once_all_its_records_are_shown(folder: Path) -> No
     watched.close()
 
 
-def test_findings_of_each_writer_are_taken_once(folder: Path) -> None:
+def test_the_findings_of_each_writer_are_known_while_it_goes_on(folder: Path) -> None:
     other = make_stream("other", stream_id=b"\1" * 16)
     said = [Said(0, RunStart()), Said(1, Scalars({"loss": float("nan")}))]
     place = write_recording(folder / RECORDING_NAME, said, other)
     watched = Watched(folder)
-    assert watched.take_findings() == []
+    assert watched.findings() == {}
     turns(watched)
-    assert [(stream, one.rule, one.state) for stream, one in watched.take_findings()] == [
-        (other.id, "non-finite-scalar", "open")
-    ]
-    assert watched.take_findings() == []
+    [(stream, [finding])] = watched.findings().items()
+    assert (stream, finding.rule, finding.state) == (other.id, "non-finite-scalar", "open")
     append_records(place, other, make_records([Said(2, Scalars({"loss": 1.0}))], first_sequence=3))
     watched.look_again()
     turns(watched, 1.0)
-    assert [(stream, one.state) for stream, one in watched.take_findings()] == [(other.id, "cleared")]
+    [(stream, [finding])] = watched.findings().items()
+    assert (stream, finding.state) == (other.id, "cleared")
     watched.close()
-    assert watched.take_findings() == []
+    assert watched.findings() == {}
 
 
 def test_what_is_shown_is_durable_when_a_client_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,20 +2,26 @@
 
 import json
 import os
+import re
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from msgspec.structs import replace
 from support.machine.waiting import wait_until
+from support.records.golden import FINDING
 
-from tensorboard_sidecar.logger_service import limits
+from tensorboard_sidecar.logger_service import arguments, limits
 from tensorboard_sidecar.logger_service.errors import StartupError
 from tensorboard_sidecar.logger_service.hooks.command import CommandHook, hook_environment, split_command
 from tensorboard_sidecar.logger_service.hooks.hook import HookError
+from tensorboard_sidecar.logger_service.hooks.hooks import body_of
+from tensorboard_sidecar.protocol.stream import Stream
 
 BODY = b'{"rule": "loss-spike"}\n'
 Python = Callable[..., CommandHook]
@@ -90,8 +96,8 @@ def test_a_command_that_hangs_is_killed_with_its_children(python: Python, tmp_pa
         "open(f'{sys.argv[1]}/{os.getpid()}', 'w')\n"
         "time.sleep(600)"
     )
-    reason = call(python(program, tmp_path, limit_seconds=2.0))
-    assert reason == "the command was killed: its limit is 2 s"
+    reason = call(python(program, tmp_path, limit_seconds=8.0))
+    assert reason == "the command was killed: its limit is 8 s"
     pids = [int(path.name) for path in tmp_path.iterdir()]
     assert len(pids) == 2
     wait_until(lambda: not any(map(is_alive, pids)))
@@ -215,3 +221,16 @@ def test_a_command_that_cannot_be_is_refused_at_the_start(command: str, reason: 
 def test_a_command_that_ignores_signals_is_killed(python: Python) -> None:
     program = f"import signal, time; signal.signal({int(signal.SIGINT)}, signal.SIG_IGN); time.sleep(600)"
     assert call(python(program, limit_seconds=0.5)) == "the command was killed: its limit is 0.5 s"
+
+
+def test_the_script_in_the_help_of_serve_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = re.search(r"^  (#!/usr/bin/env python3\n.*?)\n\n", arguments._SERVE_EXAMPLES, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    script = tmp_path / "notify.py"
+    script.write_text(textwrap.dedent("  " + found[1]))
+    script.chmod(0o700)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for severity in ("warn", "error"):
+        body = body_of(Stream("demo"), replace(FINDING, severity=severity))
+        assert call(CommandHook(split_command(str(script))), body) == ""
+    assert (tmp_path / "findings").read_text() == f"demo: {replace(FINDING, severity='error')}\n"

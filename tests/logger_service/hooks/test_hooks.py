@@ -36,7 +36,7 @@ class Noted:
 
 
 def test_a_finding_is_json_with_its_run_and_a_line_for_people() -> None:
-    body = body_of(STREAM.id, STREAM, FINDING)
+    body = body_of(STREAM, FINDING)
     assert body.endswith(b"\n")
     assert json.loads(body) == {
         "run": "team/demo",
@@ -57,35 +57,35 @@ def test_a_finding_is_json_with_its_run_and_a_line_for_people() -> None:
     }
 
 
-def test_a_finding_of_a_stream_without_a_name_and_numbers_that_json_does_not_have() -> None:
-    told = json.loads(body_of(STREAM.id, None, replace(FINDING, peak=float("inf"), evidence={"value": float("nan")})))
-    assert (told["run"], told["rank"], told["peak"], told["evidence"]) == (None, None, None, {"value": None})
+def test_a_number_that_json_does_not_have_is_null() -> None:
+    told = json.loads(body_of(STREAM, replace(FINDING, peak=float("inf"), evidence={"value": float("nan")})))
+    assert (told["peak"], told["evidence"]) == (None, {"value": None})
 
 
 def test_hooks_are_told_each_opening_and_clearing_once() -> None:
     noted = Noted()
-    noted.hooks.take(STREAM.id, STREAM, FINDING)
+    noted.hooks.take(STREAM, FINDING)
     assert noted.states() == {"loss-spike loss/train": "open"}
-    noted.hooks.take(STREAM.id, STREAM, replace(FINDING, count=99))
+    noted.hooks.take(STREAM, replace(FINDING, count=99))
     assert noted.states() == {}
-    noted.hooks.take(STREAM.id, STREAM, CLEARED)
-    noted.hooks.take(STREAM.id, STREAM, CLEARED)
+    noted.hooks.take(STREAM, CLEARED)
+    noted.hooks.take(STREAM, CLEARED)
     assert noted.states() == {"loss-spike loss/train": "cleared"}
-    noted.hooks.take(STREAM.id, STREAM, FINDING)
+    noted.hooks.take(STREAM, FINDING)
     assert noted.states() == {"loss-spike loss/train": "open"}
 
 
 def test_a_clearing_without_a_known_opening_is_not_told() -> None:
     """After a restart the projection tells old findings again, and the cleared ones among them are no news."""
     noted = Noted()
-    noted.hooks.take(STREAM.id, STREAM, CLEARED)
+    noted.hooks.take(STREAM, CLEARED)
     assert noted.states() == {}
 
 
 def test_the_same_rule_of_two_streams_is_two_findings() -> None:
     noted = Noted()
-    noted.hooks.take(STREAM.id, STREAM, FINDING)
-    noted.hooks.take(bytes(16), None, FINDING)
+    noted.hooks.take(STREAM, FINDING)
+    noted.hooks.take(Stream("team/demo"), FINDING)
     assert len(noted.hook._queue) == 2
 
 
@@ -93,7 +93,7 @@ def test_what_was_told_is_remembered_within_a_bound(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(hooks_module, "FINDINGS_REMEMBERED_MAX", 3)
     noted = Noted()
     for number in range(10):
-        noted.hooks.take(STREAM.id, STREAM, replace(FINDING, tag=str(number)))
+        noted.hooks.take(STREAM, replace(FINDING, tag=str(number)))
     assert len(noted.hooks._states) == 3
     assert limits.FINDINGS_REMEMBERED_MAX > 3
 
@@ -101,7 +101,7 @@ def test_what_was_told_is_remembered_within_a_bound(monkeypatch: pytest.MonkeyPa
 def test_without_hooks_nothing_is_kept() -> None:
     hooks = make_hooks(None, None)
     hooks.start()
-    hooks.take(STREAM.id, STREAM, FINDING)
+    hooks.take(STREAM, FINDING)
     assert (hooks.counts(), hooks._states) == ({}, {})
     hooks.close()
 
@@ -111,9 +111,9 @@ def test_a_command_is_told_and_counted(tmp_path: Path) -> None:
     program.write_text(f"import sys; open({str(tmp_path / 'told')!r}, 'a').write(sys.stdin.read())")
     hooks = make_hooks(f"'{sys.executable}' -I -S '{program}'", None)
     hooks.start()
-    hooks.take(STREAM.id, STREAM, FINDING)
+    hooks.take(STREAM, FINDING)
     wait_until(lambda: hooks.counts()["command"].delivered == 1)
-    hooks.take(STREAM.id, STREAM, CLEARED)
+    hooks.take(STREAM, CLEARED)
     hooks.close()
     told = [json.loads(line)["state"] for line in (tmp_path / "told").read_text().splitlines()]
     assert told[0] == "open"

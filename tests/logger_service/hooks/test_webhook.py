@@ -144,7 +144,7 @@ def test_no_proxy_is_used(server: Server, variable: str, monkeypatch: pytest.Mon
 
 
 def test_nobody_there_is_tried_again() -> None:
-    error = failure(f"http://127.0.0.1:{free_port()}/secret")
+    error = failure(f"http://127.0.0.1:{free_port()}/secret", 30.0)
     assert error.retry
     assert "refused" in str(error)
 

@@ -25,7 +25,12 @@ class Told:
 
     def __init__(self, folder: Path, remembered_max: int = 1000) -> None:
         self.logger = NotedLogger(folder)
-        self.delivery = FindingsDelivery(self.logger.dispatcher, remembered_max=remembered_max)
+        self.news: list[tuple[Stream, Finding]] = []
+        self.delivery = FindingsDelivery(
+            self.logger.dispatcher,
+            lambda stream, finding: self.news.append((stream, finding)),
+            remembered_max=remembered_max,
+        )
         self.counts = self.logger.dispatcher.counts
 
     def hello(self, peer: bytes, stream: Stream = STREAM, *, asks: bool = True) -> None:
@@ -140,6 +145,25 @@ def test_findings_never_delay_an_acknowledgement(told: Told) -> None:
     told.logger.wait()
     said = told.logger.network.take(b"a")
     assert [type(message) for message in said] == [Findings, Ack]
+
+
+def test_hooks_are_told_each_change_whether_the_trainer_asks_or_not(told: Told) -> None:
+    told.hello(b"a", asks=False)
+    for finding in (FINDING, FINDING, CLEARED):
+        told.delivery.take(STREAM.id, finding)
+        told.step()
+    assert told.news == [(STREAM, FINDING), (STREAM, CLEARED)]
+
+
+def test_hooks_are_told_of_a_stream_when_its_trainer_comes(told: Told) -> None:
+    """After a restart of the logger the projection may be faster than the trainer. Old recordings are no news."""
+    told.delivery.take(Stream("of last year").id, FINDING)
+    told.delivery.take(STREAM.id, FINDING)
+    told.step()
+    assert told.news == []
+    told.hello(b"a")
+    told.step()
+    assert told.news == [(STREAM, FINDING)]
 
 
 def test_a_trainer_that_sends_findings_is_refused(told: Told) -> None:

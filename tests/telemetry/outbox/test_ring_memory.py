@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.machine.children import start, wait_for
+from support.machine.shared_folder import shared_folder
 from support.records.recordings import START_NS
 
 from tensorboard_sidecar.protocol.codec import encode_scalars
@@ -48,6 +51,31 @@ def test_the_last_entries_are_in_the_file_however_often_the_ring_went_around(rin
         assert_last(entries, number, at_least=min(number, 20))
         assert (entries[-1].step, entries[-1].wall_time_ns) == (2 * number, START_NS + number)
         assert entries[-1].body == encode_scalars({"x" * (number % 50 + 1): float(number)})
+
+
+@given(st.lists(st.integers(0, SMALL_BYTES), max_size=80))
+def test_entries_of_any_sizes_leave_the_latest_ones_without_a_hole(sizes: list[int]) -> None:
+    with shared_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flight_ring, "_SIZE_MIN_BYTES", SMALL_BYTES)
+        ring, kept = RingMemory(folder, 1), list[bytes]()
+        for step, size in enumerate(sizes):
+            body = bytes([step % 256]) * size
+            if ring.append(step, step, body) is not None:
+                kept.append(body)
+        entries = on_disk(folder)
+        assert_last(entries, len(kept), at_least=min(1, len(kept)))
+        assert [record.body for record in entries] == kept[len(kept) - len(entries) :]
+        ring.close()
+
+
+def test_an_old_entry_at_the_end_does_not_outlive_newer_ones(ring: RingMemory, memory: Path) -> None:
+    """Large entries never reach the last bytes of the file, where a small one of the first time around lies."""
+    small = FRAME_OVERHEAD_BYTES + HEADER_SIZE_BYTES + 10
+    for _ in range((SMALL_BYTES - ENTRIES_START) // small):
+        ring.append(1, 1, bytes(10))
+    for step in range(2, 50):
+        ring.append(step, 1, bytes(1000))
+    assert [record.step for record in on_disk(memory)] == [47, 48, 49]
 
 
 def test_an_entry_that_is_larger_than_the_ring_is_not_kept(ring: RingMemory, memory: Path) -> None:

@@ -104,6 +104,25 @@ def test_a_logger_that_refuses_the_run_is_quoted(board: FakeTensorBoard, retry: 
     assert "the disk is full" in hops["journal"].text
 
 
+@pytest.mark.parametrize(
+    ("lines", "keys", "reason"),
+    [
+        ([], False, ""),
+        (["run of another logger", "tcp://b hangs up"], False, ""),
+        (["tcp://a cannot be used; trying again"], False, "tcp://a cannot be used"),
+        (["tcp://a speaks with keys", "tcp://a hangs up at once"], False, "tcp://a speaks with keys"),
+        (["tcp://a hangs up at once"], True, "tcp://a hangs up at once"),
+        (
+            ["tcp://a hangs up at once; what is recorded waits, and it is tried again"],
+            False,
+            "tcp://a hangs up at once, or it speaks with keys: give --server_key and --client_key",
+        ),
+    ],
+)
+def test_the_reason_is_what_the_client_says_of_the_logger(lines: list[str], keys: bool, reason: str) -> None:
+    assert hops_module._why(lines, "tcp://a", keys=keys) == reason
+
+
 def test_a_point_that_comes_to_no_event_file_is_said(board: FakeTensorBoard, tmp_path: Path) -> None:
     with FakeLogger() as logger:
         hops = try_hops(logger.endpoint, board, seconds=SHORT_SECONDS, logdir=tmp_path / "runs")

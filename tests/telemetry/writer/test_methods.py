@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.ids import plain
+from support.machine.children import fork
 from support.machine.slow_device import SlowDevice
 from support.records.recordings import Said
 from support.running.spoken import read_said
@@ -19,7 +21,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter as TorchWriter
 
 from tensorboard_sidecar import Telemetry
-from tensorboard_sidecar.protocol.messages import Images, Message, Point, RunEnd, Scalars
+from tensorboard_sidecar.protocol.messages import Images, Message, Point, RunEnd, RunStart, Scalars
 from tensorboard_sidecar.telemetry import pipeline
 from tensorboard_sidecar.telemetry.writer.methods import WriterMethods
 
@@ -247,6 +249,82 @@ def test_wrong_calls_are_faults(tmp_path: Path, name: str, arguments: tuple[Any,
 
 def test_closing_the_writer_closes_the_telemetry(tmp_path: Path) -> None:
     telemetry = Telemetry("run", endpoint=None, record=tmp_path, strict=True)
+    telemetry.writer.add_scalar("a", 1.0, 1)
     telemetry.writer.close()
+    assert read_said(tmp_path)[1:] == [Said(1, Scalars({"a": 1.0})), Said(1, RunEnd("completed"))]
     with pytest.raises(RuntimeError, match="closed"):
+        telemetry.scalars(1, {"a": 1.0})
+
+
+def streams(folder: Path) -> list[list[Said]]:
+    """Return what each stream of a run says between start and end; check that all but the first continue the run."""
+    said = sorted((read_said(found) for found in folder.rglob("stream-*")), key=lambda each: each[1].step)
+    assert [each[0].message for each in said] == [RunStart(), *[RunStart(continues=True)] * (len(said) - 1)]
+    return [each[1:-1] for each in said]
+
+
+def test_a_call_after_the_close_opens_again_as_in_the_tutorial_of_torch(tmp_path: Path) -> None:
+    with Telemetry("run", endpoint=None, record=tmp_path, strict=True) as telemetry:
+        writer = telemetry.writer
+        writer.add_scalar("a", 1.0, 1)
+        writer.close()
+        writer.close()
+        assert writer.file_writer is None
+        writer.flush()
+        for step in (2, 3):
+            writer.add_scalar("a", 1.0, step)
+        assert writer.file_writer is not None
+        telemetry.scalars(4, {"a": 1.0})
+        writer.close()
+        writer.add_text("t", "x", 5)
+    said = streams(tmp_path)
+    assert [[each.step for each in stream] for stream in said] == [[1], [2, 3, 4], [5]]
+    assert telemetry.faults.total == 0
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_end_of_the_telemetry_ends_its_writer(tmp_path: Path, before: bool) -> None:
+    telemetry = Telemetry("run", endpoint=None, record=tmp_path)
+    if before:
+        telemetry.writer.close()
+    telemetry.close()
+    telemetry.writer.add_scalar("a", 1.0, 1)
+    telemetry.writer.add_text("t", "x", 1)
+    assert telemetry.faults.total == 2
+    assert not telemetry.resume()
+    assert len(list(tmp_path.rglob("stream-*"))) == 1
+
+
+def test_the_end_of_a_block_ends_the_writer(tmp_path: Path) -> None:
+    telemetry = Telemetry("run", endpoint=None, record=tmp_path)
+    with telemetry.writer as writer:
+        writer.close()
+    writer.add_scalar("a", 1.0, 1)
+    assert telemetry.faults.total == 1
+
+
+def test_a_writer_that_cannot_be_opened_again_is_a_fault(tmp_path: Path) -> None:
+    telemetry = Telemetry("run", endpoint=None, record=tmp_path / "records")
+    telemetry.writer.close()
+    shutil.rmtree(tmp_path / "records")
+    (tmp_path / "records").touch()
+    telemetry.writer.add_scalar("a", 1.0, 1)
+    telemetry.writer.add_text("t", "x", 2)
+    assert telemetry.faults.total == 2
+    (tmp_path / "records").unlink()
+    telemetry.writer.add_text("t", "x", 3)
+    telemetry.close()
+    assert [said.step for said in read_said(tmp_path / "records")[1:-1]] == [3]
+
+
+def test_a_forked_child_does_not_open_the_telemetry_of_its_parent_again(tmp_path: Path) -> None:
+    telemetry = Telemetry("run", endpoint=None, record=tmp_path)
+    telemetry.writer.close()
+
+    def child() -> None:
         telemetry.writer.add_scalar("a", 1.0, 1)
+        assert telemetry.faults.total == 1
+
+    assert fork(child) == 0
+    assert len(list(tmp_path.rglob("stream-*"))) == 1
+    telemetry.close()

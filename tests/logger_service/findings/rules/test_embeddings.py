@@ -145,6 +145,12 @@ def test_crowded_vectors_are_told_at_the_third_evaluation_of_a_contrastive_run()
     assert [one.rule for one in watch.not_checked()] == ["uniformity"]
 
 
+def test_vectors_that_are_leaving_their_cone_are_no_finding() -> None:
+    """A healthy run with a slow encoder: its uniformity was -0.02, -0.09, -0.27, -0.28, -0.89."""
+    widths = [0.1, 0.22, 0.4, 0.4, 0.9, 0.9]
+    assert show(run(embeddings.UNIFORMITY), [cone(width) for width in widths]) == []
+
+
 def test_modalities_in_separate_regions_are_information() -> None:
     watch = run(embeddings.MODALITY_GAP)
     both = np.vstack([cone(0.3), -cone(0.3, seed=1)])

@@ -34,7 +34,7 @@ def test_a_validation_loss_that_falls_again_clears() -> None:
 def test_a_validation_loss_whose_best_value_is_the_first_is_judged_when_the_past_has_become_coarse() -> None:
     judge = Judge(OVERFITTING)
     falling = [3.0 * 0.995**step for step in range(600)]  # more points than a past keeps
-    judge.curve(falling, tag="train_loss")
+    judge.curve(falling, tag="train_loss", first=0)
     found = []
     for step in range(0, 600, 50):
         found += judge.curve([1.0 + step / 600], tag="val_loss", first=step)
