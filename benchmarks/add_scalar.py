@@ -4,7 +4,8 @@ A script that changes the import of its SummaryWriter makes these calls. The sam
 runs on the same machine), to torch's SummaryWriter and to tensorboardX, in one run: in a tight loop, and behind a real
 training step, which leaves the caches cold. Behind a step, the libraries take turns from step to step. Aims, as ratios
 of p50 with floats: torch's SummaryWriter takes 40 times as long in a tight loop, and 15 times behind a step. This
-project's p99 behind a step is at most 10 times its p50. With the default flags all four tables take about a minute.
+project's p99 behind a step is at most 10 times its p50. With the default flags the four tables take about a minute on
+two idle cores.
 """
 
 import gc
@@ -80,7 +81,7 @@ def _tell(work: str) -> None:
 def main() -> None:
     """Measure and print the tables."""
     options = begin(
-        __doc__, steps=(200, "steps behind training, for each library"), loops=(800, "steps in a tight loop")
+        __doc__, steps=(120, "steps behind training, for each library"), loops=(600, "steps in a tight loop")
     )
     logging.getLogger("tensorboardX").setLevel(logging.ERROR)
     torch.set_num_threads(1)
