@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tensorboard_sidecar.protocol.codec import decode_message, encode_body
+from tensorboard_sidecar.protocol.finding import Finding
 from tensorboard_sidecar.protocol.kinds import check_message, kind_of
 from tensorboard_sidecar.protocol.messages import Message, TensorSummaries
 from tensorboard_sidecar.protocol.outbox.forks import call_in_children
@@ -87,7 +88,7 @@ class Pipeline:
     ) -> None:
         encode_message(0, stream.segment_head(1))
         self.stream = stream
-        self.told = told = told or ToldFindings()
+        self.told = told or ToldFindings()
         wall_time_ns = time_ns()
         self._unusable = ""
         self._stopped = False
@@ -98,7 +99,7 @@ class Pipeline:
             self.outbox = self.backlog.outbox
             undo.callback(self.backlog.close, keep=False)
 
-            link = LoggerLink(self.backlog, endpoint, keys, take_findings=told.take) if endpoint else None
+            link = LoggerLink(self.backlog, endpoint, keys, take_findings=self._take_findings) if endpoint else None
             if link:
                 undo.callback(link.close)
             destination = Destination(endpoint or NO_LOGGER, record, link.public_key if link else "")
@@ -109,7 +110,7 @@ class Pipeline:
             background = BackgroundRecovery(
                 storage.find_outboxes, record=record, endpoint=endpoint, keys=keys, wall_time_ns=wall_time_ns
             )
-            helper = HelperLink(show_in, stream, told.take) if show_in else None
+            helper = HelperLink(show_in, stream, self._take_findings) if show_in else None
             self.sender = Sender(self.backlog, link, recorder, self._poll, background, helper)
             self.sender.start()
             undo.pop_all()
@@ -256,6 +257,12 @@ class Pipeline:
         if self.flight is not None:
             self.flight.step()
         return waits
+
+    def _take_findings(self, findings: list[Finding]) -> None:
+        """Take what the logger or the helper finds; ship the flight recorder's steps when an error opens."""
+        for finding in self.told.take(findings):
+            if self.flight is not None and finding.severity == "error" and finding.state == "open":
+                self.flight.ship(f"{finding.rule}: {finding.tag}", finding.first_step)
 
     def _keep_filled(self, slot: Slot, body: bytes) -> None:
         if self.flight is not None and slot.kind == Kind.SCALARS:

@@ -47,6 +47,7 @@ TAGS_PER_ROLE_MAX: Final = 64
 LAYERS_MAX: Final = 2_048
 _PLANS_MAX: Final = 256
 _SUSPECTS_MAX: Final = 256
+_SHOWN_FINITE: Final = 64
 _SQUARE_MIN: Final = 4
 _CHUNK_NS: Final = int(CHUNK_SECONDS * 1e9)
 _NEVER_NS: Final = 2**63
@@ -226,8 +227,8 @@ class Watch:
         curves = [(tag, role) for tag in tags if (role := role_of_curve(tag)) is not None]
         pacing = any(role in _STEPS for _, role in curves)
         paces = pacing and not any(plan.paces for plan in self._plans.values())
-        if tags and not self._judges[Role.ANY_VALUE]:
-            self._feed(Role.ANY_VALUE, tags[0], NonFinite(tags[0], "scalar", step, 1, 0))
+        for tag in tags[:_SHOWN_FINITE]:  # scalars, metrics and norms have rules of their own: each has been checked
+            self._feed(Role.ANY_VALUE, tag, NonFinite(tag, "scalar", step, 1, 0))
         return _Plan(tags, curves, _columns([tag for tag, _ in curves]), paces)
 
     def _flush_plan(self, plan: _Plan, rows: list[_Row], merged: dict[str, list[_Row]]) -> list[Finding]:

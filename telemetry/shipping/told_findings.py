@@ -33,8 +33,12 @@ class ToldFindings:
         """Call ``callback`` from now on with each finding that opens or clears, on a thread of its own."""
         self._calls.callbacks += (callback,)
 
-    def take(self, findings: Iterable[Finding]) -> None:
-        """Take findings from the logger or the helper, which tells them again after each new connection."""
+    def take(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Take findings from the logger or the helper, which tells them again after each new connection.
+
+        Returns those that have opened or cleared since they were told before.
+        """
+        changed = []
         for finding in findings:
             key = finding.rule, finding.tag
             before = self._by_key.get(key)
@@ -42,8 +46,10 @@ class ToldFindings:
                 continue
             self._by_key[key] = finding
             if finding.state != ("cleared" if before is None else before.state):
+                changed.append(finding)
                 self._calls.add(finding)
         self.known = tuple(sorted(self._by_key.values(), key=by_gravity))
+        return changed
 
     def close(self) -> None:
         """End the calls: waits at most a second for those that are due."""

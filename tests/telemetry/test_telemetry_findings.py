@@ -11,6 +11,8 @@ from support.machine.waiting import wait_until
 from support.records.golden import FINDING
 
 from tensorboard_sidecar import Finding, SummaryWriter, Telemetry
+from tensorboard_sidecar.protocol.finding import Severity
+from tensorboard_sidecar.protocol.messages import Scalars, Text
 from tensorboard_sidecar.protocol.wire import Data, Findings, Hello, WireMessage
 
 CLEARED = replace(FINDING, state="cleared")
@@ -131,3 +133,21 @@ def test_a_writer_learns_what_is_wrong_too(logger: TellingLogger, tmp_path: Path
 
 def test_the_example_of_an_early_end_is_in_the_docstring() -> None:
     assert "stop.set()" in (Telemetry.__doc__ or "")
+
+
+@pytest.mark.parametrize(("severity", "ships"), [("error", True), ("warn", False)])
+def test_an_error_that_opens_ships_the_flight_recorder(logger: TellingLogger, severity: Severity, ships: bool) -> None:
+    error = replace(FINDING, severity=severity, first_step=7)
+    logger.findings = []
+    with Telemetry("run", endpoint=logger.endpoint, strict=True, flight_recorder=3) as telemetry:
+        for step in range(10):
+            telemetry.flight(step, {"loss": 1.0})
+        logger.findings = [error]
+        telemetry.scalars(10, {"loss": 1.0})
+        wait_until(lambda: telemetry.findings() == (error,))
+    said = [message for message in logger.messages(next(iter(logger.records))) if isinstance(message, Text | Scalars)]
+    reasons = [message.text for message in said if isinstance(message, Text) and message.tag == "flight/reason"]
+    assert reasons == ([f"`{error.rule}: {error.tag}`: steps 4 to 10"] if ships else [])
+    assert sum("flight/loss" in message.values for message in said if isinstance(message, Scalars)) == (
+        7 if ships else 0
+    )

@@ -197,7 +197,7 @@ DIVERGING: Final = Rule(
     needs="80 points of a training loss that stays above 0",
     advice="Stop, go back to a checkpoint from before the rise, and lower the learning rate. "
     "People also clip gradients, lengthen the warm-up, or compute the loss in float32.",
-    source="the thresholds of issue 13, thrice: none of 128 made-up noisy curves (lognormal noise of 0.1 to 1.0, each "
+    source="thresholds by experience, thrice: none of 128 made-up noisy curves (lognormal noise of 0.1 to 1.0, each "
     "point by itself) opened it, nor loss-spike; the level keeps the minimum of a noisy curve from being mere luck",
     false_alarms="a curriculum that makes the data harder, a new term of the loss, warm restarts of the learning rate, "
     "a loss that wanders",
@@ -215,8 +215,8 @@ NOTHING_LEARNT: Final = Rule(
     needs="a run from its first step whose settings say its length, 5 points in its first tenth, a loss above 0",
     advice="Check that labels belong to their inputs, that the learning rate is not far too small or too large, and "
     "that gradients reach the weights. People first make a model overfit a single batch.",
-    source="A. Karpathy, A Recipe for Training Neural Networks (2019), 'overfit one batch'; 5 % by 20 %: issue 13. A "
-    "healthy run of 192 steps had gained 3 % at step 39",
+    source="A. Karpathy, A Recipe for Training Neural Networks (2019), 'overfit one batch'; 5 % by 20 %: by experience. "
+    "A healthy run of 192 steps had gained 3 % at step 39",
     false_alarms="fine-tuning of a model that is good already: its loss falls by a few hundredths",
     measure=gain,
 )

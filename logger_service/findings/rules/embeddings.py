@@ -189,7 +189,7 @@ EMBEDDING_COLLAPSE: Final = Rule(
     needs="a square matrix of cosine similarities after a fifth of the run",
     advice="All vectors are nearly equal: look at the learning rate, the temperature and the negatives of the loss. "
     "People lower the learning rate, check that negatives are in the batch, or stop the gradient of one branch.",
-    source="thresholds of issue 13; three healthy runs of the trainer: below 0.12",
+    source="threshold by experience; three healthy runs of the trainer: below 0.12",
     false_alarms="one encoder for both sides, slow to leave its first narrow cone, in a run of unknown length",
     measure=cosine_collapse,
 )
@@ -244,8 +244,8 @@ UNIFORMITY: Final = Rule(
     needs="16 embeddings after a fifth of a run with a recall of retrieval or a temperature",
     advice="The vectors crowd in a small part of the sphere, so that nearest neighbours mean little. "
     "People lower the temperature, enlarge the batch, or check that negatives reach the loss.",
-    source="Wang & Isola 2020; threshold of issue 13; three healthy runs of the trainer: above -0.5 in one evaluation "
-    "at most after a fifth of the run, and -2.4 to -3.4 at the end",
+    source="Wang & Isola 2020; threshold by experience; three healthy runs of the trainer: above -0.5 in one "
+    "evaluation at most after a fifth of the run, and -2.4 to -3.4 at the end",
     false_alarms="a large learned temperature; few classes, on which the vectors gather by design",
     measure=crowding,
 )

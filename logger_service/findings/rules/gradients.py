@@ -127,7 +127,7 @@ NORM_LARGE: Final = Rule(
     needs="a gradient norm",
     advice="Look for exploding layers, a loss that is summed instead of averaged, and inputs that are not normalised. "
     "People clip gradients to a norm of 1.",
-    source="the threshold of issue 13; clipping is to 1 nearly everywhere (arXiv:1211.5063, section 3.2, for why)",
+    source="threshold by experience; clipping is to 1 nearly everywhere (arXiv:1211.5063, section 3.2, for why)",
     false_alarms="models that are trained well with large gradients, since Adam divides by their size",
     measure=size,
 )
@@ -144,7 +144,7 @@ CLIPPING: Final = Rule(
     "gradient norm after clipping",
     advice="The limit, not the gradient, sets the size of most updates. "
     "That is how many large models are trained; people raise the limit if the loss falls slowly.",
-    source="the threshold of issue 13",
+    source="threshold by experience",
     false_alarms="large models, on purpose: for this reason it is information alone",
     together=True,
     measure=clipping,

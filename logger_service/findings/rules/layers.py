@@ -226,7 +226,7 @@ VANISHING_LAYER: Final = Rule(
     needs="summaries of the gradients of 4 layers",
     advice="This layer learns far more slowly than the others: look at the activations before it. "
     "People change the initialisation, add normalisation or residual connections, or replace saturating activations.",
-    source="Glorot & Bengio 2010 (gradients by layer); threshold of issue 13; "
+    source="Glorot & Bengio 2010 (gradients by layer); threshold by experience; "
     "three healthy runs of the trainer: above 0.03",
     false_alarms="layers whose output is scaled by a small learned factor, as in LayerScale",
     measure=relative_size,
@@ -244,7 +244,7 @@ EXPLODING_LAYER: Final = Rule(
     needs="summaries of the gradients of 4 layers",
     advice="This layer takes most of the gradient: clipping by the total norm then stops all other layers. "
     "People change the initialisation or normalise the layer's input.",
-    source="Glorot & Bengio 2010 (gradients by layer); threshold of issue 13; "
+    source="Glorot & Bengio 2010 (gradients by layer); threshold by experience; "
     "three healthy runs of the trainer: below 33",
     false_alarms="a scale or position that all positions share: its gradient is a sum over them",
     measure=relative_size,

@@ -60,7 +60,7 @@ SLOWER: Final = Rule(
     needs="100 logged steps after the warm-up",
     advice="Look at the loader's workers, the disk, memory that grows, and the clock and temperature of the device. "
     "A slow rank slows all of them.",
-    source="the threshold of issue 13; the median leaves out the steps that evaluate or save",
+    source="threshold by experience; the median leaves out the steps that evaluate or save",
     false_alarms="a machine that others use too; sequences or pictures that become longer on purpose",
     measure=slowness,
 )

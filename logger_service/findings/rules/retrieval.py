@@ -77,7 +77,7 @@ NO_DIAGONAL: Final = Rule(
     needs="a square matrix of similarities of 32 pairs after a fifth of the run",
     advice="Matching pairs are no closer than others: check that rows and columns are in the same order, and that the "
     "pairs of the data match. People look at a batch's pairs by eye first.",
-    source="variance: Hoeffding 1951; three standard errors, as in issue 13, told a slow encoder of a healthy run; "
+    source="variance: Hoeffding 1951; three standard errors told a slow encoder of a healthy run; "
     "three healthy runs of the trainer: above 3 after a fifth of the run, above 6 an evaluation later",
     false_alarms="a square matrix that compares anything but matching pairs",
     measure=diagonal,
@@ -95,7 +95,7 @@ ONE_WAY_RETRIEVAL: Final = Rule(
     needs="recalls of both directions (.../a_to_b/recall..., .../b_to_a/recall...), one of 0.2 or more",
     advice="One direction of retrieval works, the other does not: the loss may be taken over rows only, or hubs answer "
     "every query. People make the loss symmetric and look at hubness.",
-    source="threshold of issue 13; three healthy runs of the trainer: above 0.4",
+    source="threshold by experience; three healthy runs of the trainer: above 0.4",
     false_alarms="directions with very different numbers of candidates",
     measure=one_way,
 )
