@@ -24,7 +24,6 @@ from typing import Final
 from tensorboard_sidecar.logger_service.findings.silence import GONE_SECONDS
 from tensorboard_sidecar.logger_service.folders.logger_lock import folder_lock
 from tensorboard_sidecar.logger_service.folders.low_water import DiskSpace, LowWater, measure_disk
-from tensorboard_sidecar.logger_service.projection.findings_report import Unsent
 from tensorboard_sidecar.logger_service.projection.quarantine import Quarantine
 from tensorboard_sidecar.logger_service.projection.report import ProjectionCounts, ProjectionState
 from tensorboard_sidecar.logger_service.projection.stream import StreamProjection, in_stream_order
@@ -138,7 +137,6 @@ class Follower:
         self._low_water = LowWater(lambda: measure_disk(logdir), disk_reserve_bytes)
         self._followed: dict[Path, _Followed] = {}
         self._find_at_seconds = float("-inf")
-        self._untaken = Unsent()
 
     def __repr__(self) -> str:
         return f"<Follower of {len(self._followed)} recordings: {self.counts}>"
@@ -212,13 +210,6 @@ class Follower:
         for followed in self._followed.values():
             if followed.stream is not None and followed.stream.findings:
                 yield followed.stream.stream.id, followed.stream.findings
-
-    def take_findings(self) -> list[tuple[bytes, Finding]]:
-        """Return the findings that opened or cleared since the last call, with the ids of their streams."""
-        changes = list(self._untaken.changes(self.findings()))
-        for stream, finding in changes:
-            self._untaken.sent(stream, finding)
-        return changes
 
     @property
     def failures(self) -> list[str]:

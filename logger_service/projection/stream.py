@@ -166,7 +166,7 @@ class StreamProjection:
         self._findings.first_sequence = self._tail.first_sequence
         while unread:
             record = unread[0]
-            if self._must_read_again(record) and not self._read_again(record, enough):
+            if self._findings.view is None and not self._know_past(record, enough):
                 taken = max(taken, 1)
                 break
             light = _is_light(record)
@@ -184,9 +184,6 @@ class StreamProjection:
         self._write()
         self._tell(live=now_seconds is not None)
         return taken
-
-    def _must_read_again(self, record: Record) -> bool:
-        return self._findings.view is None and self._findings.must_read(record)
 
     def _show_or_wait(self, record: Record, now_seconds: float | None) -> bool:
         """Show a record, and the hole before it; return False if it must wait."""
@@ -222,12 +219,14 @@ class StreamProjection:
         if self.ended or gone:
             self._findings.rest()
 
-    def _read_again(self, record: Record, enough: Callable[[], bool]) -> bool:
-        """Read the records before the next one again for the findings, until ``enough()``; return whether that is done.
+    def _know_past(self, record: Record, enough: Callable[[], bool]) -> bool:
+        """Read earlier records again for the findings, where needed, until ``enough()``; return whether that is done.
 
         The file that remembers what killed a process has the number 0 for this. After an error, and after some deaths,
         the stream is not watched.
         """
+        if not self._findings.must_read(record):
+            return True
         suspect = self.stream.id, 0
         if self._suspects.is_fatal(suspect):
             self._suspects.clear(suspect)

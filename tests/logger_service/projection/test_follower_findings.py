@@ -50,8 +50,9 @@ class Run:
     def silent(self) -> int:
         return self.follower.state().silent
 
-    def changes(self) -> list[tuple[str, str, str]]:
-        return [(finding.rule, finding.tag, finding.state) for _, finding in self.follower.take_findings()]
+    @property
+    def findings(self) -> list[tuple[str, str, str]]:
+        return [(one.rule, one.tag, one.state) for _, findings in self.follower.findings() for one in findings]
 
 
 @pytest.fixture
@@ -121,21 +122,19 @@ def test_a_run_that_is_gone_for_a_day_is_no_longer_silent_and_its_findings_rest_
     assert [len(findings) for _, findings in run.follower.findings()] == [1]
 
 
-def test_changes_are_taken_once(run: Run) -> None:
+def test_the_findings_of_a_run_are_known_as_they_are_now(run: Run) -> None:
     run.turn(0.0, *HEALTHY)
-    assert run.changes() == []
+    assert run.findings == []
     run.turn(1.0, Scalars({"loss": NAN}))
-    assert run.changes() == [("non-finite-scalar", "loss", "open")]
-    run.turn(2.0, Scalars({"loss": NAN}))
-    assert run.changes() == []
+    assert run.findings == [("non-finite-scalar", "loss", "open")]
     run.turn(3.0, Scalars({"loss": 1.0}))
-    assert run.changes() == [("non-finite-scalar", "loss", "cleared")]
+    assert run.findings == [("non-finite-scalar", "loss", "cleared")]
     assert [stream for stream, _ in run.follower.findings()] == [STREAM_ID]
 
 
 def test_the_findings_of_a_run_that_ended_are_kept_until_its_recording_is_parked(run: Run) -> None:
     run.turn(0.0, *HEALTHY, Scalars({"loss": NAN}), RunEnd("failed"))
-    assert run.changes() == [("non-finite-scalar", "loss", "open")]
+    assert run.findings == [("non-finite-scalar", "loss", "open")]
     run.turn(59.0)
     assert len(list(run.follower.findings())) == 1
     run.turn(1e3)
