@@ -34,7 +34,7 @@ TABS = (
     ("graphs", "image_encoder"),
     ("distributions", "gradients"),
     ("histograms", "gradients"),
-    ("text", "samples/captions"),
+    ("text", "run/config"),
     ("hparams", "hparam/best_val_loss"),
     ("projector", "Points:"),
 )
