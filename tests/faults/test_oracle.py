@@ -38,8 +38,7 @@ PROGRAM = str(Path(__file__).parent / "harness" / "killed_at_bye_program.py")
 STREAM = make_stream()
 LAST = 20
 STEPS = 1000
-# The first sync of a stream is that of its segment's head; every run of ten records is then a commit.
-HEAD_SYNC = 1
+# Every run of ten records is a commit; the sync of the first is that of the segment's head too.
 IN_TWO_COMMITS, IN_THREE_COMMITS = 21, 31
 # For an acknowledgement that left before the disk hung, it is there long before.
 ACKS_SECONDS = 0.5
@@ -79,7 +78,7 @@ def lose_power_in_a_sync(logger: LoggerProcess, folder: Path, *, early_acks: boo
 
     Nothing depends on luck: the disk hangs in that sync, and afterwards holds what was durable before it, no more.
     """
-    power = PowerLoss(logger, folder / "notes", Unlucky(1), hang_at_sync=HEAD_SYNC + 3, early_acks=early_acks)
+    power = PowerLoss(logger, folder / "notes", Unlucky(1), hang_at_sync=3, early_acks=early_acks)
     peer = Peer(logger.endpoint, Stream("power"))
     peer.deliver(IN_TWO_COMMITS, records_a_run=10, window=1)
     peer.send_records(IN_TWO_COMMITS, IN_THREE_COMMITS)

@@ -45,7 +45,9 @@ def test_every_scalar_has_its_number_of_points(tensorboard: TensorBoard, job: Jo
         assert [point[1] for point in points(tensorboard, "scalars", tag)] == [steps // 2, steps], tag
 
 
-def test_nothing_but_the_named_scalars_the_findings_and_the_hyperparameters_metrics_is_shown(tensorboard: TensorBoard) -> None:
+def test_nothing_but_the_named_scalars_the_findings_and_the_hyperparameters_metrics_is_shown(
+    tensorboard: TensorBoard,
+) -> None:
     tags = set(tensorboard.get("plugin/scalars/tags")[RUN])
     others = tags - {*expected.EACH_LOG_INTERVAL, *expected.EACH_EPOCH, "findings/open"}
     assert {tag for tag in others if not tag.startswith("hparam/")} == set()

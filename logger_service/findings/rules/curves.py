@@ -215,8 +215,8 @@ NOTHING_LEARNT: Final = Rule(
     needs="a run from its first step whose settings say its length, 5 points in its first tenth, a loss above 0",
     advice="Check that labels belong to their inputs, that the learning rate is not far too small or too large, and "
     "that gradients reach the weights. People first make a model overfit a single batch.",
-    source="A. Karpathy, A Recipe for Training Neural Networks (2019), 'overfit one batch'; 5 % by 20 %: by experience. "
-    "A healthy run of 192 steps had gained 3 % at step 39",
+    source="A. Karpathy, A Recipe for Training Neural Networks (2019), 'overfit one batch'; 5 % by 20 %: by "
+    "experience. A healthy run of 192 steps had gained 3 % at step 39",
     false_alarms="fine-tuning of a model that is good already: its loss falls by a few hundredths",
     measure=gain,
 )
