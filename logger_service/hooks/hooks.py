@@ -33,8 +33,9 @@ def make_hooks(command: str | None, url: str | None) -> "Hooks":
 class Hooks:
     """Tells ``hooks`` each finding that opens or clears, once; by the names that the metrics page has.
 
-    The projection tells findings again after a restart. A finding whose state a hook knows is not told again, and a
-    finding that clears is told if it was told to be open. LRU: FINDINGS_REMEMBERED_MAX findings are remembered. A
+    The projection tells findings again after a restart. A finding whose state a hook knows is not told again. A finding
+    that clears is told if it was told to be open, or if it is an error: a NaN of a single step opens and clears before
+    anybody is told. LRU: FINDINGS_REMEMBERED_MAX findings are remembered. A
     logger that starts again remembers none: it tells open findings of running trainers again.
     """
 
@@ -52,7 +53,7 @@ class Hooks:
         if not self._hooks:
             return
         key = stream.id, finding.rule, finding.tag
-        if finding.state == self._states.get(key, "cleared"):
+        if finding.state == self._states.get(key, "" if finding.severity == "error" else "cleared"):
             return
         self._states[key] = finding.state
         self._states.move_to_end(key)

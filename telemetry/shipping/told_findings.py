@@ -45,7 +45,7 @@ class ToldFindings:
             if before is None and not self._has_room():
                 continue
             self._by_key[key] = finding
-            if finding.state != ("cleared" if before is None else before.state):
+            if before is None or _is_news(before, finding):
                 changed.append(finding)
                 self._calls.add(finding)
         self.known = tuple(sorted(self._by_key.values(), key=by_gravity))
@@ -62,6 +62,11 @@ class ToldFindings:
                 return False
             del self._by_key[cleared]
         return True
+
+
+def _is_news(before: Finding, now: Finding) -> bool:
+    """Tell whether a finding has opened or cleared since, perhaps both within the moment between two tellings."""
+    return now.state != before.state or (now.state == "cleared" and now.count > before.count)
 
 
 class FindingCalls:

@@ -82,6 +82,13 @@ def test_a_clearing_without_a_known_opening_is_not_told() -> None:
     assert noted.states() == {}
 
 
+def test_an_error_that_clears_before_it_is_told_is_told() -> None:
+    noted = Noted()
+    noted.hooks.take(STREAM, replace(CLEARED, severity="error"))
+    noted.hooks.take(STREAM, replace(CLEARED, severity="error"))
+    assert noted.states() == {"loss-spike loss/train": "cleared"}
+
+
 def test_the_same_rule_of_two_streams_is_two_findings() -> None:
     noted = Noted()
     noted.hooks.take(STREAM, FINDING)
