@@ -18,7 +18,7 @@ OPEN_TAG: Final = "findings/open"
 # Characters of the table of findings, and of the table of what was not checked: some fifty rows, more than people read.
 _TABLE_MAX_CHARACTERS: Final = 30_000
 _CELL_MAX_CHARACTERS: Final = 200
-_HEAD: Final = ("", "rule", "tag", "steps", "samples", "evidence", "what people do")
+_HEAD: Final = ("", "rule", "tag", "steps (samples)", "evidence")
 _WORDS: Final = {"error": "error", "warn": "warning", "info": "information"}
 
 
@@ -38,6 +38,8 @@ def findings_card(findings: Sequence[Finding], not_checked: Sequence[tuple[str, 
     if findings:
         rows = [_row(finding) for finding in findings]
         parts.append(values.markdown_table(_HEAD, rows, _TABLE_MAX_CHARACTERS))
+        advice = {finding.rule: finding.advice for finding in findings}
+        parts.append(values.markdown_table(("rule", "what people do"), list(advice.items()), _TABLE_MAX_CHARACTERS))
     if not_checked:
         rules: dict[str, list[str]] = {}
         for rule, reason in not_checked:
@@ -71,7 +73,7 @@ def _row(finding: Finding) -> tuple[str, ...]:
         steps += f" to {finding.last_step:,}"
     evidence = ", ".join(f"{name} {number:.4g}" for name, number in finding.evidence.items())
     word = _WORDS[finding.severity] + (", cleared" if finding.state == "cleared" else "")
-    return word, finding.rule, _cut(finding.tag), steps, f"{finding.count:,}", _cut(evidence), finding.advice
+    return word, finding.rule, _cut(finding.tag), f"{steps} ({finding.count:,})", _cut(evidence)
 
 
 def _cut(text: str) -> str:
