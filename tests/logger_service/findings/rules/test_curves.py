@@ -20,8 +20,8 @@ CLASSES = {"model/num_classes": 10}
 
 def test_a_first_loss_far_above_a_guess_opens_and_clears_below_the_guess() -> None:
     judge = Judge(LOSS_INITIAL, Facts(CLASSES))
-    (opened,) = judge.curve([4.0, 3.5, 3.0])
-    assert (opened.first_step, opened.evidence) == (1, {"value": 4.0, "guess": 2.303})
+    (opened,) = judge.curve([5.0, 3.5, 3.0])
+    assert (opened.first_step, opened.evidence) == (1, {"value": 5.0, "guess": 2.303})
     assert states(judge.curve([2.5, 2.2, 2.0], first=4)) == ["cleared"]
     assert judge.curve([40.0] * 20, first=7) == [], "a later loss is not the first"
 
@@ -36,8 +36,8 @@ def test_the_reference_trainers_losses_guess_among_the_pairs_of_a_batch() -> Non
     facts = Facts({"batch_size": 32})
     guess = log(32)
     for tag, terms in (("loss/train/text_image", 1), ("loss/train/total", 4)):
-        assert states(Judge(LOSS_INITIAL, facts).curve([1.6 * terms * guess], tag=tag)) == ["open"]
-        assert Judge(LOSS_INITIAL, facts).curve([1.4 * terms * guess], tag=tag) == []
+        assert states(Judge(LOSS_INITIAL, facts).curve([2.1 * terms * guess], tag=tag)) == ["open"]
+        assert Judge(LOSS_INITIAL, facts).curve([1.9 * terms * guess], tag=tag) == []
 
 
 @pytest.mark.parametrize(
