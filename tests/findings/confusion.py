@@ -134,9 +134,9 @@ def _margins(by_name: Mapping[str, list[Verdict]], healthy: Sequence[Verdict]) -
             for one in sick
         }
         opens = f"{'above' if grows else 'below'} {rule.enter:g}"
-        nearest = f"{rounded(worst(near)):g}" if near else "not checked"
+        nearest = f"{rounded(worst(near)):g}" if near else "no measure"
         names = ", ".join(values) or "none here"
-        mild = ", ".join(f"{rounded(mildest(found)):g}" if found else "not checked" for found in values.values())
+        mild = ", ".join(f"{rounded(mildest(found)):g}" if found else "no measure" for found in values.values())
         yield f"| `{rule.name}` | {opens} | {nearest} | {names} | {mild} |"
 
 
