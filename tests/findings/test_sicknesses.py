@@ -28,7 +28,7 @@ def test_a_healthy_training_has_neither_warning_nor_error(data: Flickr8k, tmp_pa
     train_once("batches-of-16", 0, data, tmp_path / "healthy")
     verdict = judge(tmp_path / "healthy")
     assert [str(one.finding) for one in verdict.opened if one.finding.severity != "info"] == []
-    assert {"nothing-learnt", "diverging", "temperature-range"} <= verdict.nearest.keys()
+    assert {"nothing-learnt", "diverging", "no-diagonal"} <= verdict.nearest.keys()
 
 
 @pytest.mark.parametrize("name", ["zero-learning-rate", "constant-encoder", "temperature-pinned"])
