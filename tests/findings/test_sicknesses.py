@@ -15,7 +15,7 @@ from tensorboard_sidecar.trainer.data.flickr8k import Flickr8k
 pytestmark = pytest.mark.xdist_group("short trainings")
 
 # Enough for the sicknesses below. A healthy run needs all its ten epochs: at first, nothing is aligned.
-SHORT = {"epochs": 3}
+SHORT = {"epochs": 4}
 
 
 @pytest.fixture(scope="module")
