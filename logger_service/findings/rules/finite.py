@@ -8,6 +8,9 @@ from tensorboard_sidecar.logger_service.findings.roles import Role, is_metric, r
 from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, Rule
 from tensorboard_sidecar.logger_service.findings.samples import NonFinite, Points, Sample
 
+# Tensors that are followed until they are finite again.
+_TOGETHER_MAX: Final = 64
+
 
 def counting(kind: str) -> Callable[[Facts], Measure]:
     """Return what makes a measure of the number of values that are not finite in samples of this kind.
@@ -30,6 +33,43 @@ def counting(kind: str) -> Callable[[Facts], Measure]:
                 return []
             checked = True
             return [Measured("", sample.steps[0] if isinstance(sample, Points) else sample.step, 0.0, {})]
+
+        return measure
+
+    return make
+
+
+def counting_together(kind: str) -> Callable[[Facts], Measure]:
+    """Return what makes a measure as :func:`counting`, of all tensors of this kind together.
+
+    A NaN in one layer is in all layers at the next step. The finding has the tag of the first tensor, counts steps, and
+    clears when no tensor has such values any more.
+    """
+
+    def make(facts: Facts) -> Measure:
+        count_alone = counting(kind)(facts)
+        bad: dict[str, None] = {}
+        first = ""
+        counted_step = -1
+
+        def measure(sample: Sample) -> Iterable[Measured]:
+            nonlocal first, counted_step
+            if not isinstance(sample, NonFinite):
+                return count_alone(sample)
+            if kind_of(sample) != kind:
+                return []
+            if sample.non_finite:
+                first = first if bad else sample.tag
+                if len(bad) < _TOGETHER_MAX:
+                    bad[sample.tag] = None
+                if sample.step == counted_step:
+                    return []
+                counted_step = sample.step
+            else:
+                bad.pop(sample.tag, None)
+                if bad:
+                    return []
+            return [measured._replace(tag=first or sample.tag) for measured in count_alone(sample)]
 
         return measure
 
@@ -84,7 +124,7 @@ WEIGHT: Final = Rule(
     severity="error",
     roles=frozenset({Role.ANY_VALUE}),
     also=frozenset({Role.WEIGHTS}),
-    formula="values of a weight that are NaN or infinite",
+    formula="steps at which values of weights are NaN or infinite (tag: the first tensor)",
     enter=0.5,
     clear=0.5,
     needs="summaries or histograms of weights",
@@ -93,7 +133,7 @@ WEIGHT: Final = Rule(
     source="as non-finite-scalar",
     false_alarms="a mask of -inf that is registered as a parameter",
     warm_up=False,
-    measure=counting("weight"),
+    measure=counting_together("weight"),
 )
 
 GRADIENT: Final = Rule(
@@ -101,7 +141,7 @@ GRADIENT: Final = Rule(
     severity="error",
     roles=frozenset({Role.ANY_VALUE}),
     also=frozenset({Role.GRADIENTS, Role.GRADIENT_NORM}),
-    formula="values of a gradient, or of a gradient norm, that are NaN or infinite",
+    formula="steps at which values of gradients, or a gradient norm, are NaN or infinite (tag: the first)",
     enter=0.5,
     clear=0.5,
     running=3,
@@ -111,7 +151,7 @@ GRADIENT: Final = Rule(
     source="three running: torch.amp.GradScaler halves its scale at each step that it skips",
     false_alarms="the first steps with fp16 and a very high initial scale",
     warm_up=False,
-    measure=counting("gradient"),
+    measure=counting_together("gradient"),
 )
 
 RULES: Final = (SCALAR, METRIC, WEIGHT, GRADIENT)

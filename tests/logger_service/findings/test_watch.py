@@ -180,7 +180,8 @@ def test_a_tag_that_was_not_finite_is_said_to_be_finite_again_once() -> None:
     for step, value in enumerate((1.0, NAN, 1.0, 1.0)):
         seen.watch.scalars(step, 0, {"a": value, "b": 1.0})
     assert seen.of(NonFinite) == [
-        NonFinite("a", "scalar", 0, 1, 0),  # so that the rule has a verdict
+        NonFinite("a", "scalar", 0, 1, 0),  # so that the rules have a verdict
+        NonFinite("b", "scalar", 0, 1, 0),
         NonFinite("a", "scalar", 1, 1, 1),
         NonFinite("a", "scalar", 2, 1, 0),
     ]
@@ -190,7 +191,7 @@ def test_values_whose_sum_alone_is_infinite_are_finite() -> None:
     seen = Seen()
     seen.watch.scalars(1, 0, {"loss": 1e308, "x": 1e308})
     seen.watch.end(2)
-    assert [one.non_finite for one in seen.of(NonFinite)] == [0]
+    assert [one.non_finite for one in seen.of(NonFinite)] == [0, 0]
     assert seen.points("loss") == [(1, 1e308)]
 
 

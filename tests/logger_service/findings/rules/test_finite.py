@@ -69,3 +69,28 @@ def test_finite_values_of_each_kind_were_checked() -> None:
     watch.layer(1, "weights/fc", Layer(10, 0, 1.0, -1.0, 1.0, 0), 0)
     watch.flush()
     assert names & {one.rule for one in watch.not_checked()} == set()
+
+
+@pytest.mark.parametrize(("rule", "kind"), [(WEIGHT, "weight"), (GRADIENT, "gradient")])
+def test_a_nan_that_spreads_over_the_layers_is_one_finding(rule: Rule, kind: str) -> None:
+    judge = Judge(rule)
+    found = []
+    for step, number in enumerate((1, 1, 1, 1, 0), 1):
+        for layer in range(100):
+            found += judge.feed(NonFinite(f"layer{layer}", kind, step, 10, number))
+    assert states(found) == ["open", "cleared"]
+    assert {(finding.tag, finding.count) for finding in found[1:]} == {("layer0", 4)}
+
+
+def test_a_nan_in_many_layers_of_one_step_is_a_single_step_to_a_scaler() -> None:
+    judge = Judge(GRADIENT)
+    for layer in range(100):
+        assert not judge.feed(NonFinite(f"layer{layer}", "gradient", 1, 10, 1))
+
+
+def test_weights_stay_bad_until_the_last_layer_is_finite() -> None:
+    judge = Judge(WEIGHT)
+    judge.feed(NonFinite("a", "weight", 1, 10, 1))
+    judge.feed(NonFinite("b", "weight", 1, 10, 1))
+    assert not judge.feed(NonFinite("a", "weight", 2, 10, 0))
+    assert [finding.state for finding in judge.feed(NonFinite("b", "weight", 2, 10, 0))] == ["cleared"]
