@@ -49,6 +49,6 @@ class Finding(msgspec.Struct, frozen=True):
 _GRAVITY: Final = {"error": 0, "warn": 1, "info": 2}
 
 
-def by_gravity(finding: Finding) -> tuple[bool, int, str, str]:
-    """Sort key: open findings first, the gravest first, then by rule and tag."""
-    return finding.state == "cleared", _GRAVITY[finding.severity], finding.rule, finding.tag
+def by_gravity(finding: Finding) -> tuple[bool, int, int, str, str]:
+    """Sort key: open findings first, the gravest first, then the earliest: where a trouble began; then rule and tag."""
+    return finding.state == "cleared", _GRAVITY[finding.severity], finding.first_step, finding.rule, finding.tag

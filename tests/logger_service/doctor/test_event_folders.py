@@ -101,7 +101,7 @@ def test_all_files_of_a_folder_are_one_run_in_the_order_of_their_names(tmp_path:
 def test_a_value_that_is_not_finite_is_found_with_its_step(tmp_path: Path) -> None:
     write_events(tmp_path, [*curve("loss", [1.0, 2.0, NAN, NAN]), point("acc", 4, float("inf"))])
     verdicts, _ = judge(tmp_path)
-    assert found(verdicts) == [[("acc", 4), ("loss", 2)]]
+    assert found(verdicts) == [[("loss", 2), ("acc", 4)]]
 
 
 def test_a_histogram_is_judged_by_its_moments(tmp_path: Path) -> None:
