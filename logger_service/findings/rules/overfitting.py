@@ -1,5 +1,6 @@
 """The rule on overfitting: the validation loss rises, the training loss falls, and no score makes up for it."""
 
+from collections import deque
 from collections.abc import Iterable
 from math import inf
 from typing import Final
@@ -10,6 +11,7 @@ from tensorboard_sidecar.logger_service.findings.rule import Measure, Measured, 
 from tensorboard_sidecar.logger_service.findings.samples import Points, Sample
 
 _EVALUATIONS_MIN: Final = 4
+_RUNNING: Final = 3
 # The best validation loss counts as this part of the first at least: near zero there are no ratios.
 _FLOOR: Final = 0.05
 # A curve that changes by less neither falls nor rises.
@@ -22,6 +24,7 @@ def overfitting(facts: Facts) -> Measure:
     first = 0.0
     best = inf
     before = best_step = best_before = -1
+    recent: deque[int] = deque(maxlen=_RUNNING)
 
     def measure(sample: Sample) -> Iterable[Measured]:
         nonlocal evaluations, first, best, before, best_step, best_before
@@ -39,10 +42,12 @@ def overfitting(facts: Facts) -> Measure:
             if past is not None and best >= 0 < lowest and evaluations >= _EVALUATIONS_MIN:
                 then, now = past.mean(best_before, best_step), past.mean(before, step)
                 if then is not None and now is not None:
-                    falls = now < then * (1 - _CHANGE) and not _rise(facts.scores(), best_step, before, step)
+                    rise = _rise(facts.scores(), max(best_step, recent[0]), before, step)
+                    falls = now < then * (1 - _CHANGE) and not rise
                     numbers = {"value": value, "lowest": lowest, "training": now, "training then": then}
                     found.append(Measured(sample.tag, step, value / lowest if falls else 1.0, numbers))
             before = step
+            recent.append(step)
         return found
 
     return measure
@@ -60,11 +65,11 @@ OVERFITTING: Final = Rule(
     severity="warn",
     roles=frozenset({Role.VALIDATION_LOSS, Role.LOSS}),
     formula="validation loss / its minimum, while the training loss is below its value at that minimum, and not more "
-    "than half of the scores (accuracy, recall ...) are above theirs",
+    "than half of the scores (accuracy, recall ...) have risen since, or within three evaluations",
     enter=1.1,
     clear=1.05,
-    running=3,
-    clear_running=3,
+    running=_RUNNING,
+    clear_running=_RUNNING,
     needs="4 evaluations of a validation loss above 0, and a training loss",
     advice="The model memorises its training data: the checkpoint at the minimum is the one to keep. "
     "People stop here, or add data, augmentation, weight decay or dropout.",

@@ -46,6 +46,11 @@ def test_a_score_that_rises_makes_up_for_it_and_one_that_stays_does_not() -> Non
     assert trained(FALLING, RISING, [0.5] * 10) == [("open", 60)]
 
 
+def test_a_score_that_has_come_to_rest_makes_up_for_nothing_though_it_was_lower_at_the_minimum() -> None:
+    """The minimum of a tiny training set comes before anything is learnt: its recall is that of chance."""
+    assert trained(FALLING, RISING, [0.0, 0.0, 0.1, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]) == [("open", 80)]
+
+
 def test_a_training_loss_that_rises_too_is_no_overfitting() -> None:
     assert trained(RISING, RISING) == []
     assert trained([1.0] * 10, RISING) == []
