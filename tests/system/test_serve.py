@@ -16,7 +16,7 @@ import pytest
 from support.logger.delivering import delivering
 from support.logger.peer import Peer
 from support.machine import waiting
-from support.records.events import load_folder
+from support.records.events import shown_sequences
 from support.running.programs import LoggerProcess, run_command
 
 from tensorboard_sidecar.protocol.frame import Frame, read_frames
@@ -97,7 +97,7 @@ def test_the_logger_killed_ten_times_in_mid_stream_loses_and_doubles_nothing(log
     assert read_journal(logger, peer.stream) == everything
     on_disk = count_on_disk(logger, peer.stream)
     assert [on_disk[sequence] for sequence in everything] == [1] * len(everything)
-    assert len(load_folder(logger.logdir / "killed")) == len(everything)
+    assert shown_sequences(logger.logdir / "killed") == everything
     verified = run_command("verify", logger.recordings, logger.logdir)
     assert verified.returncode == 0, verified.stdout
 
@@ -107,7 +107,7 @@ def test_a_stop_keeps_what_was_acknowledged_and_brings_event_files_up_to_date(lo
         peer.deliver(2001)
         assert logger.stop() == 0
     assert read_journal(logger, peer.stream) == list(range(1, 2001))
-    assert len(load_folder(logger.logdir / "stopped")) == 2000
+    assert shown_sequences(logger.logdir / "stopped") == list(range(1, 2001))
     assert "2,000 records" in logger.log.read_text()
 
 
@@ -153,7 +153,7 @@ def test_a_projection_that_was_killed_costs_a_restart_and_nothing_else(logger: L
                 wait_until(lambda acked=acked: peer.acked_sequence > acked)  # type: ignore[misc]
         assert logger.stop() == 0
     assert "the projection ended (signal 9)" in logger.log.read_text()
-    assert len(load_folder(logger.logdir / "demo")) == peer.acked_sequence - 1
+    assert shown_sequences(logger.logdir / "demo") == list(range(1, peer.acked_sequence))
     assert run_command("verify", logger.recordings, logger.logdir).returncode == 0
 
 

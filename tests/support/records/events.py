@@ -25,6 +25,12 @@ def load_folder(folder: Path) -> list[Any]:
     return [event for event in events if event.WhichOneof("what") != "file_version"]
 
 
+def shown_sequences(folder: Path) -> list[int]:
+    """Return the sequence numbers of the records that a folder shows, in order; findings of a record do not count."""
+    ids = (id_of(event).rstrip("+").split("/") for event in load_folder(folder))
+    return [int(sequence) for _, sequence, place in ids if place == "0"]
+
+
 def id_of(event: Any) -> str:
     """Return the id in an event, as text."""
     match event.WhichOneof("what"):
