@@ -11,7 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import compress, islice
 from math import isfinite
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
@@ -127,7 +127,7 @@ class Watch:
         found: list[Finding] = []
         plan = self._plan
         if tags is None or tags is not plan.tags:
-            plan = self._choose_plan(tuple(values) if tags is None else tags, step, found)
+            plan = self._choose_plan(tuple(values) if tags is None else tags, step, values, found)
         if self._suspects or self._layers or not isfinite(sum(values.values())):
             found += self._look_for_non_finite(step, values, plan)
         if plan.columns is not None:
@@ -213,23 +213,32 @@ class Watch:
         waiting = {role for plan, *_ in self._waiting for _, role in plan.curves} | self._layers.keys()
         return self.ledger.not_checked({role for role, tags in self._judges.items() if tags} | waiting)
 
-    def _choose_plan(self, tags: tuple[str, ...], step: int, found: list[Finding]) -> _Plan:
+    def _choose_plan(
+        self, tags: tuple[str, ...], step: int, values: Mapping[str, float], found: list[Finding]
+    ) -> _Plan:
         plan = self._plans.get(tags)
         if plan is None:
             if len(self._plans) >= _PLANS_MAX:  # a program that makes up tags
                 found += self.flush()
                 self._plans.clear()
-            plan = self._plans[tags] = self._new_plan(tags, step)
+            plan = self._plans[tags] = self._new_plan(tags)
+            found += self._show_finite(step, values)
         self._plan = plan
         return plan
 
-    def _new_plan(self, tags: tuple[str, ...], step: int) -> _Plan:
+    def _new_plan(self, tags: tuple[str, ...]) -> _Plan:
         curves = [(tag, role) for tag in tags if (role := role_of_curve(tag)) is not None]
         pacing = any(role in _STEPS for _, role in curves)
         paces = pacing and not any(plan.paces for plan in self._plans.values())
-        for tag in tags[:_SHOWN_FINITE]:  # scalars, metrics and norms have rules of their own: each has been checked
-            self._feed(Role.ANY_VALUE, tag, NonFinite(tag, "scalar", step, 1, 0))
         return _Plan(tags, curves, _columns([tag for tag, _ in curves]), paces)
+
+    def _show_finite(self, step: int, values: Mapping[str, float]) -> list[Finding]:
+        """Show finite values of a new set of tags, so that the rules on scalars, metrics and norms have a verdict."""
+        found = []
+        for tag, value in islice(values.items(), _SHOWN_FINITE):
+            if isfinite(value) and tag not in self._suspects:
+                found += self._feed(Role.ANY_VALUE, tag, NonFinite(tag, "scalar", step, 1, 0))
+        return found
 
     def _flush_plan(self, plan: _Plan, rows: list[_Row], merged: dict[str, list[_Row]]) -> list[Finding]:
         finite, found = plan.finite, list[Finding]()

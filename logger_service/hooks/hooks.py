@@ -35,8 +35,8 @@ class Hooks:
 
     The projection tells findings again after a restart. A finding whose state a hook knows is not told again. A finding
     that clears is told if it was told to be open, or if it is an error: a NaN of a single step opens and clears before
-    anybody is told. LRU: FINDINGS_REMEMBERED_MAX findings are remembered. A
-    logger that starts again remembers none: it tells open findings of running trainers again.
+    anybody is told. LRU: FINDINGS_REMEMBERED_MAX findings are remembered. A logger that starts again remembers none: it
+    tells open findings, and errors, of running trainers again.
     """
 
     def __init__(self, hooks: Mapping[str, Hook]) -> None:

@@ -187,6 +187,17 @@ def test_a_tag_that_was_not_finite_is_said_to_be_finite_again_once() -> None:
     ]
 
 
+def test_a_tag_that_is_not_finite_is_not_said_to_be_finite_in_another_set_of_tags() -> None:
+    seen = Seen()
+    seen.watch.scalars(1, 0, {"a": NAN})
+    seen.watch.scalars(2, 0, {"a": NAN, "b": 1.0})
+    assert [(one.tag, one.step, one.non_finite) for one in seen.of(NonFinite)] == [
+        ("a", 1, 1),
+        ("b", 2, 0),
+        ("a", 2, 1),
+    ]
+
+
 def test_values_whose_sum_alone_is_infinite_are_finite() -> None:
     seen = Seen()
     seen.watch.scalars(1, 0, {"loss": 1e308, "x": 1e308})
